@@ -1,0 +1,65 @@
+# Set-up and daily commands; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A lock file is complete: pip resolves nothing, it only checks hashes.
+PIP_LOCKED := $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r
+RUN_READY := $(VENV)/.run-ready
+ALL_READY := $(VENV)/.all-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-all run test check lint ci-packages golden lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(f"got Python {sys.version.split()[0]}, wanted 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_READY): requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked dependencies into $(VENV) (once, a minute or two)"
+	$(PIP_LOCKED) requirements/run.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(ALL_READY): requirements/all.lock $(RUN_READY)
+	@echo "installing the locked dependencies of all extras into $(VENV) (once, a few minutes)"
+	$(PIP_LOCKED) requirements/all.lock
+	@touch $@
+
+install: $(RUN_READY)  ## make .venv with the locked dependencies and the package
+
+install-all: $(ALL_READY)  ## the same with every extra and the test tools
+
+run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, compute the limit
+	$(BIN)/lnv simulate --set demo --output samples --if-missing
+	$(BIN)/lnv fileset complete fileset.json --output samples/fileset.json
+	$(BIN)/lnv run samples/fileset.json --executor dask --cluster local --output results
+	$(BIN)/lnv limits --output results
+	$(BIN)/lnv report --output results
+
+test: $(ALL_READY)  ## the whole test suite
+	$(BIN)/python -m pytest tests
+
+check: lint  ## lint, types, import contracts and the fast tests
+	$(BIN)/python -m pytest tests -m fast -x -q
+
+lint: $(ALL_READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+golden: $(ALL_READY)  ## renew the golden files after a change that is meant to move them
+	$(BIN)/python -m pytest tests/golden --renew-golden -q
+
+ci-packages:  ## install the Debian packages that the service tests use (needs root)
+	./.ci/packages
+
+lock:  ## renew the lock files (needs uv)
+	cd requirements && uv pip compile ../pyproject.toml build.in --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o all.lock
+	cd requirements && uv pip compile ../pyproject.toml build.in --extra dask --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -c all.lock -o run.lock
+
+clean:  ## remove what the commands made (not the samples)
+	rm -rf results .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,42 @@
+"""Masses, beam parameters and sample sizes: unit and source beside each value.
+
+Units: GeV, GeV/c, GeV/c^2, cm, ns, rad, T.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+# Particle masses in GeV/c^2, PDG 2026.
+M_ELECTRON: Final = 0.51099895e-3
+M_MUON: Final = 0.1056583755
+M_PION: Final = 0.13957039
+M_PION0: Final = 0.1349768
+M_KAON: Final = 0.493677
+M_PROTON: Final = 0.93827208816
+M_JPSI: Final = 3.096900
+
+# Speed of light in cm/ns (exact) and the radius constant of a track: R[cm] = P_TO_RADIUS * pT[GeV/c] / B[T].
+SPEED_OF_LIGHT: Final = 29.9792458
+P_TO_RADIUS: Final = 333.564095
+
+# Half of the BEPCII crossing angle (2 x 11 mrad) in rad; the real BOSS file shows p_x = 0.03407 GeV/c.
+HALF_CROSSING_ANGLE: Final = 0.011
+
+# Number of J/psi in the data, BESIII, Chin. Phys. C 46, 074001 (2022), arXiv:2111.07571.
+N_JPSI: Final = 10087e6
+N_JPSI_UNCERTAINTY: Final = 44e6
+
+
+class Species(IntEnum):
+    """Mass hypotheses of a charged track; the value indexes every per-species array."""
+
+    E = 0
+    PI = 1
+    K = 2
+    P = 3
+
+
+# Mass of each species in GeV/c^2, in the order of `Species`.
+SPECIES_MASS: Final[tuple[float, ...]] = (M_ELECTRON, M_PION, M_KAON, M_PROTON)

@@ -1,0 +1,1 @@
+"""The ntuple: its column table, its readers and its writer-side rules."""

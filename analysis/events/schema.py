@@ -1,0 +1,150 @@
+"""The column table: the one contract of the ntuple, the simulation, the `.dst` reader and the processors.
+
+On disk a collection `Track` is one counter `nTrack` and one jagged branch `Track_<name>` per column; event scalars have
+no prefix. Floats are float32 on disk. Helix parameters follow BOSS: pivot at the origin, kappa = charge / pT, momentum
+direction phi0 + 90 degrees, covariance as the 15 elements of the upper triangle, row by row.
+
+The set `dr … cov14` is the fit under the pion hypothesis. Files whose tracks were refitted per mass hypothesis (real
+BOSS files) have the sets `dr_e … cov14_e`, `…_k` and `…_p` as well; where they are absent the one set serves all species.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+TREE: Final = "Events"
+META_TREE: Final = "Meta"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name within the collection, its type on disk, unit, meaning, and whether every file has it."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    required: bool = True
+
+
+HELIX: Final = ("dr", "phi0", "kappa", "dz", "tanl")
+COVARIANCE: Final = tuple(f"cov{i}" for i in range(15))
+# Suffixes of the per-hypothesis helix sets; the pion set has none.
+HYPOTHESIS_SUFFIXES: Final = ("_e", "_k", "_p")
+# Hypotheses of dE/dx and TOF columns, in BOSS's order.
+PID_HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")
+
+_HELIX_UNITS = {"dr": "cm", "phi0": "rad", "kappa": "c/GeV", "dz": "cm", "tanl": ""}
+_HELIX_MEANINGS = {
+    "dr": "signed distance of closest approach to the pivot in xy",
+    "phi0": "azimuth of the point of closest approach",
+    "kappa": "charge over transverse momentum",
+    "dz": "z of the point of closest approach",
+    "tanl": "tangent of the dip angle",
+}
+
+
+def _helix_columns(suffix: str, *, required: bool) -> tuple[Column, ...]:
+    of = {"": "pion", "_e": "electron", "_k": "kaon", "_p": "proton"}[suffix]
+    helix = tuple(
+        Column(n + suffix, "float32", _HELIX_UNITS[n], f"{_HELIX_MEANINGS[n]} ({of} hypothesis)", required)
+        for n in HELIX
+    )
+    pairs = [(a, b) for i, a in enumerate(HELIX) for b in HELIX[i:]]
+    cov = tuple(
+        Column(
+            n + suffix,
+            "float32",
+            f"{_HELIX_UNITS[a] or '1'} * {_HELIX_UNITS[b] or '1'}",
+            f"covariance of {a} and {b} ({of} hypothesis)",
+            required,
+        )
+        for n, (a, b) in zip(COVARIANCE, pairs, strict=True)
+    )
+    return helix + cov
+
+
+EVENT: Final = (
+    Column("run", "int32", "", "run number"),
+    Column("event", "int64", "", "event number within the run"),
+    Column("sqrt_s", "float32", "GeV", "centre-of-mass energy"),
+    Column("ip_x", "float32", "cm", "x of the interaction point"),
+    Column("ip_y", "float32", "cm", "y of the interaction point"),
+    Column("ip_z", "float32", "cm", "z of the interaction point"),
+    Column("field", "float32", "T", "magnetic field"),
+    Column("period", "int32", "", "data-taking period: 2009, 2012 or 2018 (2017-19)"),
+)
+
+TRACK: Final = (
+    Column("charge", "int8", "e", "charge, the sign of kappa"),
+    *_helix_columns("", required=True),
+    *(c for s in HYPOTHESIS_SUFFIXES for c in _helix_columns(s, required=False)),
+    Column("n_hits", "int16", "", "hits in the MDC"),
+    *(
+        Column(f"dedx_chi_{h}", "float32", "sigma", f"(measured - expected)/sigma of dE/dx, {h} hypothesis")
+        for h in PID_HYPOTHESES
+    ),
+    Column("dedx_norm_ph", "float32", "", "truncated mean of dE/dx, 1 for Bhabha electrons"),
+    Column("dedx_n_hits", "int16", "", "good hits in dE/dx; 0: no measurement"),
+    Column("tof_time", "float32", "ns", "time of flight"),
+    Column("tof_path", "float32", "cm", "path length to the TOF"),
+    *(Column(f"tof_texp_{h}", "float32", "ns", f"expected time of flight, {h} hypothesis") for h in PID_HYPOTHESES),
+    Column("tof_sigma", "float32", "ns", "resolution of the time of flight; 0: no measurement"),
+    Column("tof_quality", "int16", "", "1: good measurement; anything else is not used"),
+    Column("emc_energy", "float32", "GeV", "energy of the matched EMC cluster; 0: no cluster"),
+    Column("emc_e_seed", "float32", "GeV", "energy of the cluster's largest crystal"),
+    Column("emc_e3x3", "float32", "GeV", "energy in 3x3 crystals around the seed"),
+    Column("emc_e5x5", "float32", "GeV", "energy in 5x5 crystals around the seed"),
+    Column("emc_second_moment", "float32", "cm^2", "second moment of the cluster"),
+    Column("emc_lat_moment", "float32", "", "lateral moment of the cluster"),
+    Column("emc_x", "float32", "cm", "x of the cluster"),
+    Column("emc_y", "float32", "cm", "y of the cluster"),
+    Column("emc_z", "float32", "cm", "z of the cluster"),
+    Column("gen", "int16", "", "index of the generated particle in `Gen`; -1: none", required=False),
+)
+
+SHOWER: Final = (
+    Column("energy", "float32", "GeV", "energy"),
+    Column("x", "float32", "cm", "x of the shower"),
+    Column("y", "float32", "cm", "y of the shower"),
+    Column("z", "float32", "cm", "z of the shower"),
+    Column("time", "float32", "ns", "time after the event start"),
+    Column("e_seed", "float32", "GeV", "energy of the largest crystal"),
+    Column("e3x3", "float32", "GeV", "energy in 3x3 crystals"),
+    Column("e5x5", "float32", "GeV", "energy in 5x5 crystals"),
+    Column("second_moment", "float32", "cm^2", "second moment"),
+)
+
+GEN: Final = (
+    Column("pdg_id", "int32", "", "PDG code", required=False),
+    Column("mother", "int16", "", "index of the mother in `Gen`; -1: none", required=False),
+    Column("px", "float32", "GeV/c", "x momentum", required=False),
+    Column("py", "float32", "GeV/c", "y momentum", required=False),
+    Column("pz", "float32", "GeV/c", "z momentum", required=False),
+    Column("energy", "float32", "GeV", "energy", required=False),
+    Column("vx", "float32", "cm", "x of the production vertex", required=False),
+    Column("vy", "float32", "cm", "y of the production vertex", required=False),
+    Column("vz", "float32", "cm", "z of the production vertex", required=False),
+)
+
+# Collection name -> columns; the empty name holds the event scalars.
+COLLECTIONS: Final[dict[str, tuple[Column, ...]]] = {"": EVENT, "Track": TRACK, "Shower": SHOWER, "Gen": GEN}
+
+# One row per source file of an ntuple: an unskimmed file has one row.
+META: Final = (
+    Column("n_produced", "int64", "", "events generated or recorded, authoritative for normalisation"),
+    Column("n_stored", "int64", "", "events of this source that the file holds"),
+    Column("source_hi", "uint64", "", "first half of the source file's UUID; 0: generated here"),
+    Column("source_lo", "uint64", "", "second half of the source file's UUID"),
+)
+
+
+def branch(collection: str, column: str) -> str:
+    """Return the branch name of a column, such as ``Track_kappa`` or ``run``."""
+    return f"{collection}_{column}" if collection else column
+
+
+def required_branches() -> tuple[str, ...]:
+    """Return the branches every ntuple has, in the order of the table."""
+    return tuple(branch(name, c.name) for name, columns in COLLECTIONS.items() for c in columns if c.required)

@@ -1,0 +1,1 @@
+"""The four-constraint kinematic fit and the mass assignments it is run under."""

@@ -1,0 +1,1 @@
+"""Tracks, particle identification, electrons, kaons and photons."""

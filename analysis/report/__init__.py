@@ -1,0 +1,1 @@
+"""Tables, figures, closure with the publication and the HTML report."""

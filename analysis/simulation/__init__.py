@@ -1,0 +1,1 @@
+"""Fast simulation of BESIII samples: generator, detector response, writer."""

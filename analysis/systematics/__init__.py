@@ -1,0 +1,1 @@
+"""Systematic uncertainties, one function per source."""

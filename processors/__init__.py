@@ -1,0 +1,1 @@
+"""Coffea processors, executors, clusters and the book-keeping of a run."""
