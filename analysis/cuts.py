@@ -62,7 +62,7 @@ class Cuts:
         "all",
         unit="",
         source="III, par. 3; " + OURS,
-        meaning="tracks an electron is paired with in the veto: every good one of opposite charge, or none read as kaon",
+        meaning="partners of an electron in the veto: every good track of opposite charge, or none read as kaon",
     )
     conversion_delta_xy_max: float = requirement(
         0.3, unit="cm", source="III, par. 3; " + OURS, meaning="conversion: gap or overlap of the two circles below"

@@ -4,8 +4,8 @@ On disk a collection `Track` is one counter `nTrack` and one jagged branch `Trac
 no prefix. Floats are float32 on disk. Helix parameters follow BOSS: pivot at the origin, kappa = charge / pT, momentum
 direction phi0 + 90 degrees, covariance as the 15 elements of the upper triangle, row by row.
 
-The set `dr … cov14` is the fit under the pion hypothesis. Files whose tracks were refitted per mass hypothesis (real
-BOSS files) have the sets `dr_e … cov14_e`, `…_k` and `…_p` as well; where they are absent the one set serves all species.
+The set `dr … cov14` is the fit under the pion hypothesis. Files whose tracks were refitted per mass hypothesis, as real
+BOSS tracks are, have the sets `dr_e … cov14_e`, `…_k` and `…_p` as well; without them the one set serves all species.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""What a dataset is: the metadata that a fileset carries and every later stage reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from analysis.errors import FilesetError
+
+DATA: Final = "data"
+SIGNAL: Final = "signal"
+MAJORANA: Final = "majorana"
+CONTINUUM: Final = "continuum"
+KINDS: Final = {
+    DATA: "recorded events, or pseudo-data that stand for them",
+    SIGNAL: "phase-space signal simulation",
+    MAJORANA: "signal simulation through a Majorana neutrino of one mass",
+    "background": "simulation of one background channel",
+    "inclusive": "simulation of all decays",
+    CONTINUUM: "events taken off the resonance",
+    "control": "simulation of a control channel",
+}
+MAJORANA_MODES: Final = ("2nu", "1nu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetMetadata:
+    """Metadata of one dataset.
+
+    Attributes:
+        kind: One of `KINDS`.
+        sqrt_s: Centre-of-mass energy in GeV.
+        is_simulation: Whether the events are simulated (pseudo-data are data that are simulated).
+        process: The decay or reaction, for people.
+        m_majorana: Mass of the Majorana neutrino in GeV/c^2, for kind ``majorana``.
+        majorana_mode: ``2nu`` for J/psi -> nu nu, ``1nu`` for J/psi -> nu K e.
+        branching_fraction: Branching fraction of the simulated J/psi decay chain, for weights.
+        luminosity: Integrated luminosity in pb^-1, for kind ``continuum``.
+        n_jpsi: Number of J/psi the dataset stands for, for kind ``data``.
+        blind: Whether events in the box are hidden; None: data and continuum are, simulation is not.
+        selections: Processors that run on it.
+        period: Data-taking period, where the dataset has one.
+    """
+
+    kind: str
+    sqrt_s: float
+    is_simulation: bool = True
+    process: str = ""
+    m_majorana: float | None = None
+    majorana_mode: str | None = None
+    branching_fraction: float | None = None
+    luminosity: float | None = None
+    n_jpsi: float | None = None
+    blind: bool | None = None
+    selections: tuple[str, ...] = ("search",)
+    period: int | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether events in the box are hidden: recorded and pseudo-data unless the fileset says otherwise."""
+        return self.kind in (DATA, CONTINUUM) if self.blind is None else self.blind
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are set, as JSON types."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return fields | {"selections": list(self.selections)}
+
+    @classmethod
+    def from_dict(cls, dataset: str, metadata: Mapping[str, Any]) -> DatasetMetadata:
+        """Check the metadata of `dataset` and return them as a record.
+
+        Raises:
+            FilesetError: A key is missing, unknown or has a value that means nothing; dataset and key are named.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in ("kind", "sqrt_s"):
+            if key not in metadata:
+                msg = f"dataset {dataset!r}: metadata lack {key!r}; got the keys {sorted(metadata)}; add it to the fileset"
+                raise FilesetError(msg)
+        if unknown := sorted(set(metadata) - known):
+            msg = f"dataset {dataset!r}: unknown metadata key {unknown[0]!r}; known are {sorted(known)}"
+            raise FilesetError(msg)
+        record = cls(**{**metadata, "selections": tuple(metadata.get("selections", ("search",)))})
+        record._check(dataset)
+        return record
+
+    def _check(self, dataset: str) -> None:
+        wanted = {
+            "kind": (self.kind in KINDS, f"one of {sorted(KINDS)}"),
+            "sqrt_s": (_is_positive(self.sqrt_s), "a positive energy in GeV"),
+            "m_majorana": (
+                (self.kind == MAJORANA) == _is_positive(self.m_majorana),
+                "a mass in GeV/c^2 with kind 'majorana' only",
+            ),
+            "majorana_mode": (
+                self.majorana_mode in MAJORANA_MODES if self.kind == MAJORANA else self.majorana_mode is None,
+                f"one of {MAJORANA_MODES} with kind 'majorana' only",
+            ),
+            "luminosity": (self.luminosity is None or _is_positive(self.luminosity), "a positive luminosity in pb^-1"),
+            "n_jpsi": (self.n_jpsi is None or _is_positive(self.n_jpsi), "a positive number of J/psi"),
+        }
+        for key, (is_right, want) in wanted.items():
+            if not is_right:
+                msg = f"dataset {dataset!r}: metadata {key!r} is {getattr(self, key)!r}; wanted {want}"
+                raise FilesetError(msg)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -1,0 +1,130 @@
+"""Flat numpy columns of a chunk of events, which is what the hot path works on.
+
+A collection is a pair of `offsets` (one more than events) and flat columns; entry ``offsets[i]:offsets[i + 1]`` belongs
+to event i. `ChunkColumns` reads a branch at its first use; `ArrayColumns` holds arrays that exist already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.errors import SchemaError
+from analysis.events.schema import branch
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Columns(Protocol):
+    """Columns of a chunk of events."""
+
+    n_events: int
+
+    def offsets(self, collection: str) -> IntArray:
+        """Return the offsets of a collection, shape (n_events + 1,)."""
+
+    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+        """Return a column of a collection over all events, shape (offsets[-1],)."""
+
+    def scalar(self, name: str) -> npt.NDArray[Any]:
+        """Return an event scalar, shape (n_events,)."""
+
+    def has(self, collection: str, name: str) -> bool:
+        """Whether the column exists."""
+
+
+class ArrayColumns:
+    """Columns from plain arrays: branch name -> array, and collection -> offsets."""
+
+    def __init__(
+        self, arrays: Mapping[str, npt.ArrayLike], offsets: Mapping[str, npt.ArrayLike], n_events: int
+    ) -> None:
+        self._arrays = {name: np.asarray(values) for name, values in arrays.items()}
+        self._offsets = {name: np.asarray(values, dtype=np.int64) for name, values in offsets.items()}
+        self.n_events = n_events
+
+    def offsets(self, collection: str) -> IntArray:
+        """Return the offsets of a collection, shape (n_events + 1,)."""
+        return self._offsets[collection]
+
+    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+        """Return a column of a collection over all events."""
+        return self._get(branch(collection, name))
+
+    def scalar(self, name: str) -> npt.NDArray[Any]:
+        """Return an event scalar."""
+        return self._get(name)
+
+    def has(self, collection: str, name: str) -> bool:
+        """Whether the column exists."""
+        return branch(collection, name) in self._arrays
+
+    def _get(self, key: str) -> npt.NDArray[Any]:
+        try:
+            return self._arrays[key]
+        except KeyError:
+            msg = f"column {key!r} is missing; got {sorted(self._arrays)}"
+            raise SchemaError(msg) from None
+
+
+class ChunkColumns:
+    """Columns of the events that coffea hands to a processor; each branch is read at its first use."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+        self._cache: dict[str, npt.NDArray[Any]] = {}
+        self.n_events = len(events)
+
+    def offsets(self, collection: str) -> IntArray:
+        """Return the offsets of a collection, shape (n_events + 1,), starting at zero."""
+        key = f"n{collection}"
+        if key not in self._cache:
+            offsets = np.asarray(_list_layout(self._events[collection]).offsets.data, dtype=np.int64)
+            self._cache[key] = offsets - offsets[0] if len(offsets) else np.zeros(1, dtype=np.int64)
+        return self._cache[key]
+
+    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+        """Return a column of a collection over all events."""
+        key = branch(collection, name)
+        if key not in self._cache:
+            layout = _list_layout(self._events[collection])
+            offsets = np.asarray(layout.offsets.data)
+            self._cache[key] = self._content(layout.content, name, key)[offsets[0] : offsets[-1]]
+        return self._cache[key]
+
+    def scalar(self, name: str) -> npt.NDArray[Any]:
+        """Return an event scalar."""
+        if name not in self._cache:
+            self._cache[name] = self._content(self._events.layout, name, name)
+        return self._cache[name]
+
+    def has(self, collection: str, name: str) -> bool:
+        """Whether the file has the column."""
+        return name in (self._events[collection].fields if collection else self._events.fields)
+
+    @staticmethod
+    def _content(record: Any, name: str, key: str) -> npt.NDArray[Any]:
+        if name not in record.fields:
+            msg = f"branch {key!r} is missing; the file has {sorted(record.fields)}"
+            raise SchemaError(msg)
+        return np.asarray(_numpy_layout(record[name]))
+
+
+def _list_layout(array: Any) -> Any:
+    """Return the list node of a collection, packed when an event mask has been applied to it."""
+    import awkward as ak  # noqa: PLC0415 - the flat path needs nothing of it otherwise
+
+    layout = array.layout
+    if not isinstance(layout, ak.contents.ListOffsetArray) or not isinstance(layout.content, ak.contents.RecordArray):
+        layout = ak.to_packed(ak.materialize(array)).layout
+    return layout
+
+
+def _numpy_layout(layout: Any) -> Any:
+    import awkward as ak  # noqa: PLC0415
+
+    data = ak.materialize(ak.Array(layout))
+    return data.layout.data if isinstance(data.layout, ak.contents.NumpyArray) else ak.to_numpy(data)
