@@ -1,0 +1,98 @@
+"""The command `lnv`: a group whose commands are the modules of `processors.commands`, loaded when they are called.
+
+A module ``processors/commands/<name>.py`` exposes ``command``, a `click.Command`; the first line of its docstring is
+what ``lnv --help`` shows. An `LnvError` ends the program with status 1 and one line; ``lnv --debug <name>`` shows the
+traceback. Loading nothing before it is called keeps ``lnv --help`` fast.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import pkgutil
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from analysis.errors import LnvError
+from processors import commands
+
+CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
+FAILED = 1
+INTERRUPTED = 130
+
+
+def _command_names() -> list[str]:
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(commands.__path__))
+
+
+def _module_name(command: str) -> str:
+    return f"{commands.__name__}.{command.replace('-', '_')}"
+
+
+def _summary(command: str) -> str:
+    """Return the first line of a command module's docstring without importing the module."""
+    spec = find_spec(_module_name(command))
+    if spec is None or spec.origin is None:
+        return ""
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+class LazyGroup(click.Group):
+    """A group that finds its commands in `processors.commands` and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
+        """Return the names of all commands."""
+        return _command_names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return one command; None if there is none of that name."""
+        if cmd_name not in _command_names():
+            return None
+        command: click.Command = importlib.import_module(_module_name(cmd_name)).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from their modules' docstrings."""
+        rows = [(name, _summary(name)) for name in self.list_commands(ctx)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT)
+@click.version_option(version("jpsi-lnv"), prog_name="lnv")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error instead of one line.")
+def lnv(debug: bool) -> None:
+    """Search for J/psi -> K+ K+ e- e- + c.c. at BESIII, from ntuples to an upper limit."""
+
+
+def _has_debug(arguments: list[str]) -> bool:
+    return "--debug" in arguments
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `lnv` and leave with its status: 0, 1 for an `LnvError`, 2 for wrong usage, 130 if interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = lnv.main(args=given, prog_name="lnv", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except click.Abort:
+        status = INTERRUPTED
+    except LnvError as error:
+        if _has_debug(given):
+            raise
+        click.echo(f"error: {error}", err=True)
+        status = FAILED
+    except BrokenPipeError:
+        # The reader (`head`, a pager) is gone: nothing is left to say, not even at the interpreter's last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    sys.exit(status if isinstance(status, int) else 0)

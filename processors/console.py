@@ -1,0 +1,65 @@
+"""What the commands print: tables for the reader, the same rows as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# Numbers of a table are aligned right; a column is one of numbers if its first cell is.
+_NUMBER = (int, float)
+
+
+def console() -> Console:
+    """Return the console of this process's standard output as it is now (tests redirect it)."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, _NUMBER):
+        return "" if value is None else str(value)
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:.6g}"
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, footer: str = "") -> None:
+    """Print rows of equal keys as one table: the keys are the heads of the columns.
+
+    Args:
+        title: Line above the table.
+        rows: One mapping per row; integers get thin groups of three, other numbers six digits, None an empty cell.
+        footer: Line below the table.
+    """
+    table = Table(title=title, caption=footer or None, title_justify="left", caption_justify="left")
+    for name, value in rows[0].items() if rows else ():
+        is_number = isinstance(value, _NUMBER) and not isinstance(value, bool)
+        table.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(v) for v in row.values()))
+    console().print(table)
+
+
+def write_json(path: str | Path, payload: Any) -> Path:
+    """Write JSON so that the file is either the old or the whole new one, and return its path.
+
+    Args:
+        path: File to write; its directory is made.
+        payload: What `json` can write; NaN and infinity are refused.
+
+    Raises:
+        ValueError: The payload holds NaN or infinity.
+    """
+    target = Path(path)
+    text = json.dumps(payload, indent=2, allow_nan=False) + "\n"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
