@@ -1,0 +1,191 @@
+"""Writes ntuples: TTree `Events` of the column table and TTree `Meta` with the counts of each source file.
+
+A file appears under its name only when it is complete: it is written under a temporary name beside it and renamed at
+the end, so a killed job leaves no ntuple that looks whole.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from analysis.errors import NtupleError
+from analysis.events import schema
+from analysis.events.blocks import BRANCHES, Block, Columns, concatenate, empty_block, make_block
+
+ZSTD_LEVEL: Final = 3
+# Chunks of a run end at basket edges, so a basket is about one chunk: smaller ones cost calls, larger ones memory.
+BASKET_EVENTS: Final = 32_768
+_HALF: Final = 64
+
+
+class NtupleWriter:
+    """Writes one ntuple; a context manager.
+
+    ::
+
+        with NtupleWriter("samples/demo/signal_0.root") as writer:
+            writer.extend({"run": run, "Track_kappa": (offsets, kappa), ...})
+            writer.add_source(n_produced=40_000, n_stored=40_000)
+
+    `extend` takes any number of events; baskets end at multiples of `basket_events` whatever the calls were, so the
+    file depends on the events alone. The first `extend` fixes which optional columns the file has. If no source is
+    added, one is written whose two counts are the events of the file. An error inside the ``with`` removes the
+    temporary file and leaves a former file of that name untouched.
+
+    Args:
+        path: File to write; its directory is made if needed.
+        basket_events: Events per basket.
+        compression: uproot compression.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, basket_events: int = BASKET_EVENTS, compression: Any = None
+    ) -> None:
+        self.path = Path(path)
+        self.n_events = 0
+        self._basket_events = basket_events
+        self._compression = compression or uproot.ZSTD(ZSTD_LEVEL)
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+        self._pending: list[Block] = []
+        self._n_pending = 0
+        self._sources: list[tuple[int, int, int]] = []
+        self._file: Any = None
+        self._tree: Any = None
+        self._branches: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = uproot.recreate(self._partial, compression=self._compression)
+        except OSError as error:
+            raise self._failure(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        except OSError as failure:
+            raise self._failure(failure) from failure
+        finally:
+            self._abandon()
+
+    def extend(self, columns: Columns) -> None:
+        """Append events.
+
+        Args:
+            columns: Branch name -> ``(E,)`` array, or ``(offsets (E + 1,), values (N,))`` in a collection; any dtype
+                that converts to the one of the column table.
+
+        Raises:
+            SchemaError: The columns are not those of the table, or not those of the first call.
+            NtupleError: The file cannot be written, for example because the disk is full.
+        """
+        block = make_block(columns)
+        self._check_layout(block)
+        self.n_events += block.n_events
+        self._pending.append(block)
+        self._n_pending += block.n_events
+        if self._n_pending >= self._basket_events:
+            self._flush()
+
+    def add_source(self, *, n_produced: int, n_stored: int, source: uuid.UUID | None = None) -> None:
+        """Record one source of the events, a row of `Meta`.
+
+        Args:
+            n_produced: Events generated or recorded: what the normalisation divides by.
+            n_stored: Events of this source in this file.
+            source: UUID of the source file; None for events that were generated here.
+        """
+        self._sources.append((n_produced, n_stored, source.int if source else 0))
+
+    def _check_layout(self, block: Block) -> None:
+        names = tuple(sorted(block.values))
+        if self._branches and names != self._branches:
+            changed = ", ".join(sorted(set(names) ^ set(self._branches)))
+            msg = f"{self.path}: the optional columns differ from those of the first call: {changed}"
+            raise NtupleError(msg)
+        self._branches = names
+
+    def _flush(self) -> None:
+        block = concatenate(self._pending)
+        whole = block.n_events - block.n_events % self._basket_events
+        for start in range(0, whole, self._basket_events):
+            self._write(block.cut(start, start + self._basket_events))
+        rest = block.cut(whole, block.n_events)
+        self._pending, self._n_pending = [rest], rest.n_events
+
+    def _write(self, block: Block) -> None:
+        try:
+            if self._tree is None:
+                self._tree = self._file.mktree(schema.TREE, _tree_types(block))
+            if block.n_events:
+                self._tree.extend(_tree_data(block))
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _finish(self) -> None:
+        self._write(concatenate(self._pending or [empty_block()]))
+        sources = self._sources or [(self.n_events, self.n_events, 0)]
+        meta = self._file.mktree(schema.META_TREE, {c.name: np.dtype(c.dtype) for c in schema.META})
+        meta.extend(_meta_data(sources))
+        self._file.close()
+        self._partial.replace(self.path)
+
+    def _abandon(self) -> None:
+        """Close and remove the temporary file; after a rename there is none."""
+        try:
+            if not self._file.closed:
+                self._file.close()
+        except OSError:
+            pass
+        self._partial.unlink(missing_ok=True)
+
+    def _failure(self, error: OSError) -> NtupleError:
+        return NtupleError(f"{self.path}: cannot write the ntuple: {error.strerror or error}")
+
+
+def _names(block: Block, collection: str) -> list[str]:
+    """Return the branches of one collection that the block has, in the order of the column table."""
+    return [b for b, (owner, _) in BRANCHES.items() if owner == collection and b in block.values]
+
+
+def _tree_types(block: Block) -> dict[str, Any]:
+    types: dict[str, Any] = {b: np.dtype(BRANCHES[b][1].dtype) for b in _names(block, "")}
+    for collection in block.offsets:
+        fields = ", ".join(f"{BRANCHES[b][1].name}: {BRANCHES[b][1].dtype}" for b in _names(block, collection))
+        types[collection] = f"var * {{{fields}}}"
+    return types
+
+
+def _tree_data(block: Block) -> dict[str, Any]:
+    data: dict[str, Any] = {b: block.values[b] for b in _names(block, "")}
+    for collection, offsets in block.offsets.items():
+        record = ak.contents.RecordArray(
+            [ak.contents.NumpyArray(np.ascontiguousarray(block.values[b])) for b in _names(block, collection)],
+            [BRANCHES[b][1].name for b in _names(block, collection)],
+            length=int(offsets[-1]),
+        )
+        data[collection] = ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), record))
+    return data
+
+
+def _meta_data(sources: list[tuple[int, int, int]]) -> dict[str, np.ndarray[Any, Any]]:
+    produced, stored, number = zip(*sources, strict=True)
+    mask = (1 << _HALF) - 1
+    return {
+        "n_produced": np.array(produced, np.int64),
+        "n_stored": np.array(stored, np.int64),
+        "source_hi": np.array([n >> _HALF for n in number], np.uint64),
+        "source_lo": np.array([n & mask for n in number], np.uint64),
+    }
