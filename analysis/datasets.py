@@ -78,7 +78,7 @@ class DatasetMetadata:
         known = {f.name for f in dataclasses.fields(cls)}
         for key in ("kind", "sqrt_s"):
             if key not in metadata:
-                msg = f"dataset {dataset!r}: metadata lack {key!r}; got the keys {sorted(metadata)}; add it to the fileset"
+                msg = f"dataset {dataset!r}: metadata lack {key!r}; got {sorted(metadata)}; add it to the fileset"
                 raise FilesetError(msg)
         if unknown := sorted(set(metadata) - known):
             msg = f"dataset {dataset!r}: unknown metadata key {unknown[0]!r}; known are {sorted(known)}"

@@ -1,0 +1,188 @@
+"""The merged accumulator of a run as one file: write, read, check.
+
+`accumulator.zip` holds ``manifest.json`` (metadata, counts, provenance), ``bookkeeping.json``, one UHI JSON file of
+histograms and one parquet file of candidates per dataset and selection. Nothing in it is a pickle: opening a result
+runs no code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import hist
+import numpy as np
+import numpy.typing as npt
+import uhi.io
+import uhi.io.json
+
+from analysis.datasets import DatasetMetadata
+from analysis.errors import IncompleteError, ResultsError
+
+FORMAT_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class SelectionResult:
+    """What one processor found in one dataset.
+
+    Attributes:
+        cutflow: Step -> number of events that pass it and all before; the first entry, ``all``, counts every event.
+        histograms: Name -> histogram.
+        status: Status of kinematic fits and tracks -> count.
+        candidates: Column -> values of the candidates that pass, sorted by run and event.
+    """
+
+    cutflow: dict[str, int]
+    histograms: dict[str, hist.Hist] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+    candidates: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def n_passed(self) -> int:
+        """Events that pass the whole selection."""
+        return list(self.cutflow.values())[-1]
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """One dataset: its metadata, events produced (for normalisation) and processed, and a result per selection."""
+
+    metadata: DatasetMetadata
+    n_produced: int
+    n_events: int
+    selections: dict[str, SelectionResult]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A merged accumulator.
+
+    Attributes:
+        datasets: Name -> result.
+        provenance: Commit, versions, cuts and digests (`analysis.provenance`).
+        bookkeeping: Files and events expected, processed, skipped, retried; ``complete`` says whether all is covered.
+    """
+
+    datasets: dict[str, DatasetResult]
+    provenance: dict[str, Any]
+    bookkeeping: dict[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every event of every file is covered exactly once."""
+        return bool(self.bookkeeping.get("complete", False))
+
+    def of_kind(self, *kinds: str) -> dict[str, DatasetResult]:
+        """Return the datasets whose metadata have one of `kinds`."""
+        return {name: d for name, d in self.datasets.items() if d.metadata.kind in kinds}
+
+    def require_complete(self, *, allow_incomplete: bool = False) -> None:
+        """Raise IncompleteError if events are missing, unless that is allowed."""
+        if not self.is_complete and not allow_incomplete:
+            holes = self.bookkeeping.get("problems", ["no book-keeping was stored"])
+            msg = f"the result is incomplete: {'; '.join(map(str, holes[:3]))}; finish it with `lnv run --resume` or pass --allow-incomplete"
+            raise IncompleteError(msg)
+
+
+def write(path: Path, results: Results) -> None:
+    """Write a result to `path` under a temporary name first, so that a half-written file never has the final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("manifest.json", json.dumps(_manifest(results), indent=1))
+            archive.writestr("bookkeeping.json", json.dumps(results.bookkeeping, indent=1))
+            for dataset, result in results.datasets.items():
+                for name, selection in result.selections.items():
+                    archive.writestr(f"histograms/{dataset}/{name}.json", _dump_histograms(selection.histograms))
+                    archive.writestr(f"candidates/{dataset}/{name}.parquet", _dump_table(selection.candidates))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Results:
+    """Read a result.
+
+    Raises:
+        ResultsError: The file is missing, is no result, or has another format version.
+    """
+    if not path.exists():
+        msg = f"{path}: no such result; make one with `lnv run`, or name another with --accumulator"
+        raise ResultsError(msg)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read("manifest.json"))
+            _check_version(path, manifest)
+            bookkeeping = json.loads(archive.read("bookkeeping.json"))
+            datasets = {name: _read_dataset(archive, name, entry) for name, entry in manifest["datasets"].items()}
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: not a result of `lnv run` ({type(error).__name__}: {error}); wanted an accumulator.zip"
+        raise ResultsError(msg) from error
+    return Results(datasets, manifest["provenance"], bookkeeping)
+
+
+def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
+    if (version := manifest.get("format_version")) != FORMAT_VERSION:
+        msg = f"{path}: result of format {version}; this version reads {FORMAT_VERSION}; run `lnv run` again"
+        raise ResultsError(msg)
+
+
+def _manifest(results: Results) -> dict[str, Any]:
+    datasets = {
+        name: {
+            "metadata": d.metadata.to_dict(),
+            "n_produced": d.n_produced,
+            "n_events": d.n_events,
+            "selections": {s: {"cutflow": r.cutflow, "status": r.status} for s, r in d.selections.items()},
+        }
+        for name, d in results.datasets.items()
+    }
+    return {"format_version": FORMAT_VERSION, "provenance": results.provenance, "datasets": datasets}
+
+
+def _read_dataset(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any]) -> DatasetResult:
+    selections = {
+        s: SelectionResult(
+            cutflow=counts["cutflow"],
+            status=counts["status"],
+            histograms=_load_histograms(archive.read(f"histograms/{name}/{s}.json")),
+            candidates=_load_table(archive.read(f"candidates/{name}/{s}.parquet")),
+        )
+        for s, counts in entry["selections"].items()
+    }
+    metadata = DatasetMetadata.from_dict(name, entry["metadata"])
+    return DatasetResult(metadata, entry["n_produced"], entry["n_events"], selections)
+
+
+def _dump_histograms(histograms: Mapping[str, hist.Hist]) -> str:
+    sparse = {name: uhi.io.to_sparse(h._to_uhi_()) for name, h in histograms.items()}
+    return json.dumps(sparse, default=uhi.io.json.default)
+
+
+def _load_histograms(text: bytes) -> dict[str, hist.Hist]:
+    stored = json.loads(text, object_hook=uhi.io.json.object_hook)
+    return {name: hist.Hist(uhi.io.from_sparse(h)) for name, h in stored.items()}
+
+
+def _dump_table(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415 - workers import this module, and have no use for pyarrow
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: pa.array(np.asarray(values)) for name, values in columns.items()}), buffer)
+    return buffer.getvalue()
+
+
+def _load_table(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    table = pq.read_table(io.BytesIO(data))
+    return {name: table[name].to_numpy() for name in table.column_names}
