@@ -1,0 +1,23 @@
+"""Electron candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import Species
+from analysis.cuts import Cuts
+
+
+def is_electron(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.bool_]:
+    """Return which tracks are electrons: CL_e, its share of the sum of CLs, and E/p (section III, paragraph 2).
+
+    Args:
+        cl: Confidence levels of the e, pi and K hypotheses, shape (tracks, 3); -1 where a track has no measurement.
+        e_over_p: EMC energy over momentum in units of c, shape (tracks,).
+        cuts: The requirements.
+    """
+    cl_e = cl[:, Species.E]
+    has_share = cl_e > cuts.cl_e_ratio_min * cl.sum(axis=1)
+    in_range = (e_over_p > cuts.e_over_p_electron_min) & (e_over_p < cuts.e_over_p_electron_max)
+    return (cl_e > cuts.cl_e_min) & has_share & in_range

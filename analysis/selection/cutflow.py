@@ -1,0 +1,56 @@
+"""A selection as a tuple of named steps; cut flow and N-1 come from the steps' masks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+
+ALL_EVENTS = "all"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One requirement.
+
+    Attributes:
+        name: Key of the step in cut flows and histograms.
+        title: What it requires, for tables.
+        rule: Function of a view of the events that returns one decision per event; its docstring says the requirement.
+    """
+
+    name: str
+    title: str
+    rule: Callable[[Any], BoolArray]
+
+
+def apply(steps: Sequence[Step], view: Any) -> BoolArray:
+    """Return every step's own decision on every event, shape (steps, events)."""
+    decisions = [np.asarray(step.rule(view), dtype=np.bool_) for step in steps]
+    return np.stack(decisions) if decisions else np.ones((0, view.n_events), dtype=np.bool_)
+
+
+def depth(decisions: BoolArray) -> npt.NDArray[np.int64]:
+    """Return how many steps each event passes before the first that rejects it, shape (events,)."""
+    return np.cumprod(decisions, axis=0, dtype=np.int64).sum(axis=0)
+
+
+def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) -> dict[str, int]:
+    """Return the cut flow: all events read, then the visible ones that pass each step and all before it.
+
+    Hidden events are in the first count only, which the fileset gives away anyway: no difference of two counts
+    contains their number alone.
+    """
+    reached = depth(decisions)[is_visible]
+    flow = {step.name: int(np.count_nonzero(reached > i)) for i, step in enumerate(steps)}
+    return {ALL_EVENTS: len(is_visible)} | flow
+
+
+def passes_all_but(decisions: BoolArray, index: int) -> BoolArray:
+    """Return which events pass every step except number `index`, shape (events,)."""
+    return np.delete(decisions, index, axis=0).all(axis=0)

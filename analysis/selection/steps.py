@@ -1,0 +1,82 @@
+"""SECTION_III: the publication's selection, step by step, in its order.
+
+Every rule takes a `SearchEvents` view and returns one decision per event.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from analysis.selection.cutflow import BoolArray, Step
+from analysis.selection.search_events import SearchEvents
+
+
+def good_tracks(events: SearchEvents) -> BoolArray:
+    """At least one track with |cos theta| < 0.93, R_xy < 1 cm and |R_z| < 10 cm."""
+    return events.n_good > 0
+
+
+def four_tracks_zero_charge(events: SearchEvents) -> BoolArray:
+    """At least four good tracks whose charges add up to zero."""
+    return events.is_retained
+
+
+def confidence_levels(events: SearchEvents) -> BoolArray:
+    """At least four good tracks with a PID measurement, hence with confidence levels."""
+    return events.has_pid
+
+
+def electrons(events: SearchEvents) -> BoolArray:
+    """At least two electrons: CL_e > 0.001, CL_e/(CL_e + CL_K + CL_pi) > 0.8, 0.8 < E/p < 1.2."""
+    return events.count_tracks(events.is_electron) >= events.cuts.n_electrons_min
+
+
+def kaons(events: SearchEvents) -> BoolArray:
+    """At least two kaons: CL_K > 0, CL_K > CL_pi, E/p < 0.8."""
+    return events.count_tracks(events.is_kaon) >= events.cuts.n_kaons_min
+
+
+def charge_pattern(events: SearchEvents) -> BoolArray:
+    """Two kaons of one charge and two electrons of the other."""
+    return events.has_candidate
+
+
+def kinematic_fit(events: SearchEvents) -> BoolArray:
+    """A candidate whose 4C fit converges below the upper edge of the stored chi2; the smallest chi2 is retained."""
+    return events.of_best(events.best.has_chi2)
+
+
+def alternative_hypotheses(events: SearchEvents) -> BoolArray:
+    """The chi2 of K K e e is smaller than that of every other assignment: KKpipi, KKKK, pipipipi."""
+    return events.of_best(events.best.chi2_4c < events.best.chi2_alternative)
+
+
+def chi2_4c(events: SearchEvents) -> BoolArray:
+    """chi2_4C(KKee) < 20."""
+    return events.of_best(events.best.chi2_4c < events.cuts.chi2_4c_max)
+
+
+def conversion_veto(events: SearchEvents) -> BoolArray:
+    """No selected electron forms a photon conversion with a track of the other charge."""
+    return events.of_best(~events.best.is_conversion)
+
+
+def signal_region(events: SearchEvents) -> BoolArray:
+    """3.07 <= M(KKee) <= 3.12 GeV/c^2, moved with sqrt(s)."""
+    return events.of_best(events.best.in_signal_region)
+
+
+SECTION_III: Final = (
+    Step("good_tracks", "good charged tracks", good_tracks),
+    Step("four_tracks_zero_charge", ">= 4 good tracks, net charge 0", four_tracks_zero_charge),
+    Step("confidence_levels", "PID confidence levels", confidence_levels),
+    Step("electrons", ">= 2 electrons", electrons),
+    Step("kaons", ">= 2 kaons", kaons),
+    Step("charge_pattern", "K+- K+- e-+ e-+", charge_pattern),
+    Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),
+    Step("alternative_hypotheses", "KKee is the best hypothesis", alternative_hypotheses),
+    Step("chi2_4c", "chi2_4C < 20", chi2_4c),
+    Step("conversion_veto", "gamma-conversion veto", conversion_veto),
+    Step("signal_region", "signal region of M(KKee)", signal_region),
+)
+STAGES: Final = tuple(step.name for step in SECTION_III[5:])

@@ -1,0 +1,40 @@
+"""Fixtures shared by the suite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.events import schema
+
+
+def make_toy_columns(rng: np.random.Generator, n_events: int) -> dict[str, object]:
+    """Return writable columns of random events: right types and plausible helices, no physics."""
+    columns: dict[str, object] = {}
+    for collection, table in schema.COLLECTIONS.items():
+        offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 6, n_events))])
+        n = int(offsets[-1]) if collection else n_events
+        for column in table:
+            if column.required or collection == "Gen":
+                values = rng.uniform(0.1, 0.9, n)
+                if np.issubdtype(np.dtype(column.dtype), np.integer):
+                    values = rng.integers(0, 5, n)
+                columns[schema.branch(collection, column.name)] = (offsets, values) if collection else values
+    offsets, kappa = columns["Track_kappa"]
+    sign = rng.choice([-1, 1], len(kappa))
+    columns["Track_kappa"] = (offsets, (0.7 + kappa) * sign)
+    columns["Track_charge"] = (offsets, sign)
+    columns["Track_phi0"] = (offsets, rng.uniform(0, 2 * np.pi, len(kappa)))
+    columns["Gen_mother"] = (columns["Gen_pdg_id"][0], np.full(len(columns["Gen_pdg_id"][1]), -1))
+    columns["field"] = np.full(n_events, 1.0)
+    return columns
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20251122)
+
+
+@pytest.fixture
+def toy_columns(rng):
+    return make_toy_columns(rng, 50)
