@@ -1,0 +1,168 @@
+"""Confidence intervals by the profile likelihood, with an uncertain background and an uncertain efficiency.
+
+W. A. Rolke, A. M. López, J. Conrad, Nucl. Instrum. Meth. A 551, 493 (2005), doi:10.1016/j.nima.2005.05.068, models 2
+to 7. The interval is {mu: -2 ln lambda(mu) <= q} with q the quantile of chi2 with one degree of freedom: at 90 %
+q = 2.706, two-sided. Read as a one-sided statement the same upper end is a 95 % limit.
+
+*Unbounded* refers the likelihood to its best fit even where that is a negative signal; *bounded* to the best fit with
+mu >= 0. At zero observed events the likelihood has no maximum; the publication's convention continues the limit
+linearly from one and two events, U(0) = 2 U(1) - U(2); `zero_counts="profile"` takes the likelihood's own crossing.
+
+Model 1 of the paper (Poisson background, binomial efficiency) is left out: its public implementation has sign errors in
+the gradient and can settle on a wrong extremum. Pass the binomial uncertainty sqrt(e(1-e)/n) to
+`Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY` instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from analysis.limits import checks
+from analysis.limits.profile import Counting, crossing, deviance
+from analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
+
+FloatArray = npt.NDArray[np.float64]
+ZeroCounts = Literal["extrapolated", "profile"]
+
+
+class Model(Enum):
+    """What is known of background and efficiency, and the arguments that say it."""
+
+    POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY = ("n_bkg_region", "tau", "efficiency", "efficiency_sigma")
+    GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY = ("background", "background_sigma", "efficiency", "efficiency_sigma")
+    POISSON_BACKGROUND_KNOWN_EFFICIENCY = ("n_bkg_region", "tau", "efficiency")
+    GAUSSIAN_BACKGROUND_KNOWN_EFFICIENCY = ("background", "background_sigma", "efficiency")
+    KNOWN_BACKGROUND_BINOMIAL_EFFICIENCY = ("background", "n_mc_passed", "n_mc_total")
+    KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY = ("background", "efficiency", "efficiency_sigma")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of the produced signal yield mu = events/efficiency.
+
+    Attributes:
+        lower: Lower end; zero where the data are compatible with no signal.
+        upper: Upper end; zero if no mu >= 0 is inside, inf if the efficiency is too uncertain to exclude any yield.
+        confidence_level: Probability content of the chi2 quantile, two-sided.
+    """
+
+    lower: float
+    upper: float
+    confidence_level: float
+
+
+def interval(
+    model: Model,
+    *,
+    n_obs: int,
+    confidence_level: float = 0.90,
+    bounded: bool = False,
+    zero_counts: ZeroCounts = "extrapolated",
+    **measured: float,
+) -> Interval:
+    """Return the profile-likelihood interval of the produced signal yield.
+
+    Args:
+        model: What is known of background and efficiency.
+        n_obs: Observed events.
+        confidence_level: Content of the two-sided chi2 quantile, in (0, 1).
+        bounded: Refer the likelihood to the best fit with mu >= 0.
+        zero_counts: At n_obs = 0 the published linear continuation, or the likelihood's own crossing.
+        **measured: The arguments of the model: `n_bkg_region` events in a side band `tau` times the signal region, or
+            `background` and `background_sigma` (events); `efficiency` and `efficiency_sigma` (fractions, absolute), or
+            `n_mc_passed` of `n_mc_total` simulated events.
+
+    Raises:
+        ValueError: A number is impossible, or the model does not use or lacks an argument.
+    """
+    lower, upper = intervals(
+        model,
+        n_obs=n_obs,
+        confidence_level=confidence_level,
+        bounded=bounded,
+        zero_counts=zero_counts,
+        **measured,
+    )
+    return Interval(float(lower[0]), float(upper[0]), confidence_level)
+
+
+def upper_limit(model: Model, *, n_obs: int, **options: Any) -> float:
+    """Return the upper end of `interval`, with the same arguments."""
+    return interval(model, n_obs=n_obs, **options).upper
+
+
+def intervals(
+    model: Model,
+    *,
+    n_obs: npt.ArrayLike,
+    confidence_level: float = 0.90,
+    bounded: bool = False,
+    zero_counts: ZeroCounts = "extrapolated",
+    **measured: npt.ArrayLike,
+) -> tuple[FloatArray, FloatArray]:
+    """Return lower and upper ends (N,) of many experiments: every argument of `interval`, as arrays that broadcast."""
+    _check_arguments(model, measured)
+    names = tuple(measured)
+    arrays = np.broadcast_arrays(checks.counts("n_obs", n_obs), *(np.asarray(measured[n], np.float64) for n in names))
+    n, *values = (np.atleast_1d(a).ravel() for a in arrays)
+    background, efficiency = _terms(dict(zip(names, values, strict=True)))
+    quantile = float(stats.chi2.ppf(checks.confidence_level(confidence_level), df=1))
+
+    def ends(counted: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _ends(Counting(counted, background, efficiency), quantile, bounded=bounded)
+
+    lower, upper = ends(n)
+    if zero_counts == "extrapolated" and np.any(n == 0.0):
+        continued = np.maximum(2.0 * ends(np.ones_like(n))[1] - ends(np.full_like(n, 2.0))[1], 0.0)
+        upper = np.where(n == 0.0, continued, upper)
+    return lower, upper
+
+
+def _ends(experiment: Counting, quantile: float, *, bounded: bool) -> tuple[FloatArray, FloatArray]:
+    threshold = np.full_like(experiment.n, quantile)
+    if bounded:
+        at_zero, _ = deviance(experiment, np.zeros_like(experiment.n))
+        threshold = threshold + np.where(experiment.best_signal < 0.0, at_zero, 0.0)
+    return crossing(experiment, threshold)
+
+
+def _check_arguments(model: Model, measured: dict[str, npt.ArrayLike]) -> None:
+    wanted = set(model.value)
+    for name in sorted(set(measured) - wanted):
+        msg = f"{name}={measured[name]!r}: {model.name} does not use it; it takes n_obs, {', '.join(model.value)}"
+        raise ValueError(msg)
+    for name in sorted(wanted - set(measured)):
+        msg = f"{name} is missing: {model.name} takes n_obs, {', '.join(model.value)}"
+        raise ValueError(msg)
+
+
+def _terms(measured: dict[str, FloatArray]) -> tuple[Term, Term]:
+    return _background(measured), _efficiency(measured)
+
+
+def _background(measured: dict[str, FloatArray]) -> Term:
+    if "tau" in measured:
+        n = checks.counts("n_bkg_region", measured["n_bkg_region"])
+        return PoissonSideband(n, checks.positive("tau", measured["tau"]))
+    background = checks.non_negative("background", measured["background"])
+    if "background_sigma" in measured:
+        return Gaussian(background, checks.non_negative("background_sigma", measured["background_sigma"]))
+    return Known(background)
+
+
+def _efficiency(measured: dict[str, FloatArray]) -> Term:
+    if "n_mc_total" in measured:
+        passed = checks.positive("n_mc_passed", checks.counts("n_mc_passed", measured["n_mc_passed"]))
+        total = checks.counts("n_mc_total", measured["n_mc_total"])
+        checks.efficiency("n_mc_passed/n_mc_total", passed / np.maximum(total, 1.0))
+        return Binomial(passed, total)
+    efficiency = checks.efficiency("efficiency", measured["efficiency"])
+    if "efficiency_sigma" in measured:
+        return Gaussian(efficiency, checks.non_negative("efficiency_sigma", measured["efficiency_sigma"]))
+    return Known(efficiency)

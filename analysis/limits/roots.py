@@ -1,0 +1,49 @@
+"""Roots of many increasing functions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+ValueAndSlope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+MAX_STEPS = 200
+STEP_TOLERANCE = 1e-13
+
+
+def increasing_root(function: ValueAndSlope, low: FloatArray, high: FloatArray, start: FloatArray) -> FloatArray:
+    """Return the root of each increasing function in its bracket: Newton's step, halving where that leaves the bracket.
+
+    Args:
+        function: Takes the points (N,), returns values (N,) and slopes (N,).
+        low: Lower ends (N,), where the function is not above zero (or -inf).
+        high: Upper ends (N,), where it is not below zero.
+        start: First points (N,), inside the brackets.
+
+    Returns:
+        The roots (N,); an end of the bracket where the function has no sign change inside.
+    """
+    low, high, point = low.copy(), high.copy(), start.copy()
+    for _ in range(MAX_STEPS):
+        value, slope = function(point)
+        is_below = value < 0.0
+        low = np.where(is_below, point, low)
+        high = np.where(is_below, high, point)
+        following = _newton_or_half(point, value, slope, low, high)
+        step = np.abs(following - point)
+        point = following
+        if np.all(step <= STEP_TOLERANCE * (1.0 + np.abs(point))):
+            break
+    return point
+
+
+def _newton_or_half(
+    point: FloatArray, value: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray
+) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        newton = point - value / slope
+    is_inside = (newton >= low) & (newton <= high)  # false for NaN
+    return np.where(is_inside, newton, 0.5 * (low + high))
