@@ -1,0 +1,129 @@
+"""Particle identification as BOSS's ParticleID does it: chi per subsystem, sums of chi2, confidence levels.
+
+A subsystem (dE/dx, TOF, EMC) measures a track if it has a valid measurement and at least one of the considered
+hypotheses e, pi, K lies within `chi_max` of it; it then adds its chi2 to all of them. The confidence level (CL) of a
+hypothesis is the survival probability of its sum, with the same number of subsystems for all. A track that no subsystem
+measures has no CL: -1, which no requirement accepts.
+
+Source: BOSS ParticleID, probability method (setChiMinCut, IsPidInfoValid); publication III, par. 2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import Species
+
+if TYPE_CHECKING:
+    from analysis.events.columns import Columns
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+# The hypotheses that are compared, in the order of `Species`.
+CONSIDERED: Final = ("e", "pi", "k")
+TOF_GOOD: Final = 1
+INVALID: Final = -1.0
+
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+class Identification(NamedTuple):
+    """What the subsystems say of T tracks, for e, pi, K.
+
+    Attributes:
+        cl: (T, 3) confidence levels; -1 without any measurement.
+        chi2: (T, 3) sums of chi2; 0 without any measurement.
+        ndof: (T,) subsystems that measured.
+    """
+
+    cl: FloatArray
+    chi2: FloatArray
+    ndof: npt.NDArray[np.int8]
+
+
+def dedx_chi(columns: Columns) -> FloatArray:
+    """Return chi of dE/dx for e, pi, K, ``(T, 3)``; NaN without a measurement."""
+    chi = np.stack([columns.flat("Track", f"dedx_chi_{h}") for h in CONSIDERED], axis=1).astype(np.float64)
+    chi[columns.flat("Track", "dedx_n_hits") <= 0] = np.nan
+    return chi
+
+
+def tof_chi(columns: Columns) -> FloatArray:
+    """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K, ``(T, 3)``; NaN without one."""
+    expected = np.stack([columns.flat("Track", f"tof_texp_{h}") for h in CONSIDERED], axis=1)
+    sigma = columns.flat("Track", "tof_sigma").astype(np.float64)
+    is_measured = (columns.flat("Track", "tof_quality") == TOF_GOOD) & (sigma > 0)
+    width = np.where(is_measured, sigma, np.nan)
+    return (columns.flat("Track", "tof_time").astype(np.float64)[:, None] - expected) / width[:, None]
+
+
+def confidence_levels(subsystems: tuple[FloatArray, ...], chi_max: float) -> Identification:
+    """Combine the chi of one to three subsystems.
+
+    Args:
+        subsystems: chi ``(T, 3)`` for e, pi, K of each subsystem; not finite where it did not measure.
+        chi_max: A subsystem counts if the abs(chi) of any hypothesis is below.
+
+    Returns:
+        Confidence levels, sums of chi2 and numbers of subsystems.
+    """
+    n_closed_forms = 3
+    if not 1 <= len(subsystems) <= n_closed_forms:
+        msg = f"got {len(subsystems)} PID subsystems, wanted 1 to {n_closed_forms}"
+        raise ValueError(msg)
+    n = len(subsystems[0])
+    result = Identification(np.full((n, 3), INVALID), np.zeros((n, 3)), np.zeros(n, dtype=np.int8))
+    for chi in subsystems:
+        _add(np.ascontiguousarray(chi, dtype=np.float64), chi_max, result.chi2, result.ndof)
+    _survival_of_all(result.chi2, result.ndof, result.cl)
+    return result
+
+
+def cl_ratio(cl: FloatArray, species: int = Species.E) -> FloatArray:
+    """Return CL(species)/(CL_e + CL_K + CL_pi) of tracks ``(T, 3)``: 0 where all vanish or none is known."""
+    total = cl.sum(axis=1)
+    return np.divide(cl[:, species], total, out=np.zeros(len(cl)), where=total > 0)
+
+
+def e_over_p(emc_energy: npt.ArrayLike, momentum: npt.ArrayLike) -> FloatArray:
+    """Return the energy of the EMC cluster over the momentum; 0 without a cluster or with infinite momentum."""
+    return np.asarray(emc_energy, dtype=np.float64) / np.asarray(momentum, dtype=np.float64)
+
+
+@kernel
+def _add(chi: FloatArray, chi_max: float, chi2: FloatArray, ndof: npt.NDArray[np.int8]) -> None:
+    for t in range(len(chi)):
+        a, b, c = chi[t, 0], chi[t, 1], chi[t, 2]
+        if math.isfinite(a + b + c) and min(abs(a), abs(b), abs(c)) < chi_max:
+            chi2[t, 0] += a * a
+            chi2[t, 1] += b * b
+            chi2[t, 2] += c * c
+            ndof[t] += 1
+
+
+@kernel
+def _survival_of_all(chi2: FloatArray, ndof: npt.NDArray[np.int8], cl: FloatArray) -> None:
+    for t in range(len(chi2)):
+        if ndof[t] > 0:
+            for h in range(chi2.shape[1]):
+                cl[t, h] = survival(chi2[t, h], ndof[t])
+
+
+@kernel
+def survival(chi2: float, ndof: int) -> float:
+    """Return the probability to exceed `chi2` with 1, 2 or 3 degrees of freedom, in closed form.
+
+    Abramowitz & Stegun 26.4.4 and 26.4.5.
+    """
+    if ndof == 2:  # noqa: PLR2004 - degrees of freedom
+        return math.exp(-0.5 * chi2)
+    tail = math.erfc(math.sqrt(0.5 * chi2))
+    if ndof == 1:
+        return tail
+    return tail + math.sqrt(2.0 * chi2 / math.pi) * math.exp(-0.5 * chi2)

@@ -1,0 +1,229 @@
+"""What the tracks of a chunk are at their interaction point: distances, directions, momenta and covariances.
+
+The kernels read the flat columns as they are on disk (float32, one array per column) and compute in float64. All
+helices are given at the pivot (0, 0, 0); `EventFrame` says where the interaction point is and how strong the field.
+The geometry and its derivation stand in `analysis.objects.helix`, the plain numpy form of the same formulae.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import P_TO_RADIUS
+from analysis.events.schema import HELIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analysis.events.columns import Columns
+
+FloatArray = npt.NDArray[np.float64]
+Column = npt.NDArray[np.floating]
+
+# The covariance elements that the momentum at the interaction point depends on: every one without dz.
+MOMENTUM_COVARIANCE: Final = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
+# Column suffixes of the hypotheses e, pi, K: the order of `Species`.
+SPECIES_SUFFIXES: Final = ("_e", "", "_k")
+
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+class EventFrame(NamedTuple):
+    """Which tracks belong to which event, and where and in which field they were measured.
+
+    Attributes:
+        offsets: (E+1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
+        x: (E,) x of the interaction point in cm.
+        y: (E,) y of the interaction point in cm.
+        z: (E,) z of the interaction point in cm.
+        field: (E,) strength of the magnetic field in T.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    x: Column
+    y: Column
+    z: Column
+    field: Column
+
+
+def read_frame(columns: Columns) -> EventFrame:
+    """Return the frame of the tracks in a chunk of events."""
+    scalars = (columns.scalar(name) for name in ("ip_x", "ip_y", "ip_z", "field"))
+    return EventFrame(columns.offsets("Track"), *scalars)
+
+
+def read_helix(columns: Columns, suffix: str = "") -> tuple[Column, ...]:
+    """Return the columns dr, phi0, kappa, dz, tanl of one mass hypothesis, each (T,)."""
+    return tuple(columns.flat("Track", name + suffix) for name in HELIX)
+
+
+def read_momenta(
+    columns: Columns, frame: EventFrame, needed: npt.NDArray[np.bool_] | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return momenta and covariances at the interaction point under every mass hypothesis the file has.
+
+    Args:
+        columns: The chunk.
+        frame: Its `EventFrame`.
+        needed: (T,) tracks to compute; the others are NaN. All where it is left out.
+
+    Returns:
+        p ``(T, S, 3)`` in GeV/c and v ``(T, S, 6)`` in (GeV/c)^2 as xx, xy, xz, yy, yz, zz: S = 3 (e, pi, K) where
+        the file has a helix per hypothesis, S = 1 (one for all) otherwise.
+    """
+    suffixes = SPECIES_SUFFIXES if columns.has("Track", "dr_e") else ("",)
+    sets = [
+        momenta_at_ip(
+            read_helix(columns, suffix),
+            [columns.flat("Track", name + suffix) for name in MOMENTUM_COVARIANCE],
+            frame,
+            needed,
+        )
+        for suffix in suffixes
+    ]
+    if len(sets) == 1:
+        return sets[0][0][:, None, :], sets[0][1][:, None, :]
+    return np.stack([p for p, _ in sets], axis=1), np.stack([v for _, v in sets], axis=1)
+
+
+def momenta_at_ip(
+    helix: Sequence[Column],
+    covariance: Sequence[Column],
+    frame: EventFrame,
+    needed: npt.NDArray[np.bool_] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return momenta and their covariances where the tracks pass the interaction point, as BOSS's fit takes them.
+
+    Args:
+        helix: dr, phi0, kappa, dz, tanl, each (T,).
+        covariance: The ten columns of `MOMENTUM_COVARIANCE`, each (T,).
+        frame: Offsets, interaction points and field.
+        needed: (T,) tracks to compute; the others are NaN. All where it is left out.
+
+    Returns:
+        p ``(T, 3)`` in GeV/c and v ``(T, 6)`` in (GeV/c)^2, in the order xx, xy, xz, yy, yz, zz.
+    """
+    n = len(helix[0])
+    p, v = np.full((n, 3), np.nan), np.full((n, 6), np.nan)
+    if needed is None:
+        needed = np.ones(n, dtype=np.bool_)
+    _momenta(frame, needed, _uniform(helix), _uniform(covariance), p, v)
+    return p, v
+
+
+def r_xy_r_z(helix: Sequence[Column], frame: EventFrame) -> tuple[FloatArray, FloatArray]:
+    """Return the distances of closest approach to the interaction point, in xy and in z.
+
+    Args:
+        helix: dr, phi0, kappa, dz, tanl, each (T,).
+        frame: Offsets, interaction points and field.
+
+    Returns:
+        r_xy and r_z, each (T,), in cm, not negative.
+    """
+    r_xy, r_z = np.empty(len(helix[0])), np.empty(len(helix[0]))
+    _distances(frame, _uniform(helix), r_xy, r_z)
+    return r_xy, r_z
+
+
+def cos_theta(tanl: npt.ArrayLike) -> FloatArray:
+    """Return the cosine of the polar angle of tracks with dip tangents `tanl`."""
+    t = np.asarray(tanl, dtype=np.float64)
+    return t / np.sqrt(1.0 + t * t)
+
+
+def momentum(kappa: npt.ArrayLike, tanl: npt.ArrayLike) -> FloatArray:
+    """Return the momentum in GeV/c of tracks with curvatures `kappa` and dip tangents `tanl`; inf for kappa = 0."""
+    t = np.asarray(tanl, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.sqrt(1.0 + t * t) / np.abs(np.asarray(kappa, dtype=np.float64))
+
+
+def _uniform(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return contiguous columns of one floating type: what a kernel takes as one tuple."""
+    dtype = np.result_type(np.float32, *columns)
+    return tuple(np.ascontiguousarray(c, dtype=dtype) for c in columns)
+
+
+@kernel
+def _centre(
+    dr: float, phi0: float, kappa: float, x: float, y: float, field: float
+) -> tuple[float, float, float, float, float]:
+    """Return the circle's centre seen from (x, y), its signed radius rho, and the cosine and sine of phi0."""
+    rho = P_TO_RADIUS / (field * kappa)
+    cos, sin = math.cos(phi0), math.sin(phi0)
+    return (dr - rho) * cos - x, (dr - rho) * sin - y, rho, cos, sin
+
+
+@kernel
+def _distances(frame: EventFrame, helix: tuple[Column, ...], r_xy: FloatArray, r_z: FloatArray) -> None:
+    for event in range(len(frame.offsets) - 1):
+        x, y, z = float(frame.x[event]), float(frame.y[event]), float(frame.z[event])
+        field = float(frame.field[event])
+        for t in range(frame.offsets[event], frame.offsets[event + 1]):
+            phi0, kappa = float(helix[1][t]), float(helix[2][t])
+            cx, cy, rho, cos, sin = _centre(float(helix[0][t]), phi0, kappa, x, y, field)
+            side = math.copysign(1.0, kappa)
+            turn = math.atan2(side * (sin * cx - cos * cy), -side * (cos * cx + sin * cy))
+            r_xy[t] = abs(rho - side * math.hypot(cx, cy))
+            r_z[t] = abs(float(helix[3][t]) + rho * float(helix[4][t]) * turn - z)
+
+
+@kernel
+def _momenta(
+    frame: EventFrame,
+    needed: npt.NDArray[np.bool_],
+    helix: tuple[Column, ...],
+    cov: tuple[Column, ...],
+    p: FloatArray,
+    v: FloatArray,
+) -> None:
+    for event in range(len(frame.offsets) - 1):
+        x, y, field = float(frame.x[event]), float(frame.y[event]), float(frame.field[event])
+        for t in range(frame.offsets[event], frame.offsets[event + 1]):
+            if needed[t]:
+                _momentum(t, helix, cov, x, y, field, p, v)
+
+
+@kernel
+def _momentum(
+    t: int,
+    helix: tuple[Column, ...],
+    cov: tuple[Column, ...],
+    x: float,
+    y: float,
+    field: float,
+    p: FloatArray,
+    v: FloatArray,
+) -> None:
+    kappa, tanl = float(helix[2][t]), float(helix[4][t])
+    cx, cy, rho, cos, sin = _centre(float(helix[0][t]), float(helix[1][t]), kappa, x, y, field)
+    length = math.hypot(cx, cy)
+    side, pt = math.copysign(1.0, kappa), 1.0 / abs(kappa)
+    # Derivatives of the azimuth at the interaction point by dr, phi0 and kappa: it turns as the centre does.
+    across = (cx * sin - cy * cos) / length**2
+    along = (cx * cos + cy * sin) / length**2
+    by_dr, by_phi0, by_kappa = across, (float(helix[0][t]) - rho) * along, across * rho / kappa
+    c0, c1, c2, c4 = float(cov[0][t]), float(cov[1][t]), float(cov[2][t]), float(cov[3][t])
+    c5, c6, c8 = float(cov[4][t]), float(cov[5][t]), float(cov[6][t])
+    kk, kt, tt = float(cov[7][t]), float(cov[8][t]), float(cov[9][t])
+    fk = by_dr * c2 + by_phi0 * c6 + by_kappa * kk
+    ft = by_dr * c4 + by_phi0 * c8 + by_kappa * kt
+    ff = by_dr * (by_dr * c0 + 2.0 * by_phi0 * c1) + by_phi0 * by_phi0 * c5
+    ff += by_kappa * (2.0 * (by_dr * c2 + by_phi0 * c6) + by_kappa * kk)
+    px, py, pz = pt * side * cy / length, -pt * side * cx / length, pt * tanl
+    p[t, 0], p[t, 1], p[t, 2] = px, py, pz
+    # p = pt (-sin phi, cos phi, tanl): d/dphi = (-py, px, 0), d/dkappa = -p/kappa, d/dtanl = (0, 0, pt).
+    gk, gt = fk / kappa, pt * ft
+    gkk, gkt = kk / kappa**2, pt * kt / kappa
+    v[t, 0] = py * py * ff + 2.0 * px * py * gk + px * px * gkk
+    v[t, 1] = -px * py * ff + (py * py - px * px) * gk + px * py * gkk
+    v[t, 2] = -py * gt + py * pz * gk + px * pz * gkk - px * gkt
+    v[t, 3] = px * px * ff - 2.0 * px * py * gk + py * py * gkk
+    v[t, 4] = px * gt - px * pz * gk + py * pz * gkk - py * gkt
+    v[t, 5] = pz * pz * gkk - 2.0 * pz * gkt + pt * pt * tt
