@@ -1,7 +1,7 @@
 """What is known of a background and of an efficiency: the constraint terms of a counting likelihood.
 
-With n ~ Poisson(lambda), lambda = mu e + b, every term is a cost -2 ln L that is zero at the measured value. At fixed mu
-the conditions for the best b and e are, with the pull g = n/lambda - 1 of the observed count,
+With n ~ Poisson(lambda), lambda = mu e + b, every term is a cost -2 ln L that is zero at its measured value. At fixed
+mu the conditions for the best b and e are, with the pull g = n/lambda - 1 of the observed count,
 
     d(cost_b)/db = 2 g,    d(cost_e)/de = 2 mu g,
 

@@ -1,0 +1,176 @@
+"""The inputs of every limit, gathered from a merged accumulator."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
+from analysis.datasets import DATA, MAJORANA, SIGNAL
+from analysis.errors import ResultsError
+from analysis.limits import majorana
+from analysis.limits.inputs import LimitInputs
+from analysis.results import DatasetResult, Results
+
+SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class GivenSystematics:
+    """Relative systematic uncertainties of the efficiency from a file.
+
+    Attributes:
+        source: Where the values come from.
+        overall: Fraction for the overall search.
+        per_mass: Mass in MeV/c^2 -> fraction.
+    """
+
+    source: str
+    overall: float
+    per_mass: dict[int, float]
+
+    def of(self, m_majorana: float | None) -> float:
+        """Return the fraction for one mass (GeV/c^2) or, for None, the overall one.
+
+        Raises:
+            ResultsError: The file has no value for this mass.
+        """
+        if m_majorana is None:
+            return self.overall
+        if (key := mass_mev(m_majorana)) not in self.per_mass:
+            msg = f"{self.source}: no systematic uncertainty for mass {m_majorana} GeV/c^2; add it under 'per_mass'"
+            raise ResultsError(msg)
+        return self.per_mass[key]
+
+
+def mass_mev(m_majorana: float) -> int:
+    """Return a mass of GeV/c^2 in whole MeV/c^2, a key that compares exactly."""
+    return round(1000.0 * m_majorana)
+
+
+def read_systematics(path: Path) -> GivenSystematics:
+    """Read ``{"source": text, "overall": fraction, "per_mass": {"0.575": fraction, ...}}``.
+
+    Raises:
+        ResultsError: The file is missing or has another form.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        per_mass = {mass_mev(float(mass)): float(value) for mass, value in given.get("per_mass", {}).items()}
+        return GivenSystematics(f"{given.get('source', 'given')} ({path.name})", float(given["overall"]), per_mass)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
+        msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"
+        raise ResultsError(msg) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a limit takes from its caller.
+
+    Attributes:
+        systematics: Given systematic uncertainties; None for those that the result itself shows.
+        n_bkg: Expected background events, the same for the overall search and each mass.
+        n_bkg_sigma: Its uncertainty in events.
+        background_source: Where the background comes from.
+    """
+
+    systematics: GivenSystematics | None = None
+    n_bkg: float = 0.0
+    n_bkg_sigma: float = 0.0
+    background_source: str = "assumed"
+
+
+def overall(results: Results, choices: Choices) -> LimitInputs:
+    """Return the inputs of the overall limit: phase-space efficiency, all candidates.
+
+    Raises:
+        ResultsError: There is no signal dataset, or none of its events passes.
+    """
+    signal = _merged(results.of_kind(SIGNAL).values())
+    if signal.n_produced == 0:
+        msg = f"no dataset of kind 'signal' among {sorted(results.datasets)}: no efficiency; add one to the fileset"
+        raise ResultsError(msg)
+    return _inputs(results, choices, signal, m_majorana=None)
+
+
+def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
+    """Return the inputs of the limit at every mass for which J/psi -> nu nu was simulated, in increasing order."""
+    simulated: dict[int, list[DatasetResult]] = {}
+    for dataset in results.of_kind(MAJORANA).values():
+        if dataset.metadata.majorana_mode == "2nu" and dataset.metadata.m_majorana is not None:
+            simulated.setdefault(mass_mev(dataset.metadata.m_majorana), []).append(dataset)
+    return [
+        _inputs(results, choices, _merged(datasets, mass / 1000.0), m_majorana=mass / 1000.0)
+        for mass, datasets in sorted(simulated.items())
+    ]
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    n_passed: int
+    n_produced: int
+
+
+def _merged(datasets: Iterable[DatasetResult], m_majorana: float | None = None) -> _Simulated:
+    listed = list(datasets)
+    return _Simulated(sum(_n_passed(d, m_majorana) for d in listed), sum(d.n_produced for d in listed))
+
+
+def _n_passed(dataset: DatasetResult, m_majorana: float | None) -> int:
+    search = dataset.selections[SEARCH]
+    return search.n_passed if m_majorana is None else majorana.count(search.candidates, m_majorana)
+
+
+def _inputs(results: Results, choices: Choices, signal: _Simulated, *, m_majorana: float | None) -> LimitInputs:
+    if signal.n_passed == 0:
+        what = "phase-space signal" if m_majorana is None else f"signal of mass {m_majorana} GeV/c^2"
+        msg = f"none of {signal.n_produced} produced events of the {what} passes the selection: no efficiency, no limit"
+        raise ResultsError(msg)
+    n_obs, observed_source = _observed(results, m_majorana)
+    n_jpsi, n_jpsi_source = _n_jpsi(results)
+    delta_sys, systematics_source = _delta_sys(choices, signal, m_majorana)
+    return LimitInputs(
+        n_obs=n_obs,
+        n_bkg=choices.n_bkg,
+        n_bkg_sigma=choices.n_bkg_sigma,
+        efficiency=signal.n_passed / signal.n_produced,
+        delta_sys=delta_sys,
+        n_jpsi=n_jpsi,
+        m_majorana=m_majorana,
+        provenance={
+            "n_obs": observed_source,
+            "n_bkg": choices.background_source,
+            "efficiency": f"{signal.n_passed} of {signal.n_produced} simulated events",
+            "delta_sys": systematics_source,
+            "n_jpsi": n_jpsi_source,
+        },
+    )
+
+
+def _observed(results: Results, m_majorana: float | None) -> tuple[int | None, str]:
+    data = results.of_kind(DATA)
+    if not data:
+        return None, "no data"
+    if blind := sorted(name for name, dataset in data.items() if dataset.metadata.is_blind):
+        return None, f"blinded: {', '.join(blind)}"
+    return sum(_n_passed(d, m_majorana) for d in data.values()), f"data: {', '.join(sorted(data))}"
+
+
+def _n_jpsi(results: Results) -> tuple[float, str]:
+    given = [d.metadata.n_jpsi for d in results.of_kind(DATA).values()]
+    known = [n for n in given if n is not None]
+    if known and len(known) == len(given):
+        return math.fsum(known), "metadata of the data"
+    return N_JPSI, "Chin. Phys. C 46, 074001 (2022)"
+
+
+def _delta_sys(choices: Choices, signal: _Simulated, m_majorana: float | None) -> tuple[float, str]:
+    if choices.systematics is not None:
+        return choices.systematics.of(m_majorana), choices.systematics.source
+    failed = signal.n_produced - signal.n_passed
+    of_statistics = math.sqrt(failed / (signal.n_passed * signal.n_produced))
+    return math.hypot(of_statistics, N_JPSI_UNCERTAINTY / N_JPSI), "N(J/psi) and simulated statistics only"

@@ -1,0 +1,53 @@
+"""What a limit is made of: a few numbers, each with a word on where it comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from analysis.limits import checks
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitInputs:
+    """The numbers that enter one upper limit.
+
+    Attributes:
+        n_obs: Observed events; None while the data are blinded or absent.
+        n_bkg: Expected background events.
+        n_bkg_sigma: Standard uncertainty of `n_bkg`, in events.
+        efficiency: Selected over produced signal events, in (0, 1].
+        delta_sys: Relative standard uncertainty of the efficiency (and of all that scales the yield), a fraction.
+        n_jpsi: Number of J/psi in the data.
+        m_majorana: Mass of the Majorana neutrino in GeV/c^2; None for the overall search.
+        provenance: Name of a field -> where its value comes from.
+    """
+
+    n_obs: int | None
+    n_bkg: float
+    n_bkg_sigma: float = 0.0
+    efficiency: float
+    delta_sys: float
+    n_jpsi: float
+    m_majorana: float | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse impossible numbers."""
+        if self.n_obs is not None:
+            checks.counts("n_obs", self.n_obs)
+        checks.non_negative("n_bkg", self.n_bkg)
+        checks.non_negative("n_bkg_sigma", self.n_bkg_sigma)
+        checks.efficiency("efficiency", self.efficiency)
+        checks.non_negative("delta_sys", self.delta_sys)
+        checks.positive("n_jpsi", self.n_jpsi)
+
+    @property
+    def efficiency_sigma(self) -> float:
+        """Absolute standard uncertainty of the efficiency."""
+        return self.delta_sys * self.efficiency
+
+    def without_observation(self) -> LimitInputs:
+        """Return the inputs as they are before the data are looked at."""
+        return dataclasses.replace(self, n_obs=None, provenance={**self.provenance, "n_obs": "hidden on request"})

@@ -1,0 +1,47 @@
+"""Candidates against the mass of a Majorana neutrino that decays to K e, twice in an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.errors import ResultsError
+
+FloatArray = npt.NDArray[np.float64]
+
+# Width of a mass interval in GeV/c^2: publication, section V.B.
+INTERVAL_WIDTH: Final = 0.025
+# Candidate columns: fitted mass of kaon i and electron j in GeV/c^2.
+M_KE_COLUMNS: Final = ("m_ke_11", "m_ke_12", "m_ke_21", "m_ke_22")
+
+
+def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
+    """Return both fitted M(Ke) of each candidate (N, 2) in the pairing whose masses differ least, in GeV/c^2.
+
+    The two Ke pairs come from two neutrinos of one mass, and either kaon can belong to either electron.
+
+    Raises:
+        ResultsError: The candidates lack the columns of `M_KE_COLUMNS`.
+    """
+    if missing := [name for name in M_KE_COLUMNS if name not in candidates]:
+        msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
+        raise ResultsError(msg)
+    m11, m12, m21, m22 = (np.asarray(candidates[name], dtype=np.float64) for name in M_KE_COLUMNS)
+    straight, crossed = np.stack([m11, m22], axis=-1), np.stack([m12, m21], axis=-1)
+    is_straight = np.abs(m11 - m22) <= np.abs(m12 - m21)
+    return np.where(is_straight[:, None], straight, crossed)
+
+
+def in_interval(masses: FloatArray, m_majorana: float) -> npt.NDArray[np.bool_]:
+    """Return which candidates (N,) have both masses (N, 2) in the interval around `m_majorana`: [m - w/2, m + w/2)."""
+    offset = masses - m_majorana
+    is_inside = (offset >= -0.5 * INTERVAL_WIDTH) & (offset < 0.5 * INTERVAL_WIDTH)
+    return np.asarray(np.all(is_inside, axis=-1))
+
+
+def count(candidates: Mapping[str, npt.NDArray[Any]], m_majorana: float) -> int:
+    """Return how many candidates have both M(Ke) in the interval around `m_majorana`."""
+    return int(np.count_nonzero(in_interval(paired_masses(candidates), m_majorana)))

@@ -1,0 +1,94 @@
+"""One upper limit from its inputs, by a method named as in the literature."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from analysis.limits import rolke
+from analysis.limits.inputs import LimitInputs
+from analysis.limits.sensitivity import ExpectedLimit, expected_limit
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper limit on the produced yield and on the branching fraction.
+
+    Attributes:
+        inputs: The numbers it is made of.
+        method: Key of `METHODS`.
+        confidence_level: As a fraction; `METHODS` says what each method means by it.
+        n_up: Upper limit of the produced yield, events/efficiency; None without observed events.
+        expected: The limit on the yield to expect from background alone.
+    """
+
+    inputs: LimitInputs
+    method: str
+    confidence_level: float
+    n_up: float | None
+    expected: ExpectedLimit
+
+    @property
+    def branching_fraction_ul(self) -> float | None:
+        """Upper limit of the branching fraction, n_up/n_jpsi."""
+        return None if self.n_up is None else self.n_up / self.inputs.n_jpsi
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record of `limits.json`; a limit that does not exist (inf) becomes None."""
+        inputs = self.inputs
+        expected = dataclasses.asdict(self.expected)
+        return {
+            "m_majorana": inputs.m_majorana,
+            "method": self.method,
+            "confidence_level": self.confidence_level,
+            "n_obs": inputs.n_obs,
+            "n_bkg": inputs.n_bkg,
+            "n_bkg_sigma": inputs.n_bkg_sigma,
+            "efficiency": inputs.efficiency,
+            "delta_sys": inputs.delta_sys,
+            "n_jpsi": inputs.n_jpsi,
+            "n_up": _finite(self.n_up),
+            "branching_fraction_ul": _finite(self.branching_fraction_ul),
+            "expected_n_up": {name: _finite(value) for name, value in expected.items() if name != "n_bkg"},
+            "provenance": dict(inputs.provenance),
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _rolke(inputs: LimitInputs, n_obs: int, confidence_level: float) -> float:
+    arguments: dict[str, float] = {"efficiency": inputs.efficiency, "efficiency_sigma": inputs.efficiency_sigma}
+    if inputs.n_bkg == 0.0 and inputs.n_bkg_sigma == 0.0:
+        # No event in a side band of the size of the signal region: at no background its size does not matter.
+        model = rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY
+        arguments |= {"n_bkg_region": 0, "tau": 1.0}
+    else:
+        model = rolke.Model.GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY
+        arguments |= {"background": inputs.n_bkg, "background_sigma": inputs.n_bkg_sigma}
+    return rolke.upper_limit(model, n_obs=n_obs, confidence_level=confidence_level, **arguments)
+
+
+Method = Callable[[LimitInputs, int, float], float]
+METHODS: Final[dict[str, Method]] = {"rolke": _rolke}
+
+
+def upper_limit(inputs: LimitInputs, *, method: str = "rolke", confidence_level: float = 0.90) -> Limit:
+    """Return the upper limit for the observed events, if there are any to see, and the expected one.
+
+    Raises:
+        ValueError: The method is unknown.
+    """
+    if method not in METHODS:
+        msg = f"method={method!r}: wanted one of {sorted(METHODS)}"
+        raise ValueError(msg)
+
+    def limit_of(n_obs: int) -> float:
+        return METHODS[method](inputs, n_obs, confidence_level)
+
+    n_up = None if inputs.n_obs is None else limit_of(inputs.n_obs)
+    return Limit(inputs, method, confidence_level, n_up, expected_limit(limit_of, inputs.n_bkg))

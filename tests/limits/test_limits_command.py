@@ -1,0 +1,101 @@
+"""`lnv limits` on merged results written by the same code that a run uses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from analysis import results
+from analysis.datasets import DatasetMetadata
+from analysis.errors import IncompleteError, ResultsError
+from processors.cli import lnv
+
+pytestmark = pytest.mark.fast
+
+
+def dataset(kind, n_produced, masses, **metadata):
+    """Return one dataset whose candidates have the given (m11, m12, m21, m22)."""
+    columns = np.asarray(masses, dtype=np.float64).reshape(-1, 4)
+    candidates = {name: columns[:, i] for i, name in enumerate(("m_ke_11", "m_ke_12", "m_ke_21", "m_ke_22"))}
+    search = results.SelectionResult({"all": n_produced, "signal_region": len(columns)}, candidates=candidates)
+    described = DatasetMetadata(kind=kind, sqrt_s=3.0969, **metadata)
+    return results.DatasetResult(described, n_produced, n_produced, {"search": search})
+
+
+def merged(*, blind=False, complete=True):
+    """Return a result with the publication's efficiencies and its one event."""
+    pairs = [[0.8, 1.201, 1.199, 0.9]]
+    datasets = {
+        "signal": dataset("signal", 10_000, [[1.0, 1.1, 1.2, 1.3]] * 1583),
+        "majorana": dataset("majorana", 10_000, pairs * 1747, m_majorana=1.2, majorana_mode="2nu"),
+        "majorana_low": dataset("majorana", 10_000, [[0.7, 1, 1, 0.7]] * 1415, m_majorana=0.7, majorana_mode="2nu"),
+        "data": dataset("data", 50_000, [] if blind else pairs, n_jpsi=10087e6, blind=blind),
+    }
+    return results.Results(datasets, {}, {"complete": complete})
+
+
+SYSTEMATICS = {"source": "publication", "overall": 0.07, "per_mass": {"0.7": 0.169, "1.200": 0.072}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the command in a directory of its own; returns (records, what was printed)."""
+
+    def runner(result, *options):
+        results.write(tmp_path / "accumulator.zip", result)
+        (tmp_path / "given.json").write_text(json.dumps(SYSTEMATICS))
+        options = ["--systematics", str(tmp_path / "given.json"), *options]
+        outcome = CliRunner().invoke(lnv, ["limits", "--output", str(tmp_path), *options])
+        if outcome.exception:
+            raise outcome.exception
+        return json.loads((tmp_path / "limits.json").read_text())["limits"], outcome.output
+
+    return runner
+
+
+def test_the_publications_inputs_give_its_yield_limit(run):
+    records, printed = run(merged())
+    assert [r["m_majorana"] for r in records] == [None, 0.7, 1.2]
+    assert [r["n_obs"] for r in records] == [1, 0, 1]
+    first = records[0]
+    assert first["method"] == "rolke"
+    assert first["n_up"] == pytest.approx(23.187, abs=1e-3)
+    assert first["branching_fraction_ul"] == pytest.approx(23.187 / 10087e6, rel=1e-4)
+    assert "23.19" in printed
+
+
+def test_blinded_data_give_the_expected_limit_only(run):
+    records, printed = run(merged(blind=True))
+    assert {r["n_obs"] for r in records} == {None}
+    assert {r["n_up"] for r in records} == {None}
+    assert records[0]["expected_n_up"]["median"] == pytest.approx(12.6, abs=0.05)
+    assert "blinded: data" in printed
+
+
+def test_expected_hides_what_was_observed(run):
+    records, _ = run(merged(), "--expected")
+    assert {r["n_obs"] for r in records} == {None}
+
+
+def test_an_incomplete_result_is_refused_unless_allowed(run):
+    with pytest.raises(IncompleteError, match="--allow-incomplete"):
+        run(merged(complete=False))
+    records, _ = run(merged(complete=False), "--allow-incomplete")
+    assert len(records) == 3
+
+
+def test_a_mass_without_a_given_uncertainty_is_named(run, tmp_path):
+    result = merged()
+    result.datasets["extra"] = dataset("majorana", 10, [[0.6] * 4], m_majorana=0.6, majorana_mode="2nu")
+    with pytest.raises(ResultsError, match=r"publication.*0\.6"):
+        run(result)
+
+
+def test_a_result_without_signal_has_no_limit(run):
+    result = merged()
+    del result.datasets["signal"]
+    with pytest.raises(ResultsError, match="kind 'signal'"):
+        run(result)
