@@ -1,0 +1,89 @@
+"""What a run did, for people and for the next stage: expected, processed, skipped, retried, and whether it is whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from processors.fileset import Fileset
+from processors.ledger import LEDGER, Fault
+
+MEGABYTE = 1e6
+
+
+@dataclass
+class Outcome:
+    """A processed fileset.
+
+    Attributes:
+        fileset: The datasets without skipped files.
+        accumulator: Merged result per dataset, with its ledger.
+        failed: Record of every chunk that failed for good.
+        metrics: Sums over all chunks.
+        faults: Holes and overlaps.
+        skipped: Record of every file that was left out.
+        requested: The datasets with skipped files.
+        problems: What else makes the result unusable.
+        n_chunks: Chunks of this run.
+        n_resumed: Events that came from stored parts.
+        wall_time: Duration in s.
+    """
+
+    fileset: Fileset
+    accumulator: dict[str, Any]
+    failed: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    faults: list[Fault] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    requested: Fileset = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    n_chunks: int = 0
+    n_resumed: int = 0
+    wall_time: float = 0.0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every event of the files that were not skipped is in the result exactly once, and nothing twice."""
+        return not (self.faults or self.problems)
+
+    def bookkeeping(self) -> dict[str, Any]:
+        """Return what `bookkeeping.json` holds."""
+        return {
+            "complete": self.is_complete,
+            "problems": [*self.problems, *(str(f) for f in self.faults)],
+            "datasets": {name: self._dataset(name) for name in self.requested},
+            "totals": self._totals(),
+            "faults": [f.to_dict() for f in self.faults],
+            "failed_chunks": self.failed,
+            "skipped_files": [{k: r[k] for k in ("dataset", "file", "kind", "message")} for r in self.skipped],
+        }
+
+    def _dataset(self, name: str) -> dict[str, Any]:
+        requested, used = self.requested[name], self.fileset[name]
+        return {
+            "files": len(requested.files),
+            "files_skipped": len(requested.files) - len(used.files),
+            "events_expected": requested.num_entries,
+            "events_processed": self.accumulator.get(name, {}).get(LEDGER, {}).get("n_events", 0),
+            "events_skipped": requested.num_entries - used.num_entries,
+            "produced_expected": requested.n_produced,
+            "produced_used": used.n_produced,
+            "bytes": requested.size,
+        }
+
+    def _totals(self) -> dict[str, Any]:
+        peaks = {worker: int(rss) for worker, rss in sorted(self.metrics.get("memory", {}).items())}
+        return {
+            "events_processed": sum(d[LEDGER]["n_events"] for d in self.accumulator.values()),
+            "events_resumed": self.n_resumed,
+            "events_read": int(self.metrics.get("entries", 0)),
+            "bytes_read": int(self.metrics.get("bytesread", 0)),
+            "columns_read": sorted(self.metrics.get("columns", ())),
+            "chunks": self.n_chunks,
+            "chunks_failed": len(self.failed),
+            "chunks_retried": int(self.metrics.get("retried", 0)),
+            "wall_time_s": round(self.wall_time, 3),
+            "process_time_s": round(float(self.metrics.get("processtime", 0.0)), 3),
+            "cpu_time_s": round(float(self.metrics.get("cputime", 0.0)), 3),
+            "peak_memory_bytes": peaks,
+        }

@@ -1,0 +1,74 @@
+"""From a completed fileset to coffea's work items: the plan of a run, the same for every executor."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping
+
+from coffea.processor.executor import WorkItem
+
+from processors.fileset import Dataset, FileEntry, Fileset
+
+# (first, one past the last) entry of a chunk.
+Span = tuple[int, int]
+
+
+def cut(span: Span, chunksize: int, clusters: tuple[int, ...] = ()) -> Iterator[Span]:
+    """Cut entries into chunks of at most `chunksize`, at basket edges where there is one in reach.
+
+    A basket that two chunks share is read and unpacked twice.
+
+    Args:
+        span: Entries to cut.
+        chunksize: Largest number of entries of a chunk.
+        clusters: Entries at which every branch starts a basket, in order.
+
+    Yields:
+        Consecutive spans; one empty span for an empty range, so that an empty file leaves its trace too.
+    """
+    start, stop = span
+    if start == stop:
+        yield span
+    while start < stop:
+        end = min(start + chunksize, stop)
+        if end < stop:
+            edge = bisect.bisect_right(clusters, end) - 1
+            end = clusters[edge] if edge >= 0 and clusters[edge] > start else end
+        yield start, end
+        start = end
+
+
+def work_items(
+    fileset: Fileset, chunksize: int, missing: Mapping[str, list[Span]] | None = None, max_chunks: int | None = None
+) -> list[WorkItem]:
+    """Return the chunks of a run.
+
+    Args:
+        fileset: What to process.
+        chunksize: Largest number of events of a chunk.
+        missing: UUID -> entries still to do, for a resumed run; None: all of every file.
+        max_chunks: Chunks per dataset; None: all.
+
+    Returns:
+        Work items, dataset by dataset and file by file.
+    """
+    return [
+        item
+        for dataset in fileset.values()
+        for item in itertools.islice(_of_dataset(dataset, chunksize, missing), max_chunks)
+    ]
+
+
+def _of_dataset(dataset: Dataset, chunksize: int, missing: Mapping[str, list[Span]] | None) -> Iterator[WorkItem]:
+    metadata = dataset.metadata.to_dict()
+    for file in dataset.files:
+        spans = [(0, file.num_entries)] if missing is None else missing.get(file.uuid, [])
+        for span in spans:
+            for start, stop in cut(span, chunksize, file.clusters):
+                yield _item(dataset.name, file, start, stop, metadata)
+
+
+def _item(dataset: str, file: FileEntry, start: int, stop: int, metadata: dict[str, object]) -> WorkItem:
+    return WorkItem(dataset, file.path, file.object_path, start, stop, uuid.UUID(file.uuid).bytes, metadata)

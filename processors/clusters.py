@@ -1,0 +1,195 @@
+"""Clusters: dask's own on this machine, one that runs already, or batch jobs of SLURM and HTCondor."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.security import Security
+
+from processors.executors import ClusterError
+
+# Settings of the runs, unless the user's own dask configuration says otherwise.
+DASK_SETTINGS: Final[dict[str, Any]] = {
+    # The statistical profiler keeps the deep stacks of awkward: 0.15 to 0.3 MB per chunk that never come back.
+    "distributed.worker.profile.enabled": False,
+    # A cluster that lost its workers ends in an error instead of an endless wait.
+    "distributed.scheduler.no-workers-timeout": "300s",
+    # A worker holds what it works on: if it dies, the right chunk is blamed.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.comm.timeouts.connect": "10s",
+}
+LOCAL: Final = "local"
+BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
+ADDRESSES: Final = ("tcp://", "tls://")
+# Keys of a site preset that are ours; all others go to dask-jobqueue as they are.
+OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "no_workers_timeout", "tls")
+TIMEOUT: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """What a run asks of a cluster.
+
+    Attributes:
+        cluster: ``local``, an address, ``slurm`` or ``htcondor``.
+        workers: Worker processes, or jobs of a batch system.
+        adapt: Let the number of jobs follow the work, up to `workers`.
+        memory: Memory limit of a local worker, such as ``4GiB``; None: no limit.
+        site: TOML file with a table per batch system.
+        tls: Encrypt and authenticate with temporary keys (clusters that the run starts itself).
+        tls_ca_file: Certificate of the authority, for an address ``tls://``.
+        tls_cert: Certificate of this client.
+        tls_key: Key of this client.
+        dashboard_address: Where the dashboard listens, for clusters that the run starts itself.
+        settings: dask settings that win over `DASK_SETTINGS`.
+    """
+
+    cluster: str = LOCAL
+    workers: int = 2
+    adapt: bool = False
+    memory: str | None = None
+    site: Path | None = None
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    dashboard_address: str = "127.0.0.1:0"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dask_settings(options: ClusterOptions) -> dict[str, Any]:
+    """Return our settings where neither the user's dask configuration nor the options say otherwise."""
+    user = dask.config.collect()
+    ours = {k: v for k, v in DASK_SETTINGS.items() if dask.config.get(k, config=user, default=None) is None}
+    return ours | dict(options.settings)
+
+
+@contextmanager
+def connect(options: ClusterOptions) -> Iterator[Client]:
+    """Start or find a cluster and return its client; what was started is stopped at the end.
+
+    Raises:
+        ClusterError: The cluster is unknown, cannot be reached, or its batch system or preset is not usable.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(dask_settings(options)))
+        if options.cluster.startswith(ADDRESSES):
+            client = stack.enter_context(_client(options.cluster, _certificates(options)))
+        else:
+            cluster = stack.enter_context(start(options))
+            client = stack.enter_context(_client(cluster, cluster.security))
+        yield client
+
+
+def _client(where: Any, security: Security | None) -> Client:
+    try:
+        return Client(where, security=security, timeout=TIMEOUT if not isinstance(where, str) else None)
+    except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+        msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
+        raise ClusterError(msg) from error
+
+
+def _certificates(options: ClusterOptions) -> Security | None:
+    """Return the security of an address; None leaves it to dask's configuration."""
+    if not options.cluster.startswith("tls://") or options.tls_ca_file is None:
+        return None
+    return Security(
+        tls_ca_file=str(options.tls_ca_file),
+        tls_client_cert=str(options.tls_cert),
+        tls_client_key=str(options.tls_key),
+        require_encryption=True,
+    )
+
+
+def start(options: ClusterOptions) -> Any:
+    """Start a cluster of our own: local processes or batch jobs.
+
+    Raises:
+        ClusterError: The name is unknown, dask-jobqueue is absent, or the preset is wrong.
+    """
+    if options.cluster == LOCAL:
+        return _local(options)
+    if options.cluster not in BATCH:
+        msg = f"cluster {options.cluster!r} is unknown; wanted local, {', '.join(BATCH)}, tcp://… or tls://…"
+        raise ClusterError(msg)
+    return _batch(options)
+
+
+def _local(options: ClusterOptions) -> LocalCluster:
+    security: dict[str, Any] = {"security": Security.temporary(), "protocol": "tls://"} if options.tls else {}
+    return LocalCluster(
+        n_workers=options.workers,
+        threads_per_worker=1,
+        memory_limit=options.memory or 0,
+        dashboard_address=options.dashboard_address,
+        **security,
+    )
+
+
+def read_preset(options: ClusterOptions) -> dict[str, Any]:
+    """Return the table of the batch system from the site's TOML file; empty if there is no file.
+
+    Raises:
+        ClusterError: The file cannot be read, is not TOML, or has no such table.
+    """
+    if options.site is None:
+        return {}
+    try:
+        tables = tomllib.loads(options.site.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        msg = f"site preset {options.site}: cannot be read ({error})"
+        raise ClusterError(msg) from error
+    if options.cluster not in tables:
+        msg = f"site preset {options.site}: has no table [{options.cluster}]; got {sorted(tables)}"
+        raise ClusterError(msg)
+    preset: dict[str, Any] = tables[options.cluster]
+    return preset
+
+
+def make_batch(options: ClusterOptions) -> Any:
+    """Return a cluster of batch jobs that has no jobs yet.
+
+    Raises:
+        ClusterError: dask-jobqueue is absent, or the preset has keys that it does not know.
+    """
+    try:
+        import dask_jobqueue  # noqa: PLC0415 an extra
+    except ImportError as error:
+        msg = f"cluster {options.cluster!r} needs dask-jobqueue: pip install 'jpsi-lnv[dask]'"
+        raise ClusterError(msg) from error
+    preset = read_preset(options)
+    arguments = {k: v for k, v in preset.items() if k not in OUR_KEYS}
+    if options.tls or preset.get("tls"):
+        arguments |= {"security": Security.temporary(), "protocol": "tls://"}
+    scheduler = {"dashboard_address": options.dashboard_address}
+    arguments["scheduler_options"] = scheduler | arguments.get("scheduler_options", {})
+    try:
+        return getattr(dask_jobqueue, BATCH[options.cluster])(**arguments)
+    except (TypeError, ValueError) as error:
+        msg = f"cluster {options.cluster!r}, preset {options.site or '(none, give --site FILE.toml)'}: {error}"
+        raise ClusterError(msg) from error
+
+
+def _batch(options: ClusterOptions) -> Any:
+    cluster, preset = make_batch(options), read_preset(options)
+    most = preset.get("maximum_jobs", options.workers)
+    if options.adapt:
+        cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 0), maximum_jobs=most)
+    else:
+        cluster.scale(jobs=min(options.workers, most))
+    return cluster
+
+
+def dashboard(client: Client) -> str:
+    """Return the address of the dashboard, or a word where there is none."""
+    try:
+        return str(client.dashboard_link)
+    except (KeyError, AttributeError):
+        return "none (pip install bokeh)"

@@ -1,0 +1,185 @@
+"""How the chunks of a run go through a `distributed` cluster: a window of tasks, groups merged on the workers.
+
+A finished group is fetched and its tasks are forgotten by the scheduler, so a lost worker costs the recomputation of
+one group at most. A chunk that is blamed for the death of workers is tried once more on its own, because the scheduler
+blames every chunk that waited on the dead worker.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from types import TracebackType
+from typing import Any, Final, Self
+
+from distributed import Client, Future, wait
+from distributed.scheduler import KilledWorker, NoWorkerError
+
+from processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError, Result, merge
+from processors.guard import failed_chunk
+
+WINDOW_MIN: Final = 8
+# Merging runs before further chunks, so that chunk results do not pile up.
+MERGE_PRIORITY: Final = 10
+
+Chunk = tuple[Future, Any]
+
+
+class DaskLoop:
+    """One run's tasks on a cluster; a context manager that releases them.
+
+    Args:
+        client: Client of the cluster.
+        function: What processes one item.
+        advance: Called with the number of events of every chunk that is done.
+        no_workers_timeout: Time in s without workers after which the run ends with an error.
+    """
+
+    def __init__(
+        self, client: Client, function: Callable[[Any], Result], advance: Advance, no_workers_timeout: float
+    ) -> None:
+        self._client = client
+        self._function = function
+        self._advance = advance
+        self._timeout = no_workers_timeout
+        self._prefix = f"chunk-{uuid.uuid4().hex[:8]}"
+        self._n_submitted = 0
+        self._chunks: dict[Future, Any] = {}
+        self._done: list[Chunk] = []
+        self._merges: dict[Future, list[Chunk]] = {}
+        self._suspects: list[Any] = []
+        self._window = WINDOW_MIN
+        self._last_look = self._last_worker = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client.status == "running" and (self._chunks or self._merges):
+            self._client.cancel([*self._chunks, *self._merges], force=True)
+        self._chunks.clear()
+        self._done.clear()
+        self._merges.clear()
+
+    def groups(self, items: Sequence[Any], size: int) -> Iterator[Result]:
+        """Process all items and return their results, merged in groups of `size`, as they finish.
+
+        Raises:
+            ClusterError: The scheduler is gone, or no worker was there for the timeout.
+        """
+        waiting = list(reversed(items))
+        self._look()
+        while waiting or self._chunks or self._done or self._merges:
+            while waiting and len(self._chunks) < self._window:
+                self._submit(waiting.pop())
+            self._merge(size, rest=not waiting and not self._chunks)
+            for future in self._wait():
+                yield from self._finished(future)
+        for item in self._suspects:
+            yield self._alone(item)
+
+    def _submit(self, item: Any) -> Future:
+        key = f"{self._prefix}-{self._n_submitted}"
+        self._n_submitted += 1
+        future = self._call(self._client.submit, self._function, item, key=key, pure=False)
+        self._chunks[future] = item
+        return future
+
+    def _merge(self, size: int, *, rest: bool) -> None:
+        """Submit the merging of full groups; of what is left too if no further chunk will come."""
+        while len(self._done) >= size or (rest and self._done):
+            group, self._done = self._done[:size], self._done[size:]
+            key = f"merge-{self._prefix}-{uuid.uuid4().hex[:8]}"
+            futures = [future for future, _ in group]
+            merged = self._call(self._client.submit, merge, futures, key=key, pure=False, priority=MERGE_PRIORITY)
+            self._merges[merged] = group
+
+    def _wait(self) -> list[Future]:
+        """Return the futures that finished, after a heartbeat at most."""
+        if time.monotonic() - self._last_look > HEARTBEAT:
+            self._look()
+        pending = [*self._chunks, *self._merges]
+        try:
+            done = self._call(wait, pending, timeout=HEARTBEAT, return_when="FIRST_COMPLETED").done if pending else ()
+        except TimeoutError:
+            return []
+        return list(done)
+
+    def _look(self) -> None:
+        """Fit the window to the threads that there are; end the run if there have been none for too long."""
+        threads = sum(self._call(self._client.nthreads).values())
+        now = self._last_look = time.monotonic()
+        self._window = max(WINDOW_MIN, threads * WINDOW_PER_THREAD)
+        if threads:
+            self._last_worker = now
+        elif now - self._last_worker > self._timeout:
+            msg = f"{self._address}: no worker for {self._timeout:g} s; start workers, then `lnv run --resume`"
+            raise ClusterError(msg)
+
+    def _finished(self, future: Future) -> Iterator[Result]:
+        if future in self._merges:
+            yield from self._fetch(future, self._merges.pop(future))
+            return
+        item = self._chunks.pop(future)
+        if future.status == "finished":
+            self._done.append((future, item))
+            self._advance(len(item))
+        else:
+            yield from self._erred(item, future.exception())
+
+    def _erred(self, item: Any, error: BaseException) -> Iterator[Result]:
+        """A task failed outside the guard: its worker died, or could not unpack it."""
+        if isinstance(error, NoWorkerError):
+            msg = f"{self._address}: no worker is left ({error}); start workers, then `lnv run --resume`"
+            raise ClusterError(msg)
+        if isinstance(error, KilledWorker):
+            self._suspects.append(item)
+            return
+        self._advance(len(item))
+        yield failed_chunk(item, error, 1)
+
+    def _fetch(self, merged: Future, group: list[Chunk]) -> Iterator[Result]:
+        """Fetch a merged group; if the merging failed, fetch its chunks one by one."""
+        if merged.status == "finished":
+            yield self._call(merged.result)
+            return
+        for future, item in group:
+            try:
+                yield self._call(future.result)
+            except KilledWorker:
+                self._suspects.append(item)
+
+    def _alone(self, item: Any) -> Result:
+        """Process one item while nothing else runs, so that a dead worker is blamed on the right chunk."""
+        future = self._submit(item)
+        try:
+            result: Result = self._call(future.result)
+        except KilledWorker as error:
+            result = failed_chunk(item, error, 1)
+        del self._chunks[future]
+        self._advance(len(item))
+        return result
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call something that needs the scheduler; its loss becomes one clear error."""
+        try:
+            return function(*args, **kwargs)
+        except TimeoutError:
+            raise
+        except (CancelledError, OSError, RuntimeError) as error:
+            if self._client.status == "running" and not isinstance(error, CancelledError):
+                raise
+            msg = (
+                f"{self._address}: the scheduler is gone ({type(error).__name__}: {str(error).splitlines()[0]}); "
+                "what was finished is kept: start a cluster, then `lnv run --resume`"
+            )
+            raise ClusterError(msg) from error
+
+    @property
+    def _address(self) -> str:
+        scheduler = self._client.scheduler
+        return f"cluster {scheduler.address if scheduler is not None else ''}".strip()

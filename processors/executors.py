@@ -1,0 +1,191 @@
+"""Coffea executors whose chunks are under guard and whose results arrive in groups.
+
+All three work through the same loop: chunks are submitted in a bounded window, a group of finished chunks is merged
+where it was made, each group goes to a `sink` that stores it, then into the total. So neither the client's nor a
+worker's memory grows with the number of chunks, and what is stored survives the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from coffea.processor import accumulate
+from coffea.processor.executor import ExecutorBase
+
+from analysis.errors import LnvError
+from processors.guard import Guarded, failed_chunk
+
+Result = dict[str, Any]
+Sink = Callable[[Result], None]
+Advance = Callable[[int], None]
+
+# Chunks merged into one group before it travels, and the least number of groups that a run stores.
+GROUP_MAX: Final = 20
+GROUPS_MIN: Final = 32
+# Chunks in flight per thread: enough that no worker waits for the client.
+WINDOW_PER_THREAD: Final = 4
+# Interval in s at which the client looks whether the cluster still lives.
+HEARTBEAT: Final = 1.0
+
+
+class ClusterError(LnvError):
+    """A cluster cannot be reached, has no workers, or runs another source."""
+
+
+def ignore_group(group: Result) -> None:
+    """Store nothing."""
+
+
+def ignore_events(n_events: int) -> None:
+    """Show nothing."""
+
+
+def group_size(n_items: int) -> int:
+    """Return how many chunks make a group: few at first, at most `GROUP_MAX`."""
+    return max(1, min(GROUP_MAX, n_items // GROUPS_MIN))
+
+
+def merge(results: Sequence[Result]) -> Result:
+    """Return the sum of chunk results; the task that merges a group on a worker."""
+    total: Result = accumulate(results)
+    return total
+
+
+@dataclass
+class GuardedExecutor(ExecutorBase):
+    """Base of the executors: guards chunks, passes groups to the sink, merges them.
+
+    Attributes:
+        sink: Called with every merged group as it arrives.
+        advance: Called with the number of events of every chunk that is done.
+        attempts: How often an I/O error of a chunk is tried in all.
+        backoff: Pause before the second attempt in s.
+        retries: Coffea's own retries; always 0, the guard retries.
+    """
+
+    sink: Sink = ignore_group
+    advance: Advance = ignore_events
+    attempts: int = 3
+    backoff: float = 0.5
+    retries: int = 0
+
+    name: ClassVar[str] = ""
+
+    def __call__(self, items: Sequence[Any], function: Callable[[Any], Result], accumulator: Any) -> tuple[Any, int]:
+        """Process all items; coffea's interface of an executor."""
+        for group in self.groups(list(items), Guarded(function, self.attempts, self.backoff)):
+            self.sink(group)
+            accumulator = accumulate([group], accumulator)
+        return accumulator, 0
+
+    def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process all items and return their results merged in groups, in the order in which they finish."""
+        size, pending = group_size(len(items)), []
+        for result in self.results(items, function):
+            pending.append(result)
+            if len(pending) == size:
+                yield merge(pending)
+                pending = []
+        if pending:
+            yield merge(pending)
+
+    def results(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process all items and return the results one by one."""
+        raise NotImplementedError
+
+
+@dataclass
+class IterativeExecutor(GuardedExecutor):
+    """One chunk after the other in this process."""
+
+    name: ClassVar[str] = "iterative"
+
+    def results(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process the items in their order."""
+        for item in items:
+            result = function(item)
+            self.advance(len(item))
+            yield result
+
+
+@dataclass
+class FuturesExecutor(GuardedExecutor):
+    """Processes of this machine.
+
+    Attributes:
+        workers: Number of processes.
+    """
+
+    workers: int = 2
+
+    name: ClassVar[str] = "futures"
+
+    def results(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process the items in a pool; a pool that a chunk broke is renewed and its chunks are tried singly."""
+        from loky.process_executor import TerminatedWorkerError  # noqa: PLC0415 workers have no use for it
+
+        waiting = list(reversed(items))
+        suspects: list[Any] = []
+        while waiting:
+            try:
+                yield from self._from_pool(waiting, function, suspects)
+            except TerminatedWorkerError:
+                continue
+        for item in suspects:
+            yield self._alone(item, function)
+
+    def _from_pool(self, waiting: list[Any], function: Guarded, running: list[Any]) -> Iterator[Result]:
+        """Take items from the end of `waiting`; if the pool breaks, those that were in it are left in `running`."""
+        from concurrent.futures import FIRST_COMPLETED, wait  # noqa: PLC0415
+
+        import loky  # noqa: PLC0415
+
+        futures: dict[Any, Any] = {}
+        pool = loky.get_reusable_executor(max_workers=self.workers)
+        while waiting or futures:
+            while waiting and len(futures) < self.workers * WINDOW_PER_THREAD:
+                item = waiting.pop()
+                running.append(item)
+                futures[pool.submit(function, item)] = item
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                running.remove(futures[future])
+                self.advance(len(futures.pop(future)))
+                yield result
+
+    def _alone(self, item: Any, function: Guarded) -> Result:
+        """Process one item in a process of its own, so that a crash is blamed on the right chunk."""
+        import loky  # noqa: PLC0415
+        from loky.process_executor import TerminatedWorkerError  # noqa: PLC0415
+
+        with loky.ProcessPoolExecutor(max_workers=1) as pool:
+            try:
+                result: Result = pool.submit(function, item).result()
+            except TerminatedWorkerError as error:
+                result = failed_chunk(item, error, 1)
+        self.advance(len(item))
+        return result
+
+
+@dataclass
+class DaskExecutor(GuardedExecutor):
+    """Workers of a `distributed` cluster.
+
+    Attributes:
+        client: Client of the cluster.
+        no_workers_timeout: Time in s without any worker after which the run ends with an error.
+    """
+
+    client: Any = None
+    no_workers_timeout: float = 300.0
+
+    name: ClassVar[str] = "dask"
+
+    def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process all items; finished chunks are merged on the workers and only the groups travel."""
+        from processors.dask_loop import DaskLoop  # noqa: PLC0415 only here is distributed needed
+
+        with DaskLoop(self.client, function, self.advance, self.no_workers_timeout) as loop:
+            yield from loop.groups(items, group_size(len(items)))

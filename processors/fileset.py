@@ -1,0 +1,240 @@
+"""The fileset: which files belong to which dataset, what is in them, and the checks that they are used once.
+
+The plain form is coffea's, ``{dataset: {"files": {path: "Events"}, "metadata": {...}}}``; in the completed form each
+file carries entries, UUID, size, checksum and produced events, so that a run needs no pass over the files to plan its
+chunks. Paths are relative to the fileset's own file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.datasets import DatasetMetadata
+from analysis.errors import FilesetError
+from analysis.events.schema import TREE
+from processors.remote_io import is_address, relative, resolve
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a completed fileset.
+
+    Attributes:
+        path: Absolute path, or address.
+        object_path: Name of the tree.
+        num_entries: Events in the tree.
+        uuid: UUID that ROOT gave the file.
+        size: Bytes.
+        sha256: Checksum; with ZSTD or LZ4 a damaged byte would be read back silently as other data.
+        n_produced: Events generated or recorded for it, authoritative for normalisation.
+        clusters: Entries at which all branches start a new basket, from 0 to `num_entries`.
+    """
+
+    path: str
+    object_path: str
+    num_entries: int
+    uuid: str
+    size: int
+    sha256: str
+    n_produced: int
+    clusters: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: its metadata and its files."""
+
+    name: str
+    metadata: DatasetMetadata
+    files: tuple[FileEntry, ...]
+
+    @property
+    def num_entries(self) -> int:
+        """Events in all files."""
+        return sum(f.num_entries for f in self.files)
+
+    @property
+    def n_produced(self) -> int:
+        """Events generated or recorded for all files."""
+        return sum(f.n_produced for f in self.files)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(f.size for f in self.files)
+
+
+Fileset = dict[str, Dataset]
+
+
+def read_raw(path: str | Path) -> dict[str, Any]:
+    """Return a fileset's JSON as it is.
+
+    Raises:
+        FilesetError: The file is absent, is not JSON, or is not an object of datasets.
+    """
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"fileset {path}: cannot be read ({error.strerror}); give the path of a fileset's JSON file"
+        raise FilesetError(msg) from None
+    except ValueError as error:
+        msg = f"fileset {path}: is not JSON ({error})"
+        raise FilesetError(msg) from None
+    if not isinstance(raw, dict) or not raw:
+        msg = f"fileset {path}: got {type(raw).__name__}; wanted a non-empty object of datasets"
+        raise FilesetError(msg)
+    return raw
+
+
+def load(path: str | Path) -> Fileset:
+    """Read and check a completed fileset.
+
+    Raises:
+        FilesetError: What `read_raw` raises; a dataset, a file or a key is wrong; a file is listed twice.
+    """
+    directory = Path(path).resolve().parent
+    fileset = {name: _dataset(name, entry, directory) for name, entry in read_raw(path).items()}
+    refuse_repetition(fileset)
+    return fileset
+
+
+def check_name(name: str) -> None:
+    """Refuse a dataset name that could not be a branch of a path on every machine.
+
+    Raises:
+        FilesetError: The name is empty, not ASCII, or has other characters than letters, digits, ``_``, ``-``, ``.``.
+    """
+    if not (name.isascii() and name.replace("_", "").replace("-", "").replace(".", "").isalnum()):
+        msg = f"dataset {name!r}: the name may hold ASCII letters, digits, '_', '-' and '.' only; rename it"
+        raise FilesetError(msg)
+
+
+def raw_files(name: str, entry: Any) -> Mapping[str, Any]:
+    """Return the ``files`` of one dataset of a raw fileset as a mapping; a list means the tree `Events`.
+
+    Raises:
+        FilesetError: ``files`` or ``metadata`` is absent, or ``files`` is empty.
+    """
+    for key in ("files", "metadata"):
+        if not isinstance(entry, Mapping) or key not in entry:
+            msg = f'dataset {name!r}: lacks {key!r}; wanted {{"files": {{path: "{TREE}"}}, "metadata": {{...}}}}'
+            raise FilesetError(msg)
+    files = entry["files"]
+    if isinstance(files, list):
+        files = dict.fromkeys(files, TREE)
+    if not files:
+        msg = f"dataset {name!r}: 'files' is empty; list at least one file"
+        raise FilesetError(msg)
+    return files
+
+
+def _dataset(name: str, entry: Any, directory: Path) -> Dataset:
+    check_name(name)
+    files = raw_files(name, entry)
+    metadata = DatasetMetadata.from_dict(name, entry["metadata"])
+    return Dataset(name, metadata, tuple(_file(name, p, v, directory) for p, v in files.items()))
+
+
+def _file(dataset: str, path: str, value: Any, directory: Path) -> FileEntry:
+    if not isinstance(value, Mapping):
+        msg = (
+            f"dataset {dataset!r}, file {path}: got only the tree {value!r}; wanted entries, UUID, size and checksum: "
+            "run `lnv fileset complete` on this fileset and use what it writes"
+        )
+        raise FilesetError(msg)
+    fields = {**value, "clusters": tuple(value.get("clusters", ()))}
+    try:
+        return FileEntry(path=resolve(path, directory), **fields)
+    except TypeError as error:
+        key = str(error).rpartition(" ")[2]
+        msg = f"dataset {dataset!r}, file {path}: key {key} is missing or unknown; run `lnv fileset complete` again"
+        raise FilesetError(msg) from None
+
+
+def refuse_repetition(fileset: Fileset) -> None:
+    """Refuse a file that is listed twice, be it by another path, as a copy, or in another dataset.
+
+    Raises:
+        FilesetError: Two entries have one path or one UUID; both are named.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for dataset in fileset.values():
+        for file in dataset.files:
+            for key in (file.path, file.uuid):
+                if key in seen:
+                    first, path = seen[key]
+                    msg = (
+                        f"dataset {dataset.name!r}: file {file.path} is listed already in {first!r} as {path} "
+                        f"(UUID {file.uuid}); its events would count twice: remove one"
+                    )
+                    raise FilesetError(msg)
+            seen[file.path] = seen[file.uuid] = (dataset.name, file.path)
+
+
+def to_raw(fileset: Fileset, directory: Path) -> dict[str, Any]:
+    """Return the completed form as JSON types, with paths relative to `directory`."""
+    return {
+        name: {
+            "files": {relative(f.path, directory): _file_fields(f) for f in dataset.files},
+            "metadata": dataset.metadata.to_dict(),
+        }
+        for name, dataset in fileset.items()
+    }
+
+
+def _file_fields(file: FileEntry) -> dict[str, Any]:
+    fields = dataclasses.asdict(file) | {"clusters": list(file.clusters)}
+    del fields["path"]
+    return fields
+
+
+def select(fileset: Fileset, pattern: str | None, max_files: int | None = None) -> Fileset:
+    """Return the datasets whose names match one of the patterns, each with at most `max_files` files.
+
+    Args:
+        fileset: All datasets.
+        pattern: Shell patterns separated by commas, such as ``signal*,data``; None: all.
+        max_files: Files kept per dataset, the first ones; None: all.
+
+    Raises:
+        FilesetError: Nothing matches.
+    """
+    patterns = pattern.split(",") if pattern else ["*"]
+    chosen = {n: d for n, d in fileset.items() if any(fnmatch.fnmatchcase(n, p.strip()) for p in patterns)}
+    if not chosen:
+        msg = f"no dataset matches {pattern!r}; the fileset has {sorted(fileset)}"
+        raise FilesetError(msg)
+    return {n: dataclasses.replace(d, files=d.files[:max_files]) for n, d in chosen.items()}
+
+
+def without(fileset: Fileset, paths: set[str]) -> Fileset:
+    """Return the fileset without some files; a dataset that loses all of them stays, empty."""
+    return {
+        n: dataclasses.replace(d, files=tuple(f for f in d.files if f.path not in paths)) for n, d in fileset.items()
+    }
+
+
+def expand(pattern: str, directory: Path) -> Iterator[str]:
+    """Return the files that a path of a plain fileset means: itself, or what a shell pattern matches, sorted."""
+    if is_address(pattern) or not any(c in pattern for c in "*?["):
+        yield resolve(pattern, directory)
+        return
+    base = Path(pattern)
+    root, relative_pattern = (
+        (Path(base.anchor), str(base.relative_to(base.anchor)))
+        if base.is_absolute()
+        else (
+            directory,
+            pattern,
+        )
+    )
+    yield from sorted(str(p.resolve()) for p in root.glob(relative_pattern))

@@ -1,0 +1,118 @@
+"""A chunk under guard: I/O errors are tried again, any other failure becomes a record instead of the run's end.
+
+Coffea's ``skipbadfiles`` stays off: on dask it gives up at the first transient error and drops the chunk silently.
+Here a failed chunk leaves dataset, file, entries, cause, attempts and traceback, and a hole that the ledger finds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+
+from analysis.errors import LnvError
+from analysis.provenance import source_digest
+from processors.remote_io import set_xrootd_limits
+
+# Computed when a worker first loads this module: the digest of the code that it runs, whatever happens to the files.
+LOADED_DIGEST: Final = source_digest()
+FAILED: Final = "failed"
+MESSAGE_LENGTH: Final = 500
+TRACEBACK_LENGTH: Final = 8000
+# Growth of the pause between two attempts.
+BACKOFF_FACTOR: Final = 2
+
+
+class Peak(int):
+    """A number of which merging keeps the largest."""
+
+    def __add__(self, other: int) -> Peak:
+        return Peak(max(self, other))
+
+    __radd__ = __add__
+
+
+def worker_name() -> str:
+    """Return the name of this process in the book-keeping."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and what caused it, the first cause last."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def is_io_error(error: BaseException) -> bool:
+    """Whether an input or output error lies at the bottom, which may pass: a file server, a network, a disk."""
+    return isinstance(list(causes(error))[-1], OSError)
+
+
+def failure(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
+    """Return the record of a chunk that failed for good."""
+    root = list(causes(error))[-1]
+    return {
+        "dataset": item.dataset,
+        "file": item.filename,
+        "start": item.entrystart,
+        "stop": item.entrystop,
+        "kind": type(root).__name__,
+        "message": str(root)[:MESSAGE_LENGTH],
+        "attempts": attempts,
+        "is_ours": isinstance(root, LnvError),
+        "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH:],
+    }
+
+
+def failed_chunk(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
+    """Return the outcome of a chunk that failed for good."""
+    return {"out": {}, FAILED: [failure(item, error, attempts)]}
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A function of a work item that retries I/O errors and returns a record of any failure that stays.
+
+    Args:
+        function: What processes one work item, as coffea's Runner makes it.
+        attempts: How often an I/O error is tried in all.
+        backoff: Pause before the second attempt in s; it doubles with each further one.
+    """
+
+    function: Callable[[Any], dict[str, Any]]
+    attempts: int = 3
+    backoff: float = 0.5
+
+    def __call__(self, item: Any) -> dict[str, Any]:
+        """Process one work item; the result has ``out``, ``metrics`` and, after a failure, ``failed``."""
+        set_xrootd_limits()
+        attempt = 1
+        while True:
+            try:
+                return _finished(self.function, item, attempt)
+            except Exception as error:
+                if attempt == self.attempts or not is_io_error(error):
+                    return failed_chunk(item, error, attempt)
+            time.sleep(self.backoff * BACKOFF_FACTOR ** (attempt - 1))
+            attempt += 1
+
+
+def _finished(function: Callable[[Any], dict[str, Any]], item: Any, attempt: int) -> dict[str, Any]:
+    started = time.process_time()
+    result = function(item)
+    metrics = dict(result.get("metrics", {}))
+    metrics |= {
+        "cputime": time.process_time() - started,
+        "retried": attempt - 1,
+        "chunks": 1,
+        "memory": {worker_name(): Peak(psutil.Process().memory_info().rss)},
+    }
+    return {"out": result["out"], "metrics": metrics}

@@ -1,0 +1,48 @@
+"""The progress bar of every command: rate, time left, silent where nobody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from processors.console import console
+
+
+class RateColumn(TextColumn):
+    """Units done per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(f"{{task.speed:,.0f}} {unit}/s")
+        self._unit = unit
+
+    def render(self, task):  # type: ignore[no-untyped-def] # noqa: D102
+        return super().render(task) if task.speed else f"0 {self._unit}/s"
+
+
+@contextmanager
+def bar(description: str, total: int, *, unit: str = "events") -> Iterator[Callable[[int], None]]:
+    """Show a progress bar.
+
+    Args:
+        description: Word before the bar.
+        total: Units in all.
+        unit: Name of the units.
+
+    Yields:
+        A function that is called with the number of units that were done.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        RateColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    target = console()
+    with Progress(*columns, console=target, disable=not target.is_terminal) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda n: progress.update(task, advance=n)

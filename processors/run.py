@@ -1,0 +1,230 @@
+"""One run: verify the files, process what is missing, prove that every event is covered once, write the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from coffea.processor import Runner, accumulate
+
+from analysis import provenance, results
+from analysis.cuts import SELECTION, Cuts
+from analysis.datasets import CONTINUUM, DATA
+from analysis.errors import NtupleError
+from analysis.events.ntuple import BesSchema
+from processors import ledger, verify
+from processors.bookkeeping import Outcome
+from processors.checkpoints import Parts
+from processors.chunks import work_items
+from processors.executors import GuardedExecutor
+from processors.fileset import Fileset, to_raw, without
+from processors.guard import FAILED
+from processors.selections import SelectionsProcessor
+
+PARTS: Final = ".parts"
+ACCUMULATOR: Final = "accumulator.zip"
+# Rounds of a run that drops files which turn out bad while they are processed.
+ROUNDS_MAX: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a run does besides processing.
+
+    Attributes:
+        output: Directory of the results; partial results lie in it too.
+        chunksize: Largest number of events of a chunk.
+        max_chunks: Chunks per dataset; None: all.
+        verification: How files are compared with the fileset.
+        resume: Use the partial results of former runs.
+        skip_bad_files: Leave bad files out, and their events out of the normalisation.
+        cuts: The cuts the processors apply.
+        cache: File that remembers verified checksums.
+    """
+
+    output: Path = Path("results")
+    chunksize: int = 100_000
+    max_chunks: int | None = None
+    verification: verify.How = "sha256"
+    resume: bool = False
+    skip_bad_files: bool = False
+    cuts: Cuts = SELECTION
+    cache: Path = field(default_factory=verify.default_cache)
+
+
+# Returns the executor of one stage: (its name, its events or bytes, what stores its groups) -> executor.
+MakeExecutor = Callable[[str, int, Callable[[dict[str, Any]], None]], GuardedExecutor]
+
+
+def fileset_digest(fileset: Fileset) -> str:
+    """Return a digest of the content of all files and of all metadata; where the files lie does not count."""
+    content = {
+        name: [d.metadata.to_dict(), sorted((f.uuid, f.sha256, f.num_entries) for f in d.files)]
+        for name, d in fileset.items()
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def process(
+    fileset: Fileset, processor: SelectionsProcessor, options: RunOptions, make_executor: MakeExecutor
+) -> Outcome:
+    """Process a fileset and return the merged accumulator with its book-keeping.
+
+    Args:
+        fileset: Datasets to process.
+        processor: The processor of the run.
+        options: Options.
+        make_executor: Gives an executor per stage.
+
+    Raises:
+        NtupleError: Files are not those of the fileset, and bad files are not skipped.
+        ClusterError: The cluster was lost; what was finished is stored.
+        ResultsError: A partial result cannot be stored.
+    """
+    started = time.monotonic()
+    skipped = _verify(fileset, options, make_executor)
+    _refuse(skipped, options)
+    resume = options.resume
+    for _ in range(ROUNDS_MAX):
+        used = without(fileset, {record["file"] for record in skipped})
+        outcome = _round(used, processor, options, make_executor, resume=resume)
+        if not (options.skip_bad_files and outcome.failed):
+            break
+        skipped = skipped + outcome.failed
+        resume = True
+    outcome.skipped = skipped
+    outcome.requested = fileset
+    outcome.wall_time = time.monotonic() - started
+    return outcome
+
+
+def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) -> list[dict[str, Any]]:
+    """Return a record of every file that is not the one of the fileset."""
+    if options.verification == "none":
+        return []
+    verified = verify.Verified(options.cache)
+    checks = verify.checks(fileset, options.verification, verified)
+    if not checks:
+        return []
+    executor = make_executor("verifying", sum(len(c) for c in checks), lambda group: verified.add(group["out"]))
+    result, _ = executor(checks, verify.check_file, None)
+    failed: list[dict[str, Any]] = result.get(FAILED, [])
+    return failed
+
+
+def _refuse(bad: list[dict[str, Any]], options: RunOptions) -> None:
+    if bad and not options.skip_bad_files:
+        lines = [f"dataset {r['dataset']!r}, file {r['file']}: {_message(r)}" for r in bad]
+        msg = "; ".join(lines) + "; mend the files or pass --skip-bad-files"
+        raise NtupleError(msg)
+
+
+def _message(record: dict[str, Any]) -> str:
+    return record["message"] if record["is_ours"] else f"{record['kind']}: {record['message']}"
+
+
+def _round(
+    fileset: Fileset,
+    processor: SelectionsProcessor,
+    options: RunOptions,
+    make_executor: MakeExecutor,
+    *,
+    resume: bool,
+) -> Outcome:
+    """Process what the stored parts do not cover."""
+    parts = Parts(options.output / PARTS, fileset, provenance.source_digest(), _configuration(processor, options))
+    if not resume:
+        parts.clear()
+    stored, missing = parts.load()
+    items = work_items(fileset, options.chunksize, missing, options.max_chunks)
+    executor = make_executor("processing", sum(len(i) for i in items), parts.save)
+    result = _run(items, processor, executor)
+    n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
+    total = accumulate([result["out"]], stored)
+    outcome = Outcome(fileset, total, result.get(FAILED, []), result.get("metrics", {}))
+    outcome.faults = ledger.faults(fileset, {name: d[ledger.LEDGER] for name, d in total.items()})
+    outcome.n_chunks = len(items)
+    outcome.n_resumed = n_resumed
+    parts.compact(total)
+    return outcome
+
+
+def _run(items: list[Any], processor: SelectionsProcessor, executor: GuardedExecutor) -> dict[str, Any]:
+    if not items:
+        return {"out": {}}
+    runner = Runner(executor=executor, schema=BesSchema, metadata_cache={}, savemetrics=True)
+    result: dict[str, Any] = runner.run(items, processor)
+    return result
+
+
+def _configuration(processor: SelectionsProcessor, options: RunOptions) -> str:
+    return json.dumps([options.cuts.digest(), sorted(processor.processors)])
+
+
+def to_results(outcome: Outcome, options: RunOptions) -> results.Results:
+    """Return the result of a run as `analysis.results` stores it."""
+    datasets = {
+        name: results.DatasetResult(
+            metadata=dataset.metadata,
+            n_produced=dataset.n_produced,
+            n_events=outcome.accumulator.get(name, {}).get(ledger.LEDGER, {}).get("n_events", 0),
+            selections=_selections(outcome.accumulator.get(name, {})),
+        )
+        for name, dataset in outcome.fileset.items()
+    }
+    origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(outcome.fileset))
+    return results.Results(datasets, origin, outcome.bookkeeping())
+
+
+def _selections(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
+    return {
+        name: results.SelectionResult(
+            cutflow=dict(selection["cutflow"]),
+            histograms=dict(selection.get("histograms", {})),
+            status=dict(selection.get("status", {})),
+            candidates=in_order(selection.get("candidates", {})),
+        )
+        for name, selection in content.items()
+        if name != ledger.LEDGER
+    }
+
+
+def in_order(candidates: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """Return columns sorted by run and event, equal ones by all other columns: the order of merging leaves no trace."""
+    columns = {name: np.asarray(getattr(c, "value", c)) for name, c in candidates.items()}
+    if not columns:
+        return {}
+    last = [columns[n] for n in ("event", "run") if n in columns]
+    others = [c for n, c in reversed(columns.items()) if n not in ("run", "event") and c.ndim == 1]
+    order = np.lexsort([*others, *last])
+    return {name: column[order] for name, column in columns.items()}
+
+
+def repeated_candidates(result: results.Results) -> list[str]:
+    """Return what says that a data file was added twice under another name: (run, event) pairs that repeat."""
+    return [
+        f"dataset {name!r}, selection {s!r}: run {run}, event {event} is there {n} times"
+        for name, dataset in result.of_kind(DATA, CONTINUUM).items()
+        for s, selection in dataset.selections.items()
+        for run, event, n in _repeated(selection.candidates)
+    ]
+
+
+def _repeated(candidates: dict[str, npt.NDArray[Any]]) -> list[tuple[int, int, int]]:
+    if "run" not in candidates or "event" not in candidates:
+        return []
+    pairs = np.stack([candidates["run"].astype(np.int64), candidates["event"].astype(np.int64)], axis=1)
+    unique, counts = np.unique(pairs, axis=0, return_counts=True)
+    return [(int(r), int(e), int(n)) for (r, e), n in zip(unique[counts > 1], counts[counts > 1], strict=True)]
+
+
+def completed(fileset: Fileset, directory: Path) -> dict[str, Any]:
+    """Return the fileset of a run in its completed form, for the record."""
+    return to_raw(fileset, directory)

@@ -1,0 +1,78 @@
+"""The processor of a run: each dataset goes through the selections that its metadata name, and into the ledger."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from coffea.processor import ProcessorABC, accumulate
+
+from analysis.cuts import Cuts
+from analysis.errors import FilesetError, NtupleError
+from processors import ledger
+from processors.fileset import Fileset
+
+
+class SelectionsProcessor(ProcessorABC):
+    """Run every selection of a dataset on a chunk and add the chunk's line to the ledger.
+
+    Args:
+        processors: Selection name -> processor whose output is ``{dataset: {selection name: {...}}}``.
+    """
+
+    def __init__(self, processors: Mapping[str, ProcessorABC]) -> None:
+        self.processors = dict(processors)
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return ``{dataset: {selection: {...}, "ledger": {...}}}`` of one chunk.
+
+        Raises:
+            NtupleError: The file holds fewer events than the fileset says.
+            FilesetError: The metadata name a selection that does not exist.
+        """
+        metadata = events.metadata
+        start, stop = metadata["entrystart"], metadata["entrystop"]
+        if len(events) != stop - start:
+            msg = f"got {len(events)} events; wanted {stop - start}: the file is not the one of the fileset"
+            raise NtupleError(msg)
+        line = {metadata["dataset"]: {ledger.LEDGER: ledger.entry(metadata["fileuuid"], start, stop, len(events))}}
+        outputs = [self._find(name).process(events) for name in metadata["selections"]]
+        return accumulate([line, *outputs])
+
+    def _find(self, name: str) -> ProcessorABC:
+        try:
+            return self.processors[name]
+        except KeyError:
+            msg = f"selection {name!r} of the dataset's metadata does not exist; there are {sorted(self.processors)}"
+            raise FilesetError(msg) from None
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the merged accumulator as it is."""
+        return accumulator
+
+
+# Selection name, as metadata write it -> class of its processor.
+REGISTRY: Final[dict[str, str]] = {"search": "processors.search:SearchProcessor"}
+
+
+def load_processors(fileset: Fileset, cuts: Cuts) -> SelectionsProcessor:
+    """Return the processor for all selections that the datasets name.
+
+    Args:
+        fileset: Datasets.
+        cuts: Cuts that every selection applies.
+
+    Raises:
+        FilesetError: A dataset names a selection that does not exist.
+    """
+    wanted = sorted({s for d in fileset.values() for s in d.metadata.selections})
+    return SelectionsProcessor({name: _load(name)(cuts=cuts) for name in wanted})
+
+
+def _load(name: str) -> Any:
+    if name not in REGISTRY:
+        msg = f"selection {name!r} does not exist; there are {sorted(REGISTRY)}: mend the metadata in the fileset"
+        raise FilesetError(msg)
+    module, _, attribute = REGISTRY[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
