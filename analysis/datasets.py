@@ -87,6 +87,12 @@ class DatasetMetadata:
         record._check(dataset)
         return record
 
+    @classmethod
+    def of_chunk(cls, metadata: Mapping[str, Any]) -> DatasetMetadata:
+        """Return the metadata of the dataset that a chunk belongs to, from what coffea puts into `events.metadata`."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls.from_dict(metadata["dataset"], {k: v for k, v in metadata.items() if k in known})
+
     def _check(self, dataset: str) -> None:
         wanted = {
             "kind": (self.kind in KINDS, f"one of {sorted(KINDS)}"),

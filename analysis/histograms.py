@@ -10,6 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 import hist
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import Species
+from analysis.selection.cutflow import BoolArray, depth, passes_all_but
+from analysis.selection.search_events import SearchEvents
+from analysis.selection.steps import SECTION_III, STAGES
 
 CHI2_UPPER_EDGE: Final = 200.0
 ROLES: Final = ("electron", "kaon")
@@ -33,25 +40,21 @@ CONFIDENCE_LEVEL: Final = hist.axis.Regular(
 ROLE: Final = hist.axis.StrCategory(ROLES, name="role", label="role")
 
 
-def stage_axis(names: tuple[str, ...]) -> hist.axis.StrCategory:
-    """Return the axis of selection stages; its categories are fixed, so that merging cannot reorder them."""
-    return hist.axis.StrCategory(names, name="stage", label="after")
+# The stages have fixed categories, so that merging cannot reorder them.
+STAGE: Final = hist.axis.StrCategory(STAGES, name="stage", label="after")
 
 
-def search_histograms(stages: tuple[str, ...]) -> dict[str, hist.Hist]:
+def book() -> dict[str, hist.Hist]:
     """Return the empty histograms of the search for one dataset.
-
-    Args:
-        stages: Names of the steps from the first that has a candidate's mass to the last.
 
     Returns:
         Name -> histogram. `n_minus_1_<step>` holds the variable of a step after all other steps.
     """
     int64 = hist.storage.Int64
     return {
-        "m_kkee": hist.Hist(stage_axis(stages), M_KKEE, storage=int64()),
-        "m_ke": hist.Hist(stage_axis(stages), M_KE, storage=int64()),
-        "chi2_4c": hist.Hist(stage_axis(stages), CHI2_4C, storage=int64()),
+        "m_kkee": hist.Hist(STAGE, M_KKEE, storage=int64()),
+        "m_ke": hist.Hist(STAGE, M_KE, storage=int64()),
+        "chi2_4c": hist.Hist(STAGE, CHI2_4C, storage=int64()),
         "chi2_4c_m_kkee": hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=int64()),
         "e_over_p": hist.Hist(ROLE, E_OVER_P, storage=int64()),
         "confidence_level": hist.Hist(ROLE, CONFIDENCE_LEVEL, storage=int64()),
@@ -60,3 +63,51 @@ def search_histograms(stages: tuple[str, ...]) -> dict[str, hist.Hist]:
         "n_minus_1_conversion_veto": hist.Hist(CONVERSION_RADIUS, storage=int64()),
         "n_minus_1_signal_region": hist.Hist(M_KKEE, storage=int64()),
     }
+
+
+def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dict[str, hist.Hist]:
+    """Return the histograms of a chunk.
+
+    Args:
+        view: The events.
+        decisions: Every step's decision on every event, shape (steps, events).
+        is_visible: Events that may be counted, shape (events,).
+    """
+    filled = book()
+    best = view.best
+    seen = is_visible[best.event]
+    reached = depth(decisions)[best.event]
+    for stage in STAGES:
+        at_stage = seen & (reached > _index(stage))
+        filled["m_kkee"].fill(stage, view.best_m_kkee[at_stage])
+        filled["m_ke"].fill(stage, view.m_ke[at_stage].ravel())
+        filled["chi2_4c"].fill(stage, best.chi2_4c[at_stage])
+    others = passes_all_but(decisions, [_index("chi2_4c"), _index("signal_region")])[best.event] & seen
+    filled["chi2_4c_m_kkee"].fill(best.chi2_4c[others], view.best_m_kkee[others])
+    for step, values in _n_minus_1(view).items():
+        rest = passes_all_but(decisions, [_index(step)])[best.event] & seen
+        filled[f"n_minus_1_{step}"].fill(values[rest])
+    _fill_tracks(filled, view, best.tracks[seen & (reached > _index(STAGES[0]))])
+    return filled
+
+
+def _index(step: str) -> int:
+    return [s.name for s in SECTION_III].index(step)
+
+
+def _n_minus_1(view: SearchEvents) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the variable of every step on candidates, one value per best candidate."""
+    difference = np.minimum(view.best.chi2_alternative, view.best.chi2_4c + CHI2_UPPER_EDGE) - view.best.chi2_4c
+    return {
+        "alternative_hypotheses": difference,
+        "chi2_4c": view.best.chi2_4c,
+        "conversion_veto": view.conversion_radius,
+        "signal_region": view.best_m_kkee,
+    }
+
+
+def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: npt.NDArray[np.int64]) -> None:
+    for role, species, columns in (("kaon", Species.K, slice(0, 2)), ("electron", Species.E, slice(2, 4))):
+        chosen = tracks[:, columns].ravel()
+        filled["e_over_p"].fill(role, view.e_over_p[chosen])
+        filled["confidence_level"].fill(role, view.identification.cl[chosen, species])

@@ -87,7 +87,8 @@ class Results:
         """Raise IncompleteError if events are missing, unless that is allowed."""
         if not self.is_complete and not allow_incomplete:
             holes = self.bookkeeping.get("problems", ["no book-keeping was stored"])
-            msg = f"the result is incomplete: {'; '.join(map(str, holes[:3]))}; finish it with `lnv run --resume` or pass --allow-incomplete"
+            first = "; ".join(str(hole) for hole in holes[:3])
+            msg = f"the result is incomplete: {first}; finish it with `lnv run --resume` or pass --allow-incomplete"
             raise IncompleteError(msg)
 
 

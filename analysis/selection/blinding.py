@@ -9,21 +9,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.cuts import Cuts
+from analysis.datasets import DatasetMetadata
+from analysis.selection.search_events import SearchEvents
 
 
-def in_box(
-    m_kkee: npt.NDArray[np.float64], event: npt.NDArray[np.int64], n_events: int, cuts: Cuts
-) -> npt.NDArray[np.bool_]:
-    """Return which events have any candidate in the signal window.
-
-    Args:
-        m_kkee: Measured M(KKee) of every candidate, scaled by m(J/psi)/sqrt(s), in GeV/c^2.
-        event: Event of every candidate.
-        n_events: Number of events.
-        cuts: The requirements; the box is their signal region.
-    """
-    inside = (m_kkee >= cuts.m_kkee_min) & (m_kkee <= cuts.m_kkee_max)
-    hidden = np.zeros(n_events, dtype=np.bool_)
-    hidden[event[inside]] = True
+def in_box(view: SearchEvents) -> npt.NDArray[np.bool_]:
+    """Return which events have any candidate in the signal window, shape (events,)."""
+    mass, cuts = view.m_kkee, view.cuts
+    inside = (mass >= cuts.m_kkee_min) & (mass <= cuts.m_kkee_max)
+    hidden = np.zeros(view.n_events, dtype=np.bool_)
+    hidden[view.combinations[1][inside]] = True
     return hidden
+
+
+def is_visible(view: SearchEvents, metadata: DatasetMetadata) -> npt.NDArray[np.bool_]:
+    """Return which events of a chunk may be counted: all, or those outside the box where the dataset is blind."""
+    return ~in_box(view) if metadata.is_blind else np.ones(view.n_events, dtype=np.bool_)

@@ -37,7 +37,7 @@ def apply(steps: Sequence[Step], view: Any) -> BoolArray:
 
 def depth(decisions: BoolArray) -> npt.NDArray[np.int64]:
     """Return how many steps each event passes before the first that rejects it, shape (events,)."""
-    return np.cumprod(decisions, axis=0, dtype=np.int64).sum(axis=0)
+    return np.asarray(np.cumprod(decisions, axis=0, dtype=np.int64).sum(axis=0))
 
 
 def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) -> dict[str, int]:
@@ -51,6 +51,6 @@ def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) ->
     return {ALL_EVENTS: len(is_visible)} | flow
 
 
-def passes_all_but(decisions: BoolArray, index: int) -> BoolArray:
-    """Return which events pass every step except number `index`, shape (events,)."""
-    return np.delete(decisions, index, axis=0).all(axis=0)
+def passes_all_but(decisions: BoolArray, left_out: Sequence[int]) -> BoolArray:
+    """Return which events pass every step except those numbered in `left_out`, shape (events,)."""
+    return np.asarray(np.delete(decisions, left_out, axis=0).all(axis=0))

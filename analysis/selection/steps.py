@@ -58,25 +58,25 @@ def chi2_4c(events: SearchEvents) -> BoolArray:
 
 def conversion_veto(events: SearchEvents) -> BoolArray:
     """No selected electron forms a photon conversion with a track of the other charge."""
-    return events.of_best(~events.best.is_conversion)
+    return events.of_best(~events.has_conversion)
 
 
 def signal_region(events: SearchEvents) -> BoolArray:
     """3.07 <= M(KKee) <= 3.12 GeV/c^2, moved with sqrt(s)."""
-    return events.of_best(events.best.in_signal_region)
+    return events.of_best(events.in_signal_region)
 
 
 SECTION_III: Final = (
     Step("good_tracks", "good charged tracks", good_tracks),
-    Step("four_tracks_zero_charge", ">= 4 good tracks, net charge 0", four_tracks_zero_charge),
+    Step("four_tracks_zero_charge", "enough good tracks, net charge zero", four_tracks_zero_charge),
     Step("confidence_levels", "PID confidence levels", confidence_levels),
-    Step("electrons", ">= 2 electrons", electrons),
-    Step("kaons", ">= 2 kaons", kaons),
-    Step("charge_pattern", "K+- K+- e-+ e-+", charge_pattern),
+    Step("electrons", "two electrons", electrons),
+    Step("kaons", "two kaons", kaons),
+    Step("charge_pattern", "charges K± K± e∓ e∓", charge_pattern),
     Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),
     Step("alternative_hypotheses", "KKee is the best hypothesis", alternative_hypotheses),
-    Step("chi2_4c", "chi2_4C < 20", chi2_4c),
+    Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
     Step("conversion_veto", "gamma-conversion veto", conversion_veto),
     Step("signal_region", "signal region of M(KKee)", signal_region),
 )
-STAGES: Final = tuple(step.name for step in SECTION_III[5:])
+STAGES: Final = tuple(step.name for step in SECTION_III[6:])

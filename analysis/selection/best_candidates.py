@@ -1,0 +1,89 @@
+"""The best candidate of each event: the one with the smallest chi2 of the 4C fit, and what is decided on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.candidates import best_per_event
+from analysis.cuts import Cuts
+from analysis.kinfit import fourc, hypotheses
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+SIGNAL = 0
+
+
+@dataclass(frozen=True)
+class FittedCandidates:
+    """Candidates with the chi2 of their fits.
+
+    Attributes:
+        row: Row among the combinations, shape (B,).
+        event: Event, shape (B,).
+        tracks: Track indices (K, K, e, e), shape (B, 4).
+        chi2: chi2 under every assignment, shape (B, H); inf where the fit did not converge or does not compete.
+        status: Status of every fit, shape (B, H).
+    """
+
+    row: IntArray
+    event: IntArray
+    tracks: IntArray
+    chi2: FloatArray
+    status: npt.NDArray[np.int8]
+
+    @property
+    def chi2_4c(self) -> FloatArray:
+        """chi2 of the KKee assignment, shape (B,)."""
+        return self.chi2[:, SIGNAL]
+
+    @property
+    def chi2_alternative(self) -> FloatArray:
+        """Smallest chi2 of the other assignments, shape (B,)."""
+        return self.chi2[:, SIGNAL + 1 :].min(axis=1, initial=np.inf)
+
+    @property
+    def has_chi2(self) -> BoolArray:
+        """Fits that converged below the upper edge of the stored axis, shape (B,)."""
+        return self.chi2_4c < fourc.CASCADE_CHI2
+
+    def __getitem__(self, keep: BoolArray) -> FittedCandidates:
+        """Return the candidates that a mask selects."""
+        return FittedCandidates(*(getattr(self, f.name)[keep] for f in fields(self)))
+
+
+def fit_best(
+    p: FloatArray,
+    v: FloatArray,
+    combinations: tuple[IntArray, IntArray],
+    chi2_pid: FloatArray,
+    p4_total: FloatArray,
+    cuts: Cuts,
+) -> FittedCandidates:
+    """Fit every combination as KKee, keep the best of each event, and fit that under the other assignments.
+
+    The alternatives are fitted up to the upper edge of the stored chi2 axis, not only below the cut, so that the cut
+    can be chosen again without a rerun.
+
+    Args:
+        p: Momenta (tracks, S, 3) in GeV/c.
+        v: Their covariances (tracks, S, 6).
+        combinations: Track indices (N, 4) and event (N,).
+        chi2_pid: PID chi2 (tracks, 3) of e, pi, K.
+        p4_total: Initial four-momentum (4,) in GeV.
+        cuts: The requirements.
+    """
+    cand, event = combinations
+    signal = fourc.fit4c(p, v, cand, hypotheses.HYPOTHESES[: SIGNAL + 1], p4_total)
+    row = best_per_event(signal.chi2[:, SIGNAL], event)
+    tracks = cand[row]
+    competes = hypotheses.competing(cuts.kkpipi_permutations, tracks, chi2_pid)
+    competes &= (signal.chi2[row, SIGNAL] < fourc.CASCADE_CHI2)[:, None]
+    competes[:, SIGNAL] = True
+    fit = fourc.fit4c(p, v, tracks, hypotheses.HYPOTHESES, p4_total, competes=competes)
+    chi2 = np.where(fit.status == fourc.Status.OK, fit.chi2, np.inf)
+    return FittedCandidates(row, event[row], tracks, chi2, fit.status)

@@ -1,0 +1,219 @@
+"""What the steps of section III ask of a chunk of events, each quantity computed at its first use.
+
+Tracks and events keep their place in the chunk; a quantity that is not needed for an event because it failed already is
+not computed for it. Columns are read at first use, so a chunk without candidates never reads the columns of the fit.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import candidates
+from analysis.constants import M_JPSI, SPECIES_MASS, Species
+from analysis.cuts import Cuts
+from analysis.events.columns import Columns
+from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from analysis.kinfit import fourc
+from analysis.objects import electrons, kaons, pid, tracks
+from analysis.selection import conversion
+from analysis.selection.best_candidates import FittedCandidates, fit_best
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+# Species of the four tracks of a candidate.
+SIGNAL_SPECIES = (Species.K, Species.K, Species.E, Species.E)
+# The two pairings of kaons with electrons, as positions in a candidate: the first two belong together, and the last.
+KE_PAIRS = ((0, 2), (1, 3), (0, 3), (1, 2))
+
+
+class SearchEvents:
+    """A view of a chunk of events under one set of cuts.
+
+    Args:
+        columns: The chunk's columns.
+        cuts: The requirements.
+        sqrt_s: Centre-of-mass energy of the dataset in GeV.
+    """
+
+    def __init__(self, columns: Columns, cuts: Cuts, sqrt_s: float) -> None:
+        self.columns = columns
+        self.cuts = cuts
+        self.sqrt_s = sqrt_s
+        self.n_events = columns.n_events
+
+    @cached_property
+    def offsets(self) -> IntArray:
+        """Offsets of the tracks, shape (events + 1,)."""
+        return self.columns.offsets("Track")
+
+    @cached_property
+    def frame(self) -> tracks.EventFrame:
+        """Interaction points and field."""
+        return tracks.read_frame(self.columns)
+
+    @cached_property
+    def charge(self) -> npt.NDArray[np.int8]:
+        """Charge of each track."""
+        return self.columns.flat("Track", "charge")
+
+    @cached_property
+    def is_good(self) -> BoolArray:
+        """Tracks within the acceptance that come from the interaction point."""
+        helix = tracks.read_helix(self.columns)
+        r_xy, r_z = tracks.r_xy_r_z(helix, self.frame)
+        cos_theta = tracks.cos_theta(self.columns.flat("Track", "tanl"))
+        cuts = self.cuts
+        return (np.abs(cos_theta) < cuts.cos_theta_max) & (r_xy < cuts.r_xy_max) & (r_z < cuts.r_z_max)
+
+    @cached_property
+    def n_good(self) -> IntArray:
+        """Good tracks of each event."""
+        return self.count_tracks(self.is_good)
+
+    @cached_property
+    def is_retained(self) -> BoolArray:
+        """Events with enough good tracks whose charges add up to the wanted net charge."""
+        net_charge = self._sum_tracks(np.where(self.is_good, self.charge, 0))
+        return (self.n_good >= self.cuts.n_tracks_min) & (net_charge == self.cuts.net_charge)
+
+    @cached_property
+    def identification(self) -> pid.Identification:
+        """Confidence levels of every track."""
+        subsystems = (pid.dedx_chi(self.columns), pid.tof_chi(self.columns))
+        return pid.confidence_levels(subsystems, self.cuts.pid_chi_max)
+
+    @cached_property
+    def is_identified(self) -> BoolArray:
+        """Good tracks of retained events that have confidence levels."""
+        return self.is_good & self._of_event(self.is_retained) & (self.identification.ndof > 0)
+
+    @cached_property
+    def has_pid(self) -> BoolArray:
+        """Events with enough identified tracks."""
+        return self.count_tracks(self.is_identified) >= self.cuts.n_tracks_min
+
+    @cached_property
+    def e_over_p(self) -> FloatArray:
+        """EMC energy over momentum of every track, in units of c."""
+        momentum = tracks.momentum(self.columns.flat("Track", "kappa"), self.columns.flat("Track", "tanl"))
+        return pid.e_over_p(self.columns.flat("Track", "emc_energy"), momentum)
+
+    @cached_property
+    def is_electron(self) -> BoolArray:
+        """Electron candidates."""
+        return self.is_identified & electrons.is_electron(self.identification.cl, self.e_over_p, self.cuts)
+
+    @cached_property
+    def is_kaon(self) -> BoolArray:
+        """Kaon candidates."""
+        return self.is_identified & kaons.is_kaon(self.identification.cl, self.e_over_p, self.cuts)
+
+    @cached_property
+    def combinations(self) -> tuple[IntArray, IntArray]:
+        """Track indices (K, K, e, e) of every combination, shape (N, 4), and its event, shape (N,)."""
+        return candidates.find(self.offsets, self.charge, self.is_electron, self.is_kaon, self.has_pid)
+
+    @cached_property
+    def has_candidate(self) -> BoolArray:
+        """Events with any combination."""
+        has_any = np.zeros(self.n_events, dtype=np.bool_)
+        has_any[self.combinations[1]] = True
+        return has_any
+
+    @cached_property
+    def momenta(self) -> tuple[FloatArray, FloatArray]:
+        """Momenta (tracks, S, 3) and covariances (tracks, S, 6) at the interaction point of the combined tracks."""
+        needed = candidates.tracks_used(self.combinations[0], len(self.charge))
+        return tracks.read_momenta(self.columns, self.frame, needed)
+
+    @cached_property
+    def measured_p4(self) -> FloatArray:
+        """Measured four-momenta of the tracks of every combination, shape (N, 4, 4), in GeV."""
+        p, _ = self.momenta
+        cand = self.combinations[0]
+        rows = SIGNAL_SPECIES if p.shape[1] > 1 else (0,) * len(SIGNAL_SPECIES)
+        of_track = np.stack([p[cand[:, i], row] for i, row in enumerate(rows)], axis=1)
+        return four_momentum(of_track, [SPECIES_MASS[species] for species in SIGNAL_SPECIES])
+
+    @cached_property
+    def m_kkee(self) -> FloatArray:
+        """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
+        return invariant_mass(self.measured_p4.sum(axis=1)) * (M_JPSI / self.sqrt_s)
+
+    @cached_property
+    def best(self) -> FittedCandidates:
+        """The combination of each event with the smallest chi2 of the 4C fit."""
+        p4_total = initial_four_momentum(self.sqrt_s)
+        return fit_best(*self.momenta, self.combinations, self.identification.chi2, p4_total, self.cuts)
+
+    @cached_property
+    def best_m_kkee(self) -> FloatArray:
+        """Measured, scaled M(KKee) of the best candidates in GeV/c^2."""
+        return self.m_kkee[self.best.row]
+
+    @cached_property
+    def conversions(self) -> conversion.Pairs:
+        """Geometry of every pair of a best candidate's electron and a good track of the other charge."""
+        is_selected = np.zeros(len(self.charge), dtype=np.bool_)
+        is_selected[self.best.tracks[:, 2:].ravel()] = True
+        is_partner = self.is_good if self.cuts.conversion_partners == "all" else self.is_good & ~self.is_kaon
+        pairs = conversion.find_pairs(self.offsets, self.charge, is_selected, is_partner)
+        return conversion.geometry(*pairs, tracks.read_helix(self.columns), self.frame.field, self.offsets)
+
+    @cached_property
+    def has_conversion(self) -> BoolArray:
+        """Best candidates one of whose electrons forms a conversion."""
+        vetoed = np.zeros(len(self.charge), dtype=np.bool_)
+        vetoed[self.conversions.electron[conversion.is_conversion(self.conversions, self.cuts)]] = True
+        return np.asarray(vetoed[self.best.tracks[:, 2:]].any(axis=1))
+
+    @cached_property
+    def conversion_radius(self) -> FloatArray:
+        """Radius in cm of the pair with the smallest m(ee) of each best candidate; inf without any pair."""
+        pairs = self.conversions
+        closest = np.full(len(self.charge), np.inf)
+        radius = np.full(len(self.charge), np.inf)
+        for i in np.argsort(-pairs.m_ee, kind="stable"):
+            closest[pairs.electron[i]], radius[pairs.electron[i]] = pairs.m_ee[i], pairs.radius[i]
+        electrons_of = self.best.tracks[:, 2:]
+        first = np.argmin(closest[electrons_of], axis=1)
+        return radius[np.take_along_axis(electrons_of, first[:, None], axis=1)[:, 0]]
+
+    @cached_property
+    def fitted_p4(self) -> FloatArray:
+        """Fitted four-momenta (K, K, e, e) of the best candidates, shape (B, 4, 4), in GeV; NaN without a fit."""
+        p4_total = initial_four_momentum(self.sqrt_s)
+        return fourc.fitted_p4(*self.momenta, self.best.tracks, SIGNAL_SPECIES, p4_total)
+
+    @cached_property
+    def m_ke(self) -> FloatArray:
+        """Fitted M(Ke) of the best candidates, shape (B, 4): (K1 e1), (K2 e2), (K1 e2), (K2 e1), in GeV/c^2."""
+        p4 = self.fitted_p4
+        return np.stack([invariant_mass(p4[:, k] + p4[:, e]) for k, e in KE_PAIRS], axis=1)
+
+    @cached_property
+    def in_signal_region(self) -> BoolArray:
+        """Best candidates in the mass window."""
+        return (self.best_m_kkee >= self.cuts.m_kkee_min) & (self.best_m_kkee <= self.cuts.m_kkee_max)
+
+    def of_best(self, decision: BoolArray) -> BoolArray:
+        """Return a decision on the best candidates as one per event; False for events without."""
+        per_event = np.zeros(self.n_events, dtype=np.bool_)
+        per_event[self.best.event] = decision
+        return per_event
+
+    def count_tracks(self, mask: BoolArray) -> IntArray:
+        """Return how many tracks of each event a mask selects."""
+        return self._sum_tracks(mask)
+
+    def _sum_tracks(self, values: npt.NDArray[np.number] | BoolArray) -> IntArray:
+        running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+
+    def _of_event(self, values: BoolArray) -> BoolArray:
+        return np.repeat(values, np.diff(self.offsets))

@@ -1,0 +1,54 @@
+"""The search as a coffea processor: the selection of section III on a chunk, into histograms and a candidate table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from coffea.processor import ProcessorABC, column_accumulator
+
+from analysis import candidate_table, histograms
+from analysis.cuts import SELECTION, Cuts
+from analysis.datasets import DatasetMetadata
+from analysis.events.columns import ChunkColumns
+from analysis.kinfit.fourc import count_status
+from analysis.selection import blinding, cutflow
+from analysis.selection.search_events import SearchEvents
+from analysis.selection.steps import SECTION_III
+
+NAME = "search"
+
+
+class SearchProcessor(ProcessorABC):
+    """Select J/psi -> K+ K+ e- e- + c.c. candidates.
+
+    Args:
+        cuts: The requirements.
+    """
+
+    def __init__(self, cuts: Cuts = SELECTION) -> None:
+        self.cuts = cuts
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return ``{dataset: {"search": {...}}}`` of one chunk: cut flow, histograms, fit status, candidates."""
+        dataset = events.metadata["dataset"]
+        metadata = DatasetMetadata.of_chunk(events.metadata)
+        view = SearchEvents(ChunkColumns(events), self.cuts, metadata.sqrt_s)
+        decisions = cutflow.apply(SECTION_III, view)
+        is_visible = blinding.is_visible(view, metadata)
+        output = {
+            "cutflow": cutflow.count(SECTION_III, decisions, is_visible),
+            "histograms": histograms.fill(view, decisions, is_visible),
+            "status": count_status(view.best.status[is_visible[view.best.event]]),
+            "candidates": _columns(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
+        }
+        return {dataset: {NAME: output}}
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the merged accumulator as it is."""
+        return accumulator
+
+
+def _columns(table: dict[str, npt.NDArray[Any]]) -> dict[str, column_accumulator]:
+    return {name: column_accumulator(np.ascontiguousarray(values)) for name, values in table.items()}
