@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analysis.limits import rolke
+from analysis.limits import bayesian, cls, feldman_cousins, rolke
 from analysis.limits.inputs import LimitInputs
 from analysis.limits.sensitivity import ExpectedLimit, expected_limit
 
@@ -44,6 +44,7 @@ class Limit:
             "m_majorana": inputs.m_majorana,
             "method": self.method,
             "confidence_level": self.confidence_level,
+            "confidence_level_means": METHODS[self.method].meaning,
             "n_obs": inputs.n_obs,
             "n_bkg": inputs.n_bkg,
             "n_bkg_sigma": inputs.n_bkg_sigma,
@@ -73,8 +74,43 @@ def _rolke(inputs: LimitInputs, n_obs: int, confidence_level: float) -> float:
     return rolke.upper_limit(model, n_obs=n_obs, confidence_level=confidence_level, **arguments)
 
 
-Method = Callable[[LimitInputs, int, float], float]
-METHODS: Final[dict[str, Method]] = {"rolke": _rolke}
+def _averaged(limit: Callable[..., float]) -> Callable[[LimitInputs, int, float], float]:
+    def function(inputs: LimitInputs, n_obs: int, confidence_level: float) -> float:
+        return limit(
+            n_obs,
+            efficiency=inputs.efficiency,
+            efficiency_sigma=inputs.efficiency_sigma,
+            background=inputs.n_bkg,
+            background_sigma=inputs.n_bkg_sigma,
+            confidence_level=confidence_level,
+        )
+
+    return function
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and what it calls a confidence level.
+
+    Attributes:
+        limit_of: (inputs, observed events, confidence level) -> limit of the produced yield.
+        meaning: What "90 %" is.
+    """
+
+    limit_of: Callable[[LimitInputs, int, float], float]
+    meaning: str
+
+
+METHODS: Final[dict[str, Method]] = {
+    "rolke": Method(_rolke, "unbounded profile likelihood cut at a two-sided chi2 quantile (2.706 at 90 %)"),
+    "cls": Method(_averaged(cls.upper_limit), "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL"),
+    "feldman-cousins": Method(
+        _averaged(feldman_cousins.upper_limit), "upper end of the unified interval, whose acceptance regions hold CL"
+    ),
+    "bayesian": Method(
+        _averaged(bayesian.upper_limit), "posterior probability below the limit, flat prior in the yield"
+    ),
+}
 
 
 def upper_limit(inputs: LimitInputs, *, method: str = "rolke", confidence_level: float = 0.90) -> Limit:
@@ -88,7 +124,7 @@ def upper_limit(inputs: LimitInputs, *, method: str = "rolke", confidence_level:
         raise ValueError(msg)
 
     def limit_of(n_obs: int) -> float:
-        return METHODS[method](inputs, n_obs, confidence_level)
+        return METHODS[method].limit_of(inputs, n_obs, confidence_level)
 
     n_up = None if inputs.n_obs is None else limit_of(inputs.n_obs)
-    return Limit(inputs, method, confidence_level, n_up, expected_limit(limit_of, inputs.n_bkg))
+    return Limit(inputs, method, confidence_level, n_up, expected_limit(limit_of, inputs.n_bkg, inputs.n_bkg_sigma))

@@ -15,7 +15,6 @@ the gradient and can settle on a wrong extremum. Pass the binomial uncertainty s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from analysis.limits import checks
+from analysis.limits.interval import Interval
 from analysis.limits.profile import Counting, crossing, deviance
 from analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
 
@@ -40,21 +40,6 @@ class Model(Enum):
     GAUSSIAN_BACKGROUND_KNOWN_EFFICIENCY = ("background", "background_sigma", "efficiency")
     KNOWN_BACKGROUND_BINOMIAL_EFFICIENCY = ("background", "n_mc_passed", "n_mc_total")
     KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY = ("background", "efficiency", "efficiency_sigma")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An interval of the produced signal yield mu = events/efficiency.
-
-    Attributes:
-        lower: Lower end; zero where the data are compatible with no signal.
-        upper: Upper end; zero if no mu >= 0 is inside, inf if the efficiency is too uncertain to exclude any yield.
-        confidence_level: Probability content of the chi2 quantile, two-sided.
-    """
-
-    lower: float
-    upper: float
-    confidence_level: float
 
 
 def interval(

@@ -1,15 +1,23 @@
-"""The limit to expect before the data are looked at: its distribution over counts of background alone."""
+"""The limit to expect before the data are looked at: its distribution over counts of background alone.
+
+Without background zero events are the only outcome, and all quantiles coincide: a band of zero width says nothing about
+the spread of outcomes, only that the background was assumed to be nothing. `ExpectedLimit.is_certain` marks that case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-from analysis.limits import checks
+from analysis.limits import checks, marginal
+
+FloatArray = npt.NDArray[np.float64]
+LimitOfCount = Callable[[int], float]
 
 # Probabilities of the median and of the ends of the central 68.27 % and 95.45 % bands.
 BAND_PROBABILITIES: Final = {
@@ -19,11 +27,15 @@ BAND_PROBABILITIES: Final = {
     "plus_1_sigma": float(stats.norm.cdf(1)),
     "plus_2_sigma": float(stats.norm.cdf(2)),
 }
+# Counts less probable than this are left out of the distribution.
+TAIL: Final = 1e-6
+# Standard deviations of an uncertain background that the counts reach.
+REACH: Final = 6.0
 
 
 @dataclass(frozen=True)
 class ExpectedLimit:
-    """Quantiles of the limit if there is background only.
+    """The distribution of the limit if there is background only.
 
     Attributes:
         n_bkg: Assumed background in events.
@@ -32,6 +44,7 @@ class ExpectedLimit:
         median: 50 %.
         plus_1_sigma: 84.1 %.
         plus_2_sigma: 97.7 %.
+        mean: Average limit: the sensitivity of Feldman and Cousins, Phys. Rev. D 57, 3873 (1998), section VI.
     """
 
     n_bkg: float
@@ -40,21 +53,47 @@ class ExpectedLimit:
     median: float
     plus_1_sigma: float
     plus_2_sigma: float
+    mean: float
 
     @property
     def is_certain(self) -> bool:
-        """Whether all bands coincide, as they do without background: zero events are then the only outcome."""
+        """Whether all bands coincide, as they do without background."""
         return self.minus_2_sigma == self.plus_2_sigma
 
 
-def expected_limit(limit_of: Callable[[int], float], n_bkg: float) -> ExpectedLimit:
-    """Return the quantiles of a limit over n ~ Poisson(n_bkg), from the exact distribution.
+def expected_limit(limit_of: LimitOfCount, n_bkg: float, n_bkg_sigma: float = 0.0) -> ExpectedLimit:
+    """Return the quantiles and the mean of a limit over counts of background, from their exact distribution.
 
     Args:
         limit_of: Observed events -> limit; grows with its argument.
         n_bkg: Assumed background in events.
+        n_bkg_sigma: Its uncertainty in events: a Gaussian, cut at zero.
     """
+    probabilities = count_probabilities(n_bkg, n_bkg_sigma)
+    limits = np.array([limit_of(n) for n in range(len(probabilities))])
+    first = np.searchsorted(np.cumsum(probabilities), list(BAND_PROBABILITIES.values()))
+    bands = dict(zip(BAND_PROBABILITIES, limits[first].tolist(), strict=True))
+    return ExpectedLimit(n_bkg, **bands, mean=float(probabilities @ limits))
+
+
+def count_probabilities(n_bkg: float, n_bkg_sigma: float = 0.0) -> FloatArray:
+    """Return the probability of n = 0, 1, ... events of background alone; they add up to one."""
     checks.non_negative("n_bkg", n_bkg)
-    counted = stats.poisson.ppf(list(BAND_PROBABILITIES.values()), n_bkg).astype(np.int64)
-    limits = {n: limit_of(int(n)) for n in np.unique(counted)}
-    return ExpectedLimit(n_bkg, **{name: limits[n] for name, n in zip(BAND_PROBABILITIES, counted, strict=True)})
+    checks.non_negative("n_bkg_sigma", n_bkg_sigma)
+    model = marginal.count_model(efficiency=1.0, background=n_bkg, background_sigma=n_bkg_sigma)
+    last = int(stats.poisson.isf(TAIL, n_bkg + REACH * n_bkg_sigma)) + 1
+    counts = np.arange(last + 1) if n_bkg + n_bkg_sigma > 0.0 else np.zeros(1)
+    probabilities = model.pmf(counts, 0.0)
+    return np.asarray(probabilities / probabilities.sum())
+
+
+def against_background(
+    limit_of: Callable[[int, float], float], backgrounds: Sequence[float]
+) -> tuple[ExpectedLimit, ...]:
+    """Return the expected limit at each assumed background.
+
+    Args:
+        limit_of: (observed events, assumed background) -> limit.
+        backgrounds: Assumed backgrounds in events.
+    """
+    return tuple(expected_limit(lambda n, b=b: limit_of(n, b), b) for b in backgrounds)  # type: ignore[misc]
