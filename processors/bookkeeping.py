@@ -87,3 +87,21 @@ class Outcome:
             "cpu_time_s": round(float(self.metrics.get("cputime", 0.0)), 3),
             "peak_memory_bytes": peaks,
         }
+
+
+def cause(record: dict[str, Any]) -> str:
+    """Return the cause of a failure: our own message as it is, a foreign one with its kind."""
+    message: str = record["message"]
+    return message if record["is_ours"] else f"{record['kind']}: {message}"
+
+
+def describe_failures(failed: list[dict[str, Any]]) -> list[str]:
+    """Return one line per cause, the most frequent first: how many chunks, where the first was, and the cause."""
+    by_cause: dict[str, list[dict[str, Any]]] = {}
+    for record in failed:
+        by_cause.setdefault(cause(record), []).append(record)
+    return [
+        f"{len(records)} chunk(s), the first in dataset {records[0]['dataset']!r}, file {records[0]['file']}, "
+        f"entries {records[0]['start']} to {records[0]['stop']} after {records[0]['attempts']} attempt(s): {text}"
+        for text, records in sorted(by_cause.items(), key=lambda pair: -len(pair[1]))
+    ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +19,6 @@ from processors.executors import ClusterError
 DASK_SETTINGS: Final[dict[str, Any]] = {
     # The statistical profiler keeps the deep stacks of awkward: 0.15 to 0.3 MB per chunk that never come back.
     "distributed.worker.profile.enabled": False,
-    # A cluster that lost its workers ends in an error instead of an endless wait.
-    "distributed.scheduler.no-workers-timeout": "300s",
     # A worker holds what it works on: if it dies, the right chunk is blamed.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": "10s",
@@ -29,7 +27,7 @@ LOCAL: Final = "local"
 BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 ADDRESSES: Final = ("tcp://", "tls://")
 # Keys of a site preset that are ours; all others go to dask-jobqueue as they are.
-OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "no_workers_timeout", "tls")
+OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
 TIMEOUT: Final = 60.0
 
 
@@ -48,7 +46,7 @@ class ClusterOptions:
         tls_cert: Certificate of this client.
         tls_key: Key of this client.
         dashboard_address: Where the dashboard listens, for clusters that the run starts itself.
-        settings: dask settings that win over `DASK_SETTINGS`.
+        no_workers_timeout: Time in s without any worker after which a run ends.
     """
 
     cluster: str = LOCAL
@@ -61,14 +59,15 @@ class ClusterOptions:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     dashboard_address: str = "127.0.0.1:0"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    no_workers_timeout: float = 300.0
 
 
 def dask_settings(options: ClusterOptions) -> dict[str, Any]:
     """Return our settings where neither the user's dask configuration nor the options say otherwise."""
     user = dask.config.collect()
     ours = {k: v for k, v in DASK_SETTINGS.items() if dask.config.get(k, config=user, default=None) is None}
-    return ours | dict(options.settings)
+    # A cluster that lost its workers ends in an error instead of an endless wait.
+    return ours | {"distributed.scheduler.no-workers-timeout": f"{options.no_workers_timeout}s"}
 
 
 @contextmanager
@@ -170,11 +169,21 @@ def make_batch(options: ClusterOptions) -> Any:
         arguments |= {"security": Security.temporary(), "protocol": "tls://"}
     scheduler = {"dashboard_address": options.dashboard_address}
     arguments["scheduler_options"] = scheduler | arguments.get("scheduler_options", {})
+    arguments["job_script_prologue"] = [*worker_environment(), *arguments.get("job_script_prologue", [])]
     try:
         return getattr(dask_jobqueue, BATCH[options.cluster])(**arguments)
     except (TypeError, ValueError) as error:
         msg = f"cluster {options.cluster!r}, preset {options.site or '(none, give --site FILE.toml)'}: {error}"
         raise ClusterError(msg) from error
+
+
+def worker_environment() -> list[str]:
+    """Return the lines of a job script that give our dask settings to workers started by a batch system."""
+    return [
+        f"export DASK_{key.upper().replace('-', '_').replace('.', '__')}={value}"
+        for key, value in DASK_SETTINGS.items()
+        if dask.config.get(key, config=dask.config.collect(), default=None) is None
+    ]
 
 
 def _batch(options: ClusterOptions) -> Any:

@@ -111,6 +111,18 @@ class IterativeExecutor(GuardedExecutor):
 
 
 @dataclass
+class DebugExecutor(IterativeExecutor):
+    """One chunk after the other, not under guard: the first error ends the run where it happened."""
+
+    name: ClassVar[str] = "debug"
+
+    def results(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process the items in their order."""
+        for item in items:
+            yield function.unguarded(item)
+
+
+@dataclass
 class FuturesExecutor(GuardedExecutor):
     """Processes of this machine.
 

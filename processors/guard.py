@@ -97,22 +97,20 @@ class Guarded:
         attempt = 1
         while True:
             try:
-                return _finished(self.function, item, attempt)
+                return self.unguarded(item, attempt)
             except Exception as error:
                 if attempt == self.attempts or not is_io_error(error):
                     return failed_chunk(item, error, attempt)
             time.sleep(self.backoff * BACKOFF_FACTOR ** (attempt - 1))
             attempt += 1
 
-
-def _finished(function: Callable[[Any], dict[str, Any]], item: Any, attempt: int) -> dict[str, Any]:
-    started = time.process_time()
-    result = function(item)
-    metrics = dict(result.get("metrics", {}))
-    metrics |= {
-        "cputime": time.process_time() - started,
-        "retried": attempt - 1,
-        "chunks": 1,
-        "memory": {worker_name(): Peak(psutil.Process().memory_info().rss)},
-    }
-    return {"out": result["out"], "metrics": metrics}
+    def unguarded(self, item: Any, attempt: int = 1) -> dict[str, Any]:
+        """Process one work item, let its error pass, and add what it cost to the metrics."""
+        started = time.process_time()
+        result = self.function(item)
+        cost = {
+            "cputime": time.process_time() - started,
+            "retried": attempt - 1,
+            "memory": {worker_name(): Peak(psutil.Process().memory_info().rss)},
+        }
+        return {"out": result["out"], "metrics": dict(result.get("metrics", {})) | cost}

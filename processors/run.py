@@ -17,19 +17,22 @@ from coffea.processor import Runner, accumulate
 from analysis import provenance, results
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import CONTINUUM, DATA
-from analysis.errors import NtupleError
+from analysis.errors import IncompleteError, NtupleError, ResultsError
 from analysis.events.ntuple import BesSchema
 from processors import ledger, verify
-from processors.bookkeeping import Outcome
+from processors.bookkeeping import Outcome, cause, describe_failures
 from processors.checkpoints import Parts
 from processors.chunks import work_items
+from processors.console import console, write_json
 from processors.executors import GuardedExecutor
-from processors.fileset import Fileset, to_raw, without
+from processors.fileset import Fileset, without
 from processors.guard import FAILED
 from processors.selections import SelectionsProcessor
+from processors.summary import print_books
 
 PARTS: Final = ".parts"
 ACCUMULATOR: Final = "accumulator.zip"
+BOOKKEEPING: Final = "bookkeeping.json"
 # Rounds of a run that drops files which turn out bad while they are processed.
 ROUNDS_MAX: Final = 5
 
@@ -45,6 +48,7 @@ class RunOptions:
         verification: How files are compared with the fileset.
         resume: Use the partial results of former runs.
         skip_bad_files: Leave bad files out, and their events out of the normalisation.
+        max_failures: Chunks that may fail before the run is given up.
         cuts: The cuts the processors apply.
         cache: File that remembers verified checksums.
     """
@@ -55,6 +59,7 @@ class RunOptions:
     verification: verify.How = "sha256"
     resume: bool = False
     skip_bad_files: bool = False
+    max_failures: int = 20
     cuts: Cuts = SELECTION
     cache: Path = field(default_factory=verify.default_cache)
 
@@ -121,13 +126,9 @@ def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) 
 
 def _refuse(bad: list[dict[str, Any]], options: RunOptions) -> None:
     if bad and not options.skip_bad_files:
-        lines = [f"dataset {r['dataset']!r}, file {r['file']}: {_message(r)}" for r in bad]
+        lines = [f"dataset {r['dataset']!r}, file {r['file']}: {cause(r)}" for r in bad]
         msg = "; ".join(lines) + "; mend the files or pass --skip-bad-files"
         raise NtupleError(msg)
-
-
-def _message(record: dict[str, Any]) -> str:
-    return record["message"] if record["is_ours"] else f"{record['kind']}: {record['message']}"
 
 
 def _round(
@@ -144,7 +145,8 @@ def _round(
         parts.clear()
     stored, missing = parts.load()
     items = work_items(fileset, options.chunksize, missing, options.max_chunks)
-    executor = make_executor("processing", sum(len(i) for i in items), parts.save)
+    n_events = sum(len(i) for i in items)
+    executor = make_executor("processing", n_events, _sink(parts, options.max_failures))
     result = _run(items, processor, executor)
     n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
     total = accumulate([result["out"]], stored)
@@ -154,6 +156,20 @@ def _round(
     outcome.n_resumed = n_resumed
     parts.compact(total)
     return outcome
+
+
+def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
+    """Return what stores a group of finished chunks and gives the run up when too many chunks have failed."""
+    failed: list[dict[str, Any]] = []
+
+    def store(group: dict[str, Any]) -> None:
+        parts.save(group)
+        failed.extend(group.get(FAILED, []))
+        if len(failed) > max_failures:
+            msg = f"given up after {len(failed)} failed chunks; {describe_failures(failed)[0]}"
+            raise IncompleteError(msg)
+
+    return store
 
 
 def _run(items: list[Any], processor: SelectionsProcessor, executor: GuardedExecutor) -> dict[str, Any]:
@@ -225,6 +241,29 @@ def _repeated(candidates: dict[str, npt.NDArray[Any]]) -> list[tuple[int, int, i
     return [(int(r), int(e), int(n)) for (r, e), n in zip(unique[counts > 1], counts[counts > 1], strict=True)]
 
 
-def completed(fileset: Fileset, directory: Path) -> dict[str, Any]:
-    """Return the fileset of a run in its completed form, for the record."""
-    return to_raw(fileset, directory)
+def finish(outcome: Outcome, options: RunOptions) -> None:
+    """Write and show the result; an incomplete one is written too, and ends in an error.
+
+    Raises:
+        IncompleteError: Events are missing or there twice.
+        ResultsError: The result cannot be written.
+    """
+    result = to_results(outcome, options)
+    if repeated := repeated_candidates(result):
+        outcome.problems = repeated
+        result = to_results(outcome, options)
+    books = result.bookkeeping
+    if not books["totals"]["events_processed"] and outcome.failed:
+        msg = f"no chunk was processed, nothing is written: {describe_failures(outcome.failed)[0]}"
+        raise IncompleteError(msg)
+    try:
+        results.write(options.output / ACCUMULATOR, result)
+        write_json(options.output / BOOKKEEPING, books)
+    except OSError as error:
+        msg = f"{options.output}: cannot write the result ({error.strerror}); free space, then `lnv run --resume`"
+        raise ResultsError(msg) from error
+    print_books(books)
+    console().print(f"written: {options.output / ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)
+    if not result.is_complete:
+        msg = f"the result in {options.output} is incomplete: {len(books['problems'])} problem(s), listed above"
+        raise IncompleteError(msg)

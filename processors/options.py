@@ -1,0 +1,54 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from processors.clusters import ClusterOptions
+
+PATH: Final = click.Path(path_type=Path)
+
+_CLUSTER_OPTIONS: Final = (
+    click.option("--cluster", default="local", help="local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT."),
+    click.option("--workers", type=click.IntRange(1), default=2, help="Worker processes, or jobs of a batch system."),
+    click.option("--adapt", is_flag=True, help="Let the number of batch jobs follow the work, up to --workers."),
+    click.option("--memory", help="Memory limit of a local worker, such as 4GiB.  [default: no limit]"),
+    click.option("--site", type=PATH, help="TOML file of site presets for slurm and htcondor (see docs/examples)."),
+    click.option("--tls", is_flag=True, help="Encrypt a cluster of our own with temporary keys."),
+    click.option("--tls-ca-file", type=PATH, help="Certificate of the authority, for tls://HOST:PORT."),
+    click.option("--tls-cert", type=PATH, help="Certificate of this client, for tls://HOST:PORT."),
+    click.option("--tls-key", type=PATH, help="Key of this client, for tls://HOST:PORT."),
+    click.option("--dashboard-address", default="127.0.0.1:0", help="Where the dashboard of our own cluster listens."),
+    click.option("--no-workers-timeout", default=300.0, help="Time in s without any worker that ends a run."),
+)
+_CLUSTER_NAMES: Final = (
+    "cluster",
+    "workers",
+    "adapt",
+    "memory",
+    "site",
+    "tls",
+    "tls_ca_file",
+    "tls_cert",
+    "tls_key",
+    "dashboard_address",
+    "no_workers_timeout",
+)
+
+
+def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a cluster to a command; it gets them as one argument `where`, a `ClusterOptions`."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        where = ClusterOptions(**{name: given.pop(name) for name in _CLUSTER_NAMES})
+        return function(where=where, **given)
+
+    for option in reversed(_CLUSTER_OPTIONS):
+        command = option(command)
+    return command
