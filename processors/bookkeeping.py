@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.datasets import CONTINUUM, DATA
 from processors.fileset import Fileset
-from processors.ledger import LEDGER, Fault
-
-MEGABYTE = 1e6
+from processors.ledger import LEDGER, OVERLAP, Fault
 
 
 @dataclass
@@ -44,13 +43,27 @@ class Outcome:
     @property
     def is_complete(self) -> bool:
         """Whether every event of the files that were not skipped is in the result exactly once, and nothing twice."""
-        return not (self.faults or self.problems)
+        return not (self.faults or self.problems or self._uncounted())
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all that was tried is in the result exactly once; what was not tried on request does not count."""
+        return not (self.failed or self.problems or any(f.kind == OVERLAP for f in self.faults))
+
+    def _uncounted(self) -> list[str]:
+        """Return the datasets whose number of J/psi or luminosity is of more files than were used."""
+        return [
+            f"dataset {name!r}: {len(self.fileset[name].files)} of {len(d.files)} files are used, but its number of "
+            "J/psi or luminosity is that of all"
+            for name, d in self.requested.items()
+            if d.metadata.kind in (DATA, CONTINUUM) and len(self.fileset[name].files) < len(d.files)
+        ]
 
     def bookkeeping(self) -> dict[str, Any]:
         """Return what `bookkeeping.json` holds."""
         return {
             "complete": self.is_complete,
-            "problems": [*self.problems, *(str(f) for f in self.faults)],
+            "problems": [*self.problems, *self._uncounted(), *(str(f) for f in self.faults)],
             "datasets": {name: self._dataset(name) for name in self.requested},
             "totals": self._totals(),
             "faults": [f.to_dict() for f in self.faults],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ import numpy.typing as npt
 from processors.chunks import Span
 from processors.fileset import Dataset, FileEntry, Fileset
 
-LEDGER = "ledger"
+LEDGER: Final = "ledger"
+HOLE: Final = "hole"
+OVERLAP: Final = "overlap"
 
 
 class Spans:
@@ -127,5 +129,5 @@ def faults(fileset: Fileset, ledgers: Mapping[str, Mapping[str, Any]]) -> list[F
 
 def _faults_of_file(dataset: Dataset, file: FileEntry, ledger: Mapping[str, Any]) -> list[Fault]:
     spans = ledger.get("files", {}).get(file.uuid, Spans())
-    holes = [Fault("hole", dataset.name, file.path, *s) for s in spans.holes(file.num_entries)]
-    return holes + [Fault("overlap", dataset.name, file.path, *s) for s in spans.overlaps()]
+    holes = [Fault(HOLE, dataset.name, file.path, *s) for s in spans.holes(file.num_entries)]
+    return holes + [Fault(OVERLAP, dataset.name, file.path, *s) for s in spans.overlaps()]

@@ -87,7 +87,8 @@ def ship(client: Client, *, renew_scheduler: bool) -> None:
             shutil.copytree(ROOT / package, staged / package, ignore=shutil.ignore_patterns("__pycache__"))
         if renew_scheduler:
             client.run_on_scheduler(_make_forget())
-        client.register_plugin(UploadDirectory(str(staged), mode="all", restart_workers=True, update_path=True))
+        mode = "all" if renew_scheduler else "workers"
+        client.register_plugin(UploadDirectory(str(staged), mode=mode, restart_workers=True, update_path=True))
 
 
 def _make_forget() -> Any:

@@ -57,7 +57,6 @@ def command(
     executor: str,
     where: ClusterOptions,
     datasets: str | None,
-    max_files: int | None,
     test: bool,
     debug: bool,
     post_mortem: bool,
@@ -66,14 +65,13 @@ def command(
 ) -> None:
     """Run the selections over FILESET, a completed fileset, and write the merged accumulator.
 
-    The exit status is not 0 unless every event of every file is in the result exactly once. Limited runs
-    (--datasets, --max-files) count as complete for what they ask for; --max-chunks and --test leave holes.
+    The exit status is not 0 unless every event of every file is in the result exactly once. A run that is limited on
+    request (--max-files, --max-chunks, --test) ends well, but its result is marked incomplete.
     """
     if test or debug:
-        given |= {"max_chunks": given["max_chunks"] or 1}
-        max_files = max_files or 1
+        given |= {name: given[name] or 1 for name in ("max_files", "max_chunks")}
     options = RunOptions(**given)
-    chosen = filesets.select(filesets.load(fileset), datasets, max_files)
+    chosen = filesets.select(filesets.load(fileset), datasets)
     print_table(f"{fileset}", rows(chosen))
     processor = load_processors(chosen, options.cuts)
     with make_executors(DEBUG if debug else executor, where, performance_report) as make:
