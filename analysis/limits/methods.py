@@ -93,19 +93,23 @@ class Method:
     """A method and what it calls a confidence level.
 
     Attributes:
+        label: Short name for headings.
         limit_of: (inputs, observed events, confidence level) -> limit of the produced yield.
         meaning: What "90 %" is.
     """
 
+    label: str
     limit_of: Callable[[LimitInputs, int, float], float]
     meaning: str
 
 
 METHODS: Final[dict[str, Method]] = {
-    "rolke": Method(_rolke, "unbounded profile likelihood cut at a two-sided chi2 quantile (2.706 at 90 %)"),
-    "cls": Method(_averaged(cls.upper_limit), "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL"),
+    "rolke": Method("Rolke", _rolke, "unbounded profile likelihood cut at a two-sided chi2 quantile (2.706 at 90 %)"),
+    "cls": Method("CLs", _averaged(cls.upper_limit), "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL"),
     "feldman-cousins": Method(
-        _averaged(feldman_cousins.upper_limit), "upper end of the unified interval, whose acceptance regions hold CL"
+        "FC",
+        _averaged(feldman_cousins.upper_limit),
+        "upper end of the unified interval, whose acceptance regions hold CL",
     ),
     "bayesian": Method(
         _averaged(bayesian.upper_limit), "posterior probability below the limit, flat prior in the yield"

@@ -114,8 +114,9 @@ def crossing(experiment: Counting, threshold: FloatArray) -> tuple[FloatArray, F
     upper = _crossing_above(experiment, threshold, best)
     upper = np.where((experiment.best_signal <= 0.0) & (at_zero >= threshold), 0.0, upper)
     has_lower = (best > 0.0) & (at_zero > threshold)
-    lower = np.where(has_lower, _crossing_below(experiment, threshold, best), 0.0)
-    return lower, upper
+    if not np.any(has_lower):
+        return np.zeros_like(upper), upper
+    return np.where(has_lower, _crossing_below(experiment, threshold, best), 0.0), upper
 
 
 def _crossing_above(experiment: Counting, threshold: FloatArray, best: FloatArray) -> FloatArray:
