@@ -112,7 +112,7 @@ METHODS: Final[dict[str, Method]] = {
         "upper end of the unified interval, whose acceptance regions hold CL",
     ),
     "bayesian": Method(
-        _averaged(bayesian.upper_limit), "posterior probability below the limit, flat prior in the yield"
+        "Bayes", _averaged(bayesian.upper_limit), "posterior probability below the limit, flat prior in the yield"
     ),
 }
 

@@ -78,7 +78,7 @@ class Relation:
 
 
 def n_up(efficiency: npt.ArrayLike, n_obs: npt.ArrayLike, delta_sys: npt.ArrayLike) -> FloatArray:
-    """Return yield limits (N,) by the publication's method: unbounded profile likelihood, Poisson background of zero."""
+    """Return yield limits (N,) by the publication's method: unbounded profile likelihood, Poisson background zero."""
     _, upper = rolke.intervals(
         rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY,
         n_obs=n_obs,
