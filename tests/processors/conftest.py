@@ -1,116 +1,13 @@
-"""Small ntuples, filesets and a counting processor for the tests of runs."""
+"""Fixtures of the tests of runs."""
 
-import json
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any
 
-import hist
-import numpy as np
 import pytest
-from coffea.processor import ProcessorABC, column_accumulator
 
-from analysis.datasets import DatasetMetadata
-from analysis.events.blocks import BRANCHES
-from analysis.events.writer import NtupleWriter
-from processors import fileset as filesets
-from processors import verify
-from processors.selections import SelectionsProcessor
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
-
-
-def write_ntuple(path: Path, n_events: int, seed: int, *, n_produced: int | None = None, baskets: int = 100) -> Path:
-    """Write a file of random events, with two tracks and one shower each."""
-    rng = np.random.default_rng(seed)
-    offsets = {"Track": 2 * np.arange(n_events + 1), "Shower": np.arange(n_events + 1)}
-    columns: dict[str, Any] = {}
-    for name, (collection, column) in BRANCHES.items():
-        if not column.required:
-            continue
-        n = int(offsets[collection][-1]) if collection else n_events
-        is_integer = np.issubdtype(np.dtype(column.dtype), np.integer)
-        values = np.ones(n, dtype=np.int8) if is_integer else rng.uniform(0.1, 1.0, n)
-        columns[name] = (offsets[collection], values) if collection else values
-    columns["run"] = np.full(n_events, seed)
-    columns["event"] = np.arange(n_events)
-    with NtupleWriter(path, basket_events=baskets) as writer:
-        writer.extend(columns)
-        writer.add_source(n_produced=2 * n_events if n_produced is None else n_produced, n_stored=n_events)
-    return path
-
-
-def make_fileset(directory: Path, datasets: dict[str, list[int]], **metadata: Any) -> Path:
-    """Write ntuples of the given numbers of events and their completed fileset; return the fileset's path."""
-    completed = {}
-    seed = 1
-    for name, sizes in datasets.items():
-        files = []
-        for k, n in enumerate(sizes):
-            path = write_ntuple(directory / f"{name}_{k}.root", n, seed)
-            seed += 1
-            described = verify.describe(str(path))
-            files.append(filesets.FileEntry(path=str(path), **described | {"clusters": tuple(described["clusters"])}))
-        record = DatasetMetadata.from_dict(name, METADATA | {"selections": ["count"]} | metadata)
-        completed[name] = filesets.Dataset(name, record, tuple(files))
-    target = directory / "fileset.json"
-    target.write_text(json.dumps(filesets.to_raw(completed, directory)))
-    return target
-
-
-def counting_processor(action: Callable[[Any], None] | None = None) -> SelectionsProcessor:
-    """Return a processor that counts events, fills two histograms and keeps one event in fifty.
-
-    It is defined here so that workers get it by value: they cannot import the tests.
-    """
-
-    class Count(ProcessorABC):
-        def process(self, events: Any) -> dict[str, Any]:
-            if action is not None:
-                action(events)
-            kappa = np.asarray(events.Track.kappa.layout.content.data, dtype=float)
-            counts = hist.Hist(hist.axis.Regular(20, 0, 1, name="kappa"), storage=hist.storage.Int64())
-            counts.fill(kappa)
-            weighted = hist.Hist(hist.axis.Regular(20, 0, 1, name="kappa"), storage=hist.storage.Weight())
-            weighted.fill(kappa, weight=kappa)
-            run, event = (np.asarray(events[name], dtype=np.int64) for name in ("run", "event"))
-            kept = event % 50 == 0
-            candidates = {"run": run[kept], "event": event[kept]}
-            selection = {
-                "cutflow": {"all": len(events), "kept": int(kept.sum())},
-                "histograms": {"counts": counts, "weighted": weighted},
-                "status": {"seen": len(kappa)},
-                "candidates": {k: column_accumulator(v) for k, v in candidates.items()},
-            }
-            return {events.metadata["dataset"]: {"count": selection}}
-
-        def postprocess(self, accumulator: Any) -> Any:
-            return accumulator
-
-    return SelectionsProcessor({"count": Count()})
-
-
-def assert_same(a: Any, b: Any) -> None:
-    """Compare two results: counts and unweighted histograms exactly, weighted sums to 1e-12, candidates in order."""
-    assert a.datasets.keys() == b.datasets.keys()
-    for name, left in a.datasets.items():
-        right = b.datasets[name]
-        assert (left.n_events, left.n_produced) == (right.n_events, right.n_produced)
-        assert left.selections.keys() == right.selections.keys()
-        for s, selection in left.selections.items():
-            other = right.selections[s]
-            assert selection.cutflow == other.cutflow
-            assert selection.status == other.status
-            assert selection.histograms.keys() == other.histograms.keys()
-            for h, histogram in selection.histograms.items():
-                if histogram.storage_type is hist.storage.Int64:
-                    assert histogram == other.histograms[h]
-                else:
-                    ours, theirs = histogram.view(flow=True), other.histograms[h].view(flow=True)
-                    np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-12)
-                    np.testing.assert_allclose(ours.variance, theirs.variance, rtol=1e-12)
-            for column, values in selection.candidates.items():
-                np.testing.assert_array_equal(values, other.candidates[column])
+from run_cases import make_fileset
 
 
 @pytest.fixture(scope="session")
