@@ -38,3 +38,14 @@ def rng():
 @pytest.fixture
 def toy_columns(rng):
     return make_toy_columns(rng, 50)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--renew-golden", action="store_true", help="write the golden files instead of comparing with them"
+    )
+
+
+@pytest.fixture
+def renew_golden(request):
+    return request.config.getoption("--renew-golden")

@@ -127,7 +127,12 @@ class SearchEvents:
 
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (tracks, S, 3) and covariances (tracks, S, 6) at the interaction point of the combined tracks."""
+        """Momenta (tracks, S, 3) and covariances (tracks, S, 6) at the interaction point of the combined tracks.
+
+        Without any combination there are none, and no column of the fit is read.
+        """
+        if not len(self.combinations[0]):
+            return np.empty((0, 1, 3)), np.empty((0, 1, 6))
         needed = candidates.tracks_used(self.combinations[0], len(self.charge))
         return tracks.read_momenta(self.columns, self.frame, needed)
 
@@ -178,8 +183,9 @@ class SearchEvents:
         pairs = self.conversions
         closest = np.full(len(self.charge), np.inf)
         radius = np.full(len(self.charge), np.inf)
-        for i in np.argsort(-pairs.m_ee, kind="stable"):
-            closest[pairs.electron[i]], radius[pairs.electron[i]] = pairs.m_ee[i], pairs.radius[i]
+        order = np.argsort(-pairs.m_ee, kind="stable")  # of several pairs of an electron the last assignment stays
+        closest[pairs.electron[order]] = pairs.m_ee[order]
+        radius[pairs.electron[order]] = pairs.radius[order]
         electrons_of = self.best.tracks[:, 2:]
         first = np.argmin(closest[electrons_of], axis=1)
         return radius[np.take_along_axis(electrons_of, first[:, None], axis=1)[:, 0]]

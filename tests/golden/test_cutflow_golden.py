@@ -1,0 +1,48 @@
+"""The cut flow and the histograms of seeded events; `make golden` renews them when a change is meant to move them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import histograms
+from analysis.cuts import SELECTION
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.selection import cutflow
+from analysis.selection.search_events import SearchEvents
+from analysis.selection.steps import SECTION_III
+from analysis.simulation import blocks, channels
+
+pytestmark = pytest.mark.fast
+
+GOLDEN = Path(__file__).with_name("cutflow.json")
+CHANNELS = {
+    "signal": channels.SIGNAL,
+    "majorana_2nu_0700": channels.majorana(0.7, "2nu"),
+    "majorana_1nu_1200": channels.majorana(1.2, "1nu"),
+    "eeee": channels.BACKGROUNDS["eeee"],
+    "kkpipi": channels.BACKGROUNDS["kkpipi"],
+}
+
+
+def measure(name):
+    """Return the cut flow and the contents of every histogram that has any, of seeded events."""
+    recipe = blocks.Recipe(channels=((CHANNELS[name], 1.0),), sqrt_s=3.0969)
+    block = make_block(blocks.make_block(recipe, name, 0, 3000, 11))
+    view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
+    decisions = cutflow.apply(SECTION_III, view)
+    is_visible = np.ones(view.n_events, bool)
+    filled = histograms.fill(view, decisions, is_visible)
+    sums = {k: int(h.sum(flow=True)) for k, h in filled.items()}
+    return {"cutflow": cutflow.count(SECTION_III, decisions, is_visible), "entries": sums}
+
+
+def test_cut_flow_is_the_golden_one(renew_golden):
+    found = {name: measure(name) for name in CHANNELS}
+    if renew_golden:
+        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+    assert found == json.loads(GOLDEN.read_text())

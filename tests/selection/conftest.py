@@ -1,0 +1,27 @@
+"""Simulated chunks of events as flat columns."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.simulation import blocks, channels
+
+
+def simulate(channel, n_events=4000, seed=7, **changes):
+    """Return the columns of seeded events, as a reader would give them."""
+    recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
+    columns = blocks.make_block(recipe, "test", 0, n_events, seed) | changes
+    block = make_block(columns)
+    return ArrayColumns(block.values, block.offsets, block.n_events)
+
+
+@pytest.fixture(scope="session")
+def signal():
+    return simulate(channels.SIGNAL)
+
+
+@pytest.fixture(scope="session")
+def four_electrons():
+    return simulate(channels.BACKGROUNDS["eeee"])

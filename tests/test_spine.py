@@ -1,0 +1,105 @@
+"""From simulation to the limit through the commands, and the same numbers from every executor and chunk size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.datasets import DatasetMetadata
+from analysis.events.writer import NtupleWriter
+from analysis.results import read
+from analysis.simulation import blocks, channels
+from processors.cli import main
+
+N_EVENTS = 6000
+CHUNK_SIZES = (1000, 2500, 100_000)
+SAMPLES = {
+    "signal": (channels.SIGNAL, {"kind": "signal"}),
+    "majorana_2nu_1200": (
+        channels.majorana(1.2, "2nu"),
+        {"kind": "majorana", "m_majorana": 1.2, "majorana_mode": "2nu"},
+    ),
+    "eeee": (channels.BACKGROUNDS["eeee"], {"kind": "background"}),
+    "pseudo_data": (channels.BACKGROUNDS["kkpipi"], {"kind": "data", "n_jpsi": 10087e6, "blind": False}),
+}
+
+
+def lnv(*arguments):
+    """Run a command; return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def fileset(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("samples")
+    plain = {}
+    for name, (channel, metadata) in SAMPLES.items():
+        recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
+        with NtupleWriter(directory / f"{name}.root", basket_events=1000) as writer:
+            writer.extend(blocks.make_block(recipe, name, 0, N_EVENTS, 5))
+        record = DatasetMetadata.from_dict(name, {"sqrt_s": 3.0969, **metadata})
+        plain[name] = {"files": {f"{name}.root": "Events"}, "metadata": record.to_dict()}
+    (directory / "plain.json").write_text(json.dumps(plain))
+    assert lnv("fileset", "complete", directory / "plain.json", "--output", directory / "fileset.json") == 0
+    return directory / "fileset.json"
+
+
+def run(fileset, output, executor, chunksize):
+    arguments = ["run", fileset, "--executor", executor, "--chunksize", chunksize, "--output", output]
+    assert lnv(*arguments, "--workers", 2) == 0
+    return read(Path(output) / "accumulator.zip")
+
+
+@pytest.fixture(scope="module")
+def reference(fileset, tmp_path_factory):
+    output = tmp_path_factory.mktemp("reference")
+    return output, run(fileset, output, "iterative", CHUNK_SIZES[0])
+
+
+def assert_equal(one, other):
+    assert one.datasets.keys() == other.datasets.keys()
+    for name, dataset in one.datasets.items():
+        mine, theirs = dataset.selections["search"], other.datasets[name].selections["search"]
+        assert (mine.cutflow, mine.status) == (theirs.cutflow, theirs.status)
+        assert mine.histograms == theirs.histograms
+        for column, values in mine.candidates.items():
+            np.testing.assert_array_equal(values, theirs.candidates[column])
+
+
+@pytest.mark.parametrize("chunksize", CHUNK_SIZES)
+@pytest.mark.parametrize("executor", ["iterative", "futures", "dask"])
+def test_every_executor_and_chunk_size_gives_equal_results(fileset, reference, tmp_path, executor, chunksize):
+    result = run(fileset, tmp_path, executor, chunksize)
+    assert result.is_complete
+    assert_equal(result, reference[1])
+
+
+def test_every_event_is_accounted_for(reference):
+    for dataset in reference[1].datasets.values():
+        assert dataset.n_produced == dataset.n_events == N_EVENTS
+        assert dataset.selections["search"].cutflow["all"] == N_EVENTS
+
+
+def test_candidates_are_sorted_and_counted(reference):
+    selection = reference[1].datasets["signal"].selections["search"]
+    events = selection.candidates["event"]
+    runs = selection.candidates["run"]
+    assert len(events) == selection.n_passed > 0
+    assert (np.lexsort((events, runs)) == np.arange(len(events))).all()
+
+
+def test_limits_come_from_the_saved_result(reference):
+    output, result = reference
+    assert lnv("limits", "--accumulator", output / "accumulator.zip", "--output", output) == 0
+    first = json.loads((output / "limits.json").read_text())["limits"][0]
+    assert first["m_majorana"] is None
+    assert first["method"] == "rolke"
+    assert first["confidence_level"] == pytest.approx(0.9)
+    passed = result.datasets["signal"].selections["search"].n_passed
+    assert first["efficiency"] == pytest.approx(passed / N_EVENTS)
+    assert first["branching_fraction_ul"] == pytest.approx(first["n_up"] / 10087e6)
