@@ -1,0 +1,199 @@
+"""How many events a sample stands for: J/psi per period, luminosities, weights of backgrounds, continuum scaling.
+
+Numbers of J/psi and luminosities: BESIII, Chin. Phys. C 46, 074001 (2022), doi:10.1088/1674-1137/ac5c2e.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from analysis.constants import M_JPSI, N_JPSI, N_JPSI_UNCERTAINTY
+from analysis.datasets import CONTINUUM, DATA
+from analysis.efficiency import Efficiency
+from analysis.errors import ResultsError
+from analysis.results import DatasetResult, Results, SelectionResult
+
+SEARCH: Final = "search"
+
+
+@dataclass(frozen=True)
+class Period:
+    """A data-taking period.
+
+    Attributes:
+        n_jpsi: Number of J/psi.
+        sigma: Its uncertainty.
+        luminosity: Online integrated luminosity in pb^-1.
+    """
+
+    n_jpsi: float
+    sigma: float
+    luminosity: float
+
+
+PERIODS: Final[Mapping[int, Period]] = {
+    2009: Period(224.0e6, 1.3e6, 82.0),
+    2012: Period(1088.5e6, 4.4e6, 323.0),
+    2018: Period(8774.0e6, 39.4e6, 2678.0),
+}
+LUMINOSITY_JPSI: Final = math.fsum(p.luminosity for p in PERIODS.values())
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number with its standard uncertainty and a word on its source."""
+
+    value: float
+    sigma: float
+    source: str
+
+
+def n_jpsi(results: Results) -> Count:
+    """Return the number of J/psi in the data: what the data's metadata say, else the published total.
+
+    The relative uncertainty is that of the published number, which all periods share.
+
+    Raises:
+        ResultsError: Some datasets of kind data state their number and others do not.
+    """
+    searched = {name: d for name, d in results.of_kind(DATA).items() if SEARCH in d.selections}
+    given = {name: d.metadata.n_jpsi for name, d in searched.items()}
+    known = [n for n in given.values() if n is not None]
+    if not known:
+        return Count(N_JPSI, N_JPSI_UNCERTAINTY, "Chin. Phys. C 46, 074001 (2022)")
+    if len(known) < len(given):
+        lacking = sorted(name for name, n in given.items() if n is None)
+        msg = f"datasets {lacking} of kind 'data' lack 'n_jpsi' while others have it; add it to the fileset"
+        raise ResultsError(msg)
+    total = math.fsum(known)
+    return Count(total, total * N_JPSI_UNCERTAINTY / N_JPSI, "metadata of the data")
+
+
+def search_of(name: str, dataset: DatasetResult) -> SelectionResult:
+    """Return what the search found in a dataset.
+
+    Raises:
+        ResultsError: The search did not run on it.
+    """
+    if SEARCH not in dataset.selections:
+        msg = f"dataset {name!r}: no selection 'search'; got {sorted(dataset.selections)}; add it to its metadata"
+        raise ResultsError(msg)
+    return dataset.selections[SEARCH]
+
+
+def signal_efficiency(datasets: Mapping[str, DatasetResult]) -> Efficiency:
+    """Return the efficiency of signal samples taken together, whose events are mixed as the data are.
+
+    Raises:
+        ResultsError: There is no sample or no generated event, or samples are of single periods.
+    """
+    total = sum(require_produced(name, d) for name, d in datasets.items())
+    if not datasets:
+        msg = "no signal dataset: no efficiency; add one to the fileset"
+        raise ResultsError(msg)
+    if single := sorted(name for name, d in datasets.items() if d.metadata.period is not None):
+        msg = f"datasets {single} are of one period each; combine them with `period_efficiency`"
+        raise ResultsError(msg)
+    return Efficiency(sum(search_of(name, d).n_passed for name, d in datasets.items()), total)
+
+
+def period_efficiency(datasets: Mapping[str, DatasetResult]) -> tuple[float, float]:
+    """Return the efficiency of samples of single periods weighted by their numbers of J/psi, and its uncertainty.
+
+    Raises:
+        ResultsError: A period is unknown or lacks a sample, or nothing was generated.
+    """
+    of_period: dict[int, dict[str, DatasetResult]] = {}
+    for name, dataset in datasets.items():
+        period = dataset.metadata.period
+        if period is None or period not in PERIODS:
+            msg = f"dataset {name!r}: period {period!r} is none of {sorted(PERIODS)}"
+            raise ResultsError(msg)
+        of_period.setdefault(period, {})[name] = dataset
+    if missing := sorted(set(PERIODS) - set(of_period)):
+        msg = f"no signal dataset for the periods {missing}; got {sorted(of_period)}"
+        raise ResultsError(msg)
+    whole = math.fsum(p.n_jpsi for p in PERIODS.values())
+    value = variance = 0.0
+    for number, samples in of_period.items():
+        produced = sum(require_produced(name, d) for name, d in samples.items())
+        of_samples = Efficiency(sum(search_of(name, d).n_passed for name, d in samples.items()), produced)
+        share = PERIODS[number].n_jpsi / whole
+        value += share * of_samples.value
+        variance += (share * of_samples.sigma) ** 2
+    return value, math.sqrt(variance)
+
+
+def require_produced(name: str, dataset: DatasetResult) -> int:
+    """Return the number of generated events.
+
+    Raises:
+        ResultsError: There are none.
+    """
+    if dataset.n_produced <= 0:
+        msg = f"dataset {name!r}: {dataset.n_produced} generated events; nothing can be normalised to them"
+        raise ResultsError(msg)
+    return dataset.n_produced
+
+
+def exclusive_weight(name: str, dataset: DatasetResult, number: float) -> float:
+    """Return the J/psi data events that one simulated background event stands for: B N(J/psi)/N_gen.
+
+    Raises:
+        ResultsError: The metadata lack the branching fraction, or nothing was generated.
+    """
+    fraction = dataset.metadata.branching_fraction
+    if fraction is None:
+        msg = f"dataset {name!r}: metadata lack 'branching_fraction'; add it to the fileset to weight its events"
+        raise ResultsError(msg)
+    return fraction * number / require_produced(name, dataset)
+
+
+def continuum_scale(points: Iterable[tuple[float, float]], luminosity: float = LUMINOSITY_JPSI) -> float:
+    """Return the events at the J/psi that one event off the resonance stands for, all energies taken together.
+
+    The cross section of the continuum falls as 1/s: L(J/psi)/m^2 over the sum of L_i/s_i.
+
+    Args:
+        points: (sqrt(s) in GeV, luminosity in pb^-1) of the energies.
+        luminosity: Luminosity at the J/psi in pb^-1.
+
+    Raises:
+        ValueError: There is no energy.
+    """
+    exposure = math.fsum(lum / sqrt_s**2 for sqrt_s, lum in points)
+    if exposure <= 0.0:
+        msg = "no luminosity off the resonance: nothing to scale"
+        raise ValueError(msg)
+    return luminosity / M_JPSI**2 / exposure
+
+
+def jpsi_luminosity(results: Results) -> float:
+    """Return the luminosity of the J/psi data in pb^-1: the published one in proportion to the number of J/psi."""
+    return LUMINOSITY_JPSI * n_jpsi(results).value / N_JPSI
+
+
+def continuum(results: Results) -> Count | None:
+    """Return the continuum events expected in the signal region of the J/psi data; None without such datasets.
+
+    Raises:
+        ResultsError: A continuum dataset has no luminosity.
+    """
+    datasets = results.of_kind(CONTINUUM)
+    if not datasets:
+        return None
+    for name, dataset in datasets.items():
+        if dataset.metadata.luminosity is None:
+            msg = f"dataset {name!r}: kind 'continuum' without 'luminosity'; add it in pb^-1 to the fileset"
+            raise ResultsError(msg)
+    if blind := sorted(name for name, d in datasets.items() if d.metadata.is_blind):
+        return Count(0.0, 0.0, f"hidden: {', '.join(blind)}")
+    points = [(d.metadata.sqrt_s, d.metadata.luminosity or 0.0) for d in datasets.values()]
+    scale = continuum_scale(points, jpsi_luminosity(results))
+    n = sum(search_of(name, d).n_passed for name, d in datasets.items())
+    return Count(
+        scale * n, scale * math.sqrt(n), f"{n} events at {len(points)} energies, each {scale:.3g} at the J/psi"
+    )

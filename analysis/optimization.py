@@ -1,0 +1,162 @@
+"""The choice of a requirement by the Punzi figure of merit, from stored histograms alone.
+
+G. Punzi, PHYSTAT2003, arXiv:physics/0308063: efficiency/(a/2 + sqrt(b)), with a = 3 standard deviations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import hist
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+PUNZI_SIGMAS: Final = 3.0
+# A threshold is as good as the best one if its figure of merit is this share of it.
+NEARLY: Final = 0.99
+
+
+def punzi(efficiency: npt.ArrayLike, n_bkg: npt.ArrayLike, sigmas: float = PUNZI_SIGMAS) -> FloatArray:
+    """Return efficiency/(a/2 + sqrt(b)).
+
+    Args:
+        efficiency: Fractions, any shape.
+        n_bkg: Expected background events, not negative, of the same shape.
+        sigmas: a, the significance of the search.
+
+    Raises:
+        ValueError: A background is negative.
+    """
+    background = np.asarray(n_bkg, dtype=np.float64)
+    if (background < 0).any():
+        msg = f"n_bkg is {background.min()}; wanted no negative background"
+        raise ValueError(msg)
+    return np.asarray(efficiency, dtype=np.float64) / (0.5 * sigmas + np.sqrt(background))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A requirement "below" tried at every edge of an axis.
+
+    Attributes:
+        variable: Name of the axis.
+        label: Its label, for the figure.
+        threshold: (N,) upper ends tried.
+        efficiency: (N,) signal efficiency.
+        n_bkg: (N,) expected background.
+        figure_of_merit: (N,) Punzi's.
+    """
+
+    variable: str
+    label: str
+    threshold: FloatArray
+    efficiency: FloatArray
+    n_bkg: FloatArray
+    figure_of_merit: FloatArray
+
+    @property
+    def best(self) -> int:
+        """Index of the largest figure of merit, the tightest of equal ones."""
+        return int(np.argmax(self.figure_of_merit))
+
+    @property
+    def plateau(self) -> tuple[float, float]:
+        """Smallest and largest threshold whose figure of merit is within 1 % of the best."""
+        good = self.threshold[self.figure_of_merit >= NEARLY * self.figure_of_merit.max()]
+        return float(good.min()), float(good.max())
+
+    def at(self, threshold: float) -> int:
+        """Return the index of the tried threshold nearest to one."""
+        return int(np.argmin(np.abs(self.threshold - threshold)))
+
+    def to_rows(self, every: int = 1) -> list[dict[str, Any]]:
+        """Return the scan as rows of a table."""
+        columns = {
+            self.variable: self.threshold,
+            "efficiency": self.efficiency,
+            "n_bkg": self.n_bkg,
+            "figure_of_merit": self.figure_of_merit,
+        }
+        return [{k: float(v[i]) for k, v in columns.items()} for i in range(every - 1, len(self.threshold), every)]
+
+
+def scan_below(
+    signal: hist.Hist, n_produced: int, background: hist.Hist, variable: str, windows: dict[str, tuple[float, float]]
+) -> Scan:
+    """Return the figure of merit of "variable below x" for every upper bin edge x.
+
+    Args:
+        signal: Counts of simulated signal in any number of axes, before the requirement.
+        n_produced: Signal events generated.
+        background: Expected background events in the same axes.
+        variable: Axis of the requirement.
+        windows: Axis name -> range the other requirements keep; ranges end at bin edges.
+
+    Raises:
+        ValueError: No signal was generated, an axis does not exist, or a range does not end at bin edges.
+    """
+    if n_produced <= 0:
+        msg = f"n_produced is {n_produced}; wanted the number of generated signal events"
+        raise ValueError(msg)
+    efficiency = np.cumsum(project(signal, variable, windows)) / n_produced
+    n_bkg = np.cumsum(project(background, variable, windows))
+    axis = signal.axes[variable]
+    return Scan(variable, axis.label, np.asarray(axis.edges[1:]), efficiency, n_bkg, punzi(efficiency, n_bkg))
+
+
+def project(histogram: hist.Hist, variable: str, windows: dict[str, tuple[float, float]]) -> FloatArray:
+    """Return the contents along one axis, within windows of other axes, without underflow and overflow.
+
+    Raises:
+        ValueError: An axis does not exist, or a range does not end at bin edges.
+    """
+    names = [a.name for a in histogram.axes]
+    if unknown := sorted({variable, *windows} - set(names)):
+        msg = f"the histogram has no axis {unknown}; it has {names}"
+        raise ValueError(msg)
+    contents = np.asarray(histogram.values(), dtype=np.float64)
+    for i, axis in reversed(list(enumerate(histogram.axes))):
+        if axis.name != variable:
+            contents = contents[(slice(None),) * i + (_window(axis, windows.get(axis.name)),)].sum(axis=i)
+    return contents
+
+
+def _window(axis: Any, window: tuple[float, float] | None) -> slice:
+    if window is None:
+        return slice(None)
+    edges = np.asarray(axis.edges)
+    ends = [int(np.argmin(np.abs(edges - end))) for end in window]
+    if not np.allclose(edges[ends], window, rtol=0, atol=1e-9):
+        msg = f"axis {axis.name!r}: the range {window} does not end at bin edges; the nearest are {edges[ends]}"
+        raise ValueError(msg)
+    return slice(*ends)
+
+
+def plot(scan: Scan, chosen: float, path: Path) -> Path:
+    """Draw the figure of merit, the efficiency and the background against the requirement; return the path."""
+    import matplotlib as mpl  # noqa: PLC0415 - workers have no use for it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    with mpl.rc_context({"font.size": 11}):
+        figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        upper.plot(scan.threshold, scan.figure_of_merit, color="C0")
+        upper.axvline(chosen, color="C3", linestyle="--", label=f"chosen: {chosen:g}")
+        best = scan.threshold[scan.best]
+        upper.plot(best, scan.figure_of_merit[scan.best], "o", color="C0", label=f"largest: {best:g}")
+        upper.axvspan(*scan.plateau, color="C0", alpha=0.12, label="within 1 % of the largest")
+        upper.set_ylabel(r"$\varepsilon/(1.5+\sqrt{b})$")
+        upper.legend(frameon=False)
+        lower.plot(scan.threshold, scan.efficiency, color="C2", label=r"$\varepsilon$")
+        lower.set_ylabel(r"$\varepsilon$", color="C2")
+        right = lower.twinx()
+        right.plot(scan.threshold, scan.n_bkg, color="C1")
+        right.set_ylabel("$b$ [events]", color="C1")
+        lower.set_xlabel(f"{scan.label} below")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    return path

@@ -1,0 +1,118 @@
+"""Weights, numbers of J/psi and the continuum scaling against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import normalization
+from analysis.constants import M_JPSI, N_JPSI
+from analysis.datasets import DatasetMetadata
+from analysis.errors import ResultsError
+from analysis.results import DatasetResult, Results, SelectionResult
+
+pytestmark = pytest.mark.fast
+
+
+def dataset(n_passed=5, n_produced=1000, selection="search", **metadata):
+    record = DatasetMetadata.from_dict("d", {"kind": "signal", "sqrt_s": M_JPSI} | metadata)
+    found = {selection: SelectionResult({"all": n_produced, "signal_region": n_passed})}
+    return DatasetResult(record, n_produced, n_produced, found)
+
+
+def results(**datasets):
+    return Results(datasets, {}, {"complete": True})
+
+
+def test_the_periods_add_up_to_the_published_total():
+    assert math.fsum(p.n_jpsi for p in normalization.PERIODS.values()) == pytest.approx(N_JPSI, rel=1e-4)
+    assert normalization.LUMINOSITY_JPSI == pytest.approx(3083)
+
+
+@pytest.mark.parametrize(
+    ("points", "scale"),
+    [
+        ([(3.080, 167)], 18.26),
+        ([(3.650, 410)], 10.45),
+        ([(3.682, 404)], 10.79),
+        ([(3.080, 167), (3.650, 410), (3.682, 404)], 4.11),
+    ],
+)
+def test_continuum_scale(points, scale):
+    assert normalization.continuum_scale(points) == pytest.approx(scale, abs=0.01)
+
+
+@given(st.floats(3.0, 4.0), st.floats(1.0, 1000.0))
+def test_splitting_a_luminosity_changes_nothing(sqrt_s, luminosity):
+    whole = normalization.continuum_scale([(sqrt_s, luminosity)])
+    assert normalization.continuum_scale([(sqrt_s, luminosity / 4)] * 4) == pytest.approx(whole)
+
+
+def test_no_luminosity_is_an_error():
+    with pytest.raises(ValueError, match="no luminosity"):
+        normalization.continuum_scale([])
+
+
+def test_surviving_continuum_events_are_scaled():
+    found = results(
+        a=dataset(2, kind="continuum", sqrt_s=3.080, luminosity=167.0, blind=False),
+        b=dataset(0, kind="continuum", sqrt_s=3.650, luminosity=410.0, blind=False),
+    )
+    count = normalization.continuum(found)
+    scale = normalization.continuum_scale([(3.080, 167.0), (3.650, 410.0)])
+    assert (count.value, count.sigma) == pytest.approx((2 * scale, math.sqrt(2) * scale))
+    assert normalization.continuum(results()) is None
+
+
+def test_blind_continuum_gives_no_number():
+    count = normalization.continuum(results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0)))
+    assert count.value == 0
+    assert "hidden: a" in count.source
+
+
+def test_continuum_without_luminosity_is_refused():
+    with pytest.raises(ResultsError, match="'a': kind 'continuum' without 'luminosity'"):
+        normalization.continuum(results(a=dataset(kind="continuum", sqrt_s=3.080)))
+
+
+def test_the_number_of_jpsi_comes_from_the_data_or_the_publication():
+    assert normalization.n_jpsi(results()).value == N_JPSI
+    count = normalization.n_jpsi(results(a=dataset(kind="data", n_jpsi=1e6), b=dataset(kind="data", n_jpsi=3e6)))
+    assert count.value == 4e6
+    assert count.sigma / count.value == pytest.approx(44 / 10087)
+    with pytest.raises(ResultsError, match=r"\['b'\] of kind 'data' lack 'n_jpsi'"):
+        normalization.n_jpsi(results(a=dataset(kind="data", n_jpsi=1e6), b=dataset(kind="data")))
+
+
+def test_exclusive_weights():
+    background = dataset(n_produced=100_000, kind="background", branching_fraction=7e-3)
+    assert normalization.exclusive_weight("b", background, 1e10) == pytest.approx(700)
+    with pytest.raises(ResultsError, match="lack 'branching_fraction'"):
+        normalization.exclusive_weight("b", dataset(kind="background"), 1e10)
+    with pytest.raises(ResultsError, match="0 generated events"):
+        normalization.exclusive_weight("b", dataset(0, 0, kind="background", branching_fraction=1.0), 1e10)
+
+
+def test_signal_samples_add_up():
+    of = normalization.signal_efficiency({"a": dataset(10, 100), "b": dataset(50, 300)})
+    assert (of.n_passed, of.n_total) == (60, 400)
+    with pytest.raises(ResultsError, match="no signal dataset"):
+        normalization.signal_efficiency({})
+    with pytest.raises(ResultsError, match="'a': no selection 'search'"):
+        normalization.signal_efficiency({"a": dataset(selection="control_ee")})
+    with pytest.raises(ResultsError, match=r"\['a'\] are of one period"):
+        normalization.signal_efficiency({"a": dataset(period=2009)})
+
+
+def test_periods_are_weighted_by_their_jpsi():
+    samples = {str(p): dataset(n, 1000, period=p) for p, n in ((2009, 100), (2012, 200), (2018, 300))}
+    value, sigma = normalization.period_efficiency(samples)
+    assert value == pytest.approx((224 * 0.1 + 1088.5 * 0.2 + 8774 * 0.3) / 10086.5)
+    assert 0 < sigma < 0.02
+    with pytest.raises(ResultsError, match=r"no signal dataset for the periods \[2009\]"):
+        normalization.period_efficiency({k: v for k, v in samples.items() if k != "2009"})
+    with pytest.raises(ResultsError, match="period 1999"):
+        normalization.period_efficiency({"a": dataset(period=1999)})

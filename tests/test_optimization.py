@@ -1,0 +1,89 @@
+"""Punzi's figure of merit: by hand, its optimum against a brute-force search, and its bad inputs."""
+
+from __future__ import annotations
+
+import hist
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import histograms, optimization
+
+pytestmark = pytest.mark.fast
+
+
+def axes():
+    return (histograms.CHI2_4C, histograms.M_KKEE_COARSE)
+
+
+WINDOW = {"m_kkee": (3.07, 3.12)}
+
+
+@pytest.fixture
+def signal(rng):
+    h = hist.Hist(*axes(), storage=hist.storage.Int64())
+    h.fill(rng.chisquare(4, 20_000) * 1.5, rng.normal(3.097, 0.008, 20_000))
+    return h
+
+
+@pytest.fixture
+def background(rng):
+    h = hist.Hist(*axes(), storage=hist.storage.Double())
+    h.fill(rng.uniform(0, 200, 4000), rng.uniform(2.95, 3.2, 4000), weight=np.full(4000, 0.05))
+    return h
+
+
+def test_values():
+    assert optimization.punzi(0.15, 0.0) == pytest.approx(0.1)
+    assert optimization.punzi(0.15, 2.25, sigmas=3) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="no negative background"):
+        optimization.punzi([0.1], [-1.0])
+
+
+def test_the_scan_is_the_brute_force_one(signal, background):
+    scan = optimization.scan_below(signal, 100_000, background, "chi2_4c", WINDOW)
+    for i in (0, 19, 150):
+        inside = np.s_[: i + 1, 34:44]
+        assert scan.efficiency[i] == pytest.approx(signal.values()[inside].sum() / 1e5)
+        assert scan.n_bkg[i] == pytest.approx(background.values()[inside].sum())
+    assert scan.figure_of_merit.max() == scan.figure_of_merit[scan.best]
+    assert 5 < scan.threshold[scan.best] < 40
+    low, high = scan.plateau
+    assert low <= scan.threshold[scan.best] <= high
+    assert scan.threshold[scan.at(20.0)] == 20.0
+
+
+def test_without_background_the_loosest_requirement_wins(signal):
+    scan = optimization.scan_below(signal, 100_000, hist.Hist(*axes()), "chi2_4c", WINDOW)
+    assert scan.efficiency[scan.best] == scan.efficiency[-1]
+
+
+@given(st.floats(0.1, 10))
+def test_the_scale_of_the_efficiency_does_not_move_the_optimum(scale):
+    efficiency, n_bkg = np.linspace(0.01, 0.2, 30), np.linspace(0, 9, 30) ** 2
+    best = np.argmax(optimization.punzi(efficiency, n_bkg))
+    assert np.argmax(optimization.punzi(efficiency * scale, n_bkg)) == best
+
+
+def test_other_axes_can_be_scanned(signal, background):
+    scan = optimization.scan_below(signal, 100_000, background, "m_kkee", {"chi2_4c": (0.0, 20.0)})
+    assert len(scan.threshold) == 80
+
+
+def test_bad_inputs(signal, background):
+    with pytest.raises(ValueError, match="n_produced is 0"):
+        optimization.scan_below(signal, 0, background, "chi2_4c", WINDOW)
+    with pytest.raises(ValueError, match="no axis"):
+        optimization.scan_below(signal, 9, background, "chi2", WINDOW)
+    with pytest.raises(ValueError, match="does not end at bin edges"):
+        optimization.scan_below(signal, 9, background, "chi2_4c", {"m_kkee": (3.071, 3.12)})
+
+
+def test_figure_and_rows(signal, background, tmp_path):
+    scan = optimization.scan_below(signal, 100_000, background, "chi2_4c", WINDOW)
+    path = optimization.plot(scan, 20.0, tmp_path / "deep" / "punzi.png")
+    assert path.stat().st_size > 10_000
+    rows = scan.to_rows(every=20)
+    assert len(rows) == 10
+    assert rows[0]["chi2_4c"] == 20.0
