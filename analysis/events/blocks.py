@@ -50,6 +50,13 @@ class Block:
         offsets = {name: o[start : stop + 1] - o[start] for name, o in self.offsets.items()}
         return Block(stop - start, offsets, values)
 
+    def select(self, chosen: npt.NDArray[np.bool_]) -> Block:
+        """Return the chosen events, ``(E,)``, in their order."""
+        entries = {name: np.repeat(chosen, np.diff(o)) for name, o in self.offsets.items()} | {"": chosen}
+        values = {b: v[entries[BRANCHES[b][0]]] for b, v in self.values.items()}
+        offsets = {name: np.concatenate([[0], np.cumsum(np.diff(o)[chosen])]) for name, o in self.offsets.items()}
+        return Block(int(np.count_nonzero(chosen)), offsets, values)
+
 
 def make_block(columns: Columns) -> Block:
     """Return the columns as a block.

@@ -80,18 +80,18 @@ class NtupleWriter:
         finally:
             self._abandon()
 
-    def extend(self, columns: Columns) -> None:
+    def extend(self, columns: Columns | Block) -> None:
         """Append events.
 
         Args:
             columns: Branch name -> ``(E,)`` array, or ``(offsets (E + 1,), values (N,))`` in a collection; any dtype
-                that converts to the one of the column table.
+                that converts to the one of the column table. Or a `Block`, which has been checked already.
 
         Raises:
             SchemaError: The columns are not those of the table, or not those of the first call.
             NtupleError: The file cannot be written, for example because the disk is full.
         """
-        block = make_block(columns)
+        block = columns if isinstance(columns, Block) else make_block(columns)
         self._check_layout(block)
         self.n_events += block.n_events
         self._pending.append(block)

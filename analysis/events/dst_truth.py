@@ -1,0 +1,131 @@
+"""Generated particles of a simulated BOSS `.dst`, from the J/psi on, and which of them made each track."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numba
+import numpy as np
+
+from analysis.events.dst_records import Array, IntArray, Records
+
+PDG_JPSI: Final = 443
+ABSENT: Final = -1
+
+_MEMBERS: Final = {
+    "px": "m_xInitialMomentum",
+    "py": "m_yInitialMomentum",
+    "pz": "m_zInitialMomentum",
+    "energy": "m_eInitialMomentum",
+    "vx": "m_xInitialPosition",
+    "vy": "m_yInitialPosition",
+    "vz": "m_zInitialPosition",
+}
+
+kernel = numba.njit(nogil=True, cache=True)
+
+
+def gen_columns(particles: Records) -> tuple[IntArray, dict[str, Array], IntArray]:
+    """Return the J/psi and all that came of it; of an event without J/psi, every particle.
+
+    KKMC puts a virtual Z, a quark pair and a string before the J/psi and a stray beam electron beside it.
+
+    Args:
+        particles: `m_mcParticleCol`, N records.
+
+    Returns:
+        Offsets ``(E + 1,)``, the columns of `Gen` by name, each ``(G,)``, and ``(N,)`` the place of each record within
+        its event's `Gen`, `ABSENT` if it is left out.
+    """
+    pdg = particles.column("m_particleID").astype(np.int64)
+    index = particles.column("m_trackIndex").astype(np.int64)
+    mother = np.empty(len(particles), dtype=np.int64)
+    place = np.empty(len(particles), dtype=np.int64)
+    counts = np.zeros(len(particles.offsets) - 1, dtype=np.int64)
+    _trim(particles.offsets, pdg, index, particles.column("m_mother").astype(np.int64), mother, place, counts)
+    kept = place != ABSENT
+    columns: dict[str, Array] = {"pdg_id": pdg[kept], "mother": mother[kept]}
+    columns |= {name: particles.column(member)[kept] for name, member in _MEMBERS.items()}
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), columns, place
+
+
+def match_tracks(hits: Records, particles: Records, place: IntArray, owner: IntArray, number: Array) -> IntArray:
+    """Return the `Gen` index of the particle that left most hits on each track, `ABSENT` if there is none.
+
+    Args:
+        hits: `m_mcMdcTracks`, one (particle, track) pair per hit.
+        particles: `m_mcParticleCol`.
+        place: (N,) as `gen_columns` returns it.
+        owner: (T,) event of each track, not falling.
+        number: (T,) its `m_mdcTrackId`.
+    """
+    first = np.searchsorted(owner, np.arange(len(hits.offsets)))
+    pairs = hits.column("key").astype(np.int64), hits.column("val").astype(np.int64)
+    out = np.full(len(owner), ABSENT, dtype=np.int64)
+    index = particles.column("m_trackIndex").astype(np.int64)
+    _majority(hits.offsets, *pairs, first, number.astype(np.int64), particles.offsets, index, place, out)
+    return out
+
+
+@kernel
+def _row(index: IntArray, start: int, stop: int, wanted: int) -> int:
+    """Return the row between start and stop whose `m_trackIndex` is the wanted one; as a rule it is its place."""
+    if 0 <= wanted < stop - start and index[start + wanted] == wanted:
+        return start + wanted
+    for row in range(start, stop):
+        if index[row] == wanted:
+            return row
+    return ABSENT
+
+
+@kernel
+def _trim(
+    offsets: IntArray,
+    pdg: IntArray,
+    index: IntArray,
+    mother_index: IntArray,
+    mother: IntArray,
+    place: IntArray,
+    counts: IntArray,
+) -> None:
+    """Number the J/psi and its descendants (all, if there is no J/psi); a mother stands before its daughters."""
+    for event in range(len(offsets) - 1):
+        start, stop = offsets[event], offsets[event + 1]
+        keeps_all = not (pdg[start:stop] == PDG_JPSI).any()
+        for i in range(start, stop):
+            above = _row(index, start, stop, mother_index[i])
+            is_known = ABSENT < above < i and place[above] != ABSENT
+            mother[i] = place[above] if is_known else ABSENT
+            place[i] = ABSENT
+            if keeps_all or is_known or pdg[i] == PDG_JPSI:
+                place[i] = counts[event]
+                counts[event] += 1
+
+
+@kernel
+def _majority(
+    offsets: IntArray,
+    key: IntArray,
+    track: IntArray,
+    first: IntArray,
+    number: IntArray,
+    particle_offsets: IntArray,
+    index: IntArray,
+    place: IntArray,
+    out: IntArray,
+) -> None:
+    """Take for each track the particle of most hits; of equal numbers the one named first."""
+    for event in range(len(offsets) - 1):
+        start, stop = offsets[event], offsets[event + 1]
+        for t in range(first[event], first[event + 1]):
+            most = 0
+            for i in range(start, stop):
+                if track[i] != number[t]:
+                    continue
+                n_hits = 0
+                for j in range(i, stop):
+                    n_hits += track[j] == number[t] and key[j] == key[i]
+                if n_hits > most:
+                    most = n_hits
+                    row = _row(index, particle_offsets[event], particle_offsets[event + 1], key[i])
+                    out[t] = place[row] if row != ABSENT else ABSENT
