@@ -29,7 +29,7 @@ def results(**datasets):
 
 def test_the_periods_add_up_to_the_published_total():
     assert math.fsum(p.n_jpsi for p in normalization.PERIODS.values()) == pytest.approx(N_JPSI, rel=1e-4)
-    assert normalization.LUMINOSITY_JPSI == pytest.approx(3083)
+    assert pytest.approx(3083) == normalization.LUMINOSITY_JPSI
 
 
 @pytest.mark.parametrize(
