@@ -14,8 +14,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
-# Candidate columns: fitted mass of kaon i and electron j in GeV/c^2.
-M_KE_COLUMNS: Final = ("m_ke_11", "m_ke_12", "m_ke_21", "m_ke_22")
+# Candidate columns: fitted mass of kaon i and electron j in GeV/c^2, one pairing after the other.
+M_KE_COLUMNS: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
 
 def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
@@ -29,10 +29,10 @@ def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
     if missing := [name for name in M_KE_COLUMNS if name not in candidates]:
         msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
         raise ResultsError(msg)
-    m11, m12, m21, m22 = (np.asarray(candidates[name], dtype=np.float64) for name in M_KE_COLUMNS)
-    straight, crossed = np.stack([m11, m22], axis=-1), np.stack([m12, m21], axis=-1)
-    is_straight = np.abs(m11 - m22) <= np.abs(m12 - m21)
-    return np.where(is_straight[:, None], straight, crossed)
+    masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_COLUMNS], axis=-1)
+    straight, crossed = masses[:, :2], masses[:, 2:]
+    is_straight = np.abs(np.diff(straight)) <= np.abs(np.diff(crossed))
+    return np.where(is_straight, straight, crossed)
 
 
 def in_interval(masses: FloatArray, m_majorana: float) -> npt.NDArray[np.bool_]:

@@ -11,15 +11,16 @@ from click.testing import CliRunner
 from analysis import results
 from analysis.datasets import DatasetMetadata
 from analysis.errors import IncompleteError, ResultsError
+from analysis.limits.majorana import M_KE_COLUMNS
 from processors.cli import lnv
 
 pytestmark = pytest.mark.fast
 
 
 def dataset(kind, n_produced, masses, **metadata):
-    """Return one dataset whose candidates have the given (m11, m12, m21, m22)."""
+    """Return one dataset whose candidates have the given (m_k1e1, m_k2e2, m_k1e2, m_k2e1)."""
     columns = np.asarray(masses, dtype=np.float64).reshape(-1, 4)
-    candidates = {name: columns[:, i] for i, name in enumerate(("m_ke_11", "m_ke_12", "m_ke_21", "m_ke_22"))}
+    candidates = {name: columns[:, i] for i, name in enumerate(M_KE_COLUMNS)}
     search = results.SelectionResult({"all": n_produced, "signal_region": len(columns)}, candidates=candidates)
     described = DatasetMetadata(kind=kind, sqrt_s=3.0969, **metadata)
     return results.DatasetResult(described, n_produced, n_produced, {"search": search})
@@ -27,11 +28,11 @@ def dataset(kind, n_produced, masses, **metadata):
 
 def merged(*, blind=False, complete=True):
     """Return a result with the publication's efficiencies and its one event."""
-    pairs = [[0.8, 1.201, 1.199, 0.9]]
+    pairs = [[0.8, 0.9, 1.201, 1.199]]
     datasets = {
         "signal": dataset("signal", 10_000, [[1.0, 1.1, 1.2, 1.3]] * 1583),
         "majorana": dataset("majorana", 10_000, pairs * 1747, m_majorana=1.2, majorana_mode="2nu"),
-        "majorana_low": dataset("majorana", 10_000, [[0.7, 1, 1, 0.7]] * 1415, m_majorana=0.7, majorana_mode="2nu"),
+        "majorana_low": dataset("majorana", 10_000, [[0.7, 0.7, 1, 1]] * 1415, m_majorana=0.7, majorana_mode="2nu"),
         "data": dataset("data", 50_000, [] if blind else pairs, n_jpsi=10087e6, blind=blind),
     }
     return results.Results(datasets, {}, {"complete": complete})

@@ -1,0 +1,76 @@
+"""How the limit moves with the chi2 requirement and with the assumed background."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import hist
+import numpy as np
+
+from analysis.cuts import Cuts
+from analysis.limits.inputs import LimitInputs
+from analysis.limits.methods import Limit, upper_limit
+
+CHI2_CUTS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0)
+BACKGROUNDS: Final = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+def passed_below(plane: hist.Hist, chi2_4c_max: float, cuts: Cuts) -> int:
+    """Return the events of a stored (chi2_4c, m_kkee) histogram below a chi2 and inside the signal region.
+
+    Raises:
+        ValueError: A requirement is no edge of the histogram.
+    """
+    chi2, mass = plane.axes["chi2_4c"].edges, plane.axes["m_kkee"].edges
+    rows = slice(0, _edge("chi2_4c_max", chi2, chi2_4c_max))
+    columns = slice(_edge("m_kkee_min", mass, cuts.m_kkee_min), _edge("m_kkee_max", mass, cuts.m_kkee_max))
+    return int(plane.project("chi2_4c", "m_kkee").values()[rows, columns].sum())
+
+
+def _edge(name: str, edges: np.ndarray, value: float) -> int:
+    index = int(np.argmin(np.abs(edges - value)))
+    if not np.isclose(edges[index], value, rtol=0.0, atol=1e-9):
+        msg = f"{name}={value!r}: wanted an edge of the stored histogram, as {edges[index]:g}"
+        raise ValueError(msg)
+    return index
+
+
+def against_chi2(
+    inputs: LimitInputs,
+    *,
+    signal: Iterable[hist.Hist],
+    data: Iterable[hist.Hist] | None,
+    n_produced: int,
+    cuts: Cuts,
+    chi2_cuts: Sequence[float] = CHI2_CUTS,
+) -> tuple[tuple[float, Limit], ...]:
+    """Return (chi2 cut, limit): efficiency and observed events follow the cut, all else stays.
+
+    Args:
+        inputs: The inputs at the nominal cut.
+        signal: Histograms (chi2_4c, m_kkee) of the signal simulation, after all other requirements.
+        data: The same of the data; None where they are hidden.
+        n_produced: Produced signal events.
+        cuts: The requirements; their signal region counts.
+        chi2_cuts: Cuts to try; each an edge of the histograms.
+    """
+    signal, data = list(signal), None if data is None else list(data)
+
+    def at(chi2_4c_max: float) -> Limit:
+        passed = sum(passed_below(plane, chi2_4c_max, cuts) for plane in signal)
+        n_obs = None if data is None else sum(passed_below(plane, chi2_4c_max, cuts) for plane in data)
+        return upper_limit(dataclasses.replace(inputs, efficiency=passed / n_produced, n_obs=n_obs))
+
+    return tuple((chi2, at(chi2)) for chi2 in chi2_cuts)
+
+
+def against_background(
+    inputs: LimitInputs, *, backgrounds: Sequence[float] = BACKGROUNDS, method: str = "rolke"
+) -> tuple[Limit, ...]:
+    """Return the limit, observed and expected, for each assumed background (events, taken as known)."""
+    return tuple(
+        upper_limit(dataclasses.replace(inputs, n_bkg=background, n_bkg_sigma=0.0), method=method)
+        for background in backgrounds
+    )
