@@ -1,0 +1,105 @@
+"""Turn BOSS .dst files into ntuples, with a preselection and exact normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from analysis.datasets import KINDS
+from analysis.errors import IncompleteError
+from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
+from processors import skim_books
+from processors.clusters import ClusterOptions
+from processors.commands.run import EXECUTORS, make_executors
+from processors.console import console, print_table, write_json
+from processors.options import PATH, cluster_options
+from processors.skim import PRESELECTIONS, Skim, SkimItem, SkimOptions, is_done, plan, read_records
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--output", type=PATH, required=True, help="Directory of the ntuples, their records and their fileset.")
+@click.option("--dataset", default="skim", help="Name of the dataset.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of the dataset.  [default: data, or inclusive]")
+@click.option("--preselection", type=click.Choice(list(PRESELECTIONS)), default="search", help="Events to keep.")
+@click.option("--all", "keeps_all", is_flag=True, help="Keep all events: short for --preselection all.")
+@click.option("--run-table", type=PATH, help="JSON: interaction point, energy, field and period of each run.")
+@click.option("--sqrt-s", type=float, help="Centre-of-mass energy in GeV, without a run table.")
+@click.option("--field", type=float, default=1.0, help="Magnetic field in T, without a run table.")
+@click.option("--period", type=click.Choice([str(p) for p in PERIODS]), default="2018", help="Without a run table.")
+@click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
+@click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
+@cluster_options
+@click.option("--chunksize", type=click.IntRange(1), default=5_000, help="Events in memory at a time.")
+def command(
+    *,
+    files: tuple[str, ...],
+    executor: str,
+    where: ClusterOptions,
+    run_table: Path | None,
+    sqrt_s: float | None,
+    field: float,
+    period: str,
+    preselection: str,
+    keeps_all: bool,
+    kind: str | None,
+    **given: Any,
+) -> None:
+    """Turn BOSS .dst FILEs, by path, root:// or https://, into ntuples that the search runs on.
+
+    What is done already, with the same files, options and code, is not done again. The exit status is not 0 unless
+    every file was skimmed.
+    """
+    runs = _runs(run_table, sqrt_s, field, int(period))
+    options = SkimOptions(runs=runs, preselection="all" if keeps_all else preselection, **given)
+    items = plan(files, options)
+    failed = _skim([item for item in items if not is_done(item)], options, executor, where)
+    _finish(items, options, kind, failed)
+
+
+def _runs(run_table: Path | None, sqrt_s: float | None, field: float, period: int) -> RunTable:
+    """Return the run table, or the same conditions for all runs, with a warning that says which."""
+    if run_table is not None:
+        return read_run_table(run_table)
+    if sqrt_s is None or sqrt_s <= 0 or field <= 0:
+        msg = f"got --sqrt-s {sqrt_s} and --field {field}; wanted --run-table FILE, or --sqrt-s and --field above 0"
+        raise click.UsageError(msg)
+    conditions = Conditions(sqrt_s=sqrt_s, field=field, period=period)
+    click.echo(
+        f"warning: no --run-table: all runs get {describe(conditions)}; interaction points are the events' primary "
+        "vertices, or the mean of the file where an event has none",
+        err=True,
+    )
+    return uniform(conditions)
+
+
+def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where: ClusterOptions) -> list[Any]:
+    """Write what is missing; return the records of failures."""
+    if not items:
+        return []
+    failed: list[Any] = []
+    with make_executors(executor, where) as make:
+        run = make("skimming", sum(len(i) for i in items), lambda group: failed.extend(group.get("failed", [])))
+        run(items, Skim(options), {})
+    return failed
+
+
+def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, failed: list[Any]) -> None:
+    """Show and write what there is; a missing output ends in an error."""
+    records = read_records(items)
+    if records:
+        shown = skim_books.rows(records)
+        print_table(f"{options.dataset} ({options.preselection})", shown)
+        write_json(options.output / "skim.json", {"files": shown, "failed": failed})
+        for line in skim_books.job_warnings(records):
+            click.echo(f"warning: {line}", err=True)
+    for failure in failed:
+        click.echo(f"failed: {failure['message']}", err=True)
+    if len(records) < len(items):
+        msg = f"{len(items) - len(records)} of {len(items)} ntuples are missing; mend it and call the command again"
+        raise IncompleteError(msg)
+    path = skim_books.make_fileset(items, options, kind)
+    console().print(f"written: {path}", soft_wrap=True)
