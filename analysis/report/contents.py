@@ -1,0 +1,101 @@
+"""What a report contains, section by section: one list, which the terminal, the files and the HTML page share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.report import cut_table, limit_figures, limit_tables, run_tables, selection_tables, spectra
+from analysis.report.pictures import Picture
+from analysis.report.source import Source
+from analysis.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section.
+
+    Attributes:
+        name: Anchor.
+        title: Heading.
+        introduction: A sentence or two.
+        pictures: Its figures.
+        tables: Its tables.
+        folded: Tables that the page shows on request.
+    """
+
+    name: str
+    title: str
+    introduction: str
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """Return every table, folded or not."""
+        return self.tables + self.folded
+
+
+def sections(source: Source) -> tuple[Section, ...]:
+    """Return the sections that the source can fill."""
+    every = (_result(source), _selection(source), _spectra(source), _candidates(source), _origin(source))
+    return tuple(s for s in every if s.pictures or s.tables)
+
+
+def _present(*tables: Table | None) -> tuple[Table, ...]:
+    return tuple(table for table in tables if table is not None)
+
+
+def _result(source: Source) -> Section:
+    return Section(
+        "result",
+        "Result",
+        limit_tables.sentence(source),
+        tuple(limit_figures.pictures(source)),
+        _present(limit_tables.scan(source), limit_tables.methods(source)),
+    )
+
+
+def _selection(source: Source) -> Section:
+    flows = [
+        selection_tables.cutflow(name, dataset, selection)
+        for name, dataset in source.results.datasets.items()
+        for selection in dataset.selections
+    ]
+    return Section(
+        "selection",
+        "Selection",
+        "Every requirement, what it leaves of every dataset, and the distribution of its variable after all others.",
+        tuple(p for p in spectra.pictures(source) if p.name.startswith(("cutflow", "n_minus_1"))),
+        (selection_tables.overview(source), cut_table.cuts()),
+        tuple(flows),
+    )
+
+
+def _spectra(source: Source) -> Section:
+    return Section(
+        "distributions",
+        "Distributions",
+        "Masses, the quality of the kinematic fit and the identification of the tracks.",
+        tuple(p for p in spectra.pictures(source) if not p.name.startswith(("cutflow", "n_minus_1"))),
+    )
+
+
+def _candidates(source: Source) -> Section:
+    table = selection_tables.candidates(source, "data", "continuum")
+    introduction = "Events of the data that pass every requirement, as far as they are not hidden."
+    return Section("candidates", "Candidates", introduction, tables=_present(table if table.rows else None))
+
+
+def _origin(source: Source) -> Section:
+    return Section(
+        "origin",
+        "Origin",
+        "Which events the result is made of, and with which code.",
+        tables=_present(
+            run_tables.books(source),
+            run_tables.failures(source),
+            run_tables.changed_cuts(source),
+            run_tables.provenance(source),
+        ),
+    )

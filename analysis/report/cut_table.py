@@ -1,0 +1,40 @@
+"""The table of requirements, made from `analysis.cuts`: the README, the documentation and the report show this one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from analysis.cuts import SELECTION, Cuts
+from analysis.report import render
+from analysis.report.tables import Column, Table
+
+_COLUMNS: Final = (
+    Column("meaning", "requirement"),
+    Column("value", "value", str),
+    Column("unit", "unit", str),
+    Column("name", "name in `analysis.cuts`"),
+    Column("source", "source"),
+)
+
+
+def cuts(selection: Cuts = SELECTION) -> Table:
+    """Return every requirement with its value, unit and place in the publication."""
+    return Table("cuts", "Requirements of the selection", _COLUMNS, tuple(_row(f, selection) for f in _fields()))
+
+
+def _fields() -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(Cuts)
+
+
+def _row(field: dataclasses.Field[Any], selection: Cuts) -> dict[str, str]:
+    value = getattr(selection, field.name)
+    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
+    return {"value": shown, "name": field.name} | {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+
+
+def markdown(selection: Cuts = SELECTION) -> str:
+    """Return the table for Markdown pages, names as code."""
+    table = cuts(selection)
+    rows = tuple({**row, "name": f"`{row['name']}`"} for row in table.rows)
+    return render.markdown(dataclasses.replace(table, rows=rows))

@@ -1,0 +1,75 @@
+"""Tables of how a result came to be: files and events of each dataset, failed chunks, versions, cuts."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from analysis.report import status
+from analysis.report.source import Source
+from analysis.report.tables import Column, Table, count
+
+_BOOKS: Final = (
+    Column("dataset", "dataset"),
+    Column("files", "files", count),
+    Column("files_skipped", "skipped files", count),
+    Column("events_expected", "events expected", count),
+    Column("events_processed", "processed", count),
+    Column("events_skipped", "skipped", count),
+    Column("produced_used", "produced", count),
+)
+_FAILED: Final = (
+    Column("dataset", "dataset"),
+    Column("file", "file"),
+    Column("start", "from entry", count),
+    Column("stop", "to", count),
+    Column("attempts", "attempts", count),
+    Column("message", "cause"),
+)
+_PROVENANCE: Final = (Column("what", "what"), Column("value", "value"))
+_CUTS: Final = (Column("name", "cut"), Column("then", "of this result"), Column("now", "now"))
+
+
+def books(source: Source) -> Table:
+    """Return files and events per dataset."""
+    datasets = source.results.bookkeeping.get("datasets", {})
+    state = "every event is covered once" if source.results.is_complete else "INCOMPLETE"
+    return Table(
+        name="bookkeeping",
+        title="Files and events",
+        columns=_BOOKS,
+        rows=tuple({"dataset": name, **d} for name, d in datasets.items()),
+        note=state,
+    )
+
+
+def failures(source: Source) -> Table | None:
+    """Return the chunks that failed and the files that were left out; None if there are none."""
+    content = source.results.bookkeeping
+    rows = [*content.get("failed_chunks", []), *content.get("skipped_files", [])]
+    return Table("failures", "Failed chunks and skipped files", _FAILED, tuple(rows)) if rows else None
+
+
+def changed_cuts(source: Source) -> Table | None:
+    """Return the cuts of the result that are not the present ones; None if all are."""
+    changed = status.changed_cuts(source.results)
+    rows = tuple({"name": name, "then": then, "now": now} for name, (then, now) in changed.items())
+    return Table("changed_cuts", "Cuts that differ from the present ones", _CUTS, rows) if rows else None
+
+
+def provenance(source: Source) -> Table:
+    """Return commit, digests and versions."""
+    stored = source.results.provenance
+    rows = {key: stored.get(key) for key in ("commit", "source_digest", "fileset_digest", "cuts_digest", "python")}
+    rows |= {f"{name} version": v for name, v in stored.get("packages", {}).items()}
+    rows |= _totals(source.results.bookkeeping.get("totals", {}))
+    return Table(
+        name="provenance",
+        title="Where the result comes from",
+        columns=_PROVENANCE,
+        rows=tuple({"what": key.replace("_", " "), "value": value} for key, value in rows.items()),
+    )
+
+
+def _totals(totals: dict[str, Any]) -> dict[str, Any]:
+    names = {"wall_time_s": "wall time [s]", "cpu_time_s": "CPU time [s]", "chunks": "chunks"}
+    return {title: totals[key] for key, title in names.items() if key in totals}

@@ -1,0 +1,92 @@
+"""A table as one record: what every renderer (terminal, LaTeX, CSV, HTML, JSON) shows.
+
+Cells are raw values; a column knows how its values look. Uncertainties stand in columns of their own, so that every
+column can be sorted and read by a program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+# Between groups of three digits: narrow and never broken.
+THIN_SPACE: Final = "\u202f"
+NOTHING: Final = "–"  # noqa: RUF001 an en dash
+
+
+def text(value: Any) -> str:
+    """Return a word, or a dash for None."""
+    return NOTHING if value is None else str(value)
+
+
+def count(value: int | None) -> str:
+    """Return a whole number in groups of three digits."""
+    return NOTHING if value is None else f"{value:,}".replace(",", THIN_SPACE)
+
+
+def fixed(digits: int, *, scale: float = 1.0) -> Callable[[float | None], str]:
+    """Return what writes `scale` times a number with `digits` decimals; infinity is written as such."""
+
+    def show(value: float | None) -> str:
+        if value is None or math.isnan(value):
+            return NOTHING
+        return f"{scale * value:.{digits}f}" if math.isfinite(value) else "∞"
+
+    return show
+
+
+def percent(digits: int) -> Callable[[float | None], str]:
+    """Return what writes a fraction in percent, without the sign: the unit stands in the head of the column."""
+    return fixed(digits, scale=100.0)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: Key of its cells in a row, and its name in CSV and JSON.
+        head: What stands above it.
+        show: Raw value -> what stands in a cell.
+        unit: Unit of what is shown, empty if it has none.
+    """
+
+    key: str
+    head: str
+    show: Callable[[Any], str] = text
+    unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """Head and unit."""
+        return f"{self.head} [{self.unit}]" if self.unit else self.head
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its cells are numbers, aligned right."""
+        return self.show is not text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Name of its files.
+        title: Line above it.
+        columns: Columns from left to right.
+        rows: Raw values by column key.
+        note: Line below it: what the numbers are.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    note: str = ""
+
+    def cells(self) -> list[list[str]]:
+        """Return every cell as it is shown."""
+        return [[c.show(row.get(c.key)) for c in self.columns] for row in self.rows]

@@ -1,0 +1,52 @@
+"""Show the cut flow and the result; write figures, tables and report.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from analysis.datasets import DATA, SIGNAL
+from analysis.report import contents, files, limit_tables, render, selection_tables, source, status
+from analysis.report.tables import Table
+from processors.console import console
+from processors.progress import bar
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@click.option("--dataset", "datasets", multiple=True, help="Print the cut flow of this dataset too; may be repeated.")
+@click.option("--no-figures", is_flag=True, help="Print the tables only and write no file.")
+def command(*, accumulator: Path | None, output: Path, datasets: tuple[str, ...], no_figures: bool) -> None:
+    """Print cut flow and result, and write figures (PNG, PDF), tables (LaTeX, CSV, Markdown, JSON) and report.html.
+
+    Reads what `lnv run` and `lnv limits` left in the output directory. A result that is blinded, incomplete or made
+    with other cuts is labelled so in every figure.
+    """
+    found = source.read(output, accumulator)
+    sections = contents.sections(found)
+    for table in _shown(found, datasets):
+        console().print(render.terminal(table))
+    for flag in status.flags(found):
+        console().print(f"{flag.label}: {flag.explanation}", markup=False, soft_wrap=True)
+    console().print(limit_tables.sentence(found), markup=False, soft_wrap=True)
+    if no_figures:
+        return
+    with bar("drawing", sum(len(s.pictures) for s in sections), unit="figures") as advance:
+        written = files.write(output, found, sections, advance)
+    console().print(f"wrote {', '.join(str(path) for path in written)}", soft_wrap=True)
+
+
+def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table]:
+    """Return what is printed: the cut flows of signal, data and the named datasets, all datasets, the limits."""
+    named = {*found.results.of_kind(SIGNAL, DATA), *datasets}
+    searched = {n: d for n, d in found.results.datasets.items() if source.SEARCH in d.selections}
+    if unknown := sorted(set(datasets) - set(searched)):
+        msg = f"no dataset {unknown[0]!r} with a search in the result; there are {sorted(searched)}"
+        raise click.BadParameter(msg, param_hint="--dataset")
+    flows = [selection_tables.cutflow(name, d) for name, d in searched.items() if name in named]
+    limits = [t for t in (limit_tables.scan(found), limit_tables.methods(found)) if t is not None]
+    return [*flows, selection_tables.overview(found), *limits]
