@@ -1,0 +1,117 @@
+"""Blocks of events: of fixed size, numbered, each with a generator of random numbers of its own.
+
+The numbers depend on (seed, dataset, block) alone, so neither chunking nor the number of workers changes a value.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from analysis.simulation import beam
+from analysis.simulation.channels import Channel
+from analysis.simulation.detector import Column, simulate
+from analysis.simulation.generator import generate
+from analysis.simulation.parameters import PARAMETER_SETS, PERIODS
+from analysis.simulation.particles import Particles
+
+BLOCK_EVENTS: Final = 16_384
+INCLUSIVE: Final = "inclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the events of a dataset are.
+
+    Attributes:
+        channels: Channels with their shares; several make a mixture, drawn per event. The channel None is the
+            inclusive decay of the J/psi from Pythia.
+        sqrt_s: Centre-of-mass energy in GeV.
+        parameters: Name of the detector's parameter set.
+        years: Data-taking periods; empty: all, in the shares of the J/psi sample.
+        has_truth: Whether the generated particles are written; pseudo-data have none, like data.
+    """
+
+    channels: tuple[tuple[Channel | None, float], ...]
+    sqrt_s: float
+    parameters: str = "nominal"
+    years: tuple[int, ...] = ()
+    has_truth: bool = True
+
+
+def generator_of(seed: int, dataset: str, block: int) -> np.random.Generator:
+    """Return the random numbers of one block of one dataset."""
+    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(dataset.encode()), block]))
+
+
+def n_blocks(n_events: int) -> int:
+    """Return the number of blocks that n_events take."""
+    return -(-n_events // BLOCK_EVENTS)
+
+
+def block_size(n_events: int, block: int) -> int:
+    """Return the number of events of a block of a dataset of n_events: only the last one can be smaller."""
+    return min(BLOCK_EVENTS, n_events - block * BLOCK_EVENTS)
+
+
+def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> dict[str, Column]:
+    """Return the columns of one block.
+
+    Args:
+        recipe: What the events are.
+        dataset: Name of the dataset.
+        block: Number of the block.
+        n: Number of events of the block.
+        seed: Seed of the sample set.
+    """
+    rng = generator_of(seed, dataset, block)
+    beams = beam.cross(rng, n, recipe.years)
+    columns = simulate(rng, _particles(rng, recipe, beams), beams, PARAMETER_SETS[recipe.parameters])
+    if not recipe.has_truth:
+        columns = {k: v for k, v in columns.items() if not k.startswith("Gen_") and k != "Track_gen"}
+    sign = -1 if recipe.has_truth else 1  # BOSS numbers the runs of simulations negatively
+    return columns | {
+        "run": sign * beams.run,
+        "event": block * BLOCK_EVENTS + np.arange(n) + 1,
+        "sqrt_s": np.full(n, recipe.sqrt_s),
+        "ip_x": beams.ip[:, 0],
+        "ip_y": beams.ip[:, 1],
+        "ip_z": beams.ip[:, 2],
+        "field": beams.field,
+        "period": np.array([p.year for p in PERIODS])[beams.period],
+    }
+
+
+def _particles(rng: np.random.Generator, recipe: Recipe, beams: beam.Beams) -> Particles:
+    if len(recipe.channels) == 1:
+        return _one_channel(rng, recipe.channels[0][0], recipe.sqrt_s, beams)
+    shares = np.array([share for _, share in recipe.channels])
+    choice = rng.choice(len(shares), len(beams.run), p=shares / shares.sum())
+    parts = []
+    for i, (channel, _) in enumerate(recipe.channels):
+        events = np.flatnonzero(choice == i)
+        own = beam.Beams(*(values[events] for values in beams))
+        parts.append((events, _one_channel(rng, channel, recipe.sqrt_s, own)))
+    return _interleave(parts, len(beams.run))
+
+
+def _one_channel(rng: np.random.Generator, channel: Channel | None, sqrt_s: float, beams: beam.Beams) -> Particles:
+    if channel is None:
+        from analysis.simulation.inclusive import generate_inclusive  # noqa: PLC0415 needs the optional extra
+
+        return generate_inclusive(rng, beams)
+    return generate(rng, channel, sqrt_s, beams)
+
+
+def _interleave(parts: list[tuple[np.ndarray, Particles]], n_events: int) -> Particles:
+    """Return tables of some events each as the table of all, in the order of the events."""
+    event = np.concatenate([events[table.event] for events, table in parts])
+    order = np.argsort(event, kind="stable")
+    joined = {
+        name: np.concatenate([getattr(table, name) for _, table in parts])[order]
+        for name in ("pdg_id", "mother", "p4", "vertex", "is_final")
+    }
+    return Particles(n_events, event[order], **joined)

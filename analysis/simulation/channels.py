@@ -1,0 +1,282 @@
+"""The decay channels: trees of particles, branching fractions with their PDG identifiers, continuum cross sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from analysis.simulation.particles import (
+    ELECTRON,
+    ETA,
+    ETA_PRIME,
+    JPSI,
+    K_STAR,
+    KAON,
+    KINDS,
+    MAJORANA_NEUTRINO,
+    MUON,
+    OMEGA,
+    PHI,
+    PHOTON,
+    PION,
+    PION0,
+    PROTON,
+    VIRTUAL_PHOTON,
+)
+
+FLAT: Final = "flat"
+TRANSVERSE: Final = "1 + cos^2"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One particle of a decay tree with its daughters.
+
+    Attributes:
+        pdg_id: PDG code.
+        daughters: Daughters, none for a particle that the generator does not decay.
+        angle: Distribution of the first daughter's direction: `FLAT`, or `TRANSVERSE` about the beam in two-body decays.
+        mass: Mass in GeV/c^2 if it is not the one of the PDG code.
+    """
+
+    pdg_id: int
+    daughters: tuple[Node, ...] = ()
+    angle: str = FLAT
+    mass: float | None = None
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A branching fraction: value, absolute uncertainty, PDG identifier ("" for an assumption) and its source."""
+
+    value: float
+    error: float
+    pdg_id: str
+    source: str = "PDG 2026"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One process.
+
+    Attributes:
+        process: The reaction in words.
+        tree: Its decay tree.
+        fractions: Branching fractions whose product is the one of the chain; empty for the signal.
+        is_conjugated: Whether half of the events are charge-conjugated.
+        multiplicity: Number of equal decay chains that the product counts once (a choice of which meson decays how).
+    """
+
+    process: str
+    tree: Node
+    fractions: tuple[Fraction, ...] = ()
+    is_conjugated: bool = False
+    multiplicity: float = 1.0
+
+    @property
+    def branching_fraction(self) -> float | None:
+        """Product of the branching fractions of the chain; None for the signal."""
+        product = self.multiplicity
+        for fraction in self.fractions:
+            product *= fraction.value
+        return product if self.fractions else None
+
+
+def leaves(*pdg_ids: int) -> tuple[Node, ...]:
+    """Return particles without daughters."""
+    return tuple(Node(code) for code in pdg_ids)
+
+
+def jpsi(*daughters: int | Node, angle: str = FLAT) -> Node:
+    """Return the tree of a J/psi decay."""
+    return Node(JPSI, tuple(Node(d) if isinstance(d, int) else d for d in daughters), angle)
+
+
+BF_PHI_KK: Final = Fraction(0.5011, 0.0050, "M004.1")
+BF_OMEGA_3PI: Final = Fraction(0.8925, 0.0065, "M001.1")
+BF_ETA_PRIME_PIPIEE: Final = Fraction(2.43e-3, 0.06e-3, "M002.10")
+BF_PI0_DALITZ: Final = Fraction(1.1735e-2, 0.0035e-2, "S009.2")
+
+_PHI = Node(PHI, leaves(KAON, -KAON))
+_OMEGA = Node(OMEGA, leaves(PION, -PION, PION0))
+_ETA = Node(ETA, leaves(PHOTON, PHOTON))
+_DALITZ = Node(PION0, leaves(ELECTRON, -ELECTRON, PHOTON), angle="dalitz")
+
+BACKGROUNDS: Final[Mapping[str, Channel]] = MappingProxyType(
+    {
+        "kkpipi": Channel(
+            "J/psi -> K+ K- pi+ pi-", jpsi(KAON, -KAON, PION, -PION), (Fraction(7.04e-3, 0.96e-3, "M070.16"),)
+        ),
+        "pipipipi": Channel(
+            "J/psi -> 2(pi+ pi-)", jpsi(PION, -PION, PION, -PION), (Fraction(3.20e-3, 0.25e-3, "M070.8"),)
+        ),
+        "kkkk": Channel("J/psi -> 2(K+ K-)", jpsi(KAON, -KAON, KAON, -KAON), (Fraction(7.23e-4, 0.81e-4, "M070.19"),)),
+        "eeee": Channel(
+            "J/psi -> 2(e+ e-)",
+            jpsi(ELECTRON, -ELECTRON, ELECTRON, -ELECTRON),
+            (Fraction(5.48e-5, 0.55e-5, "M070.472"),),
+        ),
+        "eemumu": Channel(
+            "J/psi -> e+ e- mu+ mu-", jpsi(ELECTRON, -ELECTRON, MUON, -MUON), (Fraction(3.53e-5, 0.26e-5, "M070.473"),)
+        ),
+        "kkee": Channel(
+            "J/psi -> K+ K- e+ e-",
+            jpsi(KAON, -KAON, ELECTRON, -ELECTRON),
+            (Fraction(1.0e-5, 1.0e-5, "", "assumption: not measured"),),
+        ),
+        "pipiee": Channel(
+            "J/psi -> pi+ pi- e+ e-",
+            jpsi(PION, -PION, ELECTRON, -ELECTRON),
+            (Fraction(1.0e-5, 1.0e-5, "", "assumption: not measured"),),
+        ),
+        "pipipi0": Channel("J/psi -> pi+ pi- pi0", jpsi(PION, -PION, PION0), (Fraction(2.00e-2, 0.07e-2, "M070.7"),)),
+        "pipipi0_dalitz": Channel(
+            "J/psi -> pi+ pi- pi0, pi0 -> gamma e+ e-",
+            jpsi(PION, -PION, _DALITZ),
+            (Fraction(2.00e-2, 0.07e-2, "M070.7"), BF_PI0_DALITZ),
+        ),
+        "kkpi0_dalitz": Channel(
+            "J/psi -> K+ K- pi0, pi0 -> gamma e+ e-",
+            jpsi(KAON, -KAON, _DALITZ),
+            (Fraction(2.88e-3, 0.12e-3, "", "BESIII, PRD 100, 032004 (2019), from memory"), BF_PI0_DALITZ),
+        ),
+        "kkstar": Channel(
+            "J/psi -> K+ K*(892)- + c.c., K*- -> K- pi0",
+            jpsi(KAON, Node(-K_STAR, leaves(-KAON, PION0))),
+            (Fraction(6.04e-3, 0.84e-3, "M070.121"), Fraction(1 / 3, 0.0, "", "isospin")),
+            is_conjugated=True,
+        ),
+        "omegapipi": Channel(
+            "J/psi -> omega pi+ pi-", jpsi(_OMEGA, PION, -PION), (Fraction(8.54e-3, 0.96e-3, "M070.24"), BF_OMEGA_3PI)
+        ),
+        "omegakk": Channel(
+            "J/psi -> omega K+ K-", jpsi(_OMEGA, KAON, -KAON), (Fraction(1.52e-3, 0.31e-3, "M070.441"), BF_OMEGA_3PI)
+        ),
+        "phipipi": Channel(
+            "J/psi -> phi pi+ pi-", jpsi(_PHI, PION, -PION), (Fraction(9.37e-4, 1.54e-4, "M070.34"), BF_PHI_KK)
+        ),
+        "phieta": Channel(
+            "J/psi -> phi eta, eta -> gamma gamma",
+            jpsi(_PHI, _ETA),
+            (
+                Fraction(7.38e-4, 0.62e-4, "M070.37"),
+                BF_PHI_KK,
+                Fraction(0.3936, 0.0018, "S014.1"),
+            ),
+        ),
+        "gammaetaprime": Channel(
+            "J/psi -> gamma eta', eta' -> pi+ pi- e+ e-",
+            jpsi(PHOTON, Node(ETA_PRIME, leaves(PION, -PION, ELECTRON, -ELECTRON))),
+            (Fraction(5.28e-3, 0.06e-3, "M070.84"), BF_ETA_PRIME_PIPIEE),
+        ),
+    }
+)
+
+CONTROLS: Final[Mapping[str, Channel]] = MappingProxyType(
+    {
+        "ee": Channel(
+            "J/psi -> e+ e- (gamma)",
+            jpsi(-ELECTRON, ELECTRON, angle=TRANSVERSE),
+            (Fraction(5.971e-2, 0.032e-2, "M070.1"),),
+        ),
+        "kkpi0": Channel(
+            "J/psi -> K+ K- pi0",
+            jpsi(KAON, -KAON, PION0),
+            (Fraction(2.88e-3, 0.12e-3, "", "BESIII, PRD 100, 032004 (2019), from memory"),),
+        ),
+        "ppbarpipi": Channel(
+            "J/psi -> p anti-p pi+ pi-", jpsi(PROTON, -PROTON, PION, -PION), (Fraction(5.99e-3, 0.48e-3, "M070.54"),)
+        ),
+    }
+)
+
+SIGNAL: Final = Channel(
+    "J/psi -> K+ K+ e- e- + c.c., phase space", jpsi(KAON, KAON, ELECTRON, ELECTRON), is_conjugated=True
+)
+
+
+def majorana(mass: float, mode: str) -> Channel:
+    """Return the signal through Majorana neutrinos nu -> K+ e-.
+
+    Args:
+        mass: Mass of the neutrino in GeV/c^2.
+        mode: ``2nu`` for J/psi -> nu nu, ``1nu`` for J/psi -> nu K+ e-.
+
+    Raises:
+        ValueError: The mode is unknown, or the decay is forbidden by its kinematics.
+    """
+    neutrino = Node(MAJORANA_NEUTRINO, leaves(KAON, ELECTRON), mass=mass)
+    low = M_KAON + M_ELECTRON
+    limits = {"2nu": M_JPSI / 2, "1nu": M_JPSI - M_KAON - M_ELECTRON}
+    if mode not in limits:
+        msg = f"majorana mode: got {mode!r}, wanted one of {sorted(limits)}"
+        raise ValueError(msg)
+    if not low < mass < limits[mode]:
+        msg = f"m_majorana: got {mass} GeV/c^2, wanted above {low:.4f} and below {limits[mode]:.4f} for mode {mode}"
+        raise ValueError(msg)
+    if mode == "2nu":
+        tree, words = jpsi(neutrino, neutrino), "nu_M nu_M"
+    else:
+        tree, words = jpsi(neutrino, KAON, ELECTRON), "nu_M K+ e-"
+    return Channel(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass:.3f}", tree, is_conjugated=True)
+
+
+@dataclass(frozen=True)
+class CrossSection:
+    """A continuum cross section at one energy, scaled to others with 1/s.
+
+    Attributes:
+        value: Cross section in pb.
+        sqrt_s: Energy in GeV it is quoted at.
+        source: Publication, or that it is an assumption.
+    """
+
+    value: float
+    sqrt_s: float
+    source: str
+
+    def at(self, sqrt_s: float) -> float:
+        """Return the cross section in pb at another energy in GeV."""
+        return self.value * (self.sqrt_s / sqrt_s) ** 2
+
+
+def _continuum(process: str, *pdg_ids: int, angle: str = FLAT) -> Channel:
+    return Channel(f"e+ e- -> {process}", Node(VIRTUAL_PHOTON, leaves(*pdg_ids), angle))
+
+
+CONTINUUM: Final[Mapping[str, tuple[Channel, CrossSection]]] = MappingProxyType(
+    {
+        "kkpipi": (
+            _continuum("K+ K- pi+ pi-", KAON, -KAON, PION, -PION),
+            CrossSection(40.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
+        ),
+        "pipipipi": (
+            _continuum("2(pi+ pi-)", PION, -PION, PION, -PION),
+            CrossSection(40.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
+        ),
+        "kkkk": (
+            _continuum("2(K+ K-)", KAON, -KAON, KAON, -KAON),
+            CrossSection(5.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
+        ),
+        "ppbarpipi": (
+            _continuum("p anti-p pi+ pi-", PROTON, -PROTON, PION, -PION),
+            CrossSection(10.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
+        ),
+        "eeee": (
+            _continuum("2(e+ e-)", ELECTRON, -ELECTRON, ELECTRON, -ELECTRON),
+            CrossSection(20.0, 3.67, "assumption: four tracks at wide angle"),
+        ),
+        "ee": (
+            _continuum("e+ e-", -ELECTRON, ELECTRON, angle=TRANSVERSE),
+            CrossSection(6400.0, 3.67, "4 pi alpha^2/(3 s): annihilation alone, no exchange in the t channel"),
+        ),
+    }
+)
+
+
+def known_mass(node: Node) -> float:
+    """Return the mass of a node in GeV/c^2: its own, or the one of its code."""
+    return KINDS[abs(node.pdg_id)].mass if node.mass is None else node.mass

@@ -1,0 +1,233 @@
+"""Generates blocks of events: a decay tree with final-state radiation, in the laboratory, as a table of particles."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import M_ELECTRON
+from analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
+from analysis.simulation.channels import BF_PI0_DALITZ, FLAT, TRANSVERSE, Channel, Node, known_mass
+from analysis.simulation.decays import boost, direction, phase_space, transverse_cos_theta
+from analysis.simulation.fsr import radiate, rotate_to
+from analysis.simulation.particles import (
+    ELECTRON,
+    JPSI,
+    KINDS,
+    PHOTON,
+    PION0,
+    SELF_CONJUGATE,
+    FloatArray,
+    IntArray,
+    Particles,
+    append,
+    join,
+    make,
+    signed_charge,
+)
+
+# Breit-Wigner masses are drawn within this many widths.
+_WIDTHS: Final = 8.0
+_RHO_MASS2: Final = 0.775**2
+
+
+class _Tree(NamedTuple):
+    """Growing lists, one entry per node of the tree; photons carry their event and the row of their mother."""
+
+    codes: list[int]
+    mothers: list[int]
+    momenta: list[FloatArray]
+    photons: list[tuple[IntArray, int, FloatArray]]
+
+
+def generate(rng: np.random.Generator, channel: Channel, sqrt_s: float, beams: Beams) -> Particles:
+    """Return the particles of events of one channel, in the laboratory.
+
+    Args:
+        rng: Source of random numbers.
+        channel: The process; a tree whose top is the J/psi, or the virtual photon of the continuum.
+        sqrt_s: Centre-of-mass energy in GeV.
+        beams: Period, run and vertex of the events.
+
+    Returns:
+        The table of particles with decayed neutral pions.
+    """
+    n = len(beams.run)
+    top, isr = _initial(rng, channel.tree, sqrt_s, n)
+    tree = _Tree([channel.tree.pdg_id], [-1], [top], [])
+    _grow(rng, channel.tree, 0, tree)
+    table = _table(tree, beams.vertex, _is_conjugated(rng, channel, n))
+    if isr is not None:
+        table = append(table, _radiated(table, np.arange(n), np.full(n, -1), isr, beams.vertex))
+    return decay_pions(rng, table)
+
+
+def _initial(rng: np.random.Generator, node: Node, sqrt_s: float, n: int) -> tuple[FloatArray, FloatArray | None]:
+    if node.pdg_id == JPSI:
+        return jpsi_momentum(rng, n), None
+    return virtual_photon(rng, sqrt_s, n)
+
+
+def _is_conjugated(rng: np.random.Generator, channel: Channel, n: int) -> npt.NDArray[np.bool_]:
+    """Return which events are the conjugate: exactly every other one."""
+    if not channel.is_conjugated:
+        return np.zeros(n, dtype=np.bool_)
+    return (np.arange(n) + rng.integers(2)) % 2 == 1
+
+
+def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree) -> None:
+    """Decay one node and then its daughters."""
+    if not node.daughters:
+        return
+    parent = tree.momenta[row]
+    n = len(parent)
+    mass = np.sqrt(parent[:, 3] ** 2 - (parent[:, :3] ** 2).sum(axis=1))
+    masses = np.stack([draw_mass(rng, d, n) for d in node.daughters], axis=1)
+    momenta = _decay(rng, node, mass, masses)
+    codes = np.array([d.pdg_id for d in node.daughters])
+    radiation = radiate(rng, momenta, masses, signed_charge(codes) != 0)
+    if len(radiation.photons):
+        tree.photons.append((radiation.decay, row, boost(radiation.photons, parent[radiation.decay])))
+    rows = range(len(tree.codes), len(tree.codes) + len(codes))
+    laboratory = boost(radiation.momenta, parent[:, None, :])
+    for i, code in enumerate(codes):
+        tree.codes.append(int(code))
+        tree.mothers.append(row)
+        tree.momenta.append(laboratory[:, i])
+    for daughter, own in zip(node.daughters, rows, strict=True):
+        _grow(rng, daughter, own, tree)
+
+
+def _decay(rng: np.random.Generator, node: Node, mass: FloatArray, masses: FloatArray) -> FloatArray:
+    if node.angle == FLAT:
+        return phase_space(rng, mass, list(masses.T), len(mass))
+    if node.angle == TRANSVERSE:
+        return _about_beam(rng, phase_space(rng, mass, list(masses.T), len(mass)))
+    return dalitz_decay(rng, mass)
+
+
+def _about_beam(rng: np.random.Generator, momenta: FloatArray) -> FloatArray:
+    """Give two-body decays the angular distribution 1 + cos^2 about the beam."""
+    n = len(momenta)
+    axis = direction(transverse_cos_theta(rng, n), rng.uniform(-np.pi, np.pi, n))
+    momentum = np.linalg.norm(momenta[:, 0, :3], axis=1)[:, None]
+    out = momenta.copy()
+    out[:, 0, :3], out[:, 1, :3] = axis * momentum, -axis * momentum
+    return out
+
+
+def draw_mass(rng: np.random.Generator, node: Node, n: int) -> FloatArray:
+    """Return masses in GeV/c^2 of a node, (n,): a Breit-Wigner cut at its daughters' threshold if it has a width."""
+    mass = known_mass(node)
+    kind = KINDS.get(abs(node.pdg_id))
+    if node.mass is not None or kind is None or kind.width == 0.0:
+        return np.full(n, mass)
+    threshold = sum(known_mass(d) for d in node.daughters)
+    low = max(mass - _WIDTHS * kind.width, threshold + kind.width)
+    edges = np.arctan(2.0 * (np.array([low, mass + _WIDTHS * kind.width]) - mass) / kind.width)
+    return np.asarray(mass + kind.width / 2.0 * np.tan(rng.uniform(*edges, n)))
+
+
+def _table(tree: _Tree, vertex: FloatArray, is_conjugated: npt.NDArray[np.bool_]) -> Particles:
+    """Return the nodes of all events as one table, the photons of the final state behind them."""
+    n, k = len(vertex), len(tree.codes)
+    codes = np.array(tree.codes)
+    sign = np.where(np.isin(codes, SELF_CONJUGATE), 1, np.where(is_conjugated[:, None], -1, 1))
+    is_final = ~np.isin(np.arange(k), tree.mothers)
+    table = Particles(
+        n,
+        np.repeat(np.arange(n), k),
+        (codes * sign).ravel(),
+        np.tile(np.array(tree.mothers), n),
+        np.stack(tree.momenta, axis=1).reshape(-1, 4),
+        np.repeat(vertex, k, axis=0),
+        np.tile(is_final, n),
+    )
+    if not tree.photons:
+        return table
+    event, mother, momenta = (
+        np.concatenate([e for e, _, _ in tree.photons]),
+        np.concatenate([np.full(len(e), row) for e, row, _ in tree.photons]),
+        np.concatenate([p for _, _, p in tree.photons]),
+    )
+    return append(table, _radiated(table, event, mother, momenta, vertex[event]))
+
+
+def _radiated(table: Particles, event: IntArray, mother: IntArray, p4: FloatArray, vertex: FloatArray) -> Particles:
+    codes = np.full(len(event), PHOTON)
+    return Particles(table.n_events, event, codes, mother, p4, vertex, np.ones(len(event), dtype=np.bool_))
+
+
+def decay_pions(rng: np.random.Generator, table: Particles) -> Particles:
+    """Return the table with every final neutral pion decayed: to two photons, or to a photon and an e+e- pair."""
+    rows = np.flatnonzero((table.pdg_id == PION0) & table.is_final)
+    if rows.size == 0:
+        return table
+    is_dalitz = rng.uniform(size=rows.size) < BF_PI0_DALITZ.value
+    photons, pairs = rows[~is_dalitz], rows[is_dalitz]
+    two = phase_space(rng, known_mass(Node(PION0)), [0.0, 0.0], len(photons))
+    three = dalitz_decay(rng, np.full(len(pairs), known_mass(Node(PION0))))
+    is_final = table.is_final.copy()
+    is_final[rows] = False
+    table = Particles(table.n_events, table.event, table.pdg_id, table.mother, table.p4, table.vertex, is_final)
+    return append(
+        table, join(_daughters(table, photons, two, (PHOTON,) * 2), _daughters(table, pairs, three, DALITZ_CODES))
+    )
+
+
+DALITZ_CODES: Final = (ELECTRON, -ELECTRON, PHOTON)
+
+
+def _daughters(table: Particles, parents: IntArray, momenta: FloatArray, codes: tuple[int, ...]) -> Particles:
+    """Return daughters (n, k, 4) given in the rest frame of the parents as particles of the laboratory."""
+    k = len(codes)
+    laboratory = boost(momenta, table.p4[parents][:, None, :]).reshape(-1, 4)
+    rows = np.repeat(parents, k)
+    return make(table, rows, np.tile(np.array(codes), len(parents)), laboratory, table.vertex[rows])
+
+
+def dalitz_decay(rng: np.random.Generator, mass: FloatArray) -> FloatArray:
+    """Return e-, e+ and photon of a Dalitz decay in the rest frame of the meson in GeV, (n, 3, 4).
+
+    N. M. Kroll, W. Wada, Phys. Rev. 98, 1355 (1955): dGamma/dq2 ~ sqrt(1 - 4m2/q2) (1 + 2m2/q2) (1 - q2/M2)^3 |F|^2/q2
+    with a form factor of rho dominance; in the pair's rest frame the leptons follow 1 + cos^2 + (4m2/q2) sin^2.
+    """
+    n = len(mass)
+    q2 = _pair_mass2(rng, mass)
+    pair = phase_space(rng, mass, [np.sqrt(q2), 0.0], n) if n else np.zeros((0, 2, 4))
+    momentum = np.sqrt(np.maximum(q2 / 4.0 - M_ELECTRON**2, 0.0))
+    axis = rotate_to(direction(_pair_cosine(rng, q2), rng.uniform(-np.pi, np.pi, n)), pair[:, 0, :3])
+    first = np.concatenate([axis * momentum[:, None], np.sqrt(q2)[:, None] / 2.0], axis=1)
+    leptons = np.stack([first, first * [-1.0, -1.0, -1.0, 1.0]], axis=1)
+    return np.concatenate([boost(leptons, pair[:, :1]), pair[:, 1:]], axis=1)
+
+
+def _pair_mass2(rng: np.random.Generator, mass: FloatArray) -> FloatArray:
+    q2 = np.empty(len(mass))
+    low = 4.0 * M_ELECTRON**2
+    pending = np.arange(len(mass))
+    while pending.size:
+        parent2 = mass[pending] ** 2
+        trial = low * (parent2 / low) ** rng.uniform(size=pending.size)
+        ratio = low / trial
+        weight = np.sqrt(1.0 - ratio) * (1.0 + ratio / 2.0) * (1.0 - trial / parent2) ** 3
+        weight /= (1.0 - trial / _RHO_MASS2) ** 2
+        # Form factors of mesons up to the eta' stay below this bound away from the rho pole.
+        is_accepted = rng.uniform(size=pending.size) * 1.1 < weight
+        q2[pending[is_accepted]] = trial[is_accepted]
+        pending = pending[~is_accepted]
+    return q2
+
+
+def _pair_cosine(rng: np.random.Generator, q2: FloatArray) -> FloatArray:
+    cosine = np.empty(len(q2))
+    pending = np.arange(len(q2))
+    while pending.size:
+        trial = rng.uniform(-1.0, 1.0, pending.size)
+        weight = 1.0 + trial**2 + 4.0 * M_ELECTRON**2 / q2[pending] * (1.0 - trial**2)
+        is_accepted = rng.uniform(size=pending.size) * 2.0 < weight
+        cosine[pending[is_accepted]] = trial[is_accepted]
+        pending = pending[~is_accepted]
+    return cosine

@@ -1,0 +1,281 @@
+"""The sample sets: which datasets, how many events, in which files; and the fileset that describes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from analysis.constants import M_JPSI
+from analysis.datasets import DatasetMetadata
+from analysis.errors import LnvError
+from analysis.events.schema import TREE
+from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, n_blocks
+from analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Channel, majorana
+from analysis.simulation.parameters import PARAMETER_SETS
+
+FILE_BLOCKS: Final = 8
+DEFAULT_SEED: Final = 20_260_501
+# Masses of the Majorana neutrino in MeV/c^2: 39 points, as in the publication.
+MAJORANA_MASSES_MEV: Final = tuple(range(575, 1526, 25))
+DEMO_MASSES_MEV: Final = (575, 700, 900, 1200, 1500)
+# Off-resonance samples: energy in GeV, integrated luminosity in pb^-1, periods.
+CONTINUUM_POINTS: Final[Mapping[str, tuple[float, float, tuple[int, ...]]]] = MappingProxyType(
+    {
+        "continuum_3080": (3.080, 167.0, (2009, 2012, 2018)),
+        "continuum_3650": (3.650, 410.0, (2018,)),
+        "continuum_3682": (3.682, 404.0, (2018,)),
+    }
+)
+# Two-track events need a conversion to be seen by the search: they have samples of their own.
+CONTINUUM_FOUR_TRACKS: Final = ("kkpipi", "pipipipi", "kkkk", "ppbarpipi", "eeee")
+PSEUDO_DATA_CHANNELS: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "pipipi0", "omegapipi", "phipipi", "kkstar")
+INJECTED_SIGNAL: Final = 6
+
+
+class SampleSetError(LnvError):
+    """A sample set that cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset of a sample set: name, number of events, what they are, and the metadata of the fileset."""
+
+    name: str
+    n_events: int
+    recipe: Recipe
+    metadata: DatasetMetadata
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """A named collection of datasets that are made together."""
+
+    name: str
+    seed: int
+    datasets: tuple[Dataset, ...]
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """One file to write: its path relative to the set's directory, and the blocks of the dataset that it holds."""
+
+    path: str
+    dataset: Dataset
+    first_block: int
+    last_block: int
+    seed: int
+
+    @property
+    def n_events(self) -> int:
+        """Number of events of the file."""
+        return min(self.last_block * BLOCK_EVENTS, self.dataset.n_events) - self.first_block * BLOCK_EVENTS
+
+
+def _jpsi(name: str, n_events: int, channel: Channel, kind: str, selections: tuple[str, ...] = ("search",)) -> Dataset:
+    metadata = DatasetMetadata(
+        kind=kind,
+        sqrt_s=M_JPSI,
+        process=channel.process,
+        branching_fraction=channel.branching_fraction,
+        selections=selections,
+    )
+    return Dataset(name, n_events, Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI), metadata)
+
+
+def signal(n_events: int) -> Dataset:
+    """Return the phase-space signal, half of it charge-conjugated."""
+    return _jpsi("signal", n_events, SIGNAL, "signal")
+
+
+def majorana_point(mass_mev: int, mode: str, n_events: int) -> Dataset:
+    """Return the signal through a Majorana neutrino of a mass in MeV/c^2.
+
+    Raises:
+        SampleSetError: The mass is outside the kinematic range of the mode.
+    """
+    mass = mass_mev / 1000.0
+    try:
+        channel = majorana(mass, mode)
+    except ValueError as error:
+        raise SampleSetError(str(error)) from error
+    dataset = _jpsi(f"majorana_{mode}_{mass_mev:04d}", n_events, channel, "majorana")
+    metadata = dataclasses.replace(dataset.metadata, m_majorana=mass, majorana_mode=mode)
+    return dataclasses.replace(dataset, metadata=metadata)
+
+
+def background(name: str, n_events: int) -> Dataset:
+    """Return an exclusive background by the name of its channel."""
+    return _jpsi(name, n_events, BACKGROUNDS[name], "background")
+
+
+def control(name: str, n_events: int) -> Dataset:
+    """Return the simulation of a control channel, which its own selection and the search run on."""
+    return _jpsi(name, n_events, CONTROLS[name], "control", ("search", f"control_{name}"))
+
+
+def inclusive(n_events: int) -> Dataset:
+    """Return inclusive J/psi decays from Pythia (needs the extra `sim`)."""
+    metadata = DatasetMetadata(kind="inclusive", sqrt_s=M_JPSI, process="J/psi -> anything", branching_fraction=1.0)
+    return Dataset("inclusive", n_events, Recipe(channels=((None, 1.0),), sqrt_s=M_JPSI), metadata)
+
+
+def continuum(name: str) -> Dataset:
+    """Return the four-track processes off the resonance, as many events as the luminosity of the data gives."""
+    sqrt_s, luminosity, years = CONTINUUM_POINTS[name]
+    parts = [CONTINUUM[process] for process in CONTINUUM_FOUR_TRACKS]
+    channels = tuple((channel, cross_section.at(sqrt_s)) for channel, cross_section in parts)
+    n_events = round(luminosity * sum(share for _, share in channels))
+    metadata = DatasetMetadata(
+        kind="continuum",
+        sqrt_s=sqrt_s,
+        process="e+ e- -> four charged tracks, pseudo-data",
+        luminosity=luminosity,
+        blind=False,
+    )
+    recipe = Recipe(channels=channels, sqrt_s=sqrt_s, parameters="data_like", years=years, has_truth=False)
+    return Dataset(name, n_events, recipe, metadata)
+
+
+def bhabha(n_events: int) -> Dataset:
+    """Return e+e- pairs at 3.650 GeV, whose conversions could make four tracks."""
+    channel, _ = CONTINUUM["ee"]
+    metadata = DatasetMetadata(kind="background", sqrt_s=3.650, process=channel.process)
+    recipe = Recipe(channels=((channel, 1.0),), sqrt_s=3.650, years=(2018,))
+    return Dataset("bhabha_3650", n_events, recipe, metadata)
+
+
+def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = False) -> Dataset:
+    """Return a mixture of J/psi backgrounds by branching fraction, with signal events, as data look like.
+
+    Args:
+        n_events: Number of events.
+        n_signal: Expected number of signal events among them.
+        blind: Whether the search may show the signal box.
+    """
+    parts = [BACKGROUNDS[name] for name in PSEUDO_DATA_CHANNELS]
+    total = sum(channel.branching_fraction or 0.0 for channel in parts)
+    channels: list[tuple[Channel | None, float]] = [(c, c.branching_fraction or 0.0) for c in parts]
+    channels.append((SIGNAL, total * n_signal / (n_events - n_signal)))
+    metadata = DatasetMetadata(
+        kind="data",
+        sqrt_s=M_JPSI,
+        process=f"pseudo-data: {len(parts)} J/psi decays; {n_signal} signal events injected",
+        n_jpsi=float(round(n_events / total)),
+        blind=blind,
+    )
+    recipe = Recipe(channels=tuple(channels), sqrt_s=M_JPSI, parameters="data_like", has_truth=False)
+    return Dataset("pseudo_data", n_events, recipe, metadata)
+
+
+def control_data(name: str, n_events: int) -> Dataset:
+    """Return pseudo-data of a control channel, made with the data-like detector."""
+    made = control(name, n_events)
+    recipe = dataclasses.replace(made.recipe, parameters="data_like", has_truth=False)
+    metadata = dataclasses.replace(
+        made.metadata, kind="data", blind=False, branching_fraction=None, selections=(f"control_{name}",)
+    )
+    return Dataset(f"{name}_data", n_events, recipe, metadata)
+
+
+def _ci() -> tuple[Dataset, ...]:
+    points = tuple(majorana_point(m, "2nu", 3_000) for m in (575, 900, 1500))
+    return (
+        signal(10_000),
+        *points,
+        majorana_point(900, "1nu", 3_000),
+        *(background(name, 4_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
+        *(control(name, 4_000) for name in CONTROLS),
+        *(control_data(name, 4_000) for name in CONTROLS),
+        continuum("continuum_3080"),
+        pseudo_data(8_000),
+    )
+
+
+def _demo() -> tuple[Dataset, ...]:
+    return (
+        signal(40_000),
+        *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES_MEV),
+        *(majorana_point(m, "1nu", 10_000) for m in (700, 1200)),
+        *(background(name, 20_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
+        control("ppbarpipi", 20_000),
+        *(continuum(name) for name in CONTINUUM_POINTS),
+        pseudo_data(60_000),
+    )
+
+
+def _paper() -> tuple[Dataset, ...]:
+    return (
+        signal(100_000),
+        *(majorana_point(m, mode, 10_000) for mode in ("2nu", "1nu") for m in MAJORANA_MASSES_MEV),
+        *(background(name, 100_000) for name in BACKGROUNDS),
+        *(control(name, 200_000) for name in CONTROLS),
+        *(control_data(name, 200_000) for name in CONTROLS),
+        *(continuum(name) for name in CONTINUUM_POINTS),
+        bhabha(100_000),
+        inclusive(1_000_000),
+        pseudo_data(500_000, blind=True),
+    )
+
+
+SETS: Final[Mapping[str, Callable[[], tuple[Dataset, ...]]]] = MappingProxyType(
+    {"ci": _ci, "demo": _demo, "paper": _paper}
+)
+
+
+def sample_set(name: str, seed: int = DEFAULT_SEED) -> SampleSet:
+    """Return a sample set by name.
+
+    Raises:
+        SampleSetError: There is no such set.
+    """
+    if name not in SETS:
+        msg = f"sample set: got {name!r}, wanted one of {sorted(SETS)}"
+        raise SampleSetError(msg)
+    return SampleSet(name, seed, SETS[name]())
+
+
+def file_jobs(samples: SampleSet) -> tuple[FileJob, ...]:
+    """Return the files of a sample set.
+
+    Raises:
+        SampleSetError: A dataset has no events.
+    """
+    jobs = []
+    for dataset in samples.datasets:
+        if dataset.n_events <= 0:
+            msg = f"dataset {dataset.name!r}: got {dataset.n_events} events, wanted at least one"
+            raise SampleSetError(msg)
+        blocks = n_blocks(dataset.n_events)
+        for k, first in enumerate(range(0, blocks, FILE_BLOCKS)):
+            last = min(first + FILE_BLOCKS, blocks)
+            jobs.append(FileJob(f"{dataset.name}_{k}.root", dataset, first, last, samples.seed))
+    return tuple(jobs)
+
+
+def fileset(samples: SampleSet, prefix: str = "") -> dict[str, dict[str, Any]]:
+    """Return the plain fileset of a sample set, file names behind a prefix such as ``samples/demo/``."""
+    out: dict[str, dict[str, Any]] = {d.name: {"files": {}, "metadata": d.metadata.to_dict()} for d in samples.datasets}
+    for job in file_jobs(samples):
+        out[job.dataset.name]["files"][prefix + job.path] = TREE
+    return out
+
+
+def code_digest() -> str:
+    """Return a digest of the simulation's code: samples of another version are made again."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def job_digest(job: FileJob, code: str) -> str:
+    """Return a digest of all that the content of a file depends on."""
+    recipe = job.dataset.recipe
+    parameters = PARAMETER_SETS[recipe.parameters]
+    content = (job.path, job.n_events, job.first_block, job.last_block, job.seed, repr(recipe), repr(parameters), code)
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
