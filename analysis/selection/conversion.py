@@ -9,6 +9,7 @@ that leave at a wide angle overlap deeply, and the middle of the overlap lies an
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numba
@@ -94,7 +95,7 @@ def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], fie
     alpha = P_TO_RADIUS / np.asarray(field, dtype=np.float64)[at]
     one, two = ([np.asarray(c, dtype=np.float64)[i] for c in helix] for i in (electron, partner))
     out = np.empty((4, len(electron)))
-    _geometry(*one[:3], one[4], *two[:3], two[4], alpha, out)
+    _geometry(tuple(one), tuple(two), alpha, out)
     return Pairs(electron, partner, *out)
 
 
@@ -138,32 +139,29 @@ def conversion_electrons(
 
 
 @kernel
-def _circle(dr: float, phi0: float, kappa: float, alpha: float) -> tuple[float, float, float]:
+def _circle(helix: tuple[FloatArray, ...], i: int, alpha: float) -> tuple[float, float, float]:
     """Return the centre of a track's circle and its radius in cm."""
-    rho = alpha / kappa
-    return (dr - rho) * np.cos(phi0), (dr - rho) * np.sin(phi0), abs(rho)
+    rho, along = alpha / helix[2][i], helix[0][i] - alpha / helix[2][i]
+    return along * math.cos(helix[1][i]), along * math.sin(helix[1][i]), abs(rho)
 
 
 @kernel
-def _geometry(
-    dr1: FloatArray, phi1: FloatArray, kappa1: FloatArray, tanl1: FloatArray,
-    dr2: FloatArray, phi2: FloatArray, kappa2: FloatArray, tanl2: FloatArray,
-    alpha: FloatArray, out: FloatArray,
-) -> None:  # fmt: skip
-    for i in range(len(dr1)):
-        x1, y1, r1 = _circle(dr1[i], phi1[i], kappa1[i], alpha[i])
-        x2, y2, r2 = _circle(dr2[i], phi2[i], kappa2[i], alpha[i])
-        distance = np.hypot(x2 - x1, y2 - y1)
+def _geometry(one: tuple[FloatArray, ...], two: tuple[FloatArray, ...], alpha: FloatArray, out: FloatArray) -> None:
+    for i in range(len(alpha)):
+        x1, y1, r1 = _circle(one, i, alpha[i])
+        x2, y2, r2 = _circle(two, i, alpha[i])
+        distance = math.hypot(x2 - x1, y2 - y1)
         ux, uy = (x2 - x1) / distance, (y2 - y1) / distance
         # Middle of the two points where the line of centres leaves the circles.
-        x = 0.5 * (x1 + r1 * ux + x2 - r2 * ux)
-        y = 0.5 * (y1 + r1 * uy + y2 - r2 * uy)
-        out[0, i] = np.hypot(x, y)
+        x = 0.5 * (x1 + x2 + (r1 - r2) * ux)
+        y = 0.5 * (y1 + y2 + (r1 - r2) * uy)
+        out[0, i] = math.hypot(x, y)
         out[1, i] = distance - r1 - r2
-        # There both transverse momenta are along the common tangent: only the dip angles differ.
-        pt1, pt2 = 1.0 / abs(kappa1[i]), 1.0 / abs(kappa2[i])
-        out[2, i] = abs(np.arctan(tanl1[i]) - np.arctan(tanl2[i]))
-        e1 = np.sqrt((pt1 * pt1) * (1.0 + tanl1[i] ** 2) + M_ELECTRON**2)
-        e2 = np.sqrt((pt2 * pt2) * (1.0 + tanl2[i] ** 2) + M_ELECTRON**2)
-        m2 = (e1 + e2) ** 2 - (pt1 + pt2) ** 2 - (pt1 * tanl1[i] + pt2 * tanl2[i]) ** 2
-        out[3, i] = np.sqrt(max(m2, 0.0))
+        # There both transverse momenta lie along the common tangent: only the dip angles differ.
+        tan1, tan2 = one[4][i], two[4][i]
+        out[2, i] = abs(math.atan(tan1) - math.atan(tan2))
+        pt1, pt2 = 1.0 / abs(one[2][i]), 1.0 / abs(two[2][i])
+        e1 = math.sqrt(pt1 * pt1 * (1.0 + tan1 * tan1) + M_ELECTRON**2)
+        e2 = math.sqrt(pt2 * pt2 * (1.0 + tan2 * tan2) + M_ELECTRON**2)
+        m2 = (e1 + e2) ** 2 - (pt1 + pt2) ** 2 - (pt1 * tan1 + pt2 * tan2) ** 2
+        out[3, i] = math.sqrt(max(m2, 0.0))

@@ -1,0 +1,290 @@
+"""The compiled part of the 4C fit: one fit, every fit, the cascade. `analysis.kinfit.fourc` holds the formulae.
+
+Every function is numba, releases the GIL and keeps its machine code on disk. The four tracks of a fit are tuples of
+numbers and written out by name: so they stay in registers, and nothing is allocated per candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import HALF_CROSSING_ANGLE
+from analysis.kinfit.status import Fit4C, Limits, Status
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+StatusArray = npt.NDArray[np.int8]
+Vector = tuple[float, float, float]
+Symmetric = tuple[float, float, float, float, float, float]
+
+# A covariance counts as positive definite if its leading minors exceed this fraction of the diagonal's product.
+MINOR_MIN: Final = 1e-12
+SIN_CROSSING: Final = math.sin(HALF_CROSSING_ANGLE)
+
+# numba takes plain integers.
+OK: Final = int(Status.OK)
+NOT_CONVERGED: Final = int(Status.NOT_CONVERGED)
+BAD_COVARIANCE: Final = int(Status.BAD_COVARIANCE)
+NOT_FINITE: Final = int(Status.NOT_FINITE)
+ABOVE: Final = int(Status.ABOVE)
+INFEASIBLE: Final = int(Status.INFEASIBLE)
+
+# A product and a sum may become one instruction, nothing else is rearranged.
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+# For what a call would move the tracks through memory: 20 % of the time of a fit.
+inlined = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+
+
+class Problem(NamedTuple):
+    """The measurements and what to fit; shapes as in `analysis.kinfit.fourc.fit4c`."""
+
+    p: FloatArray
+    v: FloatArray
+    checked: StatusArray
+    cand: IntArray
+    hypotheses: IntArray
+    p4: FloatArray
+    mass: FloatArray
+    competes: npt.NDArray[np.bool_]
+    spread: float
+    limits: Limits
+
+
+class Track(NamedTuple):
+    """A measured track under one hypothesis: momentum, its covariance, squared mass."""
+
+    x: float
+    y: float
+    z: float
+    xx: float
+    xy: float
+    xz: float
+    yy: float
+    yz: float
+    zz: float
+    m2: float
+
+
+class Momentum(NamedTuple):
+    """The present momentum of a track and its energy."""
+
+    x: float
+    y: float
+    z: float
+    e: float
+
+
+class Tangent(NamedTuple):
+    """A track in the linearised energy constraint: V b, b V b, and its energy at the measured momentum."""
+
+    x: float
+    y: float
+    z: float
+    q: float
+    d: float
+
+
+@kernel
+def check_tracks(p: FloatArray, v: FloatArray, status: StatusArray) -> None:
+    """Fill `status` (T, S) with OK, NOT_FINITE or BAD_COVARIANCE."""
+    for t in range(p.shape[0]):
+        for s in range(p.shape[1]):
+            xx, xy, xz, yy, yz, zz = v[t, s, 0], v[t, s, 1], v[t, s, 2], v[t, s, 3], v[t, s, 4], v[t, s, 5]
+            minor2 = xx * yy - xy * xy
+            minor3 = zz * minor2 - xx * yz * yz + 2.0 * xy * xz * yz - yy * xz * xz
+            total = p[t, s, 0] + p[t, s, 1] + p[t, s, 2] + xx + xy + xz + yy + yz + zz
+            if not math.isfinite(total):
+                status[t, s] = NOT_FINITE
+            elif xx > 0.0 and zz > 0.0 and minor2 > MINOR_MIN * xx * yy and minor3 > MINOR_MIN * xx * yy * zz:
+                status[t, s] = OK
+            else:
+                status[t, s] = BAD_COVARIANCE
+
+
+@kernel
+def check(problem: Problem, i: int, h: int) -> int:
+    """Return OK, or what is wrong with a track of candidate i under hypothesis h."""
+    worst = OK
+    for k in range(4):
+        row = problem.hypotheses[h, k] if problem.p.shape[1] > 1 else 0
+        worst = max(worst, problem.checked[problem.cand[i, k], row])
+    return worst
+
+
+@kernel
+def total(problem: Problem, i: int) -> tuple[float, float, float, float]:
+    """Return the initial four-momentum of candidate i."""
+    j = i if len(problem.p4) > 1 else 0
+    return problem.p4[j, 0], problem.p4[j, 1], problem.p4[j, 2], problem.p4[j, 3]
+
+
+@kernel
+def track(problem: Problem, i: int, h: int, k: int) -> Track:
+    """Return track k of candidate i under hypothesis h."""
+    t, s = problem.cand[i, k], problem.hypotheses[h, k]
+    row = s if problem.p.shape[1] > 1 else 0
+    p, v, m = problem.p, problem.v, problem.mass[s]
+    return Track(
+        p[t, row, 0], p[t, row, 1], p[t, row, 2],
+        v[t, row, 0], v[t, row, 1], v[t, row, 2], v[t, row, 3], v[t, row, 4], v[t, row, 5], m * m,
+    )  # fmt: skip
+
+
+@kernel
+def _inverse(a: Track, b: Track, c: Track, d: Track, beam_xx: float) -> Symmetric:
+    """Return the inverse of the summed covariance, by cofactors."""
+    xx, xy, xz = a.xx + b.xx + c.xx + d.xx + beam_xx, a.xy + b.xy + c.xy + d.xy, a.xz + b.xz + c.xz + d.xz
+    yy, yz, zz = a.yy + b.yy + c.yy + d.yy, a.yz + b.yz + c.yz + d.yz, a.zz + b.zz + c.zz + d.zz
+    cxx, cxy, cxz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    f = 1.0 / (xx * cxx + xy * cxy + xz * cxz)
+    return cxx * f, cxy * f, cxz * f, (xx * zz - xz * xz) * f, (xy * xz - xx * yz) * f, (xx * yy - xy * xy) * f
+
+
+@kernel
+def _times(m: Symmetric, a: Vector) -> Vector:
+    x, y, z = a
+    return m[0] * x + m[1] * y + m[2] * z, m[1] * x + m[3] * y + m[4] * z, m[2] * x + m[4] * y + m[5] * z
+
+
+@kernel
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@kernel
+def _measured(t: Track) -> Momentum:
+    return Momentum(t.x, t.y, t.z, math.sqrt(t.x * t.x + t.y * t.y + t.z * t.z + t.m2))
+
+
+@kernel
+def _tangent(t: Track, p: Momentum) -> Tangent:
+    f = 1.0 / p.e
+    bx, by, bz = p.x * f, p.y * f, p.z * f
+    x = t.xx * bx + t.xy * by + t.xz * bz
+    y = t.xy * bx + t.yy * by + t.yz * bz
+    z = t.xz * bx + t.yz * by + t.zz * bz
+    return Tangent(x, y, z, bx * x + by * y + bz * z, t.m2 * f + bx * t.x + by * t.y + bz * t.z)
+
+
+@kernel
+def _moved(t: Track, g: Tangent, lam: Vector, le: float) -> Momentum:
+    lx, ly, lz = lam
+    x = t.x - (t.xx * lx + t.xy * ly + t.xz * lz + g.x * le)
+    y = t.y - (t.xy * lx + t.yy * ly + t.yz * lz + g.y * le)
+    z = t.z - (t.xz * lx + t.yz * ly + t.zz * lz + g.z * le)
+    return Momentum(x, y, z, math.sqrt(x * x + y * y + z * z + t.m2))
+
+
+@inlined
+def fit_one(
+    a: Track,
+    b: Track,
+    c: Track,
+    d: Track,
+    p4: tuple[float, float, float, float],
+    spread: float,
+    limits: Limits,
+    give_up: float,
+    bound: float,
+) -> tuple[float, int, int, tuple[Momentum, Momentum, Momentum, Momentum]]:
+    """Fit four tracks; end as ABOVE once the lower bound exceeds `bound` or two successive chi2 exceed `give_up`.
+
+    Returns:
+        chi2, status, the number of iterations, and the fitted momenta.
+    """
+    beam = 2.0 * spread * spread
+    excess = (a.x + b.x + c.x + d.x - p4[0], a.y + b.y + c.y + d.y - p4[1], a.z + b.z + c.z + d.z - p4[2])
+    w = _inverse(a, b, c, d, beam * SIN_CROSSING * SIN_CROSSING)
+    w_excess = _times(w, excess)
+    chi2_3c = _dot(w_excess, excess)
+    pa, pb, pc, pd = _measured(a), _measured(b), _measured(c), _measured(d)
+    if chi2_3c > bound:
+        return chi2_3c, ABOVE, 0, (pa, pb, pc, pd)
+    previous = np.inf
+    for n in range(1, limits.n_iter + 1):
+        ga, gb, gc, gd = _tangent(a, pa), _tangent(b, pb), _tangent(c, pc), _tangent(d, pd)
+        u = (ga.x + gb.x + gc.x + gd.x + beam * SIN_CROSSING, ga.y + gb.y + gc.y + gd.y, ga.z + gb.z + gc.z + gd.z)
+        wu = _times(w, u)
+        s = ga.q + gb.q + gc.q + gd.q + beam - _dot(u, wu)
+        if not s > 0.0:
+            break
+        gap = ga.d + gb.d + gc.d + gd.d - p4[3] - _dot(u, w_excess)
+        le = gap / s
+        chi2 = chi2_3c + gap * le
+        lam = (w_excess[0] - wu[0] * le, w_excess[1] - wu[1] * le, w_excess[2] - wu[2] * le)
+        pa, pb, pc, pd = _moved(a, ga, lam, le), _moved(b, gb, lam, le), _moved(c, gc, lam, le), _moved(d, gd, lam, le)
+        energy = pa.e + pb.e + pc.e + pd.e - p4[3] - beam * (SIN_CROSSING * lam[0] + le)
+        if abs(chi2 - previous) < limits.chi2 and abs(energy) < limits.energy:
+            return chi2, OK, n, (pa, pb, pc, pd)
+        if chi2 > give_up and n > 1 and previous > give_up:
+            return chi2, ABOVE, n, (pa, pb, pc, pd)
+        previous = chi2
+    return np.inf, NOT_CONVERGED, limits.n_iter, (pa, pb, pc, pd)
+
+
+@kernel
+def fit_all(problem: Problem, fit: Fit4C) -> None:
+    """Fit every candidate under every hypothesis that competes."""
+    for i in range(len(problem.cand)):
+        p4 = total(problem, i)
+        for h in range(len(problem.hypotheses)):
+            if not problem.competes[i, h]:
+                continue
+            status = check(problem, i, h)
+            if status == OK:
+                a, b, c, d = (
+                    track(problem, i, h, 0),
+                    track(problem, i, h, 1),
+                    track(problem, i, h, 2),
+                    track(problem, i, h, 3),
+                )
+                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.spread, problem.limits, np.inf, np.inf)
+                fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
+            fit.status[i, h] = status
+
+
+@kernel
+def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
+    """Fit the first hypothesis, the others only until one is smaller or all have lost."""
+    for i in range(len(problem.cand)):
+        p4 = total(problem, i)
+        bound = threshold
+        for h in range(len(problem.hypotheses)):
+            if not problem.competes[i, h]:
+                continue
+            status = check(problem, i, h)
+            chi2 = np.inf
+            if status == OK:
+                a, b, c, d = (
+                    track(problem, i, h, 0),
+                    track(problem, i, h, 1),
+                    track(problem, i, h, 2),
+                    track(problem, i, h, 3),
+                )
+                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.spread, problem.limits, threshold, bound)
+                fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
+            fit.status[i, h] = status
+            # A first hypothesis without a chi2 below the threshold ends it, and so does an alternative below the first.
+            is_below = status == OK and chi2 < bound
+            if is_below != (h == 0):
+                break
+            bound = chi2 if h == 0 else bound
+
+
+@kernel
+def fit_momenta(problem: Problem, fitted: FloatArray) -> None:
+    """Fit every candidate under the first hypothesis; fill the four-momenta (N, 4, 4) of the fits that end as OK."""
+    for i in range(len(problem.cand)):
+        if not problem.competes[i, 0] or check(problem, i, 0) != OK:
+            continue
+        a, b, c, d = track(problem, i, 0, 0), track(problem, i, 0, 1), track(problem, i, 0, 2), track(problem, i, 0, 3)
+        fit = fit_one(a, b, c, d, total(problem, i), problem.spread, problem.limits, np.inf, np.inf)
+        if fit[1] == OK:
+            for k in range(4):
+                p = fit[3][k]
+                fitted[i, k, 0], fitted[i, k, 1], fitted[i, k, 2], fitted[i, k, 3] = p.x, p.y, p.z, p.e
