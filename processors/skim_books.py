@@ -76,6 +76,6 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
 def _one_sqrt_s(values: Sequence[float]) -> float:
     """Return the centre-of-mass energy that all events have; a dataset has one."""
     if max(values) - min(values) > SQRT_S_TOLERANCE:
-        msg = f"got centre-of-mass energies from {min(values):.5f} to {max(values):.5f} GeV; skim them into two datasets"
+        msg = f"got centre-of-mass energies from {min(values):.5f} to {max(values):.5f} GeV; skim them apart"
         raise FilesetError(msg)
     return round(values[0], SQRT_S_DIGITS)

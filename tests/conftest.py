@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -49,3 +52,13 @@ def pytest_addoption(parser):
 @pytest.fixture
 def renew_golden(request):
     return request.config.getoption("--renew-golden")
+
+
+@pytest.fixture(scope="session")
+def boss_file():
+    """The real BOSS file: ten J/psi -> rho pi with truth, not part of the project."""
+    pytest.importorskip("pybes3", reason="pip install 'jpsi-lnv[bes3]'")
+    path = Path(os.environ.get("BES_SAMPLES", "")) / "test_full_mc_evt_1.dst"
+    if "BES_SAMPLES" not in os.environ or not path.exists():
+        pytest.skip("set BES_SAMPLES to the directory of test_full_mc_evt_1.dst, as .ci/run does")
+    return path
