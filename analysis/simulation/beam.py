@@ -37,6 +37,10 @@ class Beams(NamedTuple):
     vertex: FloatArray
     field: FloatArray
 
+    def take(self, events: IntArray) -> Beams:
+        """Return the chosen events."""
+        return Beams(*(values[events] for values in self))  # type: ignore[arg-type]
+
 
 @lru_cache(maxsize=1)
 def run_points() -> FloatArray:

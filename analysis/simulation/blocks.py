@@ -93,7 +93,7 @@ def _particles(rng: np.random.Generator, recipe: Recipe, beams: beam.Beams) -> P
     parts = []
     for i, (channel, _) in enumerate(recipe.channels):
         events = np.flatnonzero(choice == i)
-        own = beam.Beams(*(values[events] for values in beams))
+        own = beams.take(events)
         parts.append((events, _one_channel(rng, channel, recipe.sqrt_s, own)))
     return _interleave(parts, len(beams.run))
 

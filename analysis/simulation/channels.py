@@ -29,6 +29,7 @@ from analysis.simulation.particles import (
 
 FLAT: Final = "flat"
 TRANSVERSE: Final = "1 + cos^2"
+DALITZ: Final = "dalitz"  # meson -> e- e+ gamma
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Node:
     Attributes:
         pdg_id: PDG code.
         daughters: Daughters, none for a particle that the generator does not decay.
-        angle: Distribution of the first daughter's direction: `FLAT`, or `TRANSVERSE` about the beam in two-body decays.
+        angle: Distribution of the first daughter's direction: `FLAT`, `TRANSVERSE` about the beam, or `DALITZ`.
         mass: Mass in GeV/c^2 if it is not the one of the PDG code.
     """
 
@@ -103,7 +104,7 @@ BF_PI0_DALITZ: Final = Fraction(1.1735e-2, 0.0035e-2, "S009.2")
 _PHI = Node(PHI, leaves(KAON, -KAON))
 _OMEGA = Node(OMEGA, leaves(PION, -PION, PION0))
 _ETA = Node(ETA, leaves(PHOTON, PHOTON))
-_DALITZ = Node(PION0, leaves(ELECTRON, -ELECTRON, PHOTON), angle="dalitz")
+_DALITZ = Node(PION0, leaves(ELECTRON, -ELECTRON, PHOTON), angle=DALITZ)
 
 BACKGROUNDS: Final[Mapping[str, Channel]] = MappingProxyType(
     {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,8 @@ from analysis.simulation.particles import (
 )
 from analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight
 
-Column = npt.NDArray[np.generic] | tuple[IntArray, npt.NDArray[np.generic]]
+Flat = dict[str, npt.NDArray[Any]]
+Column = npt.NDArray[Any] | tuple[IntArray, npt.NDArray[Any]]
 
 _PHOTON_MIN: Final = 0.010  # GeV: softer photons cannot make a cluster
 _NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of the visible share of K_L and neutrons, [assumption]
@@ -90,7 +91,7 @@ def _offsets(event: IntArray, n_events: int) -> IntArray:
     return np.concatenate([[0], np.cumsum(np.bincount(event, minlength=n_events))])
 
 
-def _with_offsets(columns: dict[str, npt.NDArray[np.generic]], n_events: int) -> dict[str, Column]:
+def _with_offsets(columns: Flat, n_events: int) -> dict[str, Column]:
     offsets = _offsets(columns["event"].astype(np.int64), n_events)
     return {name: (offsets, values) for name, values in columns.items() if name != "event"}
 
@@ -134,7 +135,7 @@ def _track_columns(
     is_kinked: npt.NDArray[np.bool_],
     beams: Beams,
     parameters: DetectorParameters,
-) -> dict[str, npt.NDArray[np.generic]]:
+) -> Flat:
     """Return the columns of the found tracks from chamber and TOF."""
     tracks = _take(charged.tracks, found)
     mass, hits = charged.mass[found], hits[found]
@@ -145,15 +146,14 @@ def _track_columns(
     true_time = _true_time(hit.path, tracks.momentum, charged, found)
     endcap_sigma = np.array([p.tof_endcap_sigma for p in PERIODS])[beams.period[charged.event[found]]]
     times = tof.measure(rng, hit, true_time, momentum, endcap_sigma, parameters)
-    return (
-        {"charge": tracks.charge.astype(np.int8), "n_hits": hits}
-        | dict(zip(HELIX, measured.parameters.T, strict=True))
-        | dict(zip(COVARIANCE, measured.covariance.T, strict=True))
-        | {f"dedx_chi_{h}": dedx.chi[:, i] for i, h in enumerate(PID_HYPOTHESES)}
-        | {"dedx_norm_ph": dedx.norm_ph, "dedx_n_hits": dedx.n_hits}
-        | {f"tof_texp_{h}": times.expected[:, i] for i, h in enumerate(PID_HYPOTHESES)}
-        | {"tof_time": times.time, "tof_path": times.path, "tof_sigma": times.sigma, "tof_quality": times.quality}
-    )
+    columns: Flat = {"charge": tracks.charge.astype(np.int8), "n_hits": hits}
+    columns |= dict(zip(HELIX, measured.parameters.T, strict=True))
+    columns |= dict(zip(COVARIANCE, measured.covariance.T, strict=True))
+    columns |= {f"dedx_chi_{h}": dedx.chi[:, i] for i, h in enumerate(PID_HYPOTHESES)}
+    columns |= {"dedx_norm_ph": dedx.norm_ph, "dedx_n_hits": dedx.n_hits}
+    columns |= {f"tof_texp_{h}": times.expected[:, i] for i, h in enumerate(PID_HYPOTHESES)}
+    columns |= {"tof_time": times.time, "tof_path": times.path, "tof_sigma": times.sigma, "tof_quality": times.quality}
+    return columns
 
 
 def _take(tracks: Trajectory, rows: IntArray) -> Trajectory:
@@ -244,7 +244,7 @@ def _neutral(
 
 def _emc_columns(
     rng: np.random.Generator, cells: Clusters, found: IntArray, n_charged: int, parameters: DetectorParameters
-) -> tuple[dict[str, npt.NDArray[np.generic]], dict[str, npt.NDArray[np.generic]]]:
+) -> tuple[Flat, Flat]:
     """Return the EMC columns of the found tracks, and the columns of the clusters without a track."""
     is_found = np.zeros(n_charged + 1, dtype=np.bool_)
     is_found[found] = True
@@ -254,7 +254,7 @@ def _emc_columns(
     shapes = calorimeter.shapes(rng, energy, cells.kind)
     spread = parameters.emc_position / np.sqrt(np.maximum(energy, parameters.emc_threshold))
     position = cells.position + rng.normal(size=cells.position.shape) * spread[:, None]
-    columns = {"energy": energy, "x": position[:, 0], "y": position[:, 1], "z": position[:, 2]}
+    columns: Flat = {"energy": energy, "x": position[:, 0], "y": position[:, 1], "z": position[:, 2]}
     columns |= {"e_seed": shapes.e_seed, "e3x3": shapes.e3x3, "e5x5": shapes.e5x5}
     columns |= {"second_moment": shapes.second_moment}
     own = np.full(n_charged, -1)
@@ -272,7 +272,7 @@ def _at(values: FloatArray, index: IntArray) -> FloatArray:
     return np.where(index >= 0, np.append(values, 0.0)[index], 0.0)
 
 
-def _gen_columns(table: Particles) -> dict[str, npt.NDArray[np.generic]]:
+def _gen_columns(table: Particles) -> Flat:
     px, py, pz, energy = table.p4.T
     vx, vy, vz = table.vertex.T
     momenta = {"px": px, "py": py, "pz": pz, "energy": energy, "vx": vx, "vy": vy, "vz": vz}

@@ -53,13 +53,13 @@ def radiate(
     # The last slots hold the photons: zero until they are emitted, so that the recoil includes them.
     system = np.concatenate([momenta, np.zeros((n, k, 4))], axis=1)
     for emitter in np.flatnonzero(is_charged):
-        _emit(rng, system, masses, int(emitter), k)
+        _emit(rng, system, masses, int(emitter))
     photons = system[:, k:].reshape(-1, 4)
     is_emitted = photons[:, 3] > 0.0
     return Radiation(system[:, :k], photons[is_emitted], np.repeat(np.arange(n), k)[is_emitted])
 
 
-def _emit(rng: np.random.Generator, system: FloatArray, masses: FloatArray, emitter: int, k: int) -> None:
+def _emit(rng: np.random.Generator, system: FloatArray, masses: FloatArray, emitter: int) -> None:
     energy, mass = system[:, emitter, 3], masses[:, emitter]
     momentum = np.sqrt((system[:, emitter, :3] ** 2).sum(axis=1))
     largest = energy - mass

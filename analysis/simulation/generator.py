@@ -127,7 +127,7 @@ def draw_mass(rng: np.random.Generator, node: Node, n: int) -> FloatArray:
     threshold = sum(known_mass(d) for d in node.daughters)
     low = max(mass - _WIDTHS * kind.width, threshold + kind.width)
     edges = np.arctan(2.0 * (np.array([low, mass + _WIDTHS * kind.width]) - mass) / kind.width)
-    return np.asarray(mass + kind.width / 2.0 * np.tan(rng.uniform(*edges, n)))
+    return np.asarray(mass + kind.width / 2.0 * np.tan(rng.uniform(float(edges[0]), float(edges[1]), n)))
 
 
 def _table(tree: _Tree, vertex: FloatArray, is_conjugated: npt.NDArray[np.bool_]) -> Particles:

@@ -1,7 +1,7 @@
 """Helices in BOSS's convention, as exact geometry: from a momentum at a point, and along the turning angle.
 
 Pivot at the origin; kappa = charge/pT; the point of closest approach is (dr cos phi0, dr sin phi0, dz) and the momentum
-there points along phi0 + 90 degrees. The field makes positive tracks turn counter-clockwise: the centre of the circle is
+there points along phi0 + 90 degrees. Positive tracks turn counter-clockwise: the centre of the circle is
 (dr - charge R)(cos phi0, sin phi0) with R = 333.564 pT/B. Checked against the real BOSS file, for both charges.
 """
 

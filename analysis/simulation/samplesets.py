@@ -115,7 +115,7 @@ def background(name: str, n_events: int) -> Dataset:
 
 def control(name: str, n_events: int) -> Dataset:
     """Return the simulation of a control channel, which its own selection and the search run on."""
-    return _jpsi(name, n_events, CONTROLS[name], "control", ("search", f"control_{name}"))
+    return _jpsi(name, n_events, CONTROLS[name], "control")
 
 
 def inclusive(n_events: int) -> Dataset:
@@ -176,9 +176,7 @@ def control_data(name: str, n_events: int) -> Dataset:
     """Return pseudo-data of a control channel, made with the data-like detector."""
     made = control(name, n_events)
     recipe = dataclasses.replace(made.recipe, parameters="data_like", has_truth=False)
-    metadata = dataclasses.replace(
-        made.metadata, kind="data", blind=False, branching_fraction=None, selections=(f"control_{name}",)
-    )
+    metadata = dataclasses.replace(made.metadata, kind="data", blind=False, branching_fraction=None)
     return Dataset(f"{name}_data", n_events, recipe, metadata)
 
 

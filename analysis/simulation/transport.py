@@ -46,7 +46,7 @@ _KEPT_MIN: Final = 1e-4
 
 
 class Flight(NamedTuple):
-    """Late decays of charged particles, per row of the table: length of flight in cm (inf: none), daughter's momentum."""
+    """Late decays per row of the table: length of flight in cm (inf: none) and the daughter's momentum in GeV/c."""
 
     decay_path: FloatArray
     daughter_momentum: FloatArray
@@ -168,7 +168,7 @@ def _spread(table: Particles, rows: IntArray, values: FloatArray, default: float
 
 
 def _muon_momentum(rng: np.random.Generator, p4: FloatArray, is_kaon: npt.NDArray[np.bool_]) -> FloatArray:
-    """Return the momentum in GeV/c of the muon of K, pi -> mu nu, (n,): late decays of all modes are taken as this one."""
+    """Return the momentum in GeV/c of the muon of K, pi -> mu nu, (n,), which stands for late decays of all modes."""
     mass = np.where(is_kaon, M_KAON, M_PION)
     muon = phase_space(rng, mass, [M_MUON, 0.0], len(mass))[:, 0]
     return np.asarray(np.linalg.norm(boost(muon, p4)[:, :3], axis=1))
