@@ -28,7 +28,6 @@ BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 ADDRESSES: Final = ("tcp://", "tls://")
 # Keys of a site preset that are ours; all others go to dask-jobqueue as they are.
 OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
-TIMEOUT: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +63,16 @@ class ClusterOptions:
 
 def dask_settings(options: ClusterOptions) -> dict[str, Any]:
     """Return our settings where neither the user's dask configuration nor the options say otherwise."""
-    user = dask.config.collect()
-    ours = {k: v for k, v in DASK_SETTINGS.items() if dask.config.get(k, config=user, default=None) is None}
+    ours = {key: value for key, value in DASK_SETTINGS.items() if not is_set_by_user(key)}
     # A cluster that lost its workers ends in an error instead of an endless wait.
     return ours | {"distributed.scheduler.no-workers-timeout": f"{options.no_workers_timeout}s"}
+
+
+def is_set_by_user(key: str) -> bool:
+    """Whether a dask setting comes from a file, from the environment or from `dask.config.set`."""
+    in_files = dask.config.get(key, config=dask.config.collect(), default=None)
+    default = dask.config.get(key, config=dask.config.merge(*dask.config.defaults), default=None)
+    return in_files is not None or dask.config.get(key, default=None) != default
 
 
 @contextmanager
@@ -89,7 +94,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 
 def _client(where: Any, security: Security | None) -> Client:
     try:
-        return Client(where, security=security, timeout=TIMEOUT if not isinstance(where, str) else None)
+        return Client(where, security=security)
     except (OSError, TimeoutError, RuntimeError, ValueError) as error:
         msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
         raise ClusterError(msg) from error
@@ -182,7 +187,7 @@ def worker_environment() -> list[str]:
     return [
         f"export DASK_{key.upper().replace('-', '_').replace('.', '__')}={value}"
         for key, value in DASK_SETTINGS.items()
-        if dask.config.get(key, config=dask.config.collect(), default=None) is None
+        if not is_set_by_user(key)
     ]
 
 

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import fsspec
 import uproot
 
-from analysis.errors import NtupleError
-from analysis.events.schema import TREE
+from analysis.errors import NtupleError, SchemaError
+from analysis.events.schema import META_TREE, TREE, required_branches
 from processors.console import write_json
 from processors.fileset import FileEntry, Fileset
 from processors.remote_io import is_address, set_xrootd_limits
@@ -176,6 +176,9 @@ def _content(path: str, root: Any, object_path: str) -> dict[str, Any]:
         msg = f"{path}: has no tree {object_path!r}; got {sorted(root.keys(cycle=False))}"
         raise NtupleError(msg)
     tree = root[object_path]
+    if missing := [name for name in required_branches() if name not in set(tree.keys())]:
+        msg = f"{path}: branch {missing[0]!r} of tree {object_path!r} is missing ({len(missing)} required ones are)"
+        raise SchemaError(msg)
     edges = [int(e) for e in tree.common_entry_offsets()] if tree.num_entries else []
     return {
         "object_path": object_path,
@@ -188,6 +191,4 @@ def _content(path: str, root: Any, object_path: str) -> dict[str, Any]:
 
 def _n_produced(root: Any, num_entries: int) -> int:
     """Return the produced events that `Meta` records; a file without it was never skimmed: its entries."""
-    from analysis.events.schema import META_TREE  # noqa: PLC0415
-
     return int(root[META_TREE]["n_produced"].array(library="np").sum()) if META_TREE in root else num_entries

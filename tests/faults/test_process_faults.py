@@ -1,0 +1,146 @@
+"""Dead workers, schedulers and clients cost time, never an event and never a number."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hand_cluster import hand_cluster
+from run_cases import assert_same, run
+
+from analysis.provenance import source_digest
+from processors.clusters import ClusterOptions, connect
+from processors.executors import ClusterError, DaskExecutor, IterativeExecutor
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+def slowly():
+    """Return an action that workers get by value."""
+
+    def action(events):
+        time.sleep(0.1)
+
+    return action
+
+
+class Trouble(threading.Thread):
+    """Do something once a run has stored its first parts."""
+
+    def __init__(self, output, action, delay=0.0):
+        super().__init__(daemon=True)
+        self.output, self.action, self.delay = output, action, delay
+        self.done = False
+
+    def run(self):
+        deadline = time.monotonic() + 30
+        while not list(self.output.rglob("*.part")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(self.delay)
+        self.action()
+        self.done = True
+
+
+def n_stored(output):
+    return len(list(output.rglob("*.part")))
+
+
+def kill_a_worker_at_random(small_fileset, tmp_path, reference, seed):
+    rng = np.random.default_rng(seed)
+    with connect(ClusterOptions(workers=2)) as client:
+        pids = list(client.run(os.getpid).values())
+        trouble = Trouble(tmp_path, lambda: os.kill(rng.choice(pids), signal.SIGKILL), rng.uniform(0, 0.8))
+        trouble.start()
+        result, outcome = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
+        trouble.join()
+    assert outcome.failed == []
+    assert result.is_complete
+    assert_same(result, reference)
+
+
+@pytest.mark.fast
+def test_a_worker_killed_at_a_random_time(small_fileset, tmp_path, reference):
+    kill_a_worker_at_random(small_fileset, tmp_path, reference, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_workers_killed_at_ten_random_times(small_fileset, tmp_path, reference, seed):
+    kill_a_worker_at_random(small_fileset, tmp_path, reference, seed)
+
+
+def test_all_workers_killed_under_a_nanny(small_fileset, tmp_path, reference):
+    with connect(ClusterOptions(workers=2)) as client:
+        pids = list(client.run(os.getpid).values())
+        Trouble(tmp_path, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids]).start()
+        result, _ = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
+    assert result.is_complete
+    assert_same(result, reference)
+
+
+def resume_iteratively(small_fileset, output):
+    """Finish a run in this process; return its result and how many events came from parts."""
+    result, _ = run(small_fileset, output, IterativeExecutor, action=slowly(), resume=True)
+    return result, result.bookkeeping["totals"]["events_resumed"]
+
+
+def test_all_workers_gone_then_resume(small_fileset, tmp_path, reference):
+    output = tmp_path / "r"
+    with hand_cluster(tmp_path) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        Trouble(output, lambda: [cluster.kill_worker(i) for i in (0, 1)]).start()
+        make = partial(DaskExecutor, client=client, no_workers_timeout=2.0)
+        with pytest.raises(ClusterError, match="no worker for 2 s; start workers, then `lnv run --resume`"):
+            run(small_fileset, output, make, action=slowly())
+    assert n_stored(output) > 0
+    result, n_resumed = resume_iteratively(small_fileset, output)
+    assert 0 < n_resumed < 1500
+    assert_same(result, reference)
+    assert result.is_complete
+
+
+def test_the_scheduler_killed_then_resume(small_fileset, tmp_path, reference):
+    output = tmp_path / "r"
+    with hand_cluster(tmp_path) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        trouble = Trouble(output, cluster.kill_scheduler)
+        trouble.start()
+        started = time.monotonic()
+        with pytest.raises(ClusterError, match="the scheduler is gone"):
+            run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
+        assert time.monotonic() - started < 60
+    result, n_resumed = resume_iteratively(small_fileset, output)
+    assert 0 < n_resumed < 1500
+    assert_same(result, reference)
+
+
+@pytest.mark.parametrize("where", ["iterative", "dask"])
+def test_the_client_killed_then_resume(small_fileset, tmp_path, reference, where):
+    output = tmp_path / "r"
+    with hand_cluster(tmp_path, n_workers=2 if where == "dask" else 0) as cluster:
+        address = cluster.address if where == "dask" else where
+        command = [sys.executable, str(SUPPORT / "run_client.py"), str(small_fileset), str(output), address, "0.1"]
+        command.append(source_digest())
+        client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        trouble = Trouble(output, client.kill)
+        trouble.start()
+        assert client.wait(120) == -signal.SIGKILL
+        result, n_resumed = resume_iteratively(small_fileset, output)
+    assert 0 < n_resumed < 1500
+    assert result.bookkeeping["totals"]["events_read"] == 1500 - n_resumed
+    assert_same(result, reference)
+
+
+def test_an_address_without_a_scheduler_is_an_error(tmp_path):
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ClusterError, match="no connection"),
+        connect(ClusterOptions(cluster="tcp://127.0.0.1:9")),
+    ):
+        pass

@@ -1,0 +1,120 @@
+"""A scheduler and workers started by hand as separate processes, stopped by the ids they have."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_TIMEOUT = 30.0
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until somebody listens on a port."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the process ended with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"nobody listens on port {port}")
+
+
+@dataclass
+class HandCluster:
+    """Processes of a cluster.
+
+    Attributes:
+        directory: For scratch files and logs.
+        python: Interpreter of scheduler and workers.
+        tls: Arguments that name certificate files.
+        nanny: Start workers under a nanny, which restarts them.
+    """
+
+    directory: Path
+    python: str = sys.executable
+    tls: Sequence[str] = ()
+    nanny: bool = False
+    port: int = field(default_factory=free_port)
+    scheduler: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{self.port}"
+
+    def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "DASK_"))}
+        with (self.directory / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [self.python, "-m", "dask", *arguments, *self.tls],
+                cwd=self.directory,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start_scheduler(self) -> None:
+        protocol = "tls" if self.tls else "tcp"
+        self.scheduler = self._spawn(
+            "scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--protocol", protocol,
+            "--no-dashboard",
+        )  # fmt: skip
+        wait_for_port(self.port, self.scheduler)
+
+    def start_worker(self) -> None:
+        nanny = "--nanny" if self.nanny else "--no-nanny"
+        self.workers.append(
+            self._spawn(
+                f"worker{len(self.workers)}", "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1",
+                "--no-dashboard", nanny, "--local-directory", str(self.directory),
+            )
+        )  # fmt: skip
+
+    def kill_scheduler(self) -> None:
+        assert self.scheduler is not None
+        os.killpg(self.scheduler.pid, signal.SIGKILL)
+        self.scheduler.wait()
+
+    def kill_worker(self, index: int) -> None:
+        os.killpg(self.workers[index].pid, signal.SIGKILL)
+        self.workers[index].wait()
+
+    def stop(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            if process is None or process.poll() is not None:
+                continue
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
+def hand_cluster(directory: Path, n_workers: int = 2, **options: object) -> Iterator[HandCluster]:
+    """Start a scheduler and workers; stop what is left of them at the end."""
+    cluster = HandCluster(directory, **options)  # type: ignore[arg-type]
+    try:
+        cluster.start_scheduler()
+        for _ in range(n_workers):
+            cluster.start_worker()
+        yield cluster
+    finally:
+        cluster.stop()
