@@ -11,7 +11,7 @@ class Interval:
 
     Attributes:
         lower: Lower end; zero where the data are compatible with no signal.
-        upper: Upper end; zero if no mu >= 0 is inside, inf if the efficiency is too uncertain to exclude any yield.
+        upper: Upper end; inf if the efficiency is too uncertain to exclude any yield.
         confidence_level: As a fraction; what it means is said by the method that made the interval.
     """
 

@@ -5,8 +5,10 @@ to 7. The interval is {mu: -2 ln lambda(mu) <= q} with q the quantile of chi2 wi
 q = 2.706, two-sided. Read as a one-sided statement the same upper end is a 95 % limit.
 
 *Unbounded* refers the likelihood to its best fit even where that is a negative signal; *bounded* to the best fit with
-mu >= 0. At zero observed events the likelihood has no maximum; the publication's convention continues the limit
-linearly from one and two events, U(0) = 2 U(1) - U(2); `zero_counts="profile"` takes the likelihood's own crossing.
+mu >= 0. Where far fewer events are seen than expected the unbounded interval holds no mu >= 0; the limit is then that
+of the smallest larger count which has one. At zero observed events the likelihood has no maximum; the publication's
+convention continues the limit linearly from one and two events, U(0) = 2 U(1) - U(2); `zero_counts="profile"` takes the
+likelihood's own crossing.
 
 Model 1 of the paper (Poisson background, binomial efficiency) is left out: its public implementation has sign errors in
 the gradient and can settle on a wrong extremum. Pass the binomial uncertainty sqrt(e(1-e)/n) to
@@ -15,6 +17,7 @@ the gradient and can settle on a wrong extremum. Pass the binomial uncertainty s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Literal
 
@@ -28,6 +31,7 @@ from analysis.limits.profile import Counting, crossing, deviance
 from analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
 
 FloatArray = npt.NDArray[np.float64]
+Ends = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 ZeroCounts = Literal["extrapolated", "profile"]
 
 
@@ -100,13 +104,27 @@ def intervals(
     quantile = float(stats.chi2.ppf(checks.confidence_level(confidence_level), df=1))
 
     def ends(counted: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return _ends(Counting(counted, background, efficiency), quantile, bounded=bounded)
+        lower, upper = _ends(Counting(counted, background, efficiency), quantile, bounded=bounded)
+        if zero_counts == "extrapolated" and np.any(counted == 0.0):
+            upper = np.where(counted == 0.0, _continued(ends, n), upper)
+        return lower, upper
 
     lower, upper = ends(n)
-    if zero_counts == "extrapolated" and np.any(n == 0.0):
-        continued = np.maximum(2.0 * ends(np.ones_like(n))[1] - ends(np.full_like(n, 2.0))[1], 0.0)
-        upper = np.where(n == 0.0, continued, upper)
-    return lower, upper
+    return lower, (upper if bounded else _first_positive(ends, n, upper))
+
+
+def _continued(ends: Ends, n: FloatArray) -> FloatArray:
+    """Return max(2 U(1) - U(2), 0)."""
+    return np.maximum(2.0 * ends(np.ones_like(n))[1] - ends(np.full_like(n, 2.0))[1], 0.0)
+
+
+def _first_positive(ends: Ends, n: FloatArray, upper: FloatArray) -> FloatArray:
+    """Return the limits, where they vanish those of the smallest larger count with a limit above zero."""
+    counted = n.copy()
+    while np.any(upper <= 0.0):
+        counted = np.where(upper <= 0.0, counted + 1.0, counted)
+        upper = ends(counted)[1]
+    return upper
 
 
 def _ends(experiment: Counting, quantile: float, *, bounded: bool) -> tuple[FloatArray, FloatArray]:
