@@ -52,6 +52,7 @@ class RunOptions:
         max_failures: Chunks that may fail before the run is given up.
         cuts: The cuts the processors apply.
         cache: File that remembers verified checksums.
+        unblinding: Record of the opening of the box (`processors.unblinding`); None: blind data stay blind.
     """
 
     output: Path = Path("results")
@@ -64,6 +65,7 @@ class RunOptions:
     max_failures: int = 20
     cuts: Cuts = SELECTION
     cache: Path = field(default_factory=verify.default_cache)
+    unblinding: dict[str, Any] | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -204,6 +206,8 @@ def to_results(outcome: Outcome, options: RunOptions) -> results.Results:
         for name, dataset in outcome.fileset.items()
     }
     origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(outcome.fileset))
+    if options.unblinding is not None:
+        origin["unblinding"] = options.unblinding
     return results.Results(datasets, origin, outcome.bookkeeping())
 
 

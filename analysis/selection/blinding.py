@@ -1,7 +1,8 @@
 """The blind box: events whose candidates lie in the signal window are hidden before anything is counted.
 
 An event is hidden as soon as one of its candidates has a mass in the box, whatever its chi2: the box is defined by
-measured momenta, before the kinematic fit, so that no choice made later can move an event out of it.
+measured momenta, before the kinematic fit, so that no choice made later can move an event out of it. The candidates of
+the standard selection count whatever cuts a run applies: no two runs with different cuts differ by what the box hides.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
 from analysis.selection.search_events import SearchEvents
 
@@ -24,4 +26,9 @@ def in_box(view: SearchEvents) -> npt.NDArray[np.bool_]:
 
 def is_visible(view: SearchEvents, metadata: DatasetMetadata) -> npt.NDArray[np.bool_]:
     """Return which events of a chunk may be counted: all, or those outside the box where the dataset is blind."""
-    return ~in_box(view) if metadata.is_blind else np.ones(view.n_events, dtype=np.bool_)
+    if not metadata.is_blind:
+        return np.ones(view.n_events, dtype=np.bool_)
+    hidden = in_box(view)
+    if view.cuts != SELECTION:
+        hidden |= in_box(SearchEvents(view.columns, SELECTION, view.sqrt_s))
+    return ~hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pdb
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import click
 
 from analysis.errors import LnvError
 from processors import fileset as filesets
-from processors import verify
+from processors import unblinding, verify
 from processors.clusters import ClusterOptions, connect, dashboard
 from processors.commands.fileset import rows
 from processors.console import console, print_table
@@ -23,6 +24,7 @@ from processors.preflight import prepare
 from processors.progress import bar
 from processors.run import MakeExecutor, RunOptions, finish, process
 from processors.selections import load_processors
+from processors.unblinding import FROZEN
 
 EXECUTORS = ("iterative", "futures", "dask")
 DEBUG = "debug"
@@ -48,6 +50,8 @@ DEBUG = "debug"
 @click.option("--max-files", type=click.IntRange(1), help="Files per dataset.")
 @click.option("--max-chunks", type=click.IntRange(1), help="Chunks per dataset.")
 @click.option("--test", is_flag=True, help="One chunk per dataset: the same as --max-files 1 --max-chunks 1.")
+@click.option("--unblind", metavar="REASON", help="Open the box of blind data; the reason goes into the result.")
+@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze` that --unblind compares the cuts with.")
 @click.option("--performance-report", type=PATH, help="HTML file for dask's report of the run.")
 @click.option("--debug", is_flag=True, help="One chunk per dataset in this process; an error shows its traceback.")
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
@@ -61,6 +65,8 @@ def command(
     debug: bool,
     post_mortem: bool,
     performance_report: Path | None,
+    unblind: str | None,
+    frozen: Path,
     **given: Any,
 ) -> None:
     """Run the selections over FILESET, a completed fileset, and write the merged accumulator.
@@ -72,6 +78,9 @@ def command(
         given |= {name: given[name] or 1 for name in ("max_files", "max_chunks")}
     options = RunOptions(**given)
     chosen = filesets.select(filesets.load(fileset), datasets)
+    if unblind is not None:
+        chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
+        options = dataclasses.replace(options, unblinding=record)
     print_table(f"{fileset}", rows(chosen))
     processor = load_processors(chosen, options.cuts)
     with make_executors(DEBUG if debug else executor, where, performance_report) as make:

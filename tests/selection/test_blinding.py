@@ -1,0 +1,209 @@
+"""Events in the box leave no trace: not in any output, and not in any difference of outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cloudpickle
+import lz4.frame
+import numpy as np
+import pytest
+from coffea.util import coffea_console
+
+from analysis import results
+from analysis.cuts import SELECTION
+from analysis.datasets import DatasetMetadata
+from analysis.events.blocks import Block, concatenate, make_block
+from analysis.events.columns import ArrayColumns
+from analysis.events.writer import NtupleWriter
+from analysis.limits import gather
+from analysis.selection import blinding, cutflow
+from analysis.selection.search_events import SearchEvents
+from analysis.selection.steps import SECTION_III
+from analysis.simulation import blocks, channels
+from analysis.simulation.particles import ELECTRON, KAON, VIRTUAL_PHOTON
+from processors import fileset as filesets
+from processors import verify
+from processors.executors import IterativeExecutor
+from processors.run import RunOptions, finish, process
+from processors.selections import load_processors
+
+pytestmark = pytest.mark.fast
+
+SQRT_S = 3.0969
+SELECTIONS = ["search"]
+BLIND = DatasetMetadata(kind="data", sqrt_s=SQRT_S)
+PLANTED = (0, 1, 40)
+
+
+def simulate(channel, n_events, sqrt_s=SQRT_S):
+    recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=sqrt_s, has_truth=False)
+    return make_block(blocks.make_block(recipe, channel.process, 0, n_events, 20))
+
+
+@pytest.fixture(scope="module")
+def signal_block():
+    return simulate(channels.SIGNAL, 1500)
+
+
+@pytest.fixture(scope="module")
+def other_block():
+    return simulate(channels.BACKGROUNDS["kkpipi"], 300)
+
+
+def view_of(block, cuts=SELECTION, sqrt_s=SQRT_S):
+    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, sqrt_s)
+
+
+def test_signal_lies_in_the_box_and_data_hide_it(signal_block):
+    view = view_of(signal_block)
+    assert blinding.in_box(view).mean() > 0.1
+    np.testing.assert_array_equal(blinding.is_visible(view, BLIND), ~blinding.in_box(view))
+    assert blinding.is_visible(view, dataclasses.replace(BLIND, blind=False)).all()
+    assert blinding.is_visible(view, DatasetMetadata(kind="signal", sqrt_s=SQRT_S)).all()
+
+
+def test_the_box_ignores_chi2(signal_block):
+    tight = view_of(signal_block, dataclasses.replace(SELECTION, chi2_4c_max=1e-6))
+    np.testing.assert_array_equal(blinding.in_box(tight), blinding.in_box(view_of(signal_block)))
+
+
+def test_the_box_moves_with_the_energy():
+    of_continuum = channels.Node(VIRTUAL_PHOTON, channels.leaves(KAON, KAON, ELECTRON, ELECTRON))
+    block = simulate(channels.Channel("e+ e- -> K+ K+ e- e-", of_continuum), 800, sqrt_s=3.65)
+    assert blinding.in_box(view_of(block, sqrt_s=3.65)).mean() > 0.1
+    assert blinding.in_box(view_of(block)).mean() == 0.0
+
+
+@pytest.mark.parametrize(
+    "changed", [{"m_kkee_max": 3.0701}, {"e_over_p_electron_min": 1.19}, {"cl_e_ratio_min": 1.0}, {"chi2_4c_max": 1.0}]
+)
+def test_other_cuts_do_not_open_the_box(signal_block, changed):
+    hidden = blinding.in_box(view_of(signal_block))
+    seen = blinding.is_visible(view_of(signal_block, dataclasses.replace(SELECTION, **changed)), BLIND)
+    assert not (seen & hidden).any()
+
+
+def test_looser_cuts_hide_more(signal_block):
+    wide = view_of(signal_block, dataclasses.replace(SELECTION, m_kkee_min=2.0, m_kkee_max=4.0))
+    assert blinding.is_visible(wide, BLIND).sum() < blinding.is_visible(view_of(signal_block), BLIND).sum()
+
+
+def test_a_chunk_with_hidden_events_counts_as_the_chunk_without_them(signal_block):
+    view = view_of(signal_block)
+    seen = ~blinding.in_box(view)
+    whole = cutflow.count(SECTION_III, cutflow.apply(SECTION_III, view), seen)
+    alone = view_of(signal_block.select(seen))
+    flow = cutflow.count(SECTION_III, cutflow.apply(SECTION_III, alone), np.ones(alone.n_events, bool))
+    assert without_all(whole) == without_all(flow)
+
+
+def without_all(flow):
+    return {k: v for k, v in flow.items() if k != cutflow.ALL_EVENTS}
+
+
+def write_fileset(directory: Path, name: str, block: Block) -> Path:
+    """Write one data file and its completed fileset."""
+    path = directory / f"{name}.root"
+    with NtupleWriter(path) as writer:
+        writer.extend(block)
+        writer.add_source(n_produced=block.n_events, n_stored=block.n_events)
+    described = verify.describe(str(path))
+    file = filesets.FileEntry(path=str(path), **described | {"clusters": tuple(described["clusters"])})
+    metadata = DatasetMetadata.from_dict("data", {"kind": "data", "sqrt_s": SQRT_S, "selections": SELECTIONS})
+    target = directory / f"{name}.json"
+    target.write_text(json.dumps(filesets.to_raw({"data": filesets.Dataset("data", metadata, (file,))}, directory)))
+    return target
+
+
+def run(fileset: Path, output: Path) -> results.Results:
+    """Run as the command does."""
+    chosen = filesets.load(fileset)
+    options = RunOptions(output=output, chunksize=200, cache=output / "cache.json")
+    outcome = process(
+        chosen, load_processors(chosen, SELECTION), options, lambda stage, total, sink: IterativeExecutor(sink=sink)
+    )
+    finish(outcome, options)
+    return results.read(output / "accumulator.zip")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("planted")
+
+
+@pytest.fixture(scope="module")
+def planted(signal_block, other_block, directory):
+    """Results over the same visible events with 0, 1 and 40 events planted in the box."""
+    hidden = np.flatnonzero(blinding.in_box(view_of(signal_block)))
+    numbers = np.arange(signal_block.n_events)
+    seen = ~np.isin(numbers, hidden)
+    coffea_console.quiet = True
+    found = {}
+    for n in PLANTED:
+        block = concatenate([other_block, signal_block.select(seen | np.isin(numbers, hidden[:n]))])
+        found[n] = run(write_fileset(directory, f"planted_{n}", block), directory / f"out_{n}")
+    coffea_console.quiet = False
+    return found
+
+
+@pytest.mark.parametrize("n", PLANTED[1:])
+def test_no_output_depends_on_the_hidden_events(planted, n):
+    """Whatever is computed from stored numbers, differences included, is the same for any number of hidden events."""
+    selections, reference = (planted[k].datasets["data"].selections for k in (n, 0))
+    assert selections.keys() == reference.keys() == set(SELECTIONS)
+    for name, selection in selections.items():
+        other = reference[name]
+        assert without_all(selection.cutflow) == without_all(other.cutflow)
+        assert selection.status == other.status
+        assert selection.histograms.keys() == other.histograms.keys()
+        for h in selection.histograms:
+            np.testing.assert_array_equal(
+                selection.histograms[h].values(flow=True), other.histograms[h].values(flow=True)
+            )
+        assert selection.candidates.keys() == other.candidates.keys()
+        for column, values in selection.candidates.items():
+            np.testing.assert_array_equal(values, other.candidates[column])
+
+
+def test_the_number_read_is_that_of_the_files(planted):
+    """It is known beforehand; between it and the first row stand rejected and hidden events together."""
+    for n in PLANTED:
+        dataset = planted[n].datasets["data"]
+        assert dataset.n_events == planted[0].datasets["data"].n_events + n
+        for selection in dataset.selections.values():
+            assert selection.cutflow[cutflow.ALL_EVENTS] == dataset.n_events
+
+
+def test_visible_events_are_counted(planted):
+    flow = planted[40].datasets["data"].selections["search"].cutflow
+    assert flow["four_tracks_zero_charge"] > 300
+    assert flow["charge_pattern"] > 10
+    assert flow["signal_region"] == 0
+
+
+@pytest.mark.parametrize("n", PLANTED)
+def test_partial_results_hide_them_too(planted, directory, n):
+    parts = [p for p in (directory / f"out_{n}" / ".parts").rglob("*") if p.is_file() and p.name[0] != "."]
+    assert parts
+    counted = 0
+    for path in parts:
+        content = cloudpickle.loads(lz4.frame.decompress(path.read_bytes()))["result"]
+        counted += content["search"]["cutflow"]["four_tracks_zero_charge"]
+    assert counted == planted[0].datasets["data"].selections["search"].cutflow["four_tracks_zero_charge"]
+
+
+def test_books_and_logs_hold_numbers_of_files_alone(planted, directory):
+    """The book-keeping of 40 planted events, their number taken off every count, is that of none."""
+    texts = {}
+    for n in PLANTED:
+        books = json.loads((directory / f"out_{n}" / "bookkeeping.json").read_text())
+        texts[n] = {k: v for k, v in books["totals"].items() if "event" in k}
+    for key, value in texts[0].items():
+        assert texts[40][key] - value in {0, 40}
+
+
+def test_blind_data_give_no_observation(planted):
+    assert gather._observed(planted[40], None)[0] is None
