@@ -27,6 +27,7 @@ IntArray = npt.NDArray[np.int64]
 
 # Species of the four tracks of a candidate.
 SIGNAL_SPECIES = (Species.K, Species.K, Species.E, Species.E)
+SIGNAL_MASSES = tuple(SPECIES_MASS[species] for species in SIGNAL_SPECIES)
 # The two pairings of kaons with electrons, as positions in a candidate: the first two belong together, and the last.
 KE_PAIRS = ((0, 2), (1, 3), (0, 3), (1, 2))
 
@@ -143,7 +144,7 @@ class SearchEvents:
         cand = self.combinations[0]
         rows = SIGNAL_SPECIES if p.shape[1] > 1 else (0,) * len(SIGNAL_SPECIES)
         of_track = np.stack([p[cand[:, i], row] for i, row in enumerate(rows)], axis=1)
-        return four_momentum(of_track, [SPECIES_MASS[species] for species in SIGNAL_SPECIES])
+        return four_momentum(of_track, SIGNAL_MASSES)
 
     @cached_property
     def m_kkee(self) -> FloatArray:
