@@ -97,10 +97,13 @@ def _index(step: str) -> int:
 
 def _n_minus_1(view: SearchEvents) -> dict[str, npt.NDArray[np.float64]]:
     """Return the variable of every step on candidates, one value per best candidate."""
-    difference = np.minimum(view.best.chi2_alternative, view.best.chi2_4c + CHI2_UPPER_EDGE) - view.best.chi2_4c
+    best = view.best
+    # Without a fit there is no difference; such candidates fail the fit and are in no N-1 histogram anyway.
+    signal = np.where(best.has_chi2, best.chi2_4c, 0.0)
+    difference = np.minimum(best.chi2_alternative - signal, CHI2_UPPER_EDGE)
     return {
         "alternative_hypotheses": difference,
-        "chi2_4c": view.best.chi2_4c,
+        "chi2_4c": best.chi2_4c,
         "conversion_veto": view.conversion_radius,
         "signal_region": view.best_m_kkee,
     }
