@@ -20,6 +20,8 @@ import numpy.typing as npt
 from analysis.constants import Species
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,16 +49,16 @@ class Identification(NamedTuple):
     ndof: npt.NDArray[np.int8]
 
 
-def dedx_chi(columns: Columns) -> FloatArray:
-    """Return chi of dE/dx for e, pi, K, ``(T, 3)``; NaN without a measurement."""
-    chi = np.stack([columns.flat("Track", f"dedx_chi_{h}") for h in CONSIDERED], axis=1).astype(np.float64)
+def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED) -> FloatArray:
+    """Return chi of dE/dx for e, pi, K or other hypotheses, ``(T, 3)``; NaN without a measurement."""
+    chi = np.stack([columns.flat("Track", f"dedx_chi_{h}") for h in hypotheses], axis=1).astype(np.float64)
     chi[columns.flat("Track", "dedx_n_hits") <= 0] = np.nan
     return chi
 
 
-def tof_chi(columns: Columns) -> FloatArray:
-    """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K, ``(T, 3)``; NaN without one."""
-    expected = np.stack([columns.flat("Track", f"tof_texp_{h}") for h in CONSIDERED], axis=1)
+def tof_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED) -> FloatArray:
+    """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K or others, ``(T, 3)``; or NaN."""
+    expected = np.stack([columns.flat("Track", f"tof_texp_{h}") for h in hypotheses], axis=1)
     sigma = columns.flat("Track", "tof_sigma").astype(np.float64)
     is_measured = (columns.flat("Track", "tof_quality") == TOF_GOOD) & (sigma > 0)
     width = np.where(is_measured, sigma, np.nan)

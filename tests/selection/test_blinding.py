@@ -74,7 +74,7 @@ def test_the_box_moves_with_the_energy():
     of_continuum = channels.Node(VIRTUAL_PHOTON, channels.leaves(KAON, KAON, ELECTRON, ELECTRON))
     block = simulate(channels.Channel("e+ e- -> K+ K+ e- e-", of_continuum), 800, sqrt_s=3.65)
     assert blinding.in_box(view_of(block, sqrt_s=3.65)).mean() > 0.1
-    assert blinding.in_box(view_of(block)).mean() == 0.0
+    assert blinding.in_box(view_of(block)).mean() < 0.01
 
 
 @pytest.mark.parametrize(
