@@ -162,13 +162,16 @@ def _radiated(table: Particles, event: IntArray, mother: IntArray, p4: FloatArra
 
 def decay_pions(rng: np.random.Generator, table: Particles) -> Particles:
     """Return the table with every final neutral pion decayed: to two photons, or to a photon and an e+e- pair."""
-    rows = np.flatnonzero((table.pdg_id == PION0) & table.is_final)
+    is_pion = (table.pdg_id == PION0) & table.is_final
+    rows = np.flatnonzero(is_pion)
     if rows.size == 0:
         return table
     is_dalitz = rng.uniform(size=rows.size) < BF_PI0_DALITZ.value
     photons, pairs = rows[~is_dalitz], rows[is_dalitz]
-    two = phase_space(rng, known_mass(Node(PION0)), [0.0, 0.0], len(photons))
-    three = dalitz_decay(rng, np.full(len(pairs), known_mass(Node(PION0))))
+    # The mass that the momenta have, for Pythia's differs in the fifth digit.
+    mass = np.sqrt(table.p4[:, 3] ** 2 - (table.p4[:, :3] ** 2).sum(axis=1), where=is_pion, out=np.zeros(len(is_pion)))
+    two = phase_space(rng, mass[photons], [0.0, 0.0], len(photons))
+    three = dalitz_decay(rng, mass[pairs])
     is_final = table.is_final.copy()
     is_final[rows] = False
     table = Particles(table.n_events, table.event, table.pdg_id, table.mother, table.p4, table.vertex, is_final)

@@ -32,7 +32,7 @@ class DetectorParameters:
     """The response of the detector; lengths in cm, times in ns, energies in GeV."""
 
     # Material and decays in flight
-    material: float = parameter(0.018, "X0", ASSUMPTION, "beam pipe and inner wall together, at normal incidence")
+    material: float = parameter(0.021, "X0", ASSUMPTION, "beam pipe, inner wall, gas and wires together, at normal incidence")
     pipe_fraction: float = parameter(0.70, "", MEMORY, "share of the beam pipe in the material")
     pipe_radius: float = parameter(3.2, "cm", MEMORY, "radius of the beam pipe")
     wall_radius: float = parameter(6.1, "cm", MEMORY, "radius of the MDC's inner wall")
@@ -48,7 +48,7 @@ class DetectorParameters:
     mdc_layers: int = parameter(43, "", GEOMETRY, "layers")
     hit_efficiency: float = parameter(0.97, "", ASSUMPTION, "probability of a hit in a crossed layer")
     hits_min: int = parameter(5, "", ASSUMPTION, "smallest number of hits of a track")
-    tracking_efficiency: float = parameter(0.975, "", ASSUMPTION, "plateau of the tracking efficiency")
+    tracking_efficiency: float = parameter(0.965, "", ASSUMPTION, "plateau of the tracking efficiency")
     turn_on_pt: float = parameter(0.055, "GeV/c", ASSUMPTION, "half point of the tracking turn-on")
     turn_on_width: float = parameter(0.020, "GeV/c", ASSUMPTION, "width of the tracking turn-on")
     hadron_loss: float = parameter(0.006, "", ASSUMPTION, "hadrons lost in the material at normal incidence")
@@ -62,7 +62,7 @@ class DetectorParameters:
     tanl_hits: float = parameter(0.0025, "", BOSS, "sigma(tan lambda) from the hits")
     tanl_scattering: float = parameter(0.0010, "GeV/c", BOSS, "sigma(tan lambda) from multiple scattering")
     pull_width: float = parameter(1.15, "", ASSUMPTION, "true error over quoted error")
-    pull_tail: float = parameter(0.08, "", ASSUMPTION, "share of tracks with an error larger still")
+    pull_tail: float = parameter(0.09, "", ASSUMPTION, "share of tracks with an error larger still")
     pull_tail_scale: float = parameter(2.5, "", ASSUMPTION, "factor on their error")
     # dE/dx
     dedx_resolution: float = parameter(0.0657, "", BOSS, "resolution at 25 hits and normal incidence")
@@ -76,7 +76,7 @@ class DetectorParameters:
     tof_endcap_r_max: float = parameter(89.0, "cm", MEMORY, "outer radius of the end-cap counters")
     tof_sigma: float = parameter(0.0713, "ns", BOSS, "barrel resolution at z = 0")
     tof_sigma_slope: float = parameter(0.00025, "ns/cm", BOSS, "fall of the barrel resolution with |z|")
-    tof_efficiency: float = parameter(0.93, "", ASSUMPTION, "probability of a time")
+    tof_efficiency: float = parameter(0.90, "", ASSUMPTION, "probability of a time")
     tof_tail: float = parameter(0.03, "", ASSUMPTION, "share of times with a larger error")
     tof_tail_scale: float = parameter(3.0, "", ASSUMPTION, "factor on their error")
     tof_shift: float = parameter(0.0, "ns", ASSUMPTION, "offset of the measured times")
@@ -95,7 +95,7 @@ class DetectorParameters:
     electron_leakage: float = parameter(0.012, "", ASSUMPTION, "electrons: 1 - E/p at high momentum")
     electron_loss: float = parameter(0.025, "GeV", ASSUMPTION, "electrons: energy lost before the crystals")
     electron_loss_width: float = parameter(0.012, "GeV", ASSUMPTION, "electrons: width of that loss")
-    electron_tail: float = parameter(0.10, "", ASSUMPTION, "electrons: share with a low tail")
+    electron_tail: float = parameter(0.12, "", ASSUMPTION, "electrons: share with a low tail")
     electron_tail_scale: float = parameter(0.10, "", ASSUMPTION, "electrons: scale of the low tail")
     emc_threshold: float = parameter(0.025, "GeV", PAPER, "smallest cluster")
     emc_position: float = parameter(0.6, "cm GeV^1/2", MEMORY, "position resolution, falling with sqrt(E)")
@@ -125,9 +125,9 @@ NOMINAL: Final = DetectorParameters()
 # PID 0.5 % to 0.6 %, kinematic fit 6.2 %), so that corrections and systematics have something real to find.
 DATA_LIKE: Final = dataclasses.replace(
     NOMINAL,
-    tracking_efficiency=0.970,
+    tracking_efficiency=0.961,
     pull_width=1.22,
-    pull_tail=0.10,
+    pull_tail=0.105,
     dedx_resolution=0.0675,
     dedx_scale=1.003,
     tof_sigma=0.0735,
