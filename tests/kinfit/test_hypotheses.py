@@ -1,0 +1,74 @@
+"""Which assignments there are, and which compete."""
+
+import numpy as np
+import pytest
+
+from analysis.constants import Species
+from analysis.kinfit import fourc
+from analysis.kinfit.hypotheses import FIRST_KKPIPI, HYPOTHESES, NAMES, competing, smallest_by_name
+
+pytestmark = pytest.mark.fast
+
+E, PI, K, _ = Species
+CHARGES = np.array([1, 1, -1, -1])
+
+
+def test_table():
+    assert NAMES == ("kkee", "kkpipi", "kkpipi", "kkpipi", "kkpipi", "kkkk", "pipipipi")
+    assert HYPOTHESES[0].tolist() == [K, K, E, E]
+    assert len({tuple(h) for h in HYPOTHESES}) == len(HYPOTHESES)
+
+
+def test_kkpipi_has_one_kaon_of_each_charge():
+    for assignment, name in zip(HYPOTHESES, NAMES, strict=True):
+        if name == "kkpipi":
+            assert sorted(CHARGES[assignment == K]) == [-1, 1]
+            assert sorted(CHARGES[assignment == PI]) == [-1, 1]
+
+
+def test_one_permutation_has_the_smallest_pid_chi2():
+    rng = np.random.default_rng(1)
+    cand = rng.permuted(np.arange(400).reshape(100, 4), axis=1)
+    chi2 = rng.chisquare(2, (400, 3))
+    mask = competing("one", cand, chi2)
+    four = slice(FIRST_KKPIPI, FIRST_KKPIPI + 4)
+    sums = np.stack([chi2[cand, h].sum(axis=1) for h in HYPOTHESES[four]], axis=1)
+    np.testing.assert_array_equal(mask[:, four], sums == sums.min(axis=1, keepdims=True))
+    assert mask[:, [0, 5, 6]].all()
+
+
+def test_tracks_without_pid_take_the_first_assignment():
+    mask = competing("one", np.array([[0, 1, 2, 3]]), np.zeros((4, 3)))
+    assert mask.tolist() == [[True, True, False, False, False, True, True]]
+
+
+def test_all_permutations():
+    assert competing("all", np.zeros((3, 4), dtype=np.int64), np.zeros((4, 3))).all()
+    with pytest.raises(ValueError, match="'two'"):
+        competing("two", np.zeros((0, 4), dtype=np.int64), np.zeros((0, 3)))
+
+
+def test_smallest_by_name():
+    chi2 = np.arange(14.0).reshape(2, 7)[:, ::-1]
+    smallest = smallest_by_name(chi2)
+    assert list(smallest) == ["kkee", "kkpipi", "kkkk", "pipipipi"]
+    assert smallest["kkpipi"].tolist() == [2.0, 9.0]
+
+
+def test_inputs_per_species_equal_separate_calls(toys, p4_total):
+    """Real tracks have another momentum under each hypothesis: every fit must take the one of its species."""
+    sample = toys((K, PI, K, PI), 500, 51)
+    rng = np.random.default_rng(51)
+    p = sample.p * (1.0 + 5e-3 * rng.normal(size=(len(sample.p), 3, 1)))
+    v = sample.v * rng.uniform(0.8, 1.25, (len(sample.v), 3, 1))
+    for function in (fourc.fit4c, fourc.cascade):
+        together = function(p, v, sample.cand, HYPOTHESES, p4_total)
+        for h, assignment in enumerate(HYPOTHESES):
+            own_p, own_v = p[sample.cand, assignment][..., None, :], v[sample.cand, assignment][..., None, :]
+            alone = fourc.fit4c(
+                own_p.reshape(-1, 1, 3), own_v.reshape(-1, 1, 6), sample.cand, assignment[None], p4_total
+            )
+            is_fitted = together.status[:, h] == fourc.Status.OK
+            np.testing.assert_array_equal(together.chi2[is_fitted, h], alone.chi2[is_fitted, 0])
+            if function is fourc.fit4c:
+                np.testing.assert_array_equal(together.status[:, h], alone.status[:, 0])
