@@ -47,7 +47,7 @@ def facts(source: Source) -> dict[str, str]:
     first = limit_tables.headline(source)
     found = {"complete": "yes" if source.results.is_complete else "no"}
     if first is not None:
-        shown = {c.key: (c.title, c.show(limit_tables.row(first)[c.key])) for c in limit_tables.NUMBERS}
+        shown = {c.key: (c.title, c.show(limit_tables.row(first)[c.key])) for c in limit_tables.number_columns(source)}
         found = dict(shown.values()) | found
     events = bookkeeping.get("totals", {}).get("events_processed")
     return found | {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from analysis.report.source import Source
-from analysis.report.tables import NOTHING, Column, Table, fixed, percent
+from analysis.report.tables import Column, Table, fixed, percent, power, superscript
 
-PER_1E9: Final = 1e9
+ALL: Final = "all"
 
 
 def _observed(value: int | None) -> str:
@@ -15,20 +15,7 @@ def _observed(value: int | None) -> str:
 
 
 def _mass(value: float | None) -> str:
-    return "all" if value is None else f"{value:.3f}"
-
-
-NUMBERS: Final = (
-    Column("n_obs", "N obs", _observed),
-    Column("n_bkg", "N bkg", fixed(2)),
-    Column("efficiency", "efficiency", percent(2), "%"),
-    Column("delta_sys", "Δ sys", percent(1), "%"),
-    Column("n_up", "N up", fixed(2)),
-    Column("branching_fraction_ul", "B upper limit", fixed(2, scale=PER_1E9), "10⁻⁹"),
-    Column("expected", "expected", fixed(2, scale=PER_1E9), "10⁻⁹"),
-)
-_SCAN: Final = (Column("m_majorana", "M(ν)", _mass, "GeV/c²"), *NUMBERS)  # noqa: RUF001 nu
-_METHODS: Final = (Column("method", "method"), *NUMBERS, Column("confidence_level_means", "what its CL means"))
+    return ALL if value is None else f"{value:.3f}"
 
 
 def headline(source: Source) -> dict[str, Any] | None:
@@ -36,10 +23,43 @@ def headline(source: Source) -> dict[str, Any] | None:
     return next((r for r in source.limits if r["m_majorana"] is None), None)
 
 
+def scan_records(source: Source) -> list[dict[str, Any]]:
+    """Return the records of one mass each, by the method of the headline, in increasing order."""
+    first = headline(source)
+    found = [r for r in source.limits if r["m_majorana"] is not None and first and r["method"] == first["method"]]
+    return sorted(found, key=lambda r: r["m_majorana"])
+
+
+def expected(record: dict[str, Any], quantile: str = "median") -> float | None:
+    """Return a quantile of the expected limit on the branching fraction."""
+    n_up = record.get("expected_n_up", {}).get(quantile)
+    return None if n_up is None else n_up / record["n_jpsi"]
+
+
+def exponent(source: Source) -> int:
+    """Return the power of ten in which this result's branching fractions are written."""
+    first = headline(source)
+    return 0 if first is None else power(first["branching_fraction_ul"] or expected(first))
+
+
+def number_columns(source: Source) -> tuple[Column, ...]:
+    """Return the columns of a limit's numbers."""
+    unit = superscript(exponent(source))
+    branching_fraction = fixed(2, scale=10.0 ** -exponent(source))
+    return (
+        Column("n_obs", "N obs", _observed),
+        Column("n_bkg", "N bkg", fixed(2)),
+        Column("efficiency", "ε", percent(2), "%"),
+        Column("delta_sys", "Δ sys", percent(1), "%"),
+        Column("n_up", "N up", fixed(2)),
+        Column("branching_fraction_ul", "B limit", branching_fraction, unit),
+        Column("expected", "expected", branching_fraction, unit),
+    )
+
+
 def row(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record of `limits.json` with the median expected branching fraction."""
-    median = record.get("expected_n_up", {}).get("median")
-    return record | {"expected": None if median is None else median / record["n_jpsi"]}
+    return record | {"expected": expected(record)}
 
 
 def scan(source: Source) -> Table | None:
@@ -47,12 +67,11 @@ def scan(source: Source) -> Table | None:
     first = headline(source)
     if first is None:
         return None
-    chosen = [r for r in source.limits if r["method"] == first["method"]]
     return Table(
         name="limits",
-        title=f"Upper limits at {100 * first['confidence_level']:.0f}% confidence level, method {first['method']}",
-        columns=_SCAN,
-        rows=tuple(row(r) for r in chosen),
+        title=f"Upper limits at {100 * first['confidence_level']:.4g}% confidence level, method {first['method']}",
+        columns=(Column("m_majorana", "M(ν)", _mass, "GeV/c²"), *number_columns(source)),  # noqa: RUF001 nu
+        rows=tuple(row(r) for r in (first, *scan_records(source))),
         note=_note(first),
     )
 
@@ -65,7 +84,11 @@ def methods(source: Source) -> Table | None:
     return Table(
         name="methods",
         title="The overall limit by different methods",
-        columns=_METHODS,
+        columns=(
+            Column("method", "method"),
+            *number_columns(source)[-3:],
+            Column("confidence_level_means", "what its confidence level means"),
+        ),
         rows=tuple(row(r) for r in overall),
         note="the first is the result",
     )
@@ -76,16 +99,20 @@ def sentence(source: Source) -> str:
     first = headline(source)
     if first is None:
         return "No limit was computed yet: run `lnv limits`."
-    level = f"{100 * first['confidence_level']:.0f}% confidence level ({first['method']})"
-    shown = fixed(2, scale=PER_1E9)
-    expected = shown(row(first)["expected"])
+    level = f"{100 * first['confidence_level']:.4g}% confidence level"
     if first["n_obs"] is None:
-        return f"The data are hidden; the expected upper limit on B is {expected} × 10⁻⁹ at {level}."  # noqa: RUF001
-    limit = shown(first["branching_fraction_ul"])
+        return f"Expected: B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) < {_shown(source, expected(first))} at {level}; no event is shown."
     seen = f"{first['n_obs']} event{'' if first['n_obs'] == 1 else 's'} observed"
-    if limit == NOTHING:
+    if first["branching_fraction_ul"] is None:
         return f"{seen}: there is no finite upper limit at {level}."
-    return f"B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) < {limit} × 10⁻⁹ at {level}; {seen}, {expected} × 10⁻⁹ expected."  # noqa: RUF001
+    limit = _shown(source, first["branching_fraction_ul"])
+    return f"B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) < {limit} at {level}; {seen}, {_shown(source, expected(first))} expected."
+
+
+def _shown(source: Source, branching_fraction: float | None) -> str:
+    power_of_ten = exponent(source)
+    number = fixed(2, scale=10.0**-power_of_ten)(branching_fraction)
+    return f"{number} × {superscript(power_of_ten)}"  # noqa: RUF001 the multiplication sign
 
 
 def _note(first: dict[str, Any]) -> str:

@@ -20,12 +20,14 @@ class Picture:
         title: What it shows, a few words.
         explanation: One sentence on how to read it; with the title also the text for those who cannot see it.
         draw: Draws it into empty axes.
+        left: Where the frame begins, as a fraction of the width.
     """
 
     name: str
     title: str
     explanation: str
     draw: Callable[[Axes], None]
+    left: float = style.LEFT
 
     @property
     def alternative(self) -> str:
@@ -40,7 +42,7 @@ class Picture:
             flags: What a reader must know first.
         """
         with style.style():
-            figure, axes = style.new_figure()
+            figure, axes = style.new_figure(self.left)
             self.draw(axes)
             style.stamp(axes, label, flags)
             return figure

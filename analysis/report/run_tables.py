@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from analysis.report import status
 from analysis.report.source import Source
-from analysis.report.tables import Column, Table, count
+from analysis.report.tables import Column, Table, count, fixed
 
 _BOOKS: Final = (
     Column("dataset", "dataset"),
+    Column("process", "process"),
+    Column("sqrt_s", "√s", fixed(4), "GeV"),
     Column("files", "files", count),
     Column("files_skipped", "skipped files", count),
     Column("events_expected", "events expected", count),
@@ -37,9 +39,16 @@ def books(source: Source) -> Table:
         name="bookkeeping",
         title="Files and events",
         columns=_BOOKS,
-        rows=tuple({"dataset": name, **d} for name, d in datasets.items()),
+        rows=tuple({"dataset": name, **_described(source, name), **d} for name, d in datasets.items()),
         note=state,
     )
+
+
+def _described(source: Source, name: str) -> dict[str, Any]:
+    if name not in source.results.datasets:
+        return {}
+    metadata = source.results.datasets[name].metadata
+    return {"process": metadata.process or None, "sqrt_s": metadata.sqrt_s}
 
 
 def failures(source: Source) -> Table | None:

@@ -26,10 +26,9 @@ _CUTFLOW: Final = (
 _OVERVIEW: Final = (
     Column("dataset", "dataset"),
     Column("kind", "kind"),
-    Column("process", "process"),
     Column("n_produced", "produced", count),
     Column("n", "selected", count),
-    Column("efficiency", "efficiency", percent(3), "%"),
+    Column("efficiency", "ε", percent(3), "%"),
     Column("efficiency_error", "±", percent(3), "%"),
 )
 _CANDIDATES: Final = (
@@ -103,7 +102,6 @@ def _overview_row(name: str, dataset: DatasetResult) -> dict[str, Any]:
     return {
         "dataset": name,
         "kind": dataset.metadata.kind + (", blind" if dataset.metadata.is_blind else ""),
-        "process": dataset.metadata.process or None,
         "n_produced": dataset.n_produced,
         "n": passed,
         "efficiency": passed / dataset.n_produced if dataset.n_produced else None,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import hist
-import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DATA, SIGNAL
-from analysis.report import style
+from analysis.report import drawing, style
 from analysis.report.pictures import Picture
 from analysis.report.selection_tables import TITLES
 from analysis.report.source import Source
@@ -23,10 +22,8 @@ BACKGROUNDS: Final = ("background", "inclusive")
 # The last step before the mass window: what the M(KKee) figure shows.
 BEFORE_REGION: Final = SECTION_III[-2].name
 BEST_CANDIDATE: Final = "kinematic_fit"
-MEV: Final = 1000.0
-# Free space above the highest point, as a multiple of it.
-HEADROOM: Final = 1.45
-LOG_HEADROOM: Final = 50.0
+# Bins that are drawn as one.
+REBIN: Final = {"chi2_4c": 2, "n_minus_1_chi2_4c": 2, "n_minus_1_alternative_hypotheses": 5, "m_ke": 2}
 
 Histograms = Sequence[hist.Hist]
 
@@ -46,54 +43,6 @@ def total(searches: Mapping[str, SelectionResult], name: str, choice: str | None
     return summed if choice is None or summed is None else summed[choice, :]
 
 
-def _n(histogram: hist.Hist | None) -> int:
-    return 0 if histogram is None else int(histogram.sum(flow=True))
-
-
-def step_plot(axes: Axes, histogram: hist.Hist, *, label: str, color: str, scale: float = 1.0, **style_: Any) -> None:
-    """Draw a histogram as a line of steps without error bars."""
-    (axis,) = histogram.axes
-    mplhep.histplot(
-        histogram.values() * scale, axis.edges, ax=axes, yerr=False, label=label, color=color, flow="none", **style_
-    )
-
-
-def points(axes: Axes, histogram: hist.Hist, *, label: str) -> None:
-    """Draw a histogram of counts as points with Poisson errors; empty bins have none."""
-    values, (axis,) = histogram.values(), histogram.axes
-    shown = values > 0
-    low, high = mplhep.error_estimation.poisson_interval(values, values)
-    bars = np.abs(np.stack([values - low, high - values]))[:, shown]
-    axes.errorbar(axis.centers[shown], values[shown], yerr=bars, fmt="o", color=style.DATA, label=label)
-
-
-def label_counts(axes: Axes, histogram: hist.Hist, unit: str, per: float = 1.0) -> None:
-    """Label both axes of a spectrum: its variable, and events per bin width."""
-    (axis,) = histogram.axes
-    width = per * float(axis.widths[0])
-    axes.set_xlabel(axis.label)
-    axes.set_xlim(axis.edges[0], axis.edges[-1])
-    axes.set_ylabel(f"Events / ({width:.3g} {unit})" if unit else f"Events / {width:.3g}")
-
-
-def arrows(axes: Axes, positions: Sequence[float], height: float) -> None:
-    """Draw red arrows that point down at the limits of a region.
-
-    Args:
-        axes: Axes.
-        positions: Limits on the x axis.
-        height: Length of the arrows as a fraction of the axes.
-    """
-    for x in positions:
-        axes.annotate(
-            "",
-            xy=(x, 0.0),
-            xytext=(x, height),
-            xycoords=axes.get_xaxis_transform(),
-            arrowprops={"arrowstyle": "-|>", "color": style.REGION, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
-        )
-
-
 def _m_kkee(source: Source, cuts: Cuts) -> Picture | None:
     data = total(source.searches(DATA), "m_kkee", BEFORE_REGION)
     signal = total(source.searches(SIGNAL), "m_kkee", BEFORE_REGION)
@@ -103,22 +52,22 @@ def _m_kkee(source: Source, cuts: Cuts) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         if data is not None:
-            points(axes, data, label="data")
+            drawing.points(axes, data, label="data")
         peak = 1.0 if data is None else max(float(data.values().max()), 1.0)
-        if signal is not None and _n(signal):
+        if signal is not None and drawing.n_entries(signal):
             scale = peak / float(signal.values().max())
-            step_plot(axes, signal, label="signal shape", color=style.SIGNAL, scale=scale, alpha=0.8)
-        label_counts(axes, shown, "MeV/$c^2$", MEV)
-        axes.set_ylim(0, HEADROOM * peak)
-        arrows(axes, (cuts.m_kkee_min, cuts.m_kkee_max), 0.75)
+            drawing.step_plot(axes, signal, label="signal shape", color=style.SIGNAL, scale=scale, alpha=0.8)
+        drawing.label_counts(axes, shown)
+        axes.set_ylim(0, drawing.HEADROOM * (peak if data is None else drawing.upper_end(data)))
+        drawing.arrows(axes, (cuts.m_kkee_min, cuts.m_kkee_max), 0.75)
         axes.legend(loc="upper right")
 
     window = f"{cuts.m_kkee_min:.2f} to {cuts.m_kkee_max:.2f} GeV/c²"
     return Picture(
         "m_kkee",
         "M(KKee) after all other requirements",
-        f"{_n(data)} data events (points), and the shape of simulated signal scaled to the highest point (line); "
-        f"the arrows are the signal region, {window}.",
+        f"{drawing.n_entries(data)} data events (points) and the shape of simulated signal, scaled to the "
+        f"highest point (line); the arrows are the signal region, {window}.",
         draw,
     )
 
@@ -127,27 +76,12 @@ def _groups(source: Source, name: str, choice: str | None = None) -> list[tuple[
     """Return the histogram of data, signal and each background dataset, those that are not empty."""
     named = [("data", source.searches(DATA)), ("signal", source.searches(SIGNAL))]
     named += [(dataset, {dataset: s}) for dataset, s in source.searches(*BACKGROUNDS).items()]
-    summed = [(label, total(searches, name, choice)) for label, searches in named]
-    return [(label, h) for label, h in summed if h is not None and _n(h)]
+    return _not_empty([(label, total(searches, name, choice)) for label, searches in named], REBIN.get(name, 1))
 
 
-def _shapes(groups: Sequence[tuple[str, hist.Hist]], unit: str, cut: Sequence[float]) -> Callable[[Axes], None]:
-    """Return what draws histograms scaled to one, on a logarithmic axis, with arrows at a cut."""
-
-    def draw(axes: Axes) -> None:
-        colours = iter(style.COLOURS * len(groups))
-        for label, h in groups:
-            color = style.DATA if label == "data" else next(colours)
-            step_plot(axes, h, label=label, color=color, scale=1.0 / _n(h))
-        label_counts(axes, groups[0][1], unit)
-        axes.set_ylabel("Fraction of " + axes.get_ylabel().lower())
-        axes.set_yscale("log")
-        lowest, highest = axes.get_ylim()
-        axes.set_ylim(lowest, highest * LOG_HEADROOM)
-        arrows(axes, cut, 0.6)
-        axes.legend(loc="upper right", ncols=2)
-
-    return draw
+def _not_empty(named: Sequence[tuple[str, Any]], rebin: int) -> list[tuple[str, hist.Hist]]:
+    """Return the histograms with any content, `rebin` bins drawn as one."""
+    return [(label, h[:: hist.rebin(rebin)]) for label, h in named if h is not None and h.sum()]
 
 
 def _chi2(source: Source, cuts: Cuts) -> Picture | None:
@@ -158,25 +92,25 @@ def _chi2(source: Source, cuts: Cuts) -> Picture | None:
         "chi2_4c",
         "χ²₄C of the best candidate",
         f"Each sample scaled to one; the arrow is the requirement χ²₄C < {cuts.chi2_4c_max:g}.",
-        _shapes(groups, "", [cuts.chi2_4c_max]),
+        drawing.shapes(groups, [cuts.chi2_4c_max]),
     )
 
 
 def _m_ke(source: Source) -> Picture | None:
     last = SECTION_III[-1].name
     searches = source.searches("majorana", SIGNAL)
-    summed: list[tuple[str, Any]] = [(name, total({name: s}, "m_ke", last)) for name, s in searches.items()]
-    groups = [(name, h[:: hist.rebin(2)]) for name, h in summed if h is not None and _n(h)]
+    groups = _not_empty([(name, total({name: s}, "m_ke", last)) for name, s in searches.items()], REBIN["m_ke"])
     if not groups:
         return None
 
     def draw(axes: Axes) -> None:
-        for (name, h), color in zip(groups, style.COLOURS * len(groups), strict=False):
-            step_plot(axes, h, label=name, color=color, scale=1.0 / _n(h))
-        label_counts(axes, groups[0][1], "MeV/$c^2$", MEV)
-        axes.set_ylabel("Fraction of " + axes.get_ylabel().lower())
+        for (name, h), look in zip(groups, drawing.looks(), strict=False):
+            drawing.step_plot(axes, h, label=name, scale=1.0 / drawing.n_entries(h), linewidth=1.1, **look)
+        drawing.label_counts(axes, groups[0][1], "Fraction")
         axes.set_yscale("log")
-        axes.legend(loc="upper right", fontsize=9)
+        lowest, highest = axes.get_ylim()
+        axes.set_ylim(lowest, highest * drawing.LOG_HEADROOM)
+        axes.legend(loc="upper right", fontsize=8, ncols=3)
 
     return Picture(
         "m_ke",
@@ -190,7 +124,7 @@ def _m_ke(source: Source) -> Picture | None:
 def _chi2_against_mass(source: Source, cuts: Cuts) -> Picture | None:
     searches = source.searches(SIGNAL) or source.searches(DATA)
     histogram = total(searches, "chi2_4c_m_kkee")
-    if histogram is None or not _n(histogram):
+    if histogram is None or not drawing.n_entries(histogram):
         return None
 
     def draw(axes: Axes) -> None:
@@ -213,17 +147,16 @@ def _chi2_against_mass(source: Source, cuts: Cuts) -> Picture | None:
 def _of_role(source: Source, name: str) -> Picture | None:
     searches = source.searches(SIGNAL) or source.searches(DATA)
     histogram = total(searches, name)
-    if histogram is None or not _n(histogram):
+    if histogram is None or not drawing.n_entries(histogram):
         return None
     slices: list[tuple[str, Any]] = [(role, histogram[role, :]) for role in histogram.axes[0]]
     title = {"e_over_p": "E/p", "confidence_level": "Confidence level"}[name]
 
     def draw(axes: Axes) -> None:
         for (role, h), color in zip(slices, style.COLOURS, strict=False):
-            step_plot(axes, h, label=role, color=color)
-        label_counts(axes, slices[0][1], "$c$" if name == "e_over_p" else "")
-        axes.set_ylabel(axes.get_ylabel().replace("Events", "Tracks"))
-        axes.set_yscale("log")
+            drawing.step_plot(axes, h, label=role, color=color)
+        drawing.label_counts(axes, slices[0][1], "Tracks")
+        axes.set_ylim(0, drawing.HEADROOM * max(h.values().max() for _, h in slices))
         axes.legend(loc="upper right")
 
     return Picture(
@@ -261,6 +194,7 @@ def _cutflow(source: Source) -> Picture | None:
         "Events that remain after each step",
         "Fraction of the produced events of each dataset; a line ends where nothing remains.",
         draw,
+        left=0.44,
     )
 
 
@@ -277,7 +211,7 @@ def _n_minus_1(source: Source, cuts: Cuts) -> list[Picture]:
             f"n_minus_1_{step}",
             f"All requirements but one: {TITLES[step]}",
             "Each sample scaled to one after every other requirement; the arrows are this one's values.",
-            _shapes(groups, "", limits[step]),
+            drawing.shapes(groups, limits[step]),
         )
         for step, groups in found.items()
         if groups

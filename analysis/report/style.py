@@ -25,6 +25,12 @@ COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E
 BAND_1: Final = "#8FD694"
 BAND_2: Final = "#F7E68C"
 
+# The frame, as fractions of the figure.
+LEFT: Final = 0.15
+RIGHT: Final = 0.96
+BOTTOM: Final = 0.15
+TOP: Final = 0.93
+
 _RC: Final[dict[str, Any]] = {
     "figure.figsize": (6.0, 4.6),
     "figure.dpi": 100,
@@ -43,6 +49,7 @@ _RC: Final[dict[str, Any]] = {
     "ytick.minor.size": 3.5,
     "xaxis.labellocation": "center",
     "yaxis.labellocation": "center",
+    "mathtext.fallback": "cm",
     "svg.hashsalt": "jpsi-lnv",
     "pdf.fonttype": 42,
 }
@@ -61,10 +68,16 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure() -> tuple[Figure, Axes]:
-    """Return an empty figure that belongs to nobody else, and its axes."""
-    figure = Figure(layout="constrained")
-    return figure, figure.add_subplot()
+def new_figure(left: float = LEFT) -> tuple[Figure, Axes]:
+    """Return an empty figure that belongs to nobody else, and its axes.
+
+    The frame is at the same place in every figure, and nothing has to be measured to find it.
+
+    Args:
+        left: Where the frame begins, as a fraction of the width: more than usual for long labels.
+    """
+    figure = Figure()
+    return figure, figure.add_axes((left, BOTTOM, RIGHT - left, TOP - BOTTOM))
 
 
 def stamp(axes: Axes, label: str, flags: Sequence[str] = ()) -> None:
@@ -92,7 +105,9 @@ def stamp(axes: Axes, label: str, flags: Sequence[str] = ()) -> None:
 def encode(figure: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a ``png`` or ``pdf`` file: the same for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+    # Fonts and resolution are looked up when a figure is written, not when it is drawn.
+    with style():
+        figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
     return buffer.getvalue()
 
 

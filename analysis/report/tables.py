@@ -15,6 +15,8 @@ from typing import Any, Final
 THIN_SPACE: Final = "\u202f"
 NOTHING: Final = "–"  # noqa: RUF001 an en dash
 
+_SUPERSCRIPT: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
 
 def text(value: Any) -> str:
     """Return a word, or a dash for None."""
@@ -40,6 +42,16 @@ def fixed(digits: int, *, scale: float = 1.0) -> Callable[[float | None], str]:
 def percent(digits: int) -> Callable[[float | None], str]:
     """Return what writes a fraction in percent, without the sign: the unit stands in the head of the column."""
     return fixed(digits, scale=100.0)
+
+
+def power(value: float | None) -> int:
+    """Return the power of ten in which a number is written with one digit before the point; 0 for none."""
+    return 0 if not value or not math.isfinite(value) else math.floor(math.log10(abs(value)))
+
+
+def superscript(exponent: int) -> str:
+    """Return ten to a power, as 10⁻⁹."""
+    return "10" + str(exponent).translate(_SUPERSCRIPT)
 
 
 @dataclass(frozen=True)

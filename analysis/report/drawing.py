@@ -1,0 +1,110 @@
+"""How histograms are drawn: steps, points, labels with units, arrows at the limits of a requirement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, Final
+
+import hist
+import mplhep
+import numpy as np
+from matplotlib.axes import Axes
+
+from analysis.report import style
+
+MEV: Final = 1000.0
+# Decimals of a bin width that are no rounding of its edges.
+DIGITS: Final = 6
+LINES: Final = ("-", "--", ":")
+# A bin width below this many GeV is written in MeV.
+SMALLEST_WIDTH: Final = 0.1
+_UNIT: Final = re.compile(r"\[(.*)\]$")
+LOG_HEADROOM: Final = 15.0
+# Below the height of a single event, as a fraction of it.
+LOG_FOOTROOM: Final = 0.3
+# Free space above the highest point, as a multiple of it.
+HEADROOM: Final = 1.45
+
+
+def n_entries(histogram: hist.Hist | None) -> int:
+    """Return the entries of a histogram with those outside its axes; 0 of no histogram."""
+    return 0 if histogram is None else int(histogram.sum(flow=True))
+
+
+def step_plot(axes: Axes, histogram: hist.Hist, *, label: str, scale: float = 1.0, **look: Any) -> None:
+    """Draw a histogram as a line of steps without error bars."""
+    (axis,) = histogram.axes
+    mplhep.histplot(histogram.values() * scale, axis.edges, ax=axes, yerr=False, label=label, flow="none", **look)
+
+
+def points(axes: Axes, histogram: hist.Hist, *, label: str, scale: float = 1.0) -> None:
+    """Draw a histogram of counts as points with Poisson errors; empty bins have none."""
+    values, (axis,) = histogram.values(), histogram.axes
+    shown = values > 0
+    low, high = mplhep.error_estimation.poisson_interval(values, values)
+    bars = scale * np.abs(np.stack([values - low, high - values]))[:, shown]
+    axes.errorbar(axis.centers[shown], scale * values[shown], yerr=bars, fmt="o", color=style.DATA, label=label)
+
+
+def upper_end(histogram: hist.Hist) -> float:
+    """Return the upper end of the highest Poisson error bar."""
+    highest = histogram.values().max()
+    return float(mplhep.error_estimation.poisson_interval(highest, highest)[1])
+
+
+def label_counts(axes: Axes, histogram: hist.Hist, of: str = "Events") -> None:
+    """Label both axes of a spectrum: its variable, and counts per bin width in the variable's unit."""
+    (axis,) = histogram.axes
+    unit = match.group(1) if (match := _UNIT.search(axis.label)) else ""
+    width = round(float(axis.widths[0]), DIGITS)
+    if unit.startswith("GeV") and width < SMALLEST_WIDTH:
+        unit, width = unit.replace("GeV", "MeV"), round(MEV * width, DIGITS)
+    shown = f"{width:.1f}" if width >= 1.0 else f"{width:.2g}"
+    axes.set_xlabel(axis.label)
+    axes.set_xlim(axis.edges[0], axis.edges[-1])
+    axes.set_ylabel(f"{of} / ({shown} {unit})" if unit else f"{of} / {shown}")
+
+
+def arrows(axes: Axes, positions: Sequence[float], height: float) -> None:
+    """Draw red arrows that point down at the limits of a region.
+
+    Args:
+        axes: Axes.
+        positions: Limits on the x axis.
+        height: Length of the arrows as a fraction of the axes.
+    """
+    for x in positions:
+        axes.annotate(
+            "",
+            xy=(x, 0.0),
+            xytext=(x, height),
+            xycoords=axes.get_xaxis_transform(),
+            arrowprops={"arrowstyle": "-|>", "color": style.REGION, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
+def looks() -> list[dict[str, str]]:
+    """Return colours and line styles of curves, the most different first."""
+    return [{"color": color, "linestyle": line} for line, color in product(LINES, style.COLOURS)]
+
+
+def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[float]) -> Callable[[Axes], None]:
+    """Return what draws histograms scaled to one, on a logarithmic axis, with arrows at a cut."""
+
+    def draw(axes: Axes) -> None:
+        simulated = [(label, h) for label, h in groups if label != "data"]
+        for (label, h), look in zip(simulated, looks(), strict=False):
+            step_plot(axes, h, label=label, scale=1.0 / n_entries(h), **look)
+        for label, h in groups:
+            if label == "data":
+                points(axes, h, label=label, scale=1.0 / n_entries(h))
+        label_counts(axes, groups[0][1], "Fraction")
+        axes.set_yscale("log")
+        highest = max(float(h.values().max()) / n_entries(h) for _, h in groups)
+        axes.set_ylim(LOG_FOOTROOM / max(n_entries(h) for _, h in groups), LOG_HEADROOM * highest)
+        arrows(axes, cut, 0.6)
+        axes.legend(loc="upper right", ncols=2 if len(groups) > len(cut) + 1 else 1)
+
+    return draw
