@@ -126,35 +126,37 @@ class Skim:
     def __call__(self, item: SkimItem) -> dict[str, Any]:
         """Write the output and its record; the record is the truth, the return value counts for the display."""
         with NtupleWriter(item.output) as writer:
-            sources = [self._copy(path, writer) for path in item.inputs]
+            sources = [self._copy_file(path, writer) for path in item.inputs]
         record = {"key": item.key, "output": item.output.name, "size": item.output.stat().st_size, "sources": sources}
         write_json(item.record, record)
         return {"out": {item.dataset: {"outputs": 1}}}
 
-    def _copy(self, path: str, writer: NtupleWriter) -> dict[str, Any]:
-        """Append the chosen events of one input."""
+    def _copy_file(self, path: str, writer: NtupleWriter) -> dict[str, Any]:
         with open_dst(path) as dst:
-            n_stored = 0
-            sqrt_s: list[float] = []
-            for start in range(0, dst.n_events, self.options.chunksize):
-                stop = min(start + self.options.chunksize, dst.n_events)
-                block = make_block(dst.read(start, stop, self.options.runs))
-                sqrt_s += [float(block.values["sqrt_s"].min()), float(block.values["sqrt_s"].max())]
-                kept = self.preselect(block)
-                writer.extend(kept)
-                n_stored += kept.n_events
-            n_produced = self._n_produced(dst)
-            writer.add_source(n_produced=n_produced, n_stored=n_stored, source=dst.source)
-            return {
-                "path": path,
-                "uuid": str(dst.source),
-                "is_simulation": dst.is_simulation,
-                "sqrt_s": [min(sqrt_s), max(sqrt_s)],
-                "n_events": dst.n_events,
-                "n_job": dst.n_job,
-                "n_produced": n_produced,
-                "n_stored": n_stored,
-            }
+            return {"path": path, **self.copy(dst, writer)}
+
+    def copy(self, dst: Dst, writer: NtupleWriter) -> dict[str, Any]:
+        """Append the chosen events of one input and its row of `Meta`; return its counts."""
+        kept = 0
+        energies: set[float] = set()
+        for start in range(0, dst.n_events, self.options.chunksize):
+            stop = min(start + self.options.chunksize, dst.n_events)
+            block = make_block(dst.read(start, stop, self.options.runs))
+            energies |= {float(block.values["sqrt_s"].min()), float(block.values["sqrt_s"].max())}
+            chosen = self.preselect(block)
+            writer.extend(chosen)
+            kept += chosen.n_events
+        n_produced = self._n_produced(dst)
+        writer.add_source(n_produced=n_produced, n_stored=kept, source=dst.source)
+        return {
+            "uuid": str(dst.source),
+            "is_simulation": dst.is_simulation,
+            "sqrt_s": [min(energies), max(energies)],
+            "n_events": dst.n_events,
+            "n_job": dst.n_job,
+            "n_produced": n_produced,
+            "n_stored": kept,
+        }
 
     def preselect(self, block: Block) -> Block:
         """Return the events of a block that the preselection keeps, decided on what the file will hold."""

@@ -66,7 +66,10 @@ class Records:
 
 def read(branch: Any, start: int, stop: int) -> Records:
     """Read a collection of events `start` to `stop`; nothing is cached, a chunk is read once."""
-    layout = branch.array(entry_start=start, entry_stop=stop, array_cache=None).layout
+    from analysis.events.dst_decode import AtOnce  # noqa: PLC0415 needs pybes3, an optional extra
+
+    decoder = AtOnce(branch.interpretation)
+    layout = branch.array(decoder, entry_start=start, entry_stop=stop, array_cache=None).layout
     offsets = np.asarray(layout.offsets.data, dtype=np.int64)
     return Records(offsets - offsets[0], layout.content[offsets[0] : offsets[-1]])
 
