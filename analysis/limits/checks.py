@@ -2,61 +2,52 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
 
-def _refuse(name: str, value: object, wanted: str) -> None:
-    msg = f"{name}={value!r}: wanted {wanted}"
-    raise ValueError(msg)
+def _require(name: str, array: FloatArray, is_good: npt.NDArray[np.bool_], wanted: str) -> FloatArray:
+    if not np.all(is_good):
+        msg = f"{name}={array[~is_good].flat[0]:g}: wanted {wanted}"
+        raise ValueError(msg)
+    return array
 
 
 def as_finite(name: str, value: npt.ArrayLike) -> FloatArray:
     """Return `value` as float64 array; ValueError unless every element is a finite number."""
     array = np.asarray(value, dtype=np.float64)
-    if not np.all(np.isfinite(array)):
-        _refuse(name, value, "finite numbers")
-    return array
+    return _require(name, array, np.isfinite(array), "a finite number")
 
 
 def non_negative(name: str, value: npt.ArrayLike) -> FloatArray:
     """Return `value` as float64 array; ValueError unless every element is finite and not below zero."""
     array = as_finite(name, value)
-    if np.any(array < 0.0):
-        _refuse(name, value, "a number of zero or more")
-    return array
+    return _require(name, array, array >= 0.0, "zero or more")
 
 
 def positive(name: str, value: npt.ArrayLike) -> FloatArray:
     """Return `value` as float64 array; ValueError unless every element is finite and above zero."""
     array = as_finite(name, value)
-    if np.any(array <= 0.0):
-        _refuse(name, value, "a number above zero")
-    return array
+    return _require(name, array, array > 0.0, "more than zero")
 
 
 def counts(name: str, value: npt.ArrayLike) -> FloatArray:
     """Return `value` as float64 array; ValueError unless every element is a whole number of zero or more."""
     array = non_negative(name, value)
-    if np.any(array != np.floor(array)):
-        _refuse(name, value, "a whole number of events")
-    return array
+    return _require(name, array, array == np.floor(array), "a whole number of events")
 
 
 def efficiency(name: str, value: npt.ArrayLike) -> FloatArray:
     """Return `value` as float64 array; ValueError unless every element lies in (0, 1]."""
     array = positive(name, value)
-    if np.any(array > 1.0):
-        _refuse(name, value, "a fraction in (0, 1], not percent")
-    return array
+    return _require(name, array, array <= 1.0, "a fraction in (0, 1], not percent")
 
 
 def confidence_level(value: float) -> float:
     """Return `value`; ValueError unless it lies in (0, 1)."""
-    if not (math.isfinite(value) and 0.0 < value < 1.0):
-        _refuse("confidence_level", value, "a fraction in (0, 1), not percent")
-    return float(value)
+    array = as_finite("confidence_level", value)
+    return float(
+        _require("confidence_level", array, (array > 0.0) & (array < 1.0), "a fraction in (0, 1), not percent")
+    )

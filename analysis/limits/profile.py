@@ -47,7 +47,7 @@ def best_pull(experiment: Counting, mu: FloatArray) -> FloatArray:
 
     def excess(pull: FloatArray) -> tuple[FloatArray, FloatArray]:
         expected, slope = _expected(experiment, mu, pull)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             seen = np.where(experiment.n > 0.0, experiment.n / (1.0 + pull), 0.0)
             return expected - seen, slope + seen / (1.0 + pull)
 
@@ -68,7 +68,7 @@ def _largest_pull(experiment: Counting, mu: FloatArray) -> FloatArray:
     """Return an upper bound of the pull: where nothing expected can grow, n over the smallest expectation."""
     still, slope = _expected(experiment, mu, np.zeros_like(mu))
     n = experiment.n
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         by_value = np.where(still > 0.0, np.maximum(n / still - 1.0, 0.0), np.inf)
         by_width = np.where(slope > 0.0, np.sqrt(n / slope), np.inf)
     bound = np.minimum(by_value, np.minimum(by_width, experiment.background.pull_limit))
@@ -85,7 +85,7 @@ def deviance(experiment: Counting, mu: FloatArray) -> tuple[FloatArray, FloatArr
     efficiency, _ = experiment.efficiency.at(mu * pull)
     background, _ = experiment.background.at(pull)
     expected = mu * efficiency + background
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         counted = np.where(experiment.n > 0.0, experiment.n / (1.0 + pull), expected)
     # A side band without events lets the background take whatever the count still needs.
     background = np.where(_is_free(experiment, pull), counted - mu * efficiency, background)
@@ -148,7 +148,7 @@ def _root_deviance(experiment: Counting, threshold: FloatArray) -> ValueAndSlope
     def function(mu: FloatArray) -> tuple[FloatArray, FloatArray]:
         value, slope = deviance(experiment, mu)
         root = np.sqrt(np.maximum(value, 0.0))
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return root - target, 0.5 * slope / root
 
     return function

@@ -110,7 +110,7 @@ def intervals(
         return lower, upper
 
     lower, upper = ends(n)
-    return lower, (upper if bounded else _first_positive(ends, n, upper))
+    return lower, (upper if bounded else _first_positive(ends, n, upper, background.measured))
 
 
 def _continued(ends: Ends, n: FloatArray) -> FloatArray:
@@ -118,13 +118,20 @@ def _continued(ends: Ends, n: FloatArray) -> FloatArray:
     return np.maximum(2.0 * ends(np.ones_like(n))[1] - ends(np.full_like(n, 2.0))[1], 0.0)
 
 
-def _first_positive(ends: Ends, n: FloatArray, upper: FloatArray) -> FloatArray:
-    """Return the limits, where they vanish those of the smallest larger count with a limit above zero."""
-    counted = n.copy()
-    while np.any(upper <= 0.0):
-        counted = np.where(upper <= 0.0, counted + 1.0, counted)
-        upper = ends(counted)[1]
-    return upper
+def _first_positive(ends: Ends, n: FloatArray, upper: FloatArray, background: FloatArray) -> FloatArray:
+    """Return the limits, where they vanish those of the smallest larger count with a limit above zero.
+
+    The count of the expected background has one: bisect between it and n.
+    """
+    is_settled = upper > 0.0
+    if np.all(is_settled):
+        return upper
+    low, high = n.copy(), np.where(is_settled, n, np.maximum(np.ceil(background), n + 1.0))
+    while np.any(high - low > 1.0):
+        middle = np.floor(0.5 * (low + high))
+        is_positive = ends(middle)[1] > 0.0
+        low, high = np.where(is_positive, low, middle), np.where(is_positive, middle, high)
+    return ends(high)[1]
 
 
 def _ends(experiment: Counting, quantile: float, *, bounded: bool) -> tuple[FloatArray, FloatArray]:

@@ -26,15 +26,17 @@ def increasing_root(function: ValueAndSlope, low: FloatArray, high: FloatArray, 
     Returns:
         The roots (N,); an end of the bracket where the function has no sign change inside.
     """
-    # Where the function stays below zero up to the upper end, that end is the answer: no need to creep towards it.
-    is_at_end = function(high)[0] <= 0.0
-    low, point = np.where(is_at_end, high, low), np.where(is_at_end, high, start)
+    # Where the sign does not change inside, an end is the answer: no need to creep towards it.
+    is_high, is_low = function(high)[0] <= 0.0, function(low)[0] >= 0.0
+    is_end = is_high | is_low
+    end = np.where(is_high, high, low)
+    low, high, point = (np.where(is_end, end, values) for values in (low, high, start))
     for _ in range(MAX_STEPS):
         value, slope = function(point)
         is_below = value < 0.0
         low = np.where(is_below, point, low)
         high = np.where(is_below, high, point)
-        following = np.where(is_at_end, point, _newton_or_half(point, value, slope, low, high))
+        following = np.where(is_end, end, _newton_or_half(point, value, slope, low, high))
         step = np.abs(following - point)
         point = following
         if np.all(step <= STEP_TOLERANCE * (1.0 + np.abs(point))):

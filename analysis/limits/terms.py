@@ -116,7 +116,7 @@ class PoissonSideband:
         """Return n/(tau - pull); without side-band events zero up to the pull tau, where any value is as good."""
         n = np.asarray(self.n, dtype=np.float64)
         room = self.pull_limit - pull
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             value = np.where(n > 0.0, n / room, 0.0)
             slope = np.where(n > 0.0, n / np.square(room), 0.0)
         return value, slope
@@ -157,13 +157,13 @@ class Binomial:
         """Return the binomial deviance of the simulated counts."""
         passed, total = np.asarray(self.passed, dtype=np.float64), np.asarray(self.total, dtype=np.float64)
         failed = total - passed
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             gain = xlogy(passed, self.measured / value) + xlogy(failed, (failed / total) / (1.0 - value))
         return 2.0 * gain
 
 
 def poisson_deviance(n: FloatArray, expected: FloatArray) -> FloatArray:
     """Return 2 (expected - n + n ln(n/expected)): inf where events were seen and none can be."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_ratio = np.where(n > 0.0, np.log(n / expected), 0.0)
     return 2.0 * (expected - n + n * log_ratio)

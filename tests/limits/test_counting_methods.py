@@ -1,0 +1,153 @@
+"""CLs, Feldman-Cousins and Bayesian limits against tables, closed forms and each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from analysis.limits import bayesian, cls, feldman_cousins, marginal, methods
+from analysis.limits.inputs import LimitInputs
+
+pytestmark = pytest.mark.fast
+
+# Feldman and Cousins, Phys. Rev. D 57, 3873 (1998), table IV: 90 % intervals without background, n = 0 ... 10.
+TABLE_B0 = [
+    (0.00, 2.44),
+    (0.11, 4.36),
+    (0.53, 5.91),
+    (1.10, 7.42),
+    (1.47, 8.60),
+    (1.84, 9.99),
+    (2.21, 11.47),
+    (3.56, 12.53),
+    (3.96, 13.99),
+    (4.36, 15.30),
+    (5.50, 16.50),
+]
+# The same, column b = 3, n = 1 ... 5 (at n = 0 the table is raised to stay monotone in the background).
+TABLE_B3 = [(0.00, 1.88), (0.00, 3.04), (0.00, 4.42), (0.00, 5.60), (0.00, 6.99)]
+
+
+@pytest.mark.parametrize(("n", "expected"), list(enumerate(TABLE_B0)))
+def test_feldman_cousins_table_without_background(n, expected):
+    found = feldman_cousins.interval(n, efficiency=1.0)
+    assert (found.lower, found.upper) == pytest.approx(expected, abs=0.0101)
+
+
+@pytest.mark.parametrize(("n", "expected"), list(enumerate(TABLE_B3, start=1)))
+def test_feldman_cousins_table_with_background(n, expected):
+    found = feldman_cousins.interval(n, efficiency=1.0, background=3.0)
+    assert (found.lower, found.upper) == pytest.approx(expected, abs=0.0101)
+
+
+# Column b = 3, n = 0 of the table is 1.08; the plain construction, as coded here and in ROOT's class, gives less.
+def test_feldman_cousins_is_the_plain_construction():
+    assert feldman_cousins.upper_limit(0, efficiency=1.0, background=3.0) < 1.08
+
+
+@pytest.mark.parametrize(("n", "expected"), [(0, 2.3026), (1, 3.8897), (2, 5.3223), (5, 9.2747)])
+def test_without_background_cls_and_bayes_are_the_classical_limit(n, expected):
+    assert cls.upper_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
+    assert bayesian.upper_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 12), st.floats(0.0, 10.0))
+def test_with_a_known_background_bayes_and_cls_agree(n, background):
+    """Known coincidence of the flat prior: the posterior tail is the ratio of the two Poisson tails."""
+    assert bayesian.upper_limit(n, efficiency=0.3, background=background) == pytest.approx(
+        cls.upper_limit(n, efficiency=0.3, background=background), rel=1e-7
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("rolke", (12.60, 23.19)),
+        ("cls", (14.63, 24.75)),
+        ("feldman-cousins", (15.58, 27.44)),
+        ("bayesian", (14.70, 24.87)),
+    ],
+)
+def test_limits_of_the_publications_inputs_by_every_method(method, expected):
+    for n_obs, n_up in enumerate(expected):
+        inputs = LimitInputs(n_obs=n_obs, n_bkg=0.0, efficiency=0.1583, delta_sys=0.07, n_jpsi=10087e6)
+        assert methods.upper_limit(inputs, method=method).n_up == pytest.approx(n_up, abs=0.006)
+
+
+def test_an_unknown_method_is_refused():
+    inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.1583, delta_sys=0.07, n_jpsi=10087e6)
+    with pytest.raises(ValueError, match=r"method='magic'.*rolke"):
+        methods.upper_limit(inputs, method="magic")
+
+
+@pytest.mark.parametrize("delta", [0.02, 0.07, 0.268])
+def test_the_averaged_count_is_a_negative_binomial(delta):
+    """Poisson counts whose mean follows a gamma distribution: closed form."""
+    model = marginal.count_model(efficiency=0.1583, efficiency_sigma=delta * 0.1583)
+    shape, mu, n = 1 / delta**2, 40.0, np.arange(30)
+    expected = stats.nbinom.pmf(n, shape, shape / (shape + mu * 0.1583))
+    assert model.pmf(n, mu) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert model.cdf(n, mu) == pytest.approx(np.cumsum(expected), rel=1e-6)
+
+
+def test_the_averaged_background_is_that_of_a_numerical_integral():
+    model = marginal.count_model(efficiency=1.0, background=1.0, background_sigma=0.8)
+    b = np.linspace(0.0, 9.0, 200_001)
+    weight = stats.norm.pdf(b, 1.0, 0.8)
+    for n in range(5):
+        expected = np.trapezoid(weight * stats.poisson.pmf(n, b + 2.0), b) / np.trapezoid(weight, b)
+        assert model.pmf(n, 2.0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_bayes_with_uncertainties_is_a_numerical_integral():
+    efficiency, delta, background, n = 0.2, 0.15, 0.7, 2
+    e = stats.gamma(1 / delta**2, scale=efficiency * delta**2)
+    nodes = e.ppf((np.arange(500) + 0.5) / 500)
+    mu = np.linspace(0, 200, 2001)
+    posterior = stats.poisson.pmf(n, mu[:, None] * nodes + background).mean(axis=1)
+    cumulative = np.concatenate([[0], np.cumsum(0.5 * (posterior[1:] + posterior[:-1]))])
+    expected = np.interp(0.9, cumulative / cumulative[-1], mu)
+    found = bayesian.upper_limit(n, efficiency=efficiency, efficiency_sigma=delta * efficiency, background=background)
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_cls_toys_agree_with_the_sum():
+    """Toys that draw efficiency and background, then the count."""
+    rng = np.random.default_rng(20250706)
+    n_toys, n_obs, mu = 400_000, 1, 20.0
+    e = rng.gamma(1 / 0.2**2, 0.2**2 * 0.2, n_toys)
+    b = stats.truncnorm.rvs(-0.5 / 0.3, np.inf, loc=0.5, scale=0.3, size=n_toys, random_state=rng)
+    ratio = np.mean(rng.poisson(mu * e + b) <= n_obs) / np.mean(rng.poisson(b) <= n_obs)
+    model = marginal.count_model(efficiency=0.2, efficiency_sigma=0.04, background=0.5, background_sigma=0.3)
+    assert cls.confidence(model, n_obs, mu) == pytest.approx(ratio, abs=4 * math.sqrt(ratio / n_toys))
+
+
+def test_a_feldman_cousins_end_is_where_the_acceptance_region_changes():
+    """The upper end for one event: solve the condition of the construction directly."""
+
+    n, grid = np.arange(40), np.arange(3.5, 5.0, 1e-4)
+    probability = stats.poisson.pmf(n, grid[:, None])
+    rank = probability / stats.poisson.pmf(n, n)
+    ranked_before = np.where(rank > rank[:, [1]], probability, 0).sum(axis=1)
+    expected = grid[ranked_before < 0.9][-1]
+    assert feldman_cousins.upper_limit(1, efficiency=1.0) == pytest.approx(expected, abs=2e-4)
+
+
+def test_uncertainty_raises_the_limits():
+    for method in (cls, bayesian):
+        sharp, wide = (method.upper_limit(1, efficiency=0.2, efficiency_sigma=s) for s in (0.0, 0.05))
+        assert wide > sharp
+
+
+def test_the_limit_solves_its_equation():
+    limit = cls.upper_limit(2, efficiency=0.4, background=1.3, confidence_level=0.95)
+    expected = optimize.brentq(
+        lambda s: stats.poisson.cdf(2, s + 1.3) / stats.poisson.cdf(2, 1.3) - 0.05, 0, 50, xtol=1e-12
+    )
+    assert limit * 0.4 == pytest.approx(expected, rel=1e-9)

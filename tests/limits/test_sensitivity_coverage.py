@@ -1,0 +1,127 @@
+"""Expected limits, coverage, toys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.limits import bayesian, cls, coverage, feldman_cousins, methods, rolke, sensitivity, toys
+from analysis.limits.inputs import LimitInputs
+
+pytestmark = pytest.mark.fast
+
+SIGNAL = np.arange(0.01, 20.0, 0.01)
+N_MAX = coverage.counts_needed(20.0) + 1
+
+
+def rolke_table(*, bounded, zero_counts, delta=0.0):
+    _, upper = rolke.intervals(
+        rolke.Model.KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY,
+        n_obs=np.arange(N_MAX + 1),
+        background=0.0,
+        efficiency=1.0,
+        efficiency_sigma=delta,
+        bounded=bounded,
+        zero_counts=zero_counts,
+    )
+    return coverage.IntervalTable(np.zeros_like(upper), upper)
+
+
+def test_the_bounded_profile_undercovers():
+    found = coverage.exact(rolke_table(bounded=True, zero_counts="profile"), SIGNAL)
+    assert found.smallest == pytest.approx((0.743, 1.36), abs=5e-4)
+
+
+def test_the_published_rule_covers_better():
+    found = coverage.exact(rolke_table(bounded=False, zero_counts="extrapolated"), SIGNAL)
+    assert found.smallest == pytest.approx((0.865, 2.0), abs=5e-4)
+
+
+@pytest.mark.parametrize("method", [cls, bayesian])
+def test_one_sided_methods_cover_at_least_their_level(method):
+    table = coverage.IntervalTable.of_upper_limit(lambda n: method.upper_limit(n, efficiency=1.0), N_MAX)
+    assert coverage.exact(table, SIGNAL).smallest[0] >= 0.90
+
+
+def test_feldman_cousins_covers_at_least_its_level():
+    found = [feldman_cousins.interval(n, efficiency=1.0) for n in range(N_MAX + 1)]
+    table = coverage.IntervalTable(np.array([i.lower for i in found]), np.array([i.upper for i in found]))
+    assert coverage.exact(table, SIGNAL).smallest[0] >= 0.90 - 1e-6
+
+
+def test_toys_agree_with_the_exact_sum_where_the_efficiency_is_known():
+    table = rolke_table(bounded=False, zero_counts="extrapolated")
+    signal = np.array([0.5, 2.0, 5.0, 10.0])
+    exact = coverage.exact(table, signal)
+    found = coverage.with_toys(table, signal, delta_sys=0.0, rng=np.random.default_rng(7), n_toys=40_000)
+    assert np.all(np.abs(found.probability - exact.probability) < 4.5 * found.error + 1e-12)
+
+
+def test_toys_with_an_uncertain_efficiency_agree_with_an_integral():
+    """P(cover | s) = sum_n P(n | s) P(measured efficiency <= U(n)/s)."""
+    delta, signal = 0.1, np.array([1.0, 3.0, 8.0])
+    table = rolke_table(bounded=False, zero_counts="extrapolated", delta=delta)
+    n = np.arange(N_MAX + 1)
+    expected = [(stats.poisson.pmf(n, s) * stats.norm.cdf((table.upper / s - 1.0) / delta)).sum() for s in signal]
+    found = coverage.with_toys(table, signal, delta_sys=delta, rng=np.random.default_rng(8), n_toys=40_000)
+    assert np.all(np.abs(found.probability - expected) < 4.5 * found.error + 1e-6)
+
+
+def test_a_table_that_is_too_short_is_refused():
+    table = coverage.IntervalTable(np.zeros(3), np.ones(3))
+    with pytest.raises(ValueError, match="table of 3 counts"):
+        coverage.exact(table, np.array([10.0]))
+
+
+def limit_of(n):
+    return cls.upper_limit(n, efficiency=1.0)
+
+
+def test_without_background_all_bands_coincide():
+    found = sensitivity.expected_limit(limit_of, 0.0)
+    assert found.is_certain
+    assert found.median == found.mean == pytest.approx(2.3026, abs=1e-4)
+
+
+def test_bands_are_quantiles_of_the_counts():
+    found = sensitivity.expected_limit(limit_of, 3.2)
+    assert not found.is_certain
+    for name, probability in sensitivity.BAND_PROBABILITIES.items():
+        assert getattr(found, name) == limit_of(int(stats.poisson.ppf(probability, 3.2)))
+    n = np.arange(40)
+    mean = (stats.poisson.pmf(n, 3.2) * [limit_of(int(k)) for k in n]).sum()
+    assert found.mean == pytest.approx(mean, rel=1e-5)
+
+
+def test_an_uncertain_background_widens_the_bands():
+    sharp, wide = (sensitivity.expected_limit(limit_of, 6.0, sigma) for sigma in (0.0, 3.0))
+    assert wide.plus_2_sigma > sharp.plus_2_sigma
+
+
+def test_more_background_means_a_weaker_expected_limit():
+    curve = sensitivity.against_background(
+        lambda n, b: cls.upper_limit(n, efficiency=1.0, background=b), [0.0, 0.5, 2.0, 5.0]
+    )
+    means = [point.mean for point in curve]
+    assert means == sorted(means)
+
+
+def inputs(**change):
+    numbers = {"n_obs": 0, "n_bkg": 2.0, "n_bkg_sigma": 0.0, "efficiency": 0.2, "delta_sys": 0.0, "n_jpsi": 1e10}
+    return LimitInputs(**(numbers | change))
+
+
+def test_toys_of_the_limit_give_the_exact_bands():
+    found = toys.background_only(inputs(), n_toys=5_000, rng=np.random.default_rng(3))
+    expected = methods.upper_limit(inputs()).expected
+    for name in sensitivity.BAND_PROBABILITIES:
+        assert found.quantiles[name] == pytest.approx(getattr(expected, name), rel=1e-6)
+
+
+def test_toys_are_reproducible_and_widen_with_uncertainties():
+    wide = inputs(n_bkg_sigma=0.5, delta_sys=0.2)
+    first, again = (toys.background_only(wide, n_toys=500, rng=np.random.default_rng(5)) for _ in range(2))
+    assert first == again
+    sharp = toys.background_only(inputs(), n_toys=500, rng=np.random.default_rng(5))
+    assert first.quantiles["plus_2_sigma"] > sharp.quantiles["plus_2_sigma"]
