@@ -1,6 +1,7 @@
 """What the tracks of a chunk are at their interaction point: distances, directions, momenta and covariances.
 
-The kernels read the flat columns as they are on disk (float32, one array per column) and compute in float64. All
+The kernels read the flat columns as they are on disk (float32, one array per column) and compute in float64: every
+load is cast by np.float64, as numba's float() leaves a float32 one and sines would be taken in single precision. All
 helices are given at the pivot (0, 0, 0); `EventFrame` says where the interaction point is and how strong the field.
 The geometry and its derivation stand in `analysis.objects.helix`, the plain numpy form of the same formulae.
 """
@@ -163,15 +164,15 @@ def _centre(
 @kernel
 def _distances(frame: EventFrame, helix: tuple[Column, ...], r_xy: FloatArray, r_z: FloatArray) -> None:
     for event in range(len(frame.offsets) - 1):
-        x, y, z = float(frame.x[event]), float(frame.y[event]), float(frame.z[event])
-        field = float(frame.field[event])
+        x, y, z = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.z[event])
+        field = np.float64(frame.field[event])
         for t in range(frame.offsets[event], frame.offsets[event + 1]):
-            phi0, kappa = float(helix[1][t]), float(helix[2][t])
-            cx, cy, rho, cos, sin = _centre(float(helix[0][t]), phi0, kappa, x, y, field)
+            phi0, kappa = np.float64(helix[1][t]), np.float64(helix[2][t])
+            cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), phi0, kappa, x, y, field)
             side = math.copysign(1.0, kappa)
             turn = math.atan2(side * (sin * cx - cos * cy), -side * (cos * cx + sin * cy))
             r_xy[t] = abs(rho - side * math.hypot(cx, cy))
-            r_z[t] = abs(float(helix[3][t]) + rho * float(helix[4][t]) * turn - z)
+            r_z[t] = abs(np.float64(helix[3][t]) + rho * np.float64(helix[4][t]) * turn - z)
 
 
 @kernel
@@ -184,7 +185,7 @@ def _momenta(
     v: FloatArray,
 ) -> None:
     for event in range(len(frame.offsets) - 1):
-        x, y, field = float(frame.x[event]), float(frame.y[event]), float(frame.field[event])
+        x, y, field = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.field[event])
         for t in range(frame.offsets[event], frame.offsets[event + 1]):
             if needed[t]:
                 _momentum(t, helix, cov, x, y, field, p, v)
@@ -201,17 +202,17 @@ def _momentum(
     p: FloatArray,
     v: FloatArray,
 ) -> None:
-    kappa, tanl = float(helix[2][t]), float(helix[4][t])
-    cx, cy, rho, cos, sin = _centre(float(helix[0][t]), float(helix[1][t]), kappa, x, y, field)
+    kappa, tanl = np.float64(helix[2][t]), np.float64(helix[4][t])
+    cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), np.float64(helix[1][t]), kappa, x, y, field)
     length = math.hypot(cx, cy)
     side, pt = math.copysign(1.0, kappa), 1.0 / abs(kappa)
     # Derivatives of the azimuth at the interaction point by dr, phi0 and kappa: it turns as the centre does.
     across = (cx * sin - cy * cos) / length**2
     along = (cx * cos + cy * sin) / length**2
-    by_dr, by_phi0, by_kappa = across, (float(helix[0][t]) - rho) * along, across * rho / kappa
-    c0, c1, c2, c4 = float(cov[0][t]), float(cov[1][t]), float(cov[2][t]), float(cov[3][t])
-    c5, c6, c8 = float(cov[4][t]), float(cov[5][t]), float(cov[6][t])
-    kk, kt, tt = float(cov[7][t]), float(cov[8][t]), float(cov[9][t])
+    by_dr, by_phi0, by_kappa = across, (np.float64(helix[0][t]) - rho) * along, across * rho / kappa
+    c0, c1, c2, c4 = np.float64(cov[0][t]), np.float64(cov[1][t]), np.float64(cov[2][t]), np.float64(cov[3][t])
+    c5, c6, c8 = np.float64(cov[4][t]), np.float64(cov[5][t]), np.float64(cov[6][t])
+    kk, kt, tt = np.float64(cov[7][t]), np.float64(cov[8][t]), np.float64(cov[9][t])
     fk = by_dr * c2 + by_phi0 * c6 + by_kappa * kk
     ft = by_dr * c4 + by_phi0 * c8 + by_kappa * kt
     ff = by_dr * (by_dr * c0 + 2.0 * by_phi0 * c1) + by_phi0 * by_phi0 * c5

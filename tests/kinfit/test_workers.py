@@ -47,7 +47,8 @@ def test_a_new_process_compiles_nothing(toys):
         "print(sum(kernels.fit_all.stats.cache_misses.values()))\n"
     )
     first, second = (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
     )
     assert first.strip() in {"0", "1"}
     assert second.strip() == "0"

@@ -1,0 +1,101 @@
+"""Confidence levels as BOSS's ParticleID makes them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.events.columns import ArrayColumns
+from analysis.objects import pid
+
+pytestmark = pytest.mark.fast
+
+NONE = np.full((1, 3), np.nan)
+
+
+def chi(*values):
+    return np.array([values], dtype=float)
+
+
+@settings(deadline=None)
+@given(chi2=st.floats(0, 200), ndof=st.integers(1, 3))
+def test_survival_in_closed_form(chi2, ndof):
+    assert pid.survival(chi2, ndof) == pytest.approx(stats.chi2.sf(chi2, ndof), rel=1e-12, abs=1e-300)
+
+
+def test_sums_over_subsystems_with_a_common_ndof():
+    result = pid.confidence_levels((chi(1, 2, 3), chi(0, 1, -2)), 4.0)
+    assert result.chi2.tolist() == [[1, 5, 13]]
+    assert result.ndof.tolist() == [2]
+    np.testing.assert_allclose(result.cl, stats.chi2.sf([[1, 5, 13]], 2))
+
+
+def test_a_subsystem_that_fits_no_hypothesis_does_not_count():
+    far = chi(11.3, 18.6, 11.9)  # a real track: dE/dx far from every considered hypothesis
+    result = pid.confidence_levels((far, chi(0.5, 1.0, 2.0)), 4.0)
+    assert result.ndof.tolist() == [1]
+    assert result.chi2.tolist() == [[0.25, 1.0, 4.0]]
+
+
+def test_a_subsystem_that_fits_one_hypothesis_counts_for_all():
+    result = pid.confidence_levels((chi(3.99, 20.0, -30.0),), 4.0)
+    assert result.ndof.tolist() == [1]
+    assert result.chi2[0] == pytest.approx([3.99**2, 400, 900])
+
+
+@pytest.mark.parametrize("edge", [4.0, -4.0])
+def test_the_limit_itself_is_out(edge):
+    assert pid.confidence_levels((chi(edge, 9, 9),), 4.0).ndof.tolist() == [0]
+    assert pid.confidence_levels((chi(np.nextafter(edge, 0), 9, 9),), 4.0).ndof.tolist() == [1]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_track_without_any_subsystem_is_nothing(bad):
+    result = pid.confidence_levels((NONE, chi(0.0, bad, 0.0)), 4.0)
+    assert result.ndof.tolist() == [0]
+    assert result.cl.tolist() == [[-1, -1, -1]]
+    assert result.chi2.tolist() == [[0, 0, 0]]
+    assert pid.cl_ratio(result.cl).tolist() == [0]
+
+
+def test_ratio():
+    cl = np.array([[0.8, 0.1, 0.1], [0.0, 0.0, 0.0], [0.2, 0.2, 0.6]])
+    assert pid.cl_ratio(cl) == pytest.approx([0.8, 0.0, 0.2])
+    assert pid.cl_ratio(cl, species=2) == pytest.approx([0.1, 0.0, 0.6])
+
+
+def test_number_of_subsystems():
+    with pytest.raises(ValueError, match="got 0"):
+        pid.confidence_levels((), 4.0)
+    with pytest.raises(ValueError, match="got 4"):
+        pid.confidence_levels((NONE,) * 4, 4.0)
+
+
+@pytest.fixture
+def columns():
+    arrays = {
+        "Track_dedx_n_hits": np.array([20, 0, 15], dtype=np.int16),
+        "Track_tof_time": np.array([4.1, 4.0, 4.0], dtype=np.float32),
+        "Track_tof_sigma": np.array([0.1, 0.1, 0.0], dtype=np.float32),
+        "Track_tof_quality": np.array([1, 0, 1], dtype=np.int16),
+    }
+    for i, h in enumerate(("e", "pi", "k")):
+        arrays[f"Track_dedx_chi_{h}"] = np.full(3, float(i), dtype=np.float32)
+        arrays[f"Track_tof_texp_{h}"] = np.full(3, 4.0 + 0.2 * i, dtype=np.float32)
+    return ArrayColumns(arrays, {"Track": np.array([0, 3])}, 1)
+
+
+def test_chi_of_dedx(columns):
+    assert pid.dedx_chi(columns)[[0, 2]].tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert np.isnan(pid.dedx_chi(columns)[1]).all()
+
+
+def test_chi_of_the_time_of_flight(columns):
+    np.testing.assert_allclose(pid.tof_chi(columns)[0], [1.0, -1.0, -3.0], atol=1e-4)
+    assert np.isnan(pid.tof_chi(columns)[1:]).all()
+
+
+def test_energy_over_momentum():
+    assert pid.e_over_p([1.0, 0.0], [2.0, 1.0]).tolist() == [0.5, 0.0]
+    assert pid.e_over_p(1.0, np.inf) == 0.0

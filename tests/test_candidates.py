@@ -1,0 +1,104 @@
+"""K K e e combinations: every right one, none twice, in a fixed order."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import candidates
+
+pytestmark = pytest.mark.fast
+
+
+def all_combinations(offsets, charge, is_electron, is_kaon, mask):
+    """The same in plain Python."""
+    found = []
+    for event in np.flatnonzero(mask):
+        of_event = range(offsets[event], offsets[event + 1])
+        for sign in (1, -1):
+            kaons = [t for t in of_event if is_kaon[t] and charge[t] == sign]
+            electrons = [t for t in of_event if is_electron[t] and charge[t] == -sign]
+            found += [(event, *k, *e) for k in combinations(kaons, 2) for e in combinations(electrons, 2)]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(n_tracks=st.lists(st.integers(0, 9), max_size=6), seed=st.integers(0, 10**6))
+def test_every_combination_once(n_tracks, seed):
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(n_tracks)]).astype(np.int64)
+    n = offsets[-1]
+    charge = rng.choice([-1, 1], n).astype(np.int8)
+    is_electron, is_kaon = rng.random((2, n)) < 0.6
+    mask = rng.random(len(n_tracks)) < 0.8
+    cand, event = candidates.find(offsets, charge, is_electron, is_kaon, mask)
+    found = [(e, *c) for e, c in zip(event.tolist(), cand.tolist(), strict=True)]
+    assert found == all_combinations(offsets, charge, is_electron, is_kaon, mask)
+    assert all(len(set(c)) == 4 for c in cand.tolist())
+    assert (charge[cand].sum(axis=1) == 0).all()
+
+
+def both_conjugates():
+    offsets = np.array([0, 4, 8])
+    charge = np.array([1, 1, -1, -1, -1, -1, 1, 1])
+    is_kaon = np.array([1, 1, 0, 0] * 2, dtype=bool)
+    return offsets, charge, ~is_kaon, is_kaon
+
+
+def test_both_conjugates():
+    cand, event = candidates.find(*both_conjugates())
+    assert cand.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert event.tolist() == [0, 1]
+
+
+def test_opposite_sign_pairs_are_none():
+    charge = np.array([1, -1, -1, 1])
+    is_kaon = np.array([True, True, False, False])
+    assert len(candidates.find(np.array([0, 4]), charge, ~is_kaon, is_kaon)[0]) == 0
+
+
+def test_tracks_that_are_both_are_used_once():
+    both = np.ones(4, dtype=bool)
+    cand, _ = candidates.find(np.array([0, 4]), np.array([1, 1, -1, -1]), both, both)
+    assert cand.tolist() == [[0, 1, 2, 3], [2, 3, 0, 1]]
+
+
+def test_forty_tracks():
+    charge = np.repeat([1, -1], 20)
+    both = np.ones(40, dtype=bool)
+    cand, event = candidates.find(np.array([0, 40]), charge, both, both)
+    assert len(cand) == 2 * 190 * 190
+    assert (event == 0).all()
+
+
+def test_empty_chunk():
+    nothing = np.zeros(0, dtype=bool)
+    cand, event = candidates.find(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int8), nothing, nothing)
+    assert cand.shape == (0, 4)
+    assert event.shape == (0,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    event=st.lists(st.integers(0, 5), max_size=20).map(sorted),
+    seed=st.integers(0, 10**6),
+)
+def test_best_is_the_smallest_chi2_of_its_event(event, seed):
+    event = np.array(event, dtype=np.int64)
+    chi2 = np.random.default_rng(seed).choice([1.0, 2.0, 3.0, np.inf], len(event))
+    best = candidates.best_per_event(chi2, event)
+    assert event[best].tolist() == sorted(set(event.tolist()))
+    for i in best:
+        of_event = np.flatnonzero(event == event[i])
+        assert i == of_event[np.argmin(chi2[of_event])]
+
+
+def test_an_undefined_chi2_loses():
+    assert candidates.best_per_event(np.array([np.nan, 5.0, np.nan]), np.zeros(3, dtype=np.int64)).tolist() == [1]
+    assert candidates.best_per_event(np.array([np.nan, np.nan]), np.array([0, 1])).tolist() == [0, 1]
+
+
+def test_tracks_used():
+    assert candidates.tracks_used(np.array([[0, 2, 3, 5]]), 7).tolist() == [True, False, True, True, False, True, False]
