@@ -10,6 +10,7 @@ from typing import Any, Final
 import hist
 import mplhep
 import numpy as np
+from hist.intervals import poisson_interval
 from matplotlib.axes import Axes
 
 from analysis.report import style
@@ -43,15 +44,14 @@ def points(axes: Axes, histogram: hist.Hist, *, label: str, scale: float = 1.0) 
     """Draw a histogram of counts as points with Poisson errors; empty bins have none."""
     values, (axis,) = histogram.values(), histogram.axes
     shown = values > 0
-    low, high = mplhep.error_estimation.poisson_interval(values, values)
-    bars = scale * np.abs(np.stack([values - low, high - values]))[:, shown]
+    low, high = poisson_interval(values[shown])
+    bars = scale * np.stack([values[shown] - low, high - values[shown]])
     axes.errorbar(axis.centers[shown], scale * values[shown], yerr=bars, fmt="o", color=style.DATA, label=label)
 
 
 def upper_end(histogram: hist.Hist) -> float:
     """Return the upper end of the highest Poisson error bar."""
-    highest = histogram.values().max()
-    return float(mplhep.error_estimation.poisson_interval(highest, highest)[1])
+    return float(poisson_interval(histogram.values().max(keepdims=True))[1, 0])
 
 
 def label_counts(axes: Axes, histogram: hist.Hist, of: str = "Events") -> None:

@@ -1,0 +1,106 @@
+"""A small but whole result: histograms as the search books them, limits as `lnv limits` computes them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from analysis import provenance, results
+from analysis.cuts import SELECTION
+from analysis.datasets import DatasetMetadata
+from analysis.histograms import book
+from analysis.limits import gather, methods
+from analysis.report import source
+from analysis.selection.steps import SECTION_III, STAGES
+
+M_KE = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
+
+
+def _histograms(n, rng, m_majorana=None):
+    filled = book()
+    mass = rng.normal(3.096, 0.008, n)
+    chi2 = rng.chisquare(4, n)
+    m_ke = rng.normal(m_majorana or 1.3, 0.003 if m_majorana else 0.3, n)
+    for stage in STAGES:
+        filled["m_kkee"].fill(stage, mass)
+        filled["chi2_4c"].fill(stage, chi2)
+        filled["m_ke"].fill(stage, m_ke)
+    filled["chi2_4c_m_kkee"].fill(chi2, mass)
+    filled["e_over_p"].fill("electron", rng.normal(0.95, 0.04, n))
+    filled["e_over_p"].fill("kaon", rng.gamma(3.0, 0.1, n))
+    for role in ("electron", "kaon"):
+        filled["confidence_level"].fill(role, rng.uniform(size=n))
+    filled["n_minus_1_alternative_hypotheses"].fill(rng.uniform(-50, 200, n))
+    filled["n_minus_1_chi2_4c"].fill(chi2)
+    filled["n_minus_1_conversion_veto"].fill(rng.uniform(0, 30, n))
+    filled["n_minus_1_signal_region"].fill(mass)
+    return filled
+
+
+def _candidates(n, rng, m_majorana=None):
+    mass = m_majorana or 1.3
+    columns = {"run": np.arange(n), "event": np.arange(n), "m_kkee": rng.normal(3.096, 0.008, n)}
+    return columns | {name: np.full(n, mass) for name in M_KE} | {"chi2_kkee": rng.chisquare(4, n)}
+
+
+def make_dataset(n_produced, n_passed, rng, **metadata):
+    """Return a dataset whose cut flow falls evenly to `n_passed`."""
+    names = ["all", *(step.name for step in SECTION_III)]
+    flow = dict(zip(names, np.linspace(n_produced, n_passed, len(names)).astype(int).tolist(), strict=True))
+    m_majorana = metadata.get("m_majorana")
+    search = results.SelectionResult(
+        flow, _histograms(n_passed, rng, m_majorana), {}, _candidates(n_passed, rng, m_majorana)
+    )
+    record = DatasetMetadata.from_dict("test", {"sqrt_s": 3.0969} | metadata)
+    return results.DatasetResult(record, n_produced, n_produced, {"search": search})
+
+
+def make_results(**pseudo_data):
+    """Return a merged result; keywords change the metadata of its data."""
+    rng = np.random.default_rng(9)
+    data = {"kind": "data", "blind": False, "process": "pseudo-data", "n_jpsi": 1.0e10} | pseudo_data
+    datasets = {
+        "signal": make_dataset(4000, 600, rng, kind="signal", process="J/psi -> K+ K+ e- e- + c.c."),
+        "kkpipi": make_dataset(3000, 0, rng, kind="background"),
+        "pseudo_data": make_dataset(5000, 1, rng, **data),
+    }
+    for mass in (0.6, 0.9, 1.2):
+        metadata = {"kind": "majorana", "m_majorana": mass, "majorana_mode": "2nu"}
+        datasets[f"majorana_{1000 * mass:.0f}"] = make_dataset(1000, 160, rng, **metadata)
+    books = {name: {"files": 1, "files_skipped": 0, "events_expected": d.n_events} for name, d in datasets.items()}
+    bookkeeping = {"complete": True, "problems": [], "datasets": books, "totals": {"events_processed": 15000}}
+    origin = provenance.collect(SELECTION, fileset_digest="0123456789abcdef")
+    return results.Results(datasets, origin | {"commit": "abcdef123456"}, bookkeeping)
+
+
+def make_limits(merged, names=("rolke", "cls"), **choices):
+    """Return records of `limits.json` for a result."""
+    chosen = gather.Choices(**choices)
+    inputs = [gather.overall(merged, chosen), *gather.per_mass(merged, chosen)]
+    return tuple(methods.upper_limit(i, method=name).to_dict() for i in inputs for name in names)
+
+
+@pytest.fixture(scope="session")
+def merged():
+    return make_results()
+
+
+@pytest.fixture(scope="session")
+def whole(merged):
+    """The source of a complete, unblinded report."""
+    return source.Source(merged, make_limits(merged))
+
+
+@pytest.fixture(scope="session")
+def output(merged, whole, tmp_path_factory):
+    """A directory as `lnv run` and `lnv limits` leave it."""
+    directory = tmp_path_factory.mktemp("results")
+    results.write(directory / "accumulator.zip", merged)
+    (directory / "limits.json").write_text(json.dumps({"limits": whole.limits}))
+    return directory
+
+
+def changed(merged, **fields):
+    """Return a result with some of its parts replaced."""
+    return dataclasses.replace(merged, **fields)

@@ -1,0 +1,123 @@
+"""`lnv report`: everything it prints and writes comes from the result."""
+
+import json
+import re
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from analysis import results
+from analysis.errors import ResultsError
+from analysis.report import contents, files, source
+from analysis.report.tables import count
+from processors.cli import lnv
+
+from .conftest import make_limits, make_results
+
+N_CHANGED = 1237
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(lnv, ["report", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def reported(output, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("reported") / "results"
+    shutil.copytree(output, directory)
+    outcome = invoke("--output", directory)
+    assert outcome.exit_code == 0, outcome.output
+    return directory, outcome.output
+
+
+def test_it_prints_the_cut_flow_and_the_result(reported):
+    _, text = reported
+    assert "Cut flow of signal" in text
+    assert "Cut flow of pseudo_data" in text
+    assert "signal region of M(KKee)" in text
+    assert re.search(r"1 event observed", text)
+
+
+def test_it_writes_every_file(reported):
+    directory, _ = reported
+    found = source.read(directory)
+    for section in contents.sections(found):
+        for picture in section.pictures:
+            for kind in ("png", "pdf"):
+                assert (directory / "figures" / f"{picture.name}.{kind}").stat().st_size > 1000
+        for table in section.all_tables:
+            for kind in ("tex", "csv", "md", "json"):
+                assert (directory / "tables" / f"{table.name}.{kind}").exists()
+    assert not list(directory.rglob(".*partial*"))
+
+
+def test_the_cut_flow_is_ordered_and_starts_with_all_events(reported):
+    directory, _ = reported
+    record = json.loads((directory / "cutflow.json").read_text())
+    steps = [row["step"] for row in record["signal"]["steps"]]
+    assert steps == list(results.read(directory / "accumulator.zip").datasets["signal"].selections["search"].cutflow)
+    assert steps[0] == "all"
+    last = record["signal"]["steps"][-1]
+    assert last["efficiency"] == pytest.approx(600 / 4000)
+    assert last["efficiency_error"] == pytest.approx((0.15 * 0.85 / 4000) ** 0.5)
+
+
+def test_a_changed_number_is_found_everywhere(tmp_path):
+    merged = make_results()
+    flow = merged.datasets["signal"].selections["search"].cutflow
+    flow["chi2_4c"] = N_CHANGED
+    found = source.Source(merged, make_limits(merged))
+    files.write(tmp_path, found, contents.sections(found))
+    shown = count(N_CHANGED)
+    record = json.loads((tmp_path / "cutflow.json").read_text())
+    assert N_CHANGED in [row["n"] for row in record["signal"]["steps"]]
+    assert shown in (tmp_path / "report.html").read_text()
+    tables = tmp_path / "tables"
+    assert shown in (tables / "cutflow_signal.md").read_text()
+    assert r"1\,237" in (tables / "cutflow_signal.tex").read_text()
+    assert f",{N_CHANGED}," in (tables / "cutflow_signal.csv").read_text()
+    assert f'"n": {N_CHANGED}' in (tables / "cutflow_signal.json").read_text()
+
+
+def test_a_changed_limit_is_found_everywhere(output, tmp_path):
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    content = json.loads((directory / "limits.json").read_text())
+    content["limits"][0]["branching_fraction_ul"] = 7.77e-9
+    (directory / "limits.json").write_text(json.dumps(content))
+    outcome = invoke("--output", directory)
+    assert "< 7.77 × 10⁻⁹" in outcome.output
+    page = (directory / "report.html").read_text()
+    assert page.count("7.77") >= 3
+    assert "7.77" in (directory / "tables" / "limits.tex").read_text()
+
+
+def test_an_older_accumulator_is_reported_from_where_it_lies(output, tmp_path):
+    older = tmp_path / "older.zip"
+    shutil.copy(output / "accumulator.zip", older)
+    outcome = invoke("--accumulator", older, "--output", tmp_path / "new", "--no-figures")
+    assert outcome.exit_code == 0
+    assert "No limit was computed yet" in outcome.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_result_is_one_line(tmp_path):
+    outcome = invoke("--output", tmp_path)
+    assert isinstance(outcome.exception, ResultsError)
+    assert "lnv run" in str(outcome.exception)
+
+
+def test_broken_limits_are_named(output, tmp_path):
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    (directory / "limits.json").write_text("{")
+    assert "limits.json" in str(invoke("--output", directory).exception)
+    (directory / "limits.json").write_text("[]")
+    assert "no list under 'limits'" in str(invoke("--output", directory).exception)
+
+
+def test_an_unknown_dataset_is_wrong_usage(output):
+    outcome = invoke("--output", output, "--dataset", "nothing", "--no-figures")
+    assert outcome.exit_code == 2
+    assert "nothing" in outcome.output
