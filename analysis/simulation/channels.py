@@ -99,7 +99,7 @@ def jpsi(*daughters: int | Node, angle: str = FLAT) -> Node:
 BF_PHI_KK: Final = Fraction(0.5011, 0.0050, "M004.1")
 BF_OMEGA_3PI: Final = Fraction(0.8925, 0.0065, "M001.1")
 BF_ETA_PRIME_PIPIEE: Final = Fraction(2.43e-3, 0.06e-3, "M002.10")
-BF_PI0_DALITZ: Final = Fraction(1.1735e-2, 0.0035e-2, "S009.2")
+BF_PI0_DALITZ: Final = Fraction(1.1735e-2, 0.0345e-2, "S009.2")
 
 _PHI = Node(PHI, leaves(KAON, -KAON))
 _OMEGA = Node(OMEGA, leaves(PION, -PION, PION0))

@@ -29,7 +29,7 @@ from analysis.simulation.particles import (
     signed_charge,
 )
 
-# Decays of the K+ with the daughters' codes; branching fractions of PDG 2026 S010.1, .2, .3, .6, .5, .7.
+# Decays of the K+ with the daughters' codes; branching fractions of PDG 2026 S010.1, .2, .3, .6, .5, .4.
 KAON_DECAYS: Final[tuple[tuple[float, tuple[int, ...]], ...]] = (
     (0.6356, (-MUON, 14)),
     (0.2067, (PION, PION0)),
