@@ -1,0 +1,133 @@
+"""Channels in one likelihood; the exported likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from scipy import optimize, stats
+
+from analysis.limits import cls, pyhf_export, rolke
+from analysis.limits.combination import Channel, interval, upper_limit
+from analysis.limits.inputs import LimitInputs
+
+pytestmark = pytest.mark.fast
+# pyhf 0.7.6 validates through an interface that jsonschema deprecates.
+uses_pyhf = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver is deprecated:DeprecationWarning")
+
+
+def test_one_channel_is_the_published_limit():
+    alone = [Channel(n_obs=1, share=1.0, efficiency=0.1583, delta=0.07)]
+    assert upper_limit(alone) == pytest.approx(23.187, abs=1e-3)
+    shared = [dataclasses.replace(alone[0], delta=0.0)]
+    assert upper_limit(shared, delta_common=0.07) == pytest.approx(23.187, abs=1e-3)
+
+
+@pytest.mark.parametrize("n_obs", [0, 1, 3])
+def test_halves_of_one_channel_are_the_whole(n_obs):
+    """Without background it does not matter in which half an event lies."""
+    half = Channel(n_obs=0, share=0.5, efficiency=0.1583)
+    channels = [dataclasses.replace(half, n_obs=n_obs), half]
+    expected = rolke.upper_limit(
+        rolke.Model.KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY,
+        n_obs=n_obs,
+        background=0.0,
+        efficiency=0.1583,
+        efficiency_sigma=0.07 * 0.1583,
+    )
+    assert upper_limit(channels, delta_common=0.07) == pytest.approx(expected, rel=1e-5)
+    assert upper_limit(channels[::-1], delta_common=0.07) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_channel_with_background_is_the_bounded_limit():
+    channel = Channel(n_obs=10, share=1.0, efficiency=0.9, delta=0.05, background=5.0, background_sigma=0.5)
+    found = interval([channel], confidence_level=0.95)
+    expected = rolke.interval(
+        rolke.Model.GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY,
+        n_obs=10,
+        background=5.0,
+        background_sigma=0.5,
+        efficiency=0.9,
+        efficiency_sigma=0.045,
+        confidence_level=0.95,
+        bounded=True,
+    )
+    assert (found.lower, found.upper) == pytest.approx((expected.lower, expected.upper), rel=1e-5)
+
+
+def test_two_different_channels_against_a_plain_minimiser():
+    channels = [
+        Channel(n_obs=4, share=0.6, efficiency=0.2, delta=0.05, background=1.0, background_sigma=0.4),
+        Channel(n_obs=1, share=0.4, efficiency=0.1, delta=0.15, background=0.5, background_sigma=0.2),
+    ]
+    common = 0.1
+
+    def cost(mu, point):
+        scale, *rest = point
+        total = ((scale - 1) / common) ** 2
+        for c, e, b in zip(channels, rest[::2], rest[1::2], strict=True):
+            expected = mu * c.share * scale * e + b
+            if expected <= 0:
+                return 1e9
+            total += 2 * (expected - c.n_obs * math.log(expected))
+            total += ((e - c.efficiency) / (c.delta * c.efficiency)) ** 2
+            total += ((b - c.background) / c.background_sigma) ** 2
+        return total
+
+    def profile(mu):
+        point = [1.0, 0.2, 1.0, 0.1, 0.5]
+        for _ in range(4):
+            fit = optimize.minimize(
+                lambda p: cost(mu, p), point, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10}
+            )
+            point = fit.x
+        return fit.fun
+
+    best = optimize.minimize_scalar(profile, bounds=(0, 200), method="bounded")
+    level = best.fun + stats.chi2.ppf(0.9, df=1)
+    expected = optimize.brentq(lambda mu: profile(mu) - level, best.x, best.x + 200, xtol=1e-4)
+    assert upper_limit(channels, delta_common=common) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_second_channel_without_events_strengthens_the_limit():
+    first = Channel(n_obs=1, share=0.5, efficiency=0.15, background=0.3, background_sigma=0.1)
+    second = Channel(n_obs=0, share=0.5, efficiency=0.15)
+    assert upper_limit([first, second], delta_common=0.05) < upper_limit([first], delta_common=0.05)
+
+
+def inputs(**change):
+    numbers = {"n_obs": 50, "n_bkg": 50.0, "n_bkg_sigma": 0.0, "efficiency": 0.2, "delta_sys": 0.0, "n_jpsi": 1e10}
+    return LimitInputs(**(numbers | change))
+
+
+@uses_pyhf
+def test_the_exported_likelihood_is_that_of_the_count():
+    pyhf = pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
+    content = pyhf.Workspace(pyhf_export.workspace(inputs(delta_sys=0.07, n_bkg_sigma=5.0)))
+    model = content.model()
+    parameters = model.config.suggested_init()
+    parameters[model.config.poi_index] = 30.0
+    logpdf = float(model.logpdf(parameters, content.data(model))[0])
+    expected = stats.poisson.logpmf(50, 30.0 * 0.2 + 50.0) + 2 * stats.norm.logpdf(0)
+    assert logpdf == pytest.approx(expected, rel=1e-9)
+
+
+@uses_pyhf
+def test_with_many_events_pyhf_asymptotics_agree_with_the_exact_limit():
+    pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
+    exact = cls.upper_limit(50, efficiency=0.2, background=50.0)
+    assert pyhf_export.asymptotic_limit(inputs()) == pytest.approx(exact, rel=0.03)
+
+
+@uses_pyhf
+def test_with_one_event_pyhf_asymptotics_are_wrong():
+    pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
+    one = inputs(n_obs=1, n_bkg=0.0, efficiency=0.1583)
+    assert pyhf_export.asymptotic_limit(one) == pytest.approx(19.2, abs=0.2)
+    assert cls.upper_limit(1, efficiency=0.1583) == pytest.approx(24.57, abs=0.01)
+
+
+def test_hidden_events_are_not_exported():
+    with pytest.raises(ValueError, match="n_obs=None"):
+        pyhf_export.workspace(inputs(n_obs=None))

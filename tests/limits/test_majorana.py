@@ -1,0 +1,147 @@
+"""Mass pairing, p-values, mixing, stability: what the scan is made of."""
+
+from __future__ import annotations
+
+import hist
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.cuts import SELECTION
+from analysis.errors import ResultsError
+from analysis.histograms import CHI2_4C, M_KKEE_COARSE
+from analysis.limits import majorana, mixing, significance, stability
+from analysis.limits.inputs import LimitInputs
+
+pytestmark = pytest.mark.fast
+
+
+def candidates(*rows):
+    columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return dict(zip(majorana.M_KE_COLUMNS, columns.T, strict=True))
+
+
+def test_the_pairing_of_least_difference_is_taken():
+    table = candidates([1.20, 1.21, 1.0, 1.3], [0.8, 0.9, 1.201, 1.199])
+    assert majorana.paired_masses(table).tolist() == [[1.20, 1.21], [1.201, 1.199]]
+
+
+def test_both_masses_must_lie_in_the_interval():
+    table = candidates([1.2, 1.2, 2, 3], [1.2, 1.2124, 2, 3], [1.2, 1.2126, 2, 3], [1.1874, 1.2, 2, 3])
+    assert majorana.in_interval(majorana.paired_masses(table), 1.2).tolist() == [True, True, False, False]
+    assert majorana.count(table, 1.2) == 2
+
+
+def test_the_intervals_of_a_scan_share_no_candidate():
+    rng = np.random.default_rng(1)
+    centre = rng.uniform(0.57, 1.53, 3000)
+    table = candidates(*np.stack([centre, centre + rng.normal(0, 0.003, 3000), centre + 1, centre + 2], axis=-1))
+    masses = majorana.paired_masses(table)
+    inside = np.stack([majorana.in_interval(masses, 0.575 + 0.025 * i) for i in range(39)])
+    assert inside.sum(axis=0).max() == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.5, 2.5), min_size=4, max_size=4))
+def test_exchanging_kaons_or_electrons_changes_nothing(row):
+    m11, m22, m12, m21 = row
+    for other in ([m12, m21, m11, m22], [m22, m11, m21, m12]):
+        found = sorted(majorana.paired_masses(candidates(other))[0])
+        is_tie = abs(abs(m11 - m22) - abs(m12 - m21)) < 1e-12
+        assert is_tie or found == sorted(majorana.paired_masses(candidates(row))[0])
+
+
+def test_missing_mass_columns_are_named():
+    with pytest.raises(ResultsError, match="m_k1e1"):
+        majorana.count({"run": np.zeros(1)}, 1.2)
+
+
+def test_no_candidates_are_no_counts():
+    assert majorana.count(candidates(), 1.2) == 0
+
+
+def test_without_background_no_p_value_is_stated():
+    (found,) = significance.scan([0, 1, 0], [0.0])
+    assert (found.index, found.local_p, found.global_p) == (1, None, None)
+
+
+def test_the_global_p_value_of_one_event_is_the_chance_of_any():
+    n_obs = [0] * 39
+    n_obs[25] = 1
+    for found in significance.scan(n_obs, [0.01, 0.1, 1.0]):
+        assert found.index == 25
+        assert found.local_p == pytest.approx(1 - np.exp(-found.n_bkg / 39))
+        assert found.global_p == pytest.approx(1 - np.exp(-found.n_bkg), rel=1e-6)
+
+
+def test_the_global_p_value_agrees_with_toys():
+    shares = np.linspace(0.5, 1.5, 39) / 39
+    n_obs = np.zeros(39, dtype=int)
+    n_obs[10] = 2
+    (found,) = significance.scan(n_obs, [3.0], shares=shares)
+    rng = np.random.default_rng(11)
+    toys = rng.poisson(3.0 * shares, size=(50_000, 39))
+    smallest = stats.poisson.sf(toys - 1, 3.0 * shares).min(axis=1)
+    frequency = np.mean(smallest <= found.local_p * (1 + 1e-12))
+    assert found.global_p == pytest.approx(frequency, abs=4.5 * np.sqrt(frequency / 50_000))
+
+
+def test_global_is_never_below_local():
+    for found in significance.scan([0, 2, 1], [0.1, 1.0, 5.0]):
+        assert found.global_p >= found.local_p * (1 - 1e-9)
+
+
+def write_curve(tmp_path, text):
+    path = tmp_path / "curve.csv"
+    path.write_text(text)
+    return path
+
+
+def test_mixing_follows_the_curve(tmp_path):
+    path = write_curve(tmp_path, "m_majorana,branching_fraction\n0.5,1e-12\n1.0,1e-10\n1.5,1e-11\n")
+    curve = mixing.read(path)
+    assert curve.mixing(1.0, 2e-9) == pytest.approx(20.0)
+    assert curve.mixing(0.75, 1e-9) == pytest.approx(100.0)
+    assert mixing.read(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
+    with pytest.raises(ResultsError, match=r"mass 1\.6.*0\.5 to 1\.5"):
+        curve.mixing(1.6, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "mass,bf\n1,2\n", "m_majorana,branching_fraction\n1,x\n", "m_majorana,branching_fraction\n1,2\n0.5,2\n"],
+)
+def test_a_curve_of_another_form_is_refused(tmp_path, text):
+    with pytest.raises(ResultsError, match=r"curve\.csv"):
+        mixing.read(write_curve(tmp_path, text))
+
+
+def plane(chi2, m_kkee):
+    histogram = hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=hist.storage.Int64())
+    return histogram.fill(chi2_4c=chi2, m_kkee=m_kkee)
+
+
+def test_the_limit_against_the_chi2_requirement():
+    chi2 = np.arange(0.5, 100.5)
+    signal = plane(np.repeat(chi2, 10), 3.0969)
+    data = plane([12.0, 35.0, 5.0], [3.097, 3.10, 3.15])
+    inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.02, delta_sys=0.07, n_jpsi=1e10)
+    points = stability.against_chi2(
+        inputs, signal=[signal], data=[data], n_produced=10_000, cuts=SELECTION, chi2_cuts=(10, 20, 40)
+    )
+    assert [limit.inputs.n_obs for _, limit in points] == [0, 1, 2]
+    assert [limit.inputs.efficiency for _, limit in points] == pytest.approx([0.01, 0.02, 0.04])
+    hidden = stability.against_chi2(inputs, signal=[signal], data=None, n_produced=10_000, cuts=SELECTION)
+    assert {limit.n_up for _, limit in hidden} == {None}
+    with pytest.raises(ValueError, match=r"chi2_4c_max=20\.5.*edge"):
+        stability.passed_below(signal, 20.5, SELECTION)
+
+
+def test_the_limit_against_the_assumed_background():
+    inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.1583, delta_sys=0.07, n_jpsi=1e10)
+    points = stability.against_background(inputs, backgrounds=(0.0, 0.5, 1.0))
+    limits = [p.n_up for p in points]
+    assert limits[0] == pytest.approx(23.187, abs=1e-3)
+    assert limits == sorted(limits, reverse=True)
