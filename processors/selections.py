@@ -53,7 +53,12 @@ class SelectionsProcessor(ProcessorABC):
 
 
 # Selection name, as metadata write it -> class of its processor.
-REGISTRY: Final[dict[str, str]] = {"search": "processors.search:SearchProcessor"}
+REGISTRY: Final[dict[str, str]] = {
+    "search": "processors.search:SearchProcessor",
+    "control_ee": "processors.control:ElectronControl",
+    "control_kkpi0": "processors.control:KaonControl",
+    "control_ppbarpipi": "processors.control:FitControl",
+}
 
 
 def load_processors(fileset: Fileset, cuts: Cuts) -> SelectionsProcessor:

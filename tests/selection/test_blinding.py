@@ -33,7 +33,7 @@ from processors.selections import load_processors
 pytestmark = pytest.mark.fast
 
 SQRT_S = 3.0969
-SELECTIONS = ["search"]
+SELECTIONS = ["search", "control_ee", "control_kkpi0", "control_ppbarpipi"]
 BLIND = DatasetMetadata(kind="data", sqrt_s=SQRT_S)
 PLANTED = (0, 1, 40)
 

@@ -1,0 +1,190 @@
+"""The control samples: tags, probes and fits on simulated events, against what was generated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from coffea.nanoevents import NanoEventsFactory
+
+from analysis import control_histograms, efficiency
+from analysis.constants import M_JPSI
+from analysis.cuts import SELECTION
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.events.ntuple import BesSchema
+from analysis.events.writer import NtupleWriter
+from analysis.selection import control_steps, cutflow
+from analysis.selection.control_fit import ProtonEvents
+from analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
+from analysis.simulation import blocks, channels
+from analysis.simulation.parameters import NOMINAL
+from processors.control import ElectronControl, FitControl, KaonControl
+
+pytestmark = pytest.mark.fast
+
+SQRT_S = M_JPSI
+
+
+def simulate(name, n_events, parameters="nominal"):
+    recipe = blocks.Recipe(channels=((channels.CONTROLS[name], 1.0),), sqrt_s=SQRT_S, parameters=parameters)
+    return make_block(blocks.make_block(recipe, f"{name}_{parameters}", 0, n_events, 5))
+
+
+def columns_of(block):
+    return ArrayColumns(block.values, block.offsets, block.n_events)
+
+
+def all_of(view):
+    return np.ones(view.n_events, dtype=bool)
+
+
+def flow(steps, view):
+    return cutflow.count(steps, cutflow.apply(steps, view), all_of(view))
+
+
+@pytest.fixture(scope="module")
+def electron_view():
+    return ElectronProbes(columns_of(simulate("ee", 8000)), SELECTION, SQRT_S)
+
+
+@pytest.fixture(scope="module")
+def kaon_view():
+    return KaonProbes(columns_of(simulate("kkpi0", 8000)), SELECTION, SQRT_S)
+
+
+@pytest.fixture(scope="module")
+def proton_view():
+    return ProtonEvents(columns_of(simulate("ppbarpipi", 4000)), SELECTION, SQRT_S)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "steps"), [("electron_view", control_steps.EE), ("kaon_view", control_steps.KKPI0)]
+)
+def test_counts_fall_and_most_probes_pass(fixture, steps, request):
+    counts = flow(steps, request.getfixturevalue(fixture))
+    values = list(counts.values())
+    assert values == sorted(values, reverse=True)
+    assert counts["probe_found"] > 0.75 * counts["acceptance"]
+    assert counts["probe_identified"] > 0.8 * counts["two_tracks"] > 0
+
+
+@pytest.mark.parametrize("fixture", ["electron_view", "kaon_view"])
+def test_a_probe_is_another_good_track_of_the_other_charge(fixture, request):
+    view = request.getfixturevalue(fixture)
+    found = view.probe != NO_TRACK
+    probe, tag = view.probe[found], view.tag[found]
+    assert (view.search.charge[probe] == -view.search.charge[tag]).all()
+    assert view.search.is_good[probe].all()
+    offsets = view.search.offsets
+    assert ((probe >= offsets[view.event[found]]) & (probe < offsets[view.event[found] + 1])).all()
+
+
+@pytest.mark.parametrize("fixture", ["electron_view", "kaon_view"])
+def test_the_expected_momentum_is_the_measured_one(fixture, request):
+    view = request.getfixturevalue(fixture)
+    clean = view.is_clean
+    measured = np.linalg.norm(view.p4[view.probe[clean], :3], axis=1)
+    assert abs(np.median(measured - view.p_probe[clean])) < 0.02
+    assert np.median(np.abs(measured - view.p_probe[clean])) < 0.05
+
+
+def test_the_measured_kaon_efficiency_is_the_generated_one(kaon_view):
+    """Above 0.4 GeV/c, where decays in flight do not blur what "found" means."""
+    columns = kaon_view.columns
+    p = np.sqrt(sum(columns.flat("Gen", c).astype(float) ** 2 for c in ("px", "py", "pz")))
+    cos_theta = columns.flat("Gen", "pz") / np.maximum(p, 1e-9)
+    is_kaon = (np.abs(columns.flat("Gen", "pdg_id")) == 321) & (columns.flat("Gen", "mother") == 0)
+    is_kaon &= (p > 0.4) & (np.abs(cos_theta) < 0.9)
+    tracks = np.flatnonzero(kaon_view.search.is_good & (columns.flat("Track", "gen") >= 0))
+    event = kaon_view._event_of_track[tracks]
+    found = np.zeros(len(p), dtype=bool)
+    found[columns.offsets("Gen")[event] + columns.flat("Track", "gen")[tracks]] = True
+    generated = found[is_kaon].mean()
+    expected = kaon_view.in_acceptance & (kaon_view.p_probe > 0.4) & (np.abs(kaon_view.cos_theta_probe) < 0.9)
+    assert kaon_view.is_found[expected].mean() == pytest.approx(generated, abs=0.025)
+
+
+def test_radiative_decays_give_slow_electrons(electron_view):
+    slow = electron_view.in_acceptance & (electron_view.p_probe < 1.2)
+    assert slow.sum() > 30
+    assert electron_view.is_found[slow].mean() > 0.6
+
+
+def test_the_fit_of_the_control_sample(proton_view):
+    counts = flow(control_steps.PPBARPIPI, proton_view)
+    assert counts["hadrons"] > 0.9 * counts["four_tracks"]
+    assert 0.8 < counts["chi2_4c"] / counts["near_jpsi"] < 0.97
+    assert counts["signal_region"] > 0.9 * counts["chi2_4c"]
+    core = proton_view.mass[np.abs(proton_view.mass - M_JPSI) < 0.02]
+    assert 0.004 < core.std() < 0.009
+
+
+def test_histograms_hold_what_the_steps_count(electron_view, proton_view):
+    maps = control_histograms.fill_probes(electron_view, all_of(electron_view))
+    tracking = efficiency.efficiency_map(maps["tracking"])
+    inside = electron_view.in_acceptance
+    assert tracking.n_total.sum() == (inside & (electron_view.p_probe < 1.7)).sum()
+    filled = control_histograms.fill_fit(proton_view, all_of(proton_view))["chi2_4c_m_ppbarpipi"]
+    assert filled.values(flow=True).sum() == proton_view.in_sideband.sum()
+    assert filled[:20j, sum].values().sum() == proton_view.passes_fit.sum()
+
+
+@pytest.mark.parametrize("processor", [ElectronControl, KaonControl, FitControl])
+def test_no_events_no_tracks_no_showers(processor, tmp_path):
+    block = simulate("ee", 50)
+    empty = block.select(np.zeros(50, dtype=bool))
+    events = open_events(tmp_path / "empty.root", empty)
+    output = processor().process(events)["d"][processor.name]
+    assert set(output["cutflow"].values()) == {0}
+
+
+def open_events(path, block, **metadata):
+    with NtupleWriter(path) as writer:
+        writer.extend(block)
+    metadata = {"dataset": "d", "kind": "control", "sqrt_s": SQRT_S} | metadata
+    return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=BesSchema, metadata=metadata).events()
+
+
+def test_chunks_add_up(tmp_path):
+    block = simulate("kkpi0", 1200)
+    whole = KaonControl().process(open_events(tmp_path / "a.root", block))["d"]["control_kkpi0"]
+    halves = [
+        KaonControl().process(open_events(tmp_path / f"{i}.root", block.cut(*ends)))["d"]["control_kkpi0"]
+        for i, ends in enumerate([(0, 500), (500, 1200)])
+    ]
+    for step, n in whole["cutflow"].items():
+        assert n == sum(half["cutflow"][step] for half in halves)
+    for name, h in whole["histograms"].items():
+        assert h == halves[0]["histograms"][name] + halves[1]["histograms"][name]
+
+
+def test_blind_data_hide_the_box_in_control_samples_too(tmp_path):
+    """Otherwise the events with four tracks that one selection counts and the other does not would be those hidden."""
+    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=SQRT_S)
+    block = make_block(blocks.make_block(recipe, "s", 0, 400, 5))
+    counts = {
+        kind: FitControl().process(open_events(tmp_path / f"{kind}.root", block, kind=kind))["d"]["control_ppbarpipi"]
+        for kind in ("data", "control")
+    }
+    assert counts["data"]["cutflow"]["four_tracks"] < counts["control"]["cutflow"]["four_tracks"]
+    assert counts["data"]["cutflow"]["all"] == counts["control"]["cutflow"]["all"]
+
+
+@pytest.mark.parametrize(("name", "view"), [("ee", ElectronProbes), ("kkpi0", KaonProbes)])
+def test_a_planted_tracking_difference_is_recovered(name, view, monkeypatch):
+    """Two per cent fewer tracks in the data: the ratio of the maps says so within its uncertainty."""
+    loss = 0.02
+    planted = dataclasses.replace(NOMINAL, tracking_efficiency=NOMINAL.tracking_efficiency * (1 - loss))
+    monkeypatch.setattr(blocks, "PARAMETER_SETS", {"nominal": NOMINAL, "planted": planted})
+    maps = {}
+    for parameters in ("nominal", "planted"):
+        of = view(columns_of(simulate(name, 16_000, parameters)), SELECTION, SQRT_S)
+        maps[parameters] = efficiency.efficiency_map(control_histograms.fill_probes(of, all_of(of))["tracking"])
+    totals = {k: (m.n_passed.sum(), m.n_total.sum()) for k, m in maps.items()}
+    (a, n), (b, m) = totals["planted"], totals["nominal"]
+    difference = (a / n) / (b / m) - 1
+    sigma = np.sqrt(1 / a - 1 / n + 1 / b - 1 / m)
+    assert abs(difference + loss) < 3 * sigma
+    assert sigma < 0.006
