@@ -28,6 +28,7 @@ from analysis.events.writer import NtupleWriter
 from analysis.provenance import source_digest
 from analysis.selection.search_events import SearchEvents
 from processors.console import write_json
+from processors.guard import is_io_error
 from processors.remote_io import is_address
 
 BoolArray = npt.NDArray[np.bool_]
@@ -125,8 +126,13 @@ class Skim:
 
     def __call__(self, item: SkimItem) -> dict[str, Any]:
         """Write the output and its record; the record is the truth, the return value counts for the display."""
-        with NtupleWriter(item.output) as writer:
-            sources = [self._copy_file(path, writer) for path in item.inputs]
+        try:
+            with NtupleWriter(item.output) as writer:
+                sources = [self._copy_file(path, writer) for path in item.inputs]
+        except NtupleError as error:
+            # The guard tells the first cause: make it the line that names the file; an I/O error is tried again.
+            kind = OSError if is_io_error(error) else NtupleError
+            raise kind(str(error)) from None
         record = {"key": item.key, "output": item.output.name, "size": item.output.stat().st_size, "sources": sources}
         write_json(item.record, record)
         return {"out": {item.dataset: {"outputs": 1}}}
@@ -203,6 +209,13 @@ def is_done(item: SkimItem) -> bool:
         return bool(record["key"] == item.key and record["size"] == item.output.stat().st_size)
     except (OSError, ValueError, KeyError):
         return False
+
+
+def remove_partials(items: Iterable[SkimItem]) -> None:
+    """Remove what killed workers left half written; call it when no worker writes any more."""
+    for item in items:
+        for partial in item.output.parent.glob(f".{item.output.name}.*.part"):
+            partial.unlink(missing_ok=True)
 
 
 def read_records(items: Iterable[SkimItem]) -> list[dict[str, Any]]:

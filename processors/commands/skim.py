@@ -16,7 +16,7 @@ from processors.clusters import ClusterOptions
 from processors.commands.run import EXECUTORS, make_executors
 from processors.console import console, print_table, write_json
 from processors.options import PATH, cluster_options
-from processors.skim import PRESELECTIONS, Skim, SkimItem, SkimOptions, is_done, plan, read_records
+from processors.skim import PRESELECTIONS, Skim, SkimItem, SkimOptions, is_done, plan, read_records, remove_partials
 
 
 @click.command()
@@ -84,6 +84,7 @@ def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where:
     with make_executors(executor, where) as make:
         run = make("skimming", sum(len(i) for i in items), lambda group: failed.extend(group.get("failed", [])))
         run(items, Skim(options), {})
+    remove_partials(items)
     return failed
 
 

@@ -1,0 +1,251 @@
+"""A skim keeps every event it must, once, whatever runs it and whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from analysis.cuts import SELECTION
+from analysis.errors import FilesetError, NtupleError
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.events.run_table import Conditions, uniform
+from analysis.selection.search_events import SearchEvents
+from processors.cli import main
+from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
+from processors.skim import PRESELECTIONS, Skim, SkimOptions, is_done, plan, read_records, remove_partials
+
+RUNS = uniform(Conditions(sqrt_s=3.097))
+N_FILES = 5
+N_EVENTS = 10
+
+
+def copy_with_uuid(source, path, number):
+    """A copy of a ROOT file under another UUID: the same events as another file."""
+    raw = source.read_bytes()
+    with uproot.open(source) as file:
+        place = raw.index(file.file.uuid.bytes)
+    path.write_bytes(raw[:place] + uuid.UUID(int=number, version=4).bytes + raw[place + 16 :])
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def inputs(boss_file, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("dst")
+    return [copy_with_uuid(boss_file, directory / f"{i}.dst", 100 + i) for i in range(N_FILES)]
+
+
+def options_for(output, **given):
+    given = {"preselection": "all", "group_bytes": 250_000} | given
+    return SkimOptions(output=output, dataset="real", runs=RUNS, **given)
+
+
+def content(output):
+    """All branches of all ntuples, and the counts of `Meta`."""
+    out = {}
+    for path in sorted(output.glob("*.root")):
+        with uproot.open(path) as file:
+            out[path.name] = (
+                ak.to_list(file["Events"].arrays()),
+                file["Meta"].arrays(library="np")["n_produced"].tolist(),
+            )
+    return out
+
+
+def run(inputs, options, executor, function=None):
+    items = plan(inputs, options)
+    failed = []
+    executor.sink = lambda group: failed.extend(group.get("failed", []))
+    executor([item for item in items if not is_done(item)], function or Skim(options), {})
+    remove_partials(items)
+    return items, failed
+
+
+@pytest.fixture(scope="session")
+def undisturbed(inputs, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed")
+    items, failed = run(inputs, options_for(output), IterativeExecutor())
+    assert not failed
+    assert all(is_done(item) for item in items)
+    return content(output)
+
+
+def test_small_files_share_an_ntuple_and_every_event_is_there_once(undisturbed):
+    assert [len(events) for events, _ in undisturbed.values()] == [20, 20, 10]
+    assert [produced for _, produced in undisturbed.values()] == [[10, 10], [10, 10], [10]]
+    assert all(
+        [e["event"] for e in events] == list(range(10)) * (len(events) // 10) for events, _ in undisturbed.values()
+    )
+
+
+def test_processes_make_the_same_ntuples(inputs, undisturbed, tmp_path):
+    _, failed = run(inputs, options_for(tmp_path, chunksize=3), FuturesExecutor(workers=2))
+    assert not failed
+    assert content(tmp_path) == undisturbed
+
+
+def test_a_dask_cluster_makes_the_same_ntuples(inputs, undisturbed, tmp_path):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        _, failed = run(inputs, options_for(tmp_path), DaskExecutor(client=client))
+    assert not failed
+    assert content(tmp_path) == undisturbed
+
+
+@dataclass(frozen=True)
+class KilledInTheMiddle:
+    """A skim whose worker is killed once, while the second ntuple is half written."""
+
+    skim: Skim
+    trace: Path
+
+    def __call__(self, item):
+        if item.output.name == "real_1.root" and not self.trace.exists():
+            self.trace.touch()
+            item.output.with_name(f".{item.output.name}.0-0.part").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.skim(item)
+
+
+def test_a_killed_worker_loses_nothing(inputs, undisturbed, tmp_path):
+    options = options_for(tmp_path / "out")
+    _, failed = run(inputs, options, FuturesExecutor(workers=2), KilledInTheMiddle(Skim(options), tmp_path / "killed"))
+    assert (tmp_path / "killed").exists()
+    assert not failed
+    assert content(tmp_path / "out") == undisturbed
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_only_what_is_missing_is_done_again(inputs, undisturbed, tmp_path):
+    options = options_for(tmp_path)
+    items, _ = run(inputs, options, IterativeExecutor())
+    stamps = {item.output.name: item.output.stat().st_mtime_ns for item in items}
+    items[1].output.unlink()
+    assert [is_done(item) for item in items] == [True, False, True]
+    run(inputs, options, IterativeExecutor())
+    assert content(tmp_path) == undisturbed
+    assert {i.output.name for i in items if i.output.stat().st_mtime_ns != stamps[i.output.name]} == {"real_1.root"}
+    for changed in (replace(options, preselection="search"), replace(options, runs=uniform(Conditions(sqrt_s=3.08)))):
+        assert not any(is_done(item) for item in plan(inputs, changed))
+    Path(inputs[0]).touch()
+    assert [is_done(item) for item in plan(inputs, options)] == [False, True, True]
+
+
+def test_the_search_finds_in_a_skim_what_it_finds_in_all_events(toy_columns):
+    """Preselection and selection decide on the same float32 values by the same rule."""
+    block = make_block({name: v for name, v in toy_columns.items() if not name.startswith("Gen")})
+    kept = {name: Skim(options_for(Path(), preselection=name)).preselect(block) for name in PRESELECTIONS}
+    assert kept["all"].n_events == block.n_events
+    assert 0 < kept["search"].n_events < kept["control"].n_events <= block.n_events
+    decided = {name: view(b).is_retained for name, b in kept.items()}
+    assert decided["search"].all()
+    assert decided["search"].sum() == decided["control"].sum() == decided["all"].sum()
+    np.testing.assert_array_equal(kept["search"].values["event"], block.values["event"][view(block).is_retained])
+
+
+def view(block):
+    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.097)
+
+
+def test_control_keeps_two_and_three_track_events(inputs, tmp_path):
+    run(inputs[:1], options_for(tmp_path, preselection="control"), IterativeExecutor())
+    ((events, produced),) = content(tmp_path).values()
+    assert produced == [10]
+    assert {e["nTrack"] for e in events} == {1, 2}
+    assert len(events) >= 9
+
+
+def test_a_file_is_taken_once(inputs, boss_file, tmp_path):
+    with pytest.raises(NtupleError, match="is listed twice"):
+        plan([inputs[0], f"{Path(inputs[0]).parent}/./0.dst"], options_for(tmp_path))
+    copies = [copy_with_uuid(boss_file, tmp_path / f"{n}.dst", 7) for n in ("a", "b")]
+    items, _ = run(copies, options_for(tmp_path / "out"), IterativeExecutor())
+    with pytest.raises(FilesetError, match="is the same file as"):
+        read_records(items)
+
+
+def test_data_and_simulation_are_kept_apart(inputs, tmp_path):
+    items, _ = run(inputs, options_for(tmp_path), IterativeExecutor())
+    record = json.loads(items[0].record.read_text())
+    record["sources"][0]["is_simulation"] = False
+    items[0].record.write_text(json.dumps(record))
+    with pytest.raises(FilesetError, match=r"is simulation, .* is data"):
+        read_records(items)
+
+
+def lnv(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return caught.value.code
+
+
+def test_from_dst_to_the_accumulator(inputs, tmp_path, capsys):
+    common = ("--output", tmp_path / "ntuples", "--executor", "iterative")
+    assert lnv("skim", *inputs, *common, "--all", "--sqrt-s", "3.097") == 0
+    captured = capsys.readouterr()
+    assert "no --run-table: all runs get sqrt(s) = 3.097 GeV, field = 1.0 T" in captured.err
+    fileset = json.loads((tmp_path / "ntuples" / "fileset.json").read_text())["skim"]
+    (entry,) = fileset["files"].values()
+    assert entry["num_entries"] == entry["n_produced"] == N_FILES * N_EVENTS
+    assert fileset["metadata"]["kind"] == "inclusive"
+    assert fileset["metadata"]["sqrt_s"] == 3.097
+    run_it = ("run", tmp_path / "ntuples" / "fileset.json", "--executor", "iterative", "--output", tmp_path / "results")
+    assert lnv(*run_it) == 0
+    assert (tmp_path / "results" / "accumulator.zip").exists()
+
+
+def test_a_preselection_keeps_the_normalisation(inputs, tmp_path):
+    assert lnv("skim", *inputs, "--output", tmp_path, "--executor", "iterative", "--sqrt-s", "3.097") == 0
+    (entry,) = json.loads((tmp_path / "fileset.json").read_text())["skim"]["files"].values()
+    assert entry["num_entries"] == 0
+    assert entry["n_produced"] == N_FILES * N_EVENTS
+
+
+def test_a_bad_file_is_named_and_the_others_are_kept(inputs, tmp_path, capsys):
+    bad = tmp_path / "bad.dst"
+    bad.write_bytes(Path(inputs[0]).read_bytes()[:60_000])
+    arguments = ("--output", tmp_path / "out", "--executor", "iterative", "--all", "--sqrt-s", "3.097")
+    assert lnv("skim", *inputs, bad, *arguments) == 1
+    message = capsys.readouterr().err
+    assert f"failed: {bad}" in message
+    assert "is damaged" in message
+    assert "1 of 1 ntuples are missing" in message
+    assert lnv("skim", *inputs, *arguments) == 0
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("absent.dst", "--sqrt-s", "3.1"), "absent.dst: cannot be read: No such file"),
+        (("a.dst",), "wanted --run-table FILE, or --sqrt-s"),
+        (("a.dst", "--sqrt-s", "-1"), "wanted --run-table FILE, or --sqrt-s"),
+        (("a.dst", "--run-table", "absent.json"), "run table absent.json: cannot be read as JSON"),
+    ],
+)
+def test_wrong_arguments_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert lnv("skim", *arguments, "--output", "out") != 0
+    assert message in capsys.readouterr().err
+
+
+def test_events_that_the_job_counted(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.events.dst.Dst.n_job", 1000)
+    items, _ = run(inputs[:1], options_for(tmp_path / "job", count="job"), IterativeExecutor())
+    assert read_records(items)[0]["sources"][0]["n_produced"] == 1000
+    monkeypatch.setattr("analysis.events.dst.Dst.n_job", 5)
+    _, failed = run(inputs[:1], options_for(tmp_path / "less", count="job"), IterativeExecutor())
+    assert "its job information counts 5 events, the tree 10" in failed[0]["message"]
