@@ -1,0 +1,86 @@
+"""Histograms hold what the view says, stage by stage, and nothing of hidden events."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis import candidate_table, histograms
+from analysis.cuts import SELECTION
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.selection import cutflow
+from analysis.selection.search_events import SearchEvents
+from analysis.selection.steps import SECTION_III, STAGES
+from analysis.simulation import blocks, channels
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(scope="module")
+def view():
+    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=3.0969)
+    block = make_block(blocks.make_block(recipe, "histograms", 0, 3000, 3))
+    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
+
+
+@pytest.fixture(scope="module")
+def decisions(view):
+    return cutflow.apply(SECTION_III, view)
+
+
+@pytest.fixture(scope="module")
+def filled(view, decisions):
+    return histograms.fill(view, decisions, np.ones(view.n_events, bool))
+
+
+def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
+    flow = cutflow.count(SECTION_III, decisions, np.ones(view.n_events, bool))
+    for stage in STAGES:
+        assert filled["m_kkee"][stage, :].sum(flow=True) == flow[stage]
+        assert filled["chi2_4c"][stage, :].sum(flow=True) == flow[stage]
+        assert filled["m_ke"][stage, :].sum(flow=True) == 4 * flow[stage]
+
+
+def test_an_n_minus_1_distribution_cut_at_its_value_gives_the_final_count(view, decisions, filled):
+    final = int(decisions.all(axis=0).sum())
+    chi2 = filled["n_minus_1_chi2_4c"]
+    assert chi2[: int(SELECTION.chi2_4c_max)].sum() - chi2.view(flow=True)[0] in {
+        final,
+        final - chi2.view(flow=True)[0],
+    }
+    mass = view.best_m_kkee[cutflow.passes_all_but(decisions, [len(SECTION_III) - 1])[view.best.event]]
+    assert filled["n_minus_1_signal_region"].sum(flow=True) == len(mass)
+    assert ((mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)).sum() == final
+
+
+def test_the_plane_of_chi2_and_mass_allows_another_cut_without_a_rerun(view, decisions, filled):
+    plane = filled["chi2_4c_m_kkee"]
+    low, high = (round((edge - 2.9) / 0.005) for edge in (3.07, 3.12))
+    expected = cutflow.passes_all_but(decisions, [8])[view.best.event] & (view.best.chi2_4c < 50)
+    assert plane[:50, low:high].sum() == expected.sum()
+
+
+def test_hidden_events_leave_no_trace(view, decisions):
+    nothing = histograms.fill(view, decisions, np.zeros(view.n_events, bool))
+    assert all(h.sum(flow=True) == 0 for h in nothing.values())
+    assert nothing.keys() == histograms.book().keys()
+
+
+def test_table_has_one_row_per_selected_event_and_its_masses(view, decisions):
+    selected = decisions.all(axis=0)
+    table = candidate_table.make(view, selected)
+    assert {len(values) for values in table.values()} == {int(selected.sum())}
+    np.testing.assert_array_equal(table["event"], view.columns.scalar("event")[selected])
+    assert (table["chi2_kkee"] < SELECTION.chi2_4c_max).all()
+    assert (table["chi2_kkee"] < np.minimum(table["chi2_kkpipi"], table["chi2_kkkk"])).all()
+    pairs = table["m_k1e1"] + table["m_k2e2"], table["m_k1e2"] + table["m_k2e1"]
+    assert all((total < 3.0969 + 1e-6).all() for total in pairs)
+    assert (table["e_over_p_e1"] > 0.8).all()
+    assert (table["e_over_p_k2"] < 0.8).all()
+
+
+def test_sorting_is_by_run_and_event():
+    table = {"run": np.array([2, 1, 1]), "event": np.array([1, 9, 3]), "x": np.array([0, 1, 2])}
+    assert candidate_table.sort(table)["x"].tolist() == [2, 1, 0]
+    assert candidate_table.sort({}) == {}
