@@ -1,100 +1,132 @@
-"""Makes sample sets on several processes: resumable, with progress, leaving only complete files."""
+"""Makes sample sets with the executors of the analysis: resumable, and only complete files are left."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from analysis.errors import NtupleError
 from analysis.simulation.samplesets import FileJob, SampleSet, code_digest, file_jobs, fileset, job_digest
 from analysis.simulation.writer import write_file
+from processors.console import write_json
 
 MANIFEST: Final = "manifest.json"
 FILESET: Final = "fileset.json"
 # Bytes per event on disk, rounded up, to see beforehand whether the disk is large enough.
-BYTES_PER_EVENT: Final = 1500
-
-OnFile = Callable[[int], None]
+BYTES_PER_EVENT: Final = 1000
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a call made: files and events written, files kept."""
+@dataclass(frozen=True, kw_only=True)
+class SimulateItem:
+    """One file of a sample set: what a worker gets.
 
+    Attributes:
+        job: What the file holds.
+        directory: Directory of the sample set.
+        digest: Digest of the recipe, the parameters and the code.
+    """
+
+    job: FileJob
     directory: Path
-    n_files: int
-    n_events: int
-    n_kept: int
+    digest: str
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.job.dataset.name
+
+    @property
+    def filename(self) -> str:
+        """Path of the file."""
+        return str(self.directory / self.job.path)
+
+    @property
+    def entrystart(self) -> int:
+        """First event of the file in its dataset."""
+        return self.job.first_event
+
+    @property
+    def entrystop(self) -> int:
+        """Event after the last one of the file in its dataset."""
+        return self.job.first_event + self.job.n_events
+
+    def __len__(self) -> int:
+        return self.job.n_events
 
 
-def make(
-    samples: SampleSet, output: Path, *, workers: int = 1, keep: bool = False, on_file: OnFile = lambda _: None
-) -> Made:
-    """Write the files of a sample set below ``output/<set>`` and its fileset beside them.
+def simulate_file(item: SimulateItem) -> dict[str, Any]:
+    """Write one file; the function that executors call."""
+    write_file(item.job, item.directory)
+    return {"out": {item.job.path: {item.digest: item.job.n_events}}}
+
+
+def plan(samples: SampleSet, output: Path) -> list[SimulateItem]:
+    """Return the files of a sample set below ``output/<set>``, the largest first so that no worker ends late."""
+    code = code_digest()
+    directory = output.absolute() / samples.name
+    jobs = sorted(file_jobs(samples), key=lambda job: -job.n_events)
+    return [SimulateItem(job=job, directory=directory, digest=job_digest(job, code)) for job in jobs]
+
+
+class Books:
+    """Which files of a set are there, and what they were made of; kept in a file, so that a set can be resumed.
 
     Args:
-        samples: The sample set.
-        output: Directory of all sample sets.
-        workers: Number of processes.
-        keep: Keep files that an earlier call made with the same recipe, parameters and code.
-        on_file: Called with the number of events whenever a file is there.
+        directory: Directory of the sample set.
+        items: All files of the set.
+    """
+
+    def __init__(self, directory: Path, items: Iterable[SimulateItem]) -> None:
+        self.path = directory / MANIFEST
+        self.items = {item.job.path: item for item in items}
+        self.made: dict[str, str] = {}
+
+    def keep(self, known: Mapping[str, str]) -> None:
+        """Take over the files that are there already, made of the same."""
+        for path, item in self.items.items():
+            if known.get(path) == item.digest and Path(item.filename).is_file():
+                self.made[path] = item.digest
+
+    @property
+    def missing(self) -> list[SimulateItem]:
+        """Files still to be made, in the order of the plan."""
+        return [item for path, item in self.items.items() if path not in self.made]
+
+    def enter(self, group: Mapping[str, Any]) -> None:
+        """Note the files of a group of results; the sink of an executor."""
+        self.made |= {path: digest for path, row in group.get("out", {}).items() for digest in row}
+        self.write()
+
+    def write(self) -> None:
+        """Write the books.
+
+        Raises:
+            NtupleError: The directory cannot be written.
+        """
+        write(self.path, self.made)
+
+
+def read_manifest(directory: Path) -> dict[str, str]:
+    """Return path -> digest of the files of a set, nothing if there are no readable books."""
+    import json  # noqa: PLC0415
+
+    try:
+        known: dict[str, str] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def prepare(directory: Path, n_events: int) -> None:
+    """Make the directory of a sample set and see that it can hold a number of events.
 
     Raises:
-        NtupleError: The directory or a file cannot be written, or the disk is too small.
+        NtupleError: It cannot be made or written, or the disk is too small.
     """
-    directory = output / samples.name
-    code = code_digest()
-    digests = {job.path: job_digest(job, code) for job in file_jobs(samples)}
-    known = _read_manifest(directory) if keep else {}
-    jobs = file_jobs(samples)
-    missing = [j for j in jobs if known.get(j.path) != digests[j.path] or not (directory / j.path).is_file()]
-    _prepare(directory, sum(job.n_events for job in missing))
-    kept = {j.path: digests[j.path] for j in jobs if j not in missing}
-    for job in jobs:
-        if job.path in kept:
-            on_file(job.n_events)
-    _write_json(directory / MANIFEST, kept)
-    for job in _run(missing, directory, workers):
-        kept[job.path] = digests[job.path]
-        _write_json(directory / MANIFEST, kept)
-        on_file(job.n_events)
-    _write_json(directory / FILESET, fileset(samples))
-    return Made(directory, len(missing), sum(j.n_events for j in missing), len(jobs) - len(missing))
-
-
-def _run(jobs: list[FileJob], directory: Path, workers: int) -> Iterator[FileJob]:
-    """Yield the jobs as their files are finished, the largest started first."""
-    ordered = sorted(jobs, key=lambda job: -job.n_events)
-    if workers <= 1 or len(jobs) <= 1:
-        for job in ordered:
-            write_file(job, directory)
-            yield job
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_single_thread) as pool:
-        futures = {pool.submit(partial(write_file, job, directory)): job for job in ordered}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _single_thread() -> None:
-    """Keep the linear algebra of a worker on one thread: the workers are the parallelism."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-
-
-def _prepare(directory: Path, n_events: int) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(directory).free
@@ -110,21 +142,26 @@ def _prepare(directory: Path, n_events: int) -> None:
         raise NtupleError(msg)
 
 
-def _read_manifest(directory: Path) -> dict[str, str]:
-    try:
-        known: dict[str, str] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known
+def write_fileset(samples: SampleSet, directory: Path) -> Path:
+    """Write the plain fileset of a set beside its files and return its path."""
+    return write(directory / FILESET, fileset(samples))
 
 
-def _write_json(path: Path, content: object) -> None:
-    """Write JSON under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write(path: Path, content: Any) -> Path:
+    """Write JSON, whole or not at all.
+
+    Raises:
+        NtupleError: It cannot be written.
+    """
     try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        return write_json(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        msg = f"{path}: cannot write: {error.strerror}"
+        msg = f"{path}: cannot write: {error.strerror or error}"
         raise NtupleError(msg) from error
+
+
+def remove_partials(items: Iterable[SimulateItem]) -> None:
+    """Remove what killed workers left of files that they were writing."""
+    for item in items:
+        for partial in item.directory.glob(f".{item.job.path}.*.part"):
+            partial.unlink(missing_ok=True)

@@ -32,7 +32,9 @@ class DetectorParameters:
     """The response of the detector; lengths in cm, times in ns, energies in GeV."""
 
     # Material and decays in flight
-    material: float = parameter(0.021, "X0", ASSUMPTION, "beam pipe, inner wall, gas and wires together, at normal incidence")
+    material: float = parameter(
+        0.021, "X0", ASSUMPTION, "beam pipe, inner wall, gas and wires together, at normal incidence"
+    )
     pipe_fraction: float = parameter(0.70, "", MEMORY, "share of the beam pipe in the material")
     pipe_radius: float = parameter(3.2, "cm", MEMORY, "radius of the beam pipe")
     wall_radius: float = parameter(6.1, "cm", MEMORY, "radius of the MDC's inner wall")

@@ -20,9 +20,9 @@ from analysis.simulation.parameters import PARAMETER_SETS
 
 FILE_BLOCKS: Final = 8
 DEFAULT_SEED: Final = 20_260_501
-# Masses of the Majorana neutrino in MeV/c^2: 39 points, as in the publication.
-MAJORANA_MASSES_MEV: Final = tuple(range(575, 1526, 25))
-DEMO_MASSES_MEV: Final = (575, 700, 900, 1200, 1500)
+# Masses of the Majorana neutrino in GeV/c^2: 39 points, as in the publication.
+MAJORANA_MASSES: Final = tuple(round(0.575 + 0.025 * i, 3) for i in range(39))
+DEMO_MASSES: Final = (0.575, 0.700, 0.900, 1.200, 1.500)
 # Off-resonance samples: energy in GeV, integrated luminosity in pb^-1, periods.
 CONTINUUM_POINTS: Final[Mapping[str, tuple[float, float, tuple[int, ...]]]] = MappingProxyType(
     {
@@ -35,6 +35,7 @@ CONTINUUM_POINTS: Final[Mapping[str, tuple[float, float, tuple[int, ...]]]] = Ma
 CONTINUUM_FOUR_TRACKS: Final = ("kkpipi", "pipipipi", "kkkk", "ppbarpipi", "eeee")
 PSEUDO_DATA_CHANNELS: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "pipipi0", "omegapipi", "phipipi", "kkstar")
 INJECTED_SIGNAL: Final = 6
+CHANNEL_NAMES: Final = ("signal", *BACKGROUNDS, *CONTROLS)
 
 
 class SampleSetError(LnvError):
@@ -71,9 +72,14 @@ class FileJob:
     seed: int
 
     @property
+    def first_event(self) -> int:
+        """Number of the file's first event within the dataset."""
+        return self.first_block * BLOCK_EVENTS
+
+    @property
     def n_events(self) -> int:
         """Number of events of the file."""
-        return min(self.last_block * BLOCK_EVENTS, self.dataset.n_events) - self.first_block * BLOCK_EVENTS
+        return min(self.last_block * BLOCK_EVENTS, self.dataset.n_events) - self.first_event
 
 
 def _jpsi(name: str, n_events: int, channel: Channel, kind: str, selections: tuple[str, ...] = ("search",)) -> Dataset:
@@ -92,18 +98,17 @@ def signal(n_events: int) -> Dataset:
     return _jpsi("signal", n_events, SIGNAL, "signal")
 
 
-def majorana_point(mass_mev: int, mode: str, n_events: int) -> Dataset:
-    """Return the signal through a Majorana neutrino of a mass in MeV/c^2.
+def majorana_point(mass: float, mode: str, n_events: int) -> Dataset:
+    """Return the signal through a Majorana neutrino of a mass in GeV/c^2.
 
     Raises:
         SampleSetError: The mass is outside the kinematic range of the mode.
     """
-    mass = mass_mev / 1000.0
     try:
         channel = majorana(mass, mode)
     except ValueError as error:
         raise SampleSetError(str(error)) from error
-    dataset = _jpsi(f"majorana_{mode}_{mass_mev:04d}", n_events, channel, "majorana")
+    dataset = _jpsi(f"majorana_{mode}_{1000 * mass:04.0f}", n_events, channel, "majorana")
     metadata = dataclasses.replace(dataset.metadata, m_majorana=mass, majorana_mode=mode)
     return dataclasses.replace(dataset, metadata=metadata)
 
@@ -172,6 +177,13 @@ def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = Fa
     return Dataset("pseudo_data", n_events, recipe, metadata)
 
 
+def exclusive(name: str, n_events: int) -> Dataset:
+    """Return one of `CHANNEL_NAMES`: the phase-space signal, a background or a control channel."""
+    if name == "signal":
+        return signal(n_events)
+    return control(name, n_events) if name in CONTROLS else background(name, n_events)
+
+
 def control_data(name: str, n_events: int) -> Dataset:
     """Return pseudo-data of a control channel, made with the data-like detector."""
     made = control(name, n_events)
@@ -181,11 +193,11 @@ def control_data(name: str, n_events: int) -> Dataset:
 
 
 def _ci() -> tuple[Dataset, ...]:
-    points = tuple(majorana_point(m, "2nu", 3_000) for m in (575, 900, 1500))
+    points = tuple(majorana_point(m, "2nu", 3_000) for m in (0.575, 0.900, 1.500))
     return (
         signal(10_000),
         *points,
-        majorana_point(900, "1nu", 3_000),
+        majorana_point(0.900, "1nu", 3_000),
         *(background(name, 4_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
         *(control(name, 4_000) for name in CONTROLS),
         *(control_data(name, 4_000) for name in CONTROLS),
@@ -197,8 +209,8 @@ def _ci() -> tuple[Dataset, ...]:
 def _demo() -> tuple[Dataset, ...]:
     return (
         signal(40_000),
-        *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES_MEV),
-        *(majorana_point(m, "1nu", 10_000) for m in (700, 1200)),
+        *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES),
+        *(majorana_point(m, "1nu", 10_000) for m in (0.700, 1.200)),
         *(background(name, 20_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
         control("ppbarpipi", 20_000),
         *(continuum(name) for name in CONTINUUM_POINTS),
@@ -209,7 +221,7 @@ def _demo() -> tuple[Dataset, ...]:
 def _paper() -> tuple[Dataset, ...]:
     return (
         signal(100_000),
-        *(majorana_point(m, mode, 10_000) for mode in ("2nu", "1nu") for m in MAJORANA_MASSES_MEV),
+        *(majorana_point(m, mode, 10_000) for mode in ("2nu", "1nu") for m in MAJORANA_MASSES),
         *(background(name, 100_000) for name in BACKGROUNDS),
         *(control(name, 200_000) for name in CONTROLS),
         *(control_data(name, 200_000) for name in CONTROLS),

@@ -1,39 +1,134 @@
-"""Make simulated samples: whole sets, or one dataset."""
+"""Make simulated samples: whole sets, or one dataset; or validate the simulation."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from analysis.simulation.samplesets import DEFAULT_SEED, SETS
-
-
-@click.command("simulate")
-@click.option("--set", "name", type=click.Choice(sorted(SETS)), default="demo", help="Sample set.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("samples"), help="Directory of all sample sets."
+from analysis.errors import IncompleteError
+from analysis.simulation import samplesets
+from analysis.simulation.samplesets import SampleSet
+from processors.clusters import ClusterOptions
+from processors.commands.run import EXECUTORS, make_executors
+from processors.console import console
+from processors.options import PATH, cluster_options
+from processors.simulate import (
+    Books,
+    SimulateItem,
+    plan,
+    prepare,
+    read_manifest,
+    remove_partials,
+    simulate_file,
+    write_fileset,
 )
-@click.option("--if-missing", is_flag=True, help="Keep files made before with the same recipe and code (resumes).")
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, help="Number of processes.")
-@click.option("--seed", type=click.IntRange(0), default=DEFAULT_SEED, help="Seed of all random numbers.")
-def command(name: str, output: Path, if_missing: bool, workers: int, seed: int) -> None:
-    """Simulate a sample set and write its fileset."""
-    from rich.console import Console  # noqa: PLC0415 - keeps `lnv --help` fast
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    from analysis.simulation.samplesets import file_jobs, sample_set  # noqa: PLC0415
-    from processors.simulate import FILESET, make  # noqa: PLC0415
 
-    samples = sample_set(name, seed)
-    total = sum(job.n_events for job in file_jobs(samples))
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("events"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(f"simulating {name}", total=total)
-        made = make(samples, output, workers=workers, keep=if_missing, on_file=lambda n: progress.advance(task, n))
-    console.print(
-        f"{made.n_files} files written, {made.n_kept} kept, {made.n_events:,} new events; "
-        f"fileset {made.directory / FILESET}"
-    )
+@click.command()
+@click.option("--set", "name", type=click.Choice(sorted(samplesets.SETS)), default="demo", help="Sample set.")
+@click.option("--channel", type=click.Choice(samplesets.CHANNEL_NAMES), help="Only this channel instead of a set.")
+@click.option("--majorana", type=float, metavar="MASS", help="Only the signal through a neutrino of this mass in GeV.")
+@click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
+@click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
+@click.option("--events", type=int, default=10_000, help="Number of events without a set.")
+@click.option("--output", type=PATH, default=Path("samples"), help="Directory of all sample sets.")
+@click.option("--if-missing", is_flag=True, help="Keep files made before of the same recipe and code: resumes.")
+@click.option("--seed", type=click.IntRange(0), default=samplesets.DEFAULT_SEED, help="Seed of all random numbers.")
+@click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the files.")
+@cluster_options
+@click.option("--validate", is_flag=True, help="Make no samples: compare the simulation with its references.")
+@click.option("--results", type=PATH, default=Path("results"), help="With --validate: directory of table and figure.")
+def command(
+    *,
+    output: Path,
+    if_missing: bool,
+    executor: str,
+    where: ClusterOptions,
+    validate: bool,
+    results: Path,
+    seed: int,
+    **chosen: Any,
+) -> None:
+    """Simulate a sample set and write its fileset beside the files.
+
+    Events depend on the seed, the dataset and their number alone: executor and number of workers change nothing.
+    """
+    if validate:
+        _validate(results, seed)
+        return
+    samples = _samples(seed, **chosen)
+    items = plan(samples, output)
+    directory = items[0].directory
+    books = Books(directory, items)
+    if if_missing:
+        books.keep(read_manifest(directory))
+    missing, n_kept = books.missing, len(books.made)
+    prepare(directory, sum(len(item) for item in missing))
+    books.write()
+    failed = _simulate(missing, books, executor, where)
+    _finish(samples, books, failed)
+    n_events = sum(len(item) for item in missing)
+    console().print(f"{samples.name}: {len(missing)} files written with {n_events} events, {n_kept} kept")
+
+
+def _samples(
+    seed: int, *, name: str, channel: str | None, majorana: float | None, mode: str, inclusive: bool, events: int
+) -> SampleSet:
+    """Return the set that was asked for, or a set of one dataset."""
+    if majorana is not None:
+        dataset = samplesets.majorana_point(majorana, mode, events)
+    elif inclusive:
+        dataset = samplesets.inclusive(events)
+    elif channel is not None:
+        dataset = samplesets.exclusive(channel, events)
+    else:
+        return samplesets.sample_set(name, seed)
+    return SampleSet(dataset.name, seed, (dataset,))
+
+
+def _simulate(items: list[SimulateItem], books: Books, executor: str, where: ClusterOptions) -> list[dict[str, Any]]:
+    """Write files; return the records of failures."""
+    failed: list[dict[str, Any]] = []
+    if not items:
+        return failed
+
+    def sink(group: dict[str, Any]) -> None:
+        books.enter(group)
+        failed.extend(group.get("failed", []))
+
+    try:
+        with make_executors(executor, where) as make:
+            make("simulating", sum(len(item) for item in items), sink)(items, simulate_file, {})
+    finally:
+        remove_partials(items)
+    return failed
+
+
+def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> None:
+    """Write the fileset; a missing file ends in an error."""
+    for failure in failed:
+        click.echo(f"failed: {failure['message']}", err=True)
+    if books.missing:
+        msg = (
+            f"{len(books.missing)} of {len(books.items)} files of set {samples.name!r} are missing; "
+            "mend it and call the command again with --if-missing"
+        )
+        raise IncompleteError(msg)
+    path = write_fileset(samples, books.path.parent)
+    console().print(f"written: {path}", soft_wrap=True)
+
+
+def _validate(results: Path, seed: int) -> None:
+    """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
+    from analysis.report import validation  # noqa: PLC0415 draws figures
+    from processors.console import print_table, write_json  # noqa: PLC0415
+    from processors.progress import bar  # noqa: PLC0415
+
+    with bar("validating", validation.N_STEPS, unit="steps") as advance:
+        report = validation.validate(seed, advance)
+    print_table("validation of the simulation", report.shown)
+    path = write_json(results / "validation.json", report.to_dict())
+    figures = validation.save_figure(report, results)
+    console().print("written: " + ", ".join(str(p) for p in (path, *figures)), soft_wrap=True)
