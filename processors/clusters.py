@@ -37,7 +37,7 @@ class ClusterOptions:
     Attributes:
         cluster: ``local``, an address, ``slurm`` or ``htcondor``.
         workers: Worker processes, or jobs of a batch system.
-        adapt: Let the number of jobs follow the work, up to `workers`.
+        adapt: Let the number of jobs follow the work, from the preset's ``minimum_jobs`` (1) up to `workers`.
         memory: Memory limit of a local worker, such as ``4GiB``; None: no limit.
         site: TOML file with a table per batch system.
         tls: Encrypt and authenticate with temporary keys (clusters that the run starts itself).
@@ -95,7 +95,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 def _client(where: Any, security: Security | None) -> Client:
     try:
         return Client(where, security=security)
-    except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, TimeoutError, RuntimeError, TypeError, ValueError) as error:
         msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
         raise ClusterError(msg) from error
 
@@ -195,7 +195,7 @@ def _batch(options: ClusterOptions) -> Any:
     cluster, preset = make_batch(options), read_preset(options)
     most = preset.get("maximum_jobs", options.workers)
     if options.adapt:
-        cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 0), maximum_jobs=most)
+        cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 1), maximum_jobs=most)
     else:
         cluster.scale(jobs=min(options.workers, most))
     return cluster

@@ -6,19 +6,15 @@ the digest of the source that each process has loaded. Workers that have another
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any, Final
 
 from distributed import Client
-from distributed.diagnostics.plugin import UploadDirectory
 
+from analysis.provenance import source_digest
 from processors.executors import ClusterError
 from processors.guard import LOADED_DIGEST
+from processors.shipping import ship
 
-PACKAGES: Final = ("analysis", "processors")
-ROOT: Final = Path(__file__).resolve().parent.parent
 SHOWN_MAX: Final = 3
 
 
@@ -35,8 +31,8 @@ def prepare(client: Client, timeout: float) -> None:
     _wait_for_worker(client, timeout)
     if not (found := differences(client)):
         return
+    _refuse_stale_client()
     ship(client, renew_scheduler="scheduler" in found)
-    _wait_for_worker(client, timeout)
     if rest := differences(client):
         shown = "; ".join(f"{name}: {what}" for name, what in list(rest.items())[:SHOWN_MAX])
         msg = (
@@ -55,9 +51,18 @@ def _wait_for_worker(client: Client, timeout: float) -> None:
         raise ClusterError(msg) from error
 
 
+def _refuse_stale_client() -> None:
+    """Shipping gives what is on disk, which is this process's source only if nobody has edited it since."""
+    on_disk = source_digest.__wrapped__()
+    if on_disk != LOADED_DIGEST:
+        msg = f"this process runs source {LOADED_DIGEST}, but {on_disk} is on disk now: restart it, or the kernel"
+        raise ClusterError(msg)
+
+
 def differences(client: Client) -> dict[str, str]:
     """Return, for the scheduler and each worker whose source is not this one, its digest or why it has none."""
-    found = {"scheduler": client.run_on_scheduler(_make_probe())} | client.run(_make_probe(), on_error="return")
+    probe = _make_probe()
+    found = {"scheduler": client.run_on_scheduler(probe)} | client.run(probe, on_error="return")
     return {name: str(digest) for name, digest in found.items() if digest != LOADED_DIGEST}
 
 
@@ -67,37 +72,8 @@ def _make_probe() -> Any:
     def probe() -> str:
         try:
             from processors.guard import LOADED_DIGEST as loaded  # noqa: N811, PLC0415
-        except Exception as error:  # a missing dependency is the answer
+        except Exception as error:  # a missing dependency is an answer too
             return f"{type(error).__name__}: {error}"
         return str(loaded)
 
     return probe
-
-
-def ship(client: Client, *, renew_scheduler: bool) -> None:
-    """Give the source of this process to scheduler and workers; the workers restart with it.
-
-    Args:
-        client: Client of the cluster.
-        renew_scheduler: Make the scheduler import it anew; never where the scheduler is a thread of this process.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        staged = Path(directory) / f"jpsi_lnv_{LOADED_DIGEST}"
-        for package in PACKAGES:
-            shutil.copytree(ROOT / package, staged / package, ignore=shutil.ignore_patterns("__pycache__"))
-        if renew_scheduler:
-            client.run_on_scheduler(_make_forget())
-        mode = "all" if renew_scheduler else "workers"
-        client.register_plugin(UploadDirectory(str(staged), mode=mode, restart_workers=True, update_path=True))
-
-
-def _make_forget() -> Any:
-    """Return a function that makes a process import our packages anew at the next use."""
-
-    def forget(packages: tuple[str, ...] = PACKAGES) -> None:
-        import sys  # noqa: PLC0415
-
-        for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
-            del sys.modules[name]
-
-    return forget

@@ -1,0 +1,90 @@
+"""Workers without our packages, or with older ones, get the source of the client."""
+
+import subprocess
+import sys
+import sysconfig
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hand_cluster import hand_cluster
+from run_cases import assert_same, run
+
+from analysis.provenance import source_digest
+from processors import preflight
+from processors.clusters import ClusterOptions, connect
+from processors.executors import ClusterError, DaskExecutor
+from processors.guard import LOADED_DIGEST
+from processors.preflight import differences, prepare
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory):
+    """An interpreter that has the dependencies but not our packages.
+
+    A path in a .pth file is added without the .pth files that lie there, so an editable installation is not found.
+    """
+    directory = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    python = directory / "bin" / "python"
+    scheme = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    purelib = Path(subprocess.run(scheme, check=True, capture_output=True, text=True).stdout.strip())
+    (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    probe = "import coffea, importlib.util as u; assert u.find_spec('processors') is None, u.find_spec('processors')"
+    subprocess.run([str(python), "-c", probe], cwd=directory, check=True)
+    return str(python)
+
+
+@pytest.fixture
+def same_source():
+    if source_digest.__wrapped__() != LOADED_DIGEST:
+        pytest.skip("the source was edited while the tests ran: run them again")
+
+
+@pytest.mark.parametrize("nanny", [False, True])
+def test_bare_workers_get_the_source(small_fileset, reference, bare_python, tmp_path, same_source, nanny):
+    with (
+        hand_cluster(tmp_path, python=bare_python, nanny=nanny) as cluster,
+        connect(ClusterOptions(cluster=cluster.address)) as client,
+    ):
+        client.wait_for_workers(2, timeout=60)
+        before = differences(client)
+        assert len(before) == 3
+        assert all("ModuleNotFoundError" in what for what in before.values())
+        prepare(client, 60)
+        assert differences(client) == {}
+        cluster.start_worker()
+        client.wait_for_workers(3, timeout=60)
+        assert differences(client) == {}
+        result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
+    assert_same(result, reference)
+
+
+def test_stale_workers_are_renewed(tmp_path, bare_python, monkeypatch, same_source):
+    with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        client.wait_for_workers(1, timeout=60)
+
+        def grow_old():
+            from processors import guard
+
+            guard.LOADED_DIGEST = "an older one"
+
+        client.run(grow_old)
+        assert list(differences(client).values()) == ["an older one"]
+        prepare(client, 60)
+        assert differences(client) == {}
+
+
+def test_a_client_that_is_older_than_its_source_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "LOADED_DIGEST", "an older one")
+    with connect(ClusterOptions(workers=1)) as client, pytest.raises(ClusterError, match="restart it"):
+        prepare(client, 60)
+
+
+def test_a_cluster_without_workers_is_an_error(tmp_path):
+    with (
+        hand_cluster(tmp_path, n_workers=0) as cluster,
+        connect(ClusterOptions(cluster=cluster.address)) as client,
+        pytest.raises(ClusterError, match="no worker came within 1 s"),
+    ):
+        prepare(client, 1)

@@ -1,0 +1,93 @@
+"""A real SLURM node: the same result, also when a job is killed in the middle."""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import slurm
+from run_cases import assert_same, run
+
+from processors.clusters import ClusterOptions, connect
+from processors.executors import DaskExecutor
+
+
+@pytest.fixture(scope="module")
+def node():
+    if absent := slurm.missing():
+        pytest.skip(f"{', '.join(absent)} not installed: make ci-packages")
+    # The socket's path must stay short.
+    with tempfile.TemporaryDirectory(prefix="slurm") as directory, slurm.slurm_node(Path(directory)) as configuration:
+        yield configuration
+
+
+@pytest.fixture
+def site(node, tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text(
+        f"""
+[slurm]
+queue = "debug"
+cores = 1
+processes = 1
+memory = "2GB"
+walltime = "00:10:00"
+interface = "lo"
+python = "{sys.executable}"
+local_directory = "{tmp_path}"
+log_directory = "{tmp_path}/logs"
+job_script_prologue = ["export SLURM_CONF={node}"]
+maximum_jobs = 2
+"""
+    )
+    return path
+
+
+def slowly():
+    def action(events):
+        time.sleep(0.2)
+
+    return action
+
+
+def kill_a_job(output):
+    """Kill one running job as a whole once the first part is stored."""
+    while not list(output.rglob("*.part")):
+        time.sleep(0.05)
+    jobs = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%i"], capture_output=True, text=True, check=True).stdout
+    subprocess.run(["scancel", "--signal=KILL", "--full", jobs.split()[0]], check=True)
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_slurm_gives_the_same(small_fileset, reference, site, tmp_path, disturbed):
+    output = tmp_path / "r"
+    with connect(ClusterOptions(cluster="slurm", workers=2, site=site)) as client:
+        client.wait_for_workers(2, timeout=60)
+        if disturbed:
+            threading.Thread(target=kill_a_job, args=[output], daemon=True).start()
+        result, outcome = run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
+        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+    assert outcome.failed == []
+    assert result.is_complete
+    assert_same(result, reference)
+    assert n_workers == (1 if disturbed else 2)
+
+
+def test_the_number_of_jobs_follows_the_work(small_fileset, reference, site, tmp_path):
+    with connect(ClusterOptions(cluster="slurm", workers=2, site=site, adapt=True)) as client:
+        client.wait_for_workers(1, timeout=60)
+        result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client), action=slowly())
+    assert_same(result, reference)
+
+
+def test_no_job_is_left(node):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if not subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True).stdout.strip():
+            return
+        time.sleep(0.5)
+    pytest.fail("jobs are left in the queue")

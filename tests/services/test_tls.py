@@ -1,0 +1,80 @@
+"""Encrypted clusters: by certificate files and by temporary keys; whoever has no key is refused."""
+
+import shutil
+import subprocess
+from functools import partial
+
+import pytest
+from distributed import Client
+from hand_cluster import hand_cluster
+from run_cases import assert_same, run
+
+from processors.clusters import ClusterOptions, connect
+from processors.executors import ClusterError, DaskExecutor
+
+CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+
+def openssl(directory, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+
+def make_certificates(directory):
+    """Make an authority and a certificate of it in `directory`."""
+    directory.mkdir()
+    openssl(
+        directory, "req", "-x509", *CURVE, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=dask-ca"
+    )
+    openssl(directory, "req", *CURVE, "-keyout", "node.key", "-out", "node.csr", "-subj", "/CN=dask-node")
+    openssl(
+        directory, "x509", "-req", "-in", "node.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+        "-out", "node.pem", "-days", "30",
+    )  # fmt: skip
+    return directory
+
+
+def options(address, certificates):
+    return ClusterOptions(
+        cluster=address,
+        tls_ca_file=certificates / "ca.pem",
+        tls_cert=certificates / "node.pem",
+        tls_key=certificates / "node.key",
+    )
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl not installed: make ci-packages")
+    return make_certificates(tmp_path_factory.mktemp("tls") / "ours")
+
+
+def test_a_cluster_by_certificate_files(small_fileset, reference, certificates, tmp_path):
+    names = {"ca-file": "ca.pem", "cert": "node.pem", "key": "node.key"}
+    tls = [word for name, file in names.items() for word in (f"--tls-{name}", str(certificates / file))]
+    with hand_cluster(tmp_path, tls=tls) as cluster:
+        with connect(options(cluster.address, certificates)) as client:
+            client.wait_for_workers(2, timeout=60)
+            assert all(address.startswith("tls://") for address in client.scheduler_info()["workers"])
+            result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
+        assert_same(result, reference)
+
+        with pytest.raises(ClusterError, match="no connection"), connect(ClusterOptions(cluster=cluster.address)):
+            pass
+        foreign = make_certificates(tmp_path / "foreign")
+        with pytest.raises(ClusterError, match="no connection"), connect(options(cluster.address, foreign)):
+            pass
+        plain = cluster.address.replace("tls://", "tcp://")
+        with pytest.raises(ClusterError, match="no connection"), connect(ClusterOptions(cluster=plain)):
+            pass
+
+
+def test_a_local_cluster_with_temporary_keys(small_fileset, reference, tmp_path):
+    pytest.importorskip("cryptography", reason="pip install 'jpsi-lnv[dask]'")
+    with connect(ClusterOptions(workers=2, tls=True)) as client:
+        result, _ = run(small_fileset, tmp_path, partial(DaskExecutor, client=client))
+        address = client.scheduler.address
+        assert address.startswith("tls://")
+        with pytest.raises(OSError, match="(?i)connect"):
+            Client(address.replace("tls://", "tcp://"), timeout=5)
+    assert_same(result, reference)
