@@ -9,6 +9,10 @@ from analysis.cuts import SELECTION, Cuts
 from analysis.report import render
 from analysis.report.tables import Column, Table
 
+# A page holds the table between these.
+BEGIN: Final = "<!-- cuts -->"
+END: Final = "<!-- /cuts -->"
+
 _COLUMNS: Final = (
     Column("meaning", "requirement"),
     Column("value", "value", str),
@@ -38,3 +42,17 @@ def markdown(selection: Cuts = SELECTION) -> str:
     table = cuts(selection)
     rows = tuple({**row, "name": f"`{row['name']}`"} for row in table.rows)
     return render.markdown(dataclasses.replace(table, rows=rows))
+
+
+def insert(page: str, selection: Cuts = SELECTION) -> str:
+    """Return a Markdown page with the table between its markers renewed.
+
+    Raises:
+        ValueError: The page lacks the markers.
+    """
+    before, opened, rest = page.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not (opened and closed):
+        msg = f"the page has no {BEGIN} ... {END} to hold the table"
+        raise ValueError(msg)
+    return f"{before}{BEGIN}\n{markdown(selection)}{END}{after}"

@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from analysis import provenance, results
 from analysis.cuts import SELECTION
@@ -13,6 +16,7 @@ from analysis.histograms import book
 from analysis.limits import gather, methods
 from analysis.report import source
 from analysis.selection.steps import SECTION_III, STAGES
+from processors.cli import lnv
 
 M_KE = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
@@ -99,6 +103,24 @@ def output(merged, whole, tmp_path_factory):
     results.write(directory / "accumulator.zip", merged)
     (directory / "limits.json").write_text(json.dumps({"limits": whole.limits}))
     return directory
+
+
+@dataclasses.dataclass(frozen=True)
+class Reported:
+    """What `lnv report` left and printed."""
+
+    output: Path
+    text: str
+
+
+@pytest.fixture(scope="session")
+def reported(output, tmp_path_factory):
+    """The report of a whole result, written by the command."""
+    directory = tmp_path_factory.mktemp("reported") / "results"
+    shutil.copytree(output, directory)
+    outcome = CliRunner().invoke(lnv, ["report", "--output", str(directory)])
+    assert outcome.exit_code == 0, outcome.output
+    return Reported(directory, outcome.output)
 
 
 def changed(merged, **fields):

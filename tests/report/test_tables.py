@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from analysis.report import contents, cut_table, render
-from analysis.report.tables import Column, Table, count, fixed, percent, power, superscript
+from analysis.report.tables import NOTHING, Column, Table, count, fixed, percent, power, superscript
 
 pytestmark = pytest.mark.fast
 
@@ -28,10 +28,10 @@ TABLE = Table(
     [
         (count, 1234567, "1\u202f234\u202f567"),
         (count, 0, "0"),
-        (count, None, "–"),
+        (count, None, NOTHING),
         (fixed(2), 1.005, "1.00"),
         (fixed(2), float("inf"), "∞"),
-        (fixed(2), float("nan"), "–"),
+        (fixed(2), float("nan"), NOTHING),
         (fixed(2, scale=1e9), 2.1e-9, "2.10"),
         (percent(1), 0.07, "7.0"),
     ],

@@ -1,0 +1,24 @@
+"""The README shows the cuts that are applied."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.report import cut_table
+
+pytestmark = pytest.mark.fast
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_readme_shows_the_cuts_of_the_code(renew_golden):
+    page = README.read_text()
+    wanted = cut_table.insert(page)
+    if renew_golden:
+        README.write_text(wanted)
+    assert page == wanted, "renew the table with `make golden`"
+
+
+def test_a_page_without_markers_is_refused():
+    with pytest.raises(ValueError, match="no <!-- cuts -->"):
+        cut_table.insert("nothing")
