@@ -113,7 +113,9 @@ def make_executors(name: str, where: ClusterOptions, report: Path | None = None)
         cls = kinds[name] if name in kinds else _dask(stack, where, report)
 
         def make(stage: str, total: int, sink: Callable[[dict[str, Any]], None]) -> GuardedExecutor:
-            advance = stack.enter_context(bar(stage, total, unit="events" if stage in ("processing", "simulating") else "bytes"))
+            advance = stack.enter_context(
+                bar(stage, total, unit="events" if stage in ("processing", "simulating") else "bytes")
+            )
             return cls(sink=sink, advance=advance)
 
         yield make
