@@ -120,7 +120,7 @@ def background(name: str, n_events: int) -> Dataset:
 
 def control(name: str, n_events: int) -> Dataset:
     """Return the simulation of a control channel, which its own selection and the search run on."""
-    return _jpsi(name, n_events, CONTROLS[name], "control")
+    return _jpsi(name, n_events, CONTROLS[name], "control", ("search", f"control_{name}"))
 
 
 def inclusive(n_events: int) -> Dataset:
@@ -188,7 +188,9 @@ def control_data(name: str, n_events: int) -> Dataset:
     """Return pseudo-data of a control channel, made with the data-like detector."""
     made = control(name, n_events)
     recipe = dataclasses.replace(made.recipe, parameters="data_like", has_truth=False)
-    metadata = dataclasses.replace(made.metadata, kind="data", blind=False, branching_fraction=None)
+    metadata = dataclasses.replace(
+        made.metadata, kind="data", blind=False, branching_fraction=None, selections=(f"control_{name}",)
+    )
     return Dataset(f"{name}_data", n_events, recipe, metadata)
 
 
