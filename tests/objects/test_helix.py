@@ -81,7 +81,7 @@ def test_pivot_covariance_against_finite_differences(helices, charge):
 def test_momentum_covariance_against_finite_differences(helices, charge):
     h, cov = helices(300, 7)
     h[:, 2] = charge * np.abs(h[:, 2])
-    p, v = helix.momentum_and_covariance(h, cov)
+    _, v = helix.momentum_and_covariance(h, cov)
     jacobian = differences(lambda x: helix.momentum_and_covariance(x, cov)[0], h)
     expected = jacobian @ helix.unpack(cov) @ jacobian.transpose(0, 2, 1)
     rows, columns = np.triu_indices(3)

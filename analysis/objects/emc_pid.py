@@ -1,0 +1,212 @@
+"""chi of the calorimeter: how far a cluster is from those of electrons and of pions.
+
+Two quantities tell them apart: E/p, and the compactness e3x3/e5x5 of the shower. In each bin of momentum and
+abs(cos theta) they make one score, the logarithm of the ratio of the densities of electrons and pions, and the chi of a
+hypothesis is the place of the score among the tracks of that kind, as a quantile of the normal distribution: chi is
+standard normal for its own kind. Kaons and protons take the pion's value, as in BOSS's EmcPID, whose neural network the
+score stands for. `analysis.objects.emc_tables` makes the tables from control samples.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from analysis.errors import LnvError
+from analysis.objects.tracks import cos_theta, momentum
+
+if TYPE_CHECKING:
+    from analysis.events.columns import Columns
+
+FloatArray = npt.NDArray[np.float64]
+
+FORMAT: Final = "jpsi-lnv emc-pid 1"
+# Kinds of tracks that the tables are made of; the hypothesis K takes the second.
+KINDS: Final = ("e", "pi")
+FILE: Final = "emc_pid.json"
+
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+class EmcTableError(LnvError):
+    """A file of EMC tables is not usable."""
+
+
+class EmcTables(NamedTuple):
+    """Scores and their quantiles in P bins of momentum and C bins of abs(cos theta).
+
+    Attributes:
+        p_edges: (P + 1,) in GeV/c; there is no chi outside.
+        cos_theta_edges: (C + 1,) of abs(cos theta).
+        e_over_p: (X,) nodes of E/p in units of c.
+        compactness: (Y,) nodes of e3x3/e5x5.
+        score: (P, C, X, Y) at the nodes; between them it is linear in both.
+        chi: (Q,) quantiles of the normal distribution.
+        quantiles: (2, P, C, Q) the scores at these quantiles of electrons and of pions.
+    """
+
+    p_edges: FloatArray
+    cos_theta_edges: FloatArray
+    e_over_p: FloatArray
+    compactness: FloatArray
+    score: FloatArray
+    chi: FloatArray
+    quantiles: FloatArray
+
+
+def emc_chi(columns: Columns, tables: EmcTables, needed: npt.NDArray[np.bool_] | None = None) -> FloatArray:
+    """Return chi of the calorimeter for e, pi, K, ``(T, 3)``; NaN without a cluster or outside the tables.
+
+    Args:
+        columns: The chunk.
+        tables: The tables, of `load`.
+        needed: (T,) tracks to compute; the others are NaN. All where it is left out.
+    """
+    names = ("kappa", "tanl", "emc_energy", "emc_e3x3", "emc_e5x5")
+    chosen = slice(None) if needed is None else needed
+    kappa, tanl, energy, e3x3, e5x5 = (columns.flat("Track", n)[chosen].astype(np.float64) for n in names)
+    p = momentum(kappa, tanl)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = evaluate(tables, p, cos_theta(tanl), np.where(energy > 0, energy / p, np.nan), e3x3 / e5x5)
+    chi = np.full((len(columns.flat("Track", "kappa")), 3), np.nan)
+    chi[chosen] = own
+    return chi
+
+
+def evaluate(
+    tables: EmcTables, p: FloatArray, cos_theta: FloatArray, e_over_p: FloatArray, compactness: FloatArray
+) -> FloatArray:
+    """Return chi for e, pi, K of tracks, ``(T, 3)``; NaN outside the tables or where a quantity is not finite.
+
+    Args:
+        tables: The tables.
+        p: (T,) momenta in GeV/c.
+        cos_theta: (T,) cosines of the polar angle.
+        e_over_p: (T,) E/p in units of c.
+        compactness: (T,) e3x3/e5x5.
+    """
+    scores, cells = np.empty(len(p)), np.empty((len(p), 2), dtype=np.int64)
+    _scores(tables, p, np.abs(cos_theta), e_over_p, compactness, scores, cells)
+    chi = np.full((len(p), 3), np.nan)
+    _chi(tables, scores, cells, chi)
+    return chi
+
+
+def to_json(tables: EmcTables, made_from: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables as plain numbers, with a note of what they were made from."""
+    rounded = {name: np.round(values, 4).tolist() for name, values in tables._asdict().items()}
+    return {"format": FORMAT, "made_from": made_from, **rounded}
+
+
+def from_json(content: dict[str, Any], path: str) -> EmcTables:
+    """Return tables from `to_json`'s form; raise EmcTableError where it is another."""
+    if content.get("format") != FORMAT:
+        msg = f"{path}: got format {content.get('format')!r}, wanted {FORMAT!r}; make it again with `lnv emc-tables`"
+        raise EmcTableError(msg)
+    tables = EmcTables(*(np.array(content[name], dtype=np.float64) for name in EmcTables._fields))
+    bins = (len(tables.p_edges) - 1, len(tables.cos_theta_edges) - 1)
+    if tables.score.shape != (*bins, len(tables.e_over_p), len(tables.compactness)) or tables.quantiles.shape != (
+        len(KINDS),
+        *bins,
+        len(tables.chi),
+    ):
+        msg = f"{path}: score {tables.score.shape} and quantiles {tables.quantiles.shape} do not fit the {bins} bins"
+        raise EmcTableError(msg)
+    return tables
+
+
+@lru_cache(maxsize=4)
+def load(path: str | None = None) -> EmcTables:
+    """Return the tables of a file, or those that come with the package.
+
+    Raises:
+        EmcTableError: The file cannot be read as such tables.
+    """
+    source = resources.files("analysis.objects") / FILE if path is None else Path(path)
+    try:
+        content = json.loads(source.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        msg = f"{source}: cannot be read as EMC tables: {error}"
+        raise EmcTableError(msg) from error
+    return from_json(content, str(source))
+
+
+@kernel
+def _below(edges: FloatArray, value: float) -> int:
+    """Return the index of the last edge not above the value, by bisection; -1 if there is none."""
+    low, high = 0, len(edges)
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+@kernel
+def _bin(edges: FloatArray, value: float) -> int:
+    """Return the bin of a value; -1 outside, and for NaN."""
+    return _below(edges, value) if edges[0] <= value < edges[-1] else -1
+
+
+@kernel
+def _node(nodes: FloatArray, value: float) -> tuple[int, float]:
+    """Return the node below a value and how far it is to the next, 0 to 1; beyond the ends, the ends."""
+    i = min(max(_below(nodes, value), 0), len(nodes) - 2)
+    return i, min(max((value - nodes[i]) / (nodes[i + 1] - nodes[i]), 0.0), 1.0)
+
+
+@kernel
+def _scores(
+    tables: EmcTables,
+    p: FloatArray,
+    cos_theta: FloatArray,
+    e_over_p: FloatArray,
+    compactness: FloatArray,
+    scores: FloatArray,
+    cells: npt.NDArray[np.int64],
+) -> None:
+    for t in range(len(p)):
+        i, j = _bin(tables.p_edges, p[t]), _bin(tables.cos_theta_edges, cos_theta[t])
+        if i < 0 or j < 0 or not math.isfinite(e_over_p[t] + compactness[t]):
+            cells[t, 0] = -1
+            continue
+        x, fx = _node(tables.e_over_p, e_over_p[t])
+        y, fy = _node(tables.compactness, compactness[t])
+        s = tables.score
+        low = s[i, j, x, y] * (1.0 - fy) + s[i, j, x, y + 1] * fy
+        high = s[i, j, x + 1, y] * (1.0 - fy) + s[i, j, x + 1, y + 1] * fy
+        scores[t] = low * (1.0 - fx) + high * fx
+        cells[t, 0], cells[t, 1] = i, j
+
+
+@kernel
+def _chi(tables: EmcTables, scores: FloatArray, cells: npt.NDArray[np.int64], chi: FloatArray) -> None:
+    for t in range(len(scores)):
+        i, j = cells[t, 0], cells[t, 1]
+        if i >= 0:
+            chi[t, 0] = _quantile(tables.quantiles[0, i, j], tables.chi, scores[t])
+            chi[t, 1] = chi[t, 2] = _quantile(tables.quantiles[1, i, j], tables.chi, scores[t])
+
+
+@kernel
+def _quantile(quantiles: FloatArray, chi: FloatArray, score: float) -> float:
+    """Return the normal quantile of a score; beyond the ends along the line from the median to the end."""
+    last, middle = len(chi) - 1, len(chi) // 2
+    for end in (0, last):
+        if (score > quantiles[end]) == (end == last) and score != quantiles[end]:
+            slope = (chi[end] - chi[middle]) / (quantiles[end] - quantiles[middle])
+            return chi[end] + slope * (score - quantiles[end])
+    i = min(_below(quantiles, score), last - 1)
+    width = quantiles[i + 1] - quantiles[i]
+    share = (score - quantiles[i]) / width if width > 0.0 else 0.5
+    return chi[i] + share * (chi[i + 1] - chi[i])
