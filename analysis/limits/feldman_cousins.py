@@ -10,6 +10,7 @@ coverage of at least the confidence level where nothing is uncertain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,13 +49,17 @@ class Belt:
     best: FloatArray
     confidence_level: float
 
-    def accepts(self, n_obs: int, mu: FloatArray) -> npt.NDArray[np.bool_]:
-        """Return at which yields mu (M,) the acceptance region holds `n_obs`.
+    def ranked(self, mu: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return P(n | mu) and R(n) at yields mu (M,), both (M, C)."""
+        probability = self.model.pmf(np.arange(len(self.best)), np.asarray(mu)[:, None])
+        return probability, probability / self.best
+
+    def accepts(self, n_obs: int, ranked: tuple[FloatArray, FloatArray]) -> npt.NDArray[np.bool_]:
+        """Return at which yields (M,) of `ranked` the acceptance region holds `n_obs`.
 
         The count belongs to the region if the counts ranked before it have less probability than the confidence level.
         """
-        probability = self.model.pmf(np.arange(len(self.best)), np.asarray(mu)[:, None])
-        rank = probability / self.best
+        probability, rank = ranked
         is_before = rank > rank[:, [n_obs]]
         return np.asarray(np.where(is_before, probability, 0.0).sum(axis=1) < self.confidence_level)
 
@@ -94,21 +99,24 @@ def interval(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -
     Raises:
         ValueError: A number is impossible.
     """
-    n = int(checks.counts("n_obs", n_obs))
+    return intervals([n_obs], confidence_level=confidence_level, **measured)[0]
+
+
+def intervals(n_obs: Sequence[int], *, confidence_level: float = 0.90, **measured: float) -> tuple[Interval, ...]:
+    """Return the intervals of several counts from one belt; arguments as of `interval`."""
+    counts = checks.counts("n_obs", n_obs).astype(np.int64)
     model = count_model(**measured)
-    acceptance = belt(model, n_max=n, confidence_level=checks.confidence_level(confidence_level))
-    return interval_of(acceptance, n)
+    acceptance = belt(model, n_max=int(counts.max()), confidence_level=checks.confidence_level(confidence_level))
+    grid = np.arange(0.0, _largest_expectation(int(counts.max())), GRID_STEP) / model.mean_efficiency
+    ranked = acceptance.ranked(grid)
+    return tuple(_interval_of(acceptance, int(n), grid, ranked) for n in counts)
 
 
-def interval_of(acceptance: Belt, n_obs: int) -> Interval:
-    """Return the interval of `n_obs` from a belt made for counts of at least `n_obs`."""
-    efficiency = acceptance.model.mean_efficiency
-    grid = np.arange(0.0, _largest_expectation(n_obs), GRID_STEP) / efficiency
-    inside = np.flatnonzero(acceptance.accepts(n_obs, grid))
+def _interval_of(acceptance: Belt, n_obs: int, grid: FloatArray, ranked: tuple[FloatArray, FloatArray]) -> Interval:
+    inside = np.flatnonzero(acceptance.accepts(n_obs, ranked))
     if len(inside) == 0:
         return Interval(0.0, 0.0, acceptance.confidence_level)
-    first, last = grid[inside[0]], grid[inside[-1]]
-    step = GRID_STEP / efficiency
+    first, last, step = grid[inside[0]], grid[inside[-1]], grid[1]
     upper = _edge(acceptance, n_obs, last, last + step)
     lower = 0.0 if inside[0] == 0 else _edge(acceptance, n_obs, first, first - step)
     return Interval(lower, upper, acceptance.confidence_level)
@@ -117,7 +125,7 @@ def interval_of(acceptance: Belt, n_obs: int) -> Interval:
 def _edge(acceptance: Belt, n_obs: int, inside: float, outside: float) -> float:
     for _ in range(N_HALVINGS):
         middle = 0.5 * (inside + outside)
-        is_accepted = bool(acceptance.accepts(n_obs, np.array([middle]))[0])
+        is_accepted = bool(acceptance.accepts(n_obs, acceptance.ranked(np.array([middle])))[0])
         inside, outside = (middle, outside) if is_accepted else (inside, middle)
     return float(0.5 * (inside + outside))
 

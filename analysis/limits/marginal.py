@@ -23,9 +23,11 @@ from analysis.limits import checks
 
 FloatArray = npt.NDArray[np.float64]
 
-N_NODES: Final = 24
+N_NODES: Final = 20
 # Probability left out at either end of a quadrature range.
-TAIL: Final = 1e-12
+TAIL: Final = 1e-10
+# Numbers worked on at once.
+CHUNK: Final = 200_000
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,16 @@ class CountModel:
     def pmf(self, n: npt.ArrayLike, mu: npt.ArrayLike) -> FloatArray:
         """Return P(n | mu); n and mu broadcast."""
         counted, yields = np.broadcast_arrays(np.asarray(n, dtype=np.float64), np.asarray(mu, dtype=np.float64))
-        expected = self.expected(yields)
-        log_pmf = special.xlogy(counted[..., None], expected) - expected - special.gammaln(counted + 1.0)[..., None]
-        return np.asarray(np.exp(log_pmf) @ self.weights)
+        log_factorial = special.gammaln(counted + 1.0)[..., None]
+        total = np.zeros(counted.shape)
+        # Many counts and yields at once would fill the memory with nodes: take a few nodes at a time.
+        step = max(1, CHUNK // max(counted.size, 1))
+        for i in range(0, len(self.weights), step):
+            part = CountModel(*(a[i : i + step] for a in (self.efficiency, self.background, self.weights)))
+            expected = part.expected(yields)
+            log_pmf = special.xlogy(counted[..., None], expected) - expected - log_factorial
+            total += np.exp(log_pmf) @ part.weights
+        return total
 
     def cdf(self, n: npt.ArrayLike, mu: npt.ArrayLike) -> FloatArray:
         """Return P(<= n | mu); n and mu broadcast."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from analysis import results
+from analysis.cuts import SELECTION, Cuts
 from analysis.limits import gather, methods
+from analysis.limits.inputs import LimitInputs
+from analysis.limits.mixing import Normalisation
+from analysis.limits.mixing import read as read_curve
+from processors import limit_tables
 from processors.console import console, print_table, write_json
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-NANO = 1e9
+# Seed of the toys of the coverage curves.
+SEED = 20250706
 
 
 @click.command()
@@ -27,6 +32,9 @@ NANO = 1e9
 @click.option("--background", type=click.FloatRange(min=0), default=0.0, help="Expected background in events.")
 @click.option("--background-sigma", type=click.FloatRange(min=0), default=0.0, help="Its uncertainty in events.")
 @click.option("--expected", is_flag=True, help="Hide the observed events: expected limits only.")
+@click.option("--checks", is_flag=True, help="Also scan background and chi2 cut, p-values, coverage, likelihood.")
+@click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
+@click.option("--mixing-power", type=click.FloatRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power.")
 @click.option("--closure", is_flag=True, help="Recompute the published limits from the published inputs instead.")
 @click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
 def command(
@@ -39,6 +47,9 @@ def command(
     background: float,
     background_sigma: float,
     expected: bool,
+    checks: bool,
+    mixing: Path | None,
+    mixing_power: float,
     closure: bool,
     allow_incomplete: bool,
 ) -> None:
@@ -65,82 +76,65 @@ def command(
     limits = [
         [methods.upper_limit(i, method=name, confidence_level=confidence_level) for name in names] for i in inputs
     ]
-    _show_limits(output, limits)
+    curve = read_curve(mixing, power=mixing_power) if mixing else None
+    _show_limits(output, limits, curve)
+    if checks:
+        _show_checks(output, merged, inputs, confidence_level)
 
 
-def _show_limits(output: Path, limits: Sequence[Sequence[methods.Limit]]) -> None:
+def _show_limits(output: Path, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> None:
     first = limits[0]
     title = (
         f"Upper limits at {first[0].confidence_level:.4g} CL: yields in produced events, branching fractions in 1e-9"
     )
-    print_table(title, [_row(by_method) for by_method in limits], footer=_footer(first))
-    records = [limit.to_dict() for by_method in limits for limit in by_method]
+    rows = [limit_tables.limit_row(by_method) | _mixing(by_method[0], curve) for by_method in limits]
+    print_table(title, rows, footer=limit_tables.limit_footer(first))
+    records = [limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method]
     path = write_json(output / "limits.json", {"limits": records})
     console().print(f"wrote {path}")
 
 
-def _row(by_method: Sequence[methods.Limit]) -> dict[str, Any]:
-    inputs = by_method[0].inputs
-    row: dict[str, Any] = {
-        "m(nu)": "all" if inputs.m_majorana is None else f"{inputs.m_majorana:.3f}",
-        "n": "-" if inputs.n_obs is None else str(inputs.n_obs),
-        "b": f"{inputs.n_bkg:.3g}",
-        "eff %": f"{100 * inputs.efficiency:.2f}",
-        "sys %": f"{100 * inputs.delta_sys:.1f}",
+def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, float | None]:
+    if curve is None:
+        return {}
+    mass, branching_fraction = limit.inputs.m_majorana, limit.branching_fraction_ul
+    has_limit = mass is not None and branching_fraction is not None
+    return {"mixing_ul": curve.mixing(mass, branching_fraction) if has_limit else None}  # type: ignore[arg-type]
+
+
+def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
+    from analysis.limits import pyhf_export, studies  # noqa: PLC0415 only this option needs them
+
+    overall, scan = inputs[0], inputs[1:]
+    found = {
+        "background_scan": studies.background_scan(overall),
+        "chi2_scan": studies.chi2_scan(merged, overall, _cuts(merged)),
+        "p_values": studies.p_values(scan),
+        "conjugate_channels": studies.conjugate_channels(merged, overall),
     }
-    if len(by_method) == 1:
-        row |= {"N_up": _number(by_method[0].n_up), "BF": _nano(by_method[0].branching_fraction_ul)}
-    else:
-        row |= {methods.METHODS[limit.method].label: _nano(limit.branching_fraction_ul) for limit in by_method}
-    return row | {"expected": _nano(by_method[0].expected.median / inputs.n_jpsi)}
+    curves = studies.coverage_curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
+    for title, rows in limit_tables.check_tables(found, curves):
+        print_table(title, rows)
+    written = [
+        write_json(output / "limit_checks.json", found),
+        write_json(output / "coverage.json", {"curves": curves}),
+    ]
+    if overall.n_obs is not None:
+        written.append(write_json(output / "likelihood.json", pyhf_export.workspace(overall)))
+    console().print(f"wrote {', '.join(str(path) for path in written)}")
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _nano(value: float | None) -> str:
-    return "-" if value is None else f"{NANO * value:.2f}"
-
-
-def _footer(by_method: Sequence[methods.Limit]) -> str:
-    meanings = [f"{limit.method}: {methods.METHODS[limit.method].meaning}" for limit in by_method]
-    sources = [f"{name}: {source}" for name, source in by_method[0].inputs.provenance.items()]
-    certain = ["expected bands coincide: without background zero events are the only outcome"]
-    return "\n".join([*meanings, *sources, *(certain if by_method[0].expected.is_certain else [])])
+def _cuts(merged: results.Results) -> Cuts:
+    """Return the cuts that the result was made with."""
+    return Cuts(**merged.provenance["cuts"]) if "cuts" in merged.provenance else SELECTION
 
 
 def _show_closure(output: Path) -> None:
     from analysis.report import closure  # noqa: PLC0415 only this option reads the publication
 
     content = closure.to_dict()
-    print_table(
-        "Published limits in 1e-9, recomputed from the published inputs", [_closure_row(r) for r in closure.rows()]
-    )
+    rows = [limit_tables.closure_row(row) for row in closure.rows()]
+    print_table("Published limits in 1e-9, recomputed from the published inputs", rows)
     relations = [*content["agreements"], *content["conflicts"]]
-    print_table("Relations between published numbers", [_relation_row(r) for r in relations])
+    print_table("Relations between published numbers", [limit_tables.relation_row(r) for r in relations])
     console().print(f"wrote {write_json(output / 'closure.json', content)}")
-
-
-def _closure_row(row: Any) -> dict[str, Any]:
-    return {
-        "m(nu)": f"{row.m_majorana:.3f}",
-        "n": str(row.n_obs),
-        "eff %": f"{100 * row.efficiency:.2f}",
-        "sys %": f"{100 * row.delta_sys:.1f}",
-        "published": f"{row.published:.2f}",
-        "10.087e9": f"{row.recomputed:.3f}",
-        "ratio": f"{row.ratio:.3f}",
-        "10.87e9": f"{row.recomputed_inferred:.3f}",
-        "ratio'": f"{row.ratio_inferred:.3f}",
-    }
-
-
-def _relation_row(relation: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "relation": relation["what"],
-        "published": " / ".join(f"{p:g}" for p in relation["published"]),
-        "computed": f"{relation['computed']:.4g}",
-        "holds": "yes" if relation["holds"] else "no",
-        "remark": relation["remark"],
-    }

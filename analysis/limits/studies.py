@@ -1,0 +1,152 @@
+"""What a referee asks beside the limit: other backgrounds, other chi2 cuts, p-values, the channels apart, coverage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from analysis.cuts import Cuts
+from analysis.datasets import DATA, SIGNAL
+from analysis.limits import combination, coverage, feldman_cousins, gather, methods, rolke, significance, stability
+from analysis.limits.inputs import LimitInputs
+from analysis.results import Results
+
+PLANE: Final = "chi2_4c_m_kkee"
+CHARGE: Final = "charge"
+# Half of the signal is produced in each of the two conjugate channels.
+SHARE_PER_CHARGE: Final = 0.5
+# True signals of the coverage curves, in expected events.
+SIGNAL_MAX: Final = 20.0
+SIGNAL_STEP: Final = 0.02
+# Efficiency 1 with the overall relative uncertainty: toys per true signal, and their spacing.
+N_TOYS: Final = 10_000
+TOY_STEP: Final = 0.1
+
+
+def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
+    """Return the overall limit, observed and expected, against the assumed background."""
+    return [limit.to_dict() for limit in stability.against_background(inputs)]
+
+
+def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[str, Any]]:
+    """Return the overall limit against the chi2 requirement, from the stored planes of chi2 and mass."""
+    signal = list(results.of_kind(SIGNAL).values())
+    data = None if inputs.n_obs is None else [_plane(d) for d in results.of_kind(DATA).values()]
+    points = stability.against_chi2(
+        inputs,
+        signal=[_plane(d) for d in signal],
+        data=data,
+        n_produced=sum(d.n_produced for d in signal),
+        cuts=cuts,
+    )
+    return [{"chi2_4c_max": chi2} | limit.to_dict() for chi2, limit in points]
+
+
+def _plane(dataset: Any) -> Any:
+    return dataset.selections[gather.SEARCH].histograms[PLANE]
+
+
+def p_values(scan: Sequence[LimitInputs]) -> list[dict[str, Any]]:
+    """Return local and global p-values against the assumed background; none while events are hidden."""
+    counted = [i.n_obs for i in scan if i.n_obs is not None]
+    if not counted or len(counted) < len(scan):
+        return []
+    found = significance.scan(counted, stability.BACKGROUNDS)
+    return [dataclasses.asdict(s) | {"m_majorana": scan[s.index].m_majorana} for s in found]
+
+
+def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
+    """Return the limit of the two conjugate channels in one likelihood; None while events are hidden.
+
+    The channels' efficiencies are counted apart; their systematic uncertainty moves them together.
+    """
+    if inputs.n_obs is None:
+        return None
+    n_produced = SHARE_PER_CHARGE * sum(d.n_produced for d in results.of_kind(SIGNAL).values())
+    channels = [
+        combination.Channel(
+            n_obs=_n_of_charge(results, DATA, sign),
+            share=SHARE_PER_CHARGE,
+            efficiency=_n_of_charge(results, SIGNAL, sign) / n_produced,
+            background=SHARE_PER_CHARGE * inputs.n_bkg,
+            background_sigma=SHARE_PER_CHARGE * inputs.n_bkg_sigma,
+        )
+        for sign in (1, -1)
+    ]
+    n_up = combination.upper_limit(channels, delta_common=inputs.delta_sys)
+    return {"channels": [dataclasses.asdict(c) for c in channels], "n_up": n_up}
+
+
+def _n_of_charge(results: Results, kind: str, sign: int) -> int:
+    tables = (d.selections[gather.SEARCH].candidates for d in results.of_kind(kind).values())
+    return sum(int(np.count_nonzero(table[CHARGE] == sign)) for table in tables if CHARGE in table)
+
+
+def coverage_curves(*, delta_sys: float, seed: int, confidence_level: float = 0.90) -> list[dict[str, Any]]:
+    """Return the coverage of every method against the true signal.
+
+    Args:
+        delta_sys: Relative efficiency uncertainty of the curves from toys; the exact ones have none.
+        seed: Seed of the toys.
+        confidence_level: Of every method.
+    """
+    rng = np.random.default_rng(seed)
+    signal = np.arange(0.0, SIGNAL_MAX + SIGNAL_STEP, SIGNAL_STEP)
+    sparse = np.arange(TOY_STEP, SIGNAL_MAX + TOY_STEP, TOY_STEP)
+    curves = [_curve(name, 0.0, coverage.exact(t, signal)) for name, t in _tables(0.0, confidence_level).items()]
+    for name, table in _tables(delta_sys, confidence_level).items():
+        found = coverage.with_toys(table, sparse, delta_sys=delta_sys, rng=rng, n_toys=N_TOYS)
+        curves.append(_curve(name, delta_sys, found))
+    return curves
+
+
+def _curve(method: str, delta_sys: float, found: coverage.Coverage) -> dict[str, Any]:
+    smallest, at = found.smallest
+    return {
+        "method": method,
+        "delta_sys": delta_sys,
+        "smallest": smallest,
+        "smallest_at": at,
+        "signal": np.round(found.signal, 9).tolist(),
+        "probability": found.probability.tolist(),
+        "error": found.error.tolist(),
+    }
+
+
+def _tables(delta_sys: float, confidence_level: float) -> dict[str, coverage.IntervalTable]:
+    counts = range(coverage.counts_needed(SIGNAL_MAX + SIGNAL_STEP) + 2)
+    inputs = LimitInputs(n_obs=None, n_bkg=0.0, efficiency=1.0, delta_sys=delta_sys, n_jpsi=1.0)
+
+    def table(name: str) -> coverage.IntervalTable:
+        limit_of = methods.METHODS[name].limit_of
+        return coverage.IntervalTable.of_upper_limit(lambda n: limit_of(inputs, n, confidence_level), counts[-1])
+
+    one_sided = {name: table(name) for name in ("rolke", "cls", "bayesian")}
+    return one_sided | {
+        "rolke bounded": _bounded(counts, delta_sys, confidence_level),
+        "feldman-cousins": _unified(counts, delta_sys, confidence_level),
+    }
+
+
+def _bounded(counts: Sequence[int], delta_sys: float, confidence_level: float) -> coverage.IntervalTable:
+    _, upper = rolke.intervals(
+        rolke.Model.KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY,
+        n_obs=counts,
+        background=0.0,
+        efficiency=1.0,
+        efficiency_sigma=delta_sys,
+        confidence_level=confidence_level,
+        bounded=True,
+        zero_counts="profile",
+    )
+    return coverage.IntervalTable(np.zeros_like(upper), upper)
+
+
+def _unified(counts: Sequence[int], delta_sys: float, confidence_level: float) -> coverage.IntervalTable:
+    found = feldman_cousins.intervals(
+        counts, efficiency=1.0, efficiency_sigma=delta_sys, confidence_level=confidence_level
+    )
+    return coverage.IntervalTable(np.array([i.lower for i in found]), np.array([i.upper for i in found]))
