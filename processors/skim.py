@@ -1,4 +1,4 @@
-"""From BOSS `.dst` files to ntuples: the plan of a skim, what a worker does with one part of it, and its records.
+"""From BOSS `.dst` files, or a user's own ntuples, to ours: the plan of a skim, a worker's part of it, its records.
 
 Small files are skimmed together into one output, a large one alone. An output appears when it is whole, and with it a
 record that names its inputs by a key; what has its record is not done again, so a killed worker or client costs the
@@ -23,6 +23,7 @@ from analysis.errors import FilesetError, NtupleError
 from analysis.events.blocks import Block, make_block
 from analysis.events.columns import ArrayColumns
 from analysis.events.dst import Dst, open_dst
+from analysis.events.mapping import MappedNtuple, NtupleMap, open_mapped
 from analysis.events.run_table import RunTable
 from analysis.events.writer import NtupleWriter
 from analysis.provenance import source_digest
@@ -75,6 +76,7 @@ class SkimOptions:
         count: What a file's events are normalised to: ``tree``, the events in it, or ``job``, those that the job which
             wrote it processed.
         group_bytes: Input bytes per output.
+        mapping: What the branches of a user's own ntuples mean; None: the inputs are `.dst` files.
     """
 
     output: Path
@@ -84,6 +86,7 @@ class SkimOptions:
     chunksize: int = 5_000
     count: str = "tree"
     group_bytes: int = GROUP_BYTES
+    mapping: NtupleMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,28 +141,29 @@ class Skim:
         return {"out": {item.dataset: {"outputs": 1}}}
 
     def _copy_file(self, path: str, writer: NtupleWriter) -> dict[str, Any]:
-        with open_dst(path) as dst:
-            return {"path": path, **self.copy(dst, writer)}
+        mapping = self.options.mapping
+        with open_dst(path) if mapping is None else open_mapped(path, mapping) as source:
+            return {"path": path, **self.copy(source, writer)}
 
-    def copy(self, dst: Dst, writer: NtupleWriter) -> dict[str, Any]:
+    def copy(self, source: Dst | MappedNtuple, writer: NtupleWriter) -> dict[str, Any]:
         """Append the chosen events of one input and its row of `Meta`; return its counts."""
         kept = 0
         energies: set[float] = set()
-        for start in range(0, dst.n_events, self.options.chunksize):
-            stop = min(start + self.options.chunksize, dst.n_events)
-            block = make_block(dst.read(start, stop, self.options.runs))
+        for start in range(0, source.n_events, self.options.chunksize):
+            stop = min(start + self.options.chunksize, source.n_events)
+            block = make_block(source.read(start, stop, self.options.runs))
             energies |= {float(block.values["sqrt_s"].min()), float(block.values["sqrt_s"].max())}
             chosen = self.preselect(block)
             writer.extend(chosen)
             kept += chosen.n_events
-        n_produced = self._n_produced(dst)
-        writer.add_source(n_produced=n_produced, n_stored=kept, source=dst.source)
+        n_produced = self._n_produced(source)
+        writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source)
         return {
-            "uuid": str(dst.source),
-            "is_simulation": dst.is_simulation,
+            "uuid": str(source.source),
+            "is_simulation": source.is_simulation,
             "sqrt_s": [min(energies), max(energies)],
-            "n_events": dst.n_events,
-            "n_job": dst.n_job,
+            "n_events": source.n_events,
+            "n_job": source.n_job,
             "n_produced": n_produced,
             "n_stored": kept,
         }
@@ -170,16 +174,16 @@ class Skim:
         sqrt_s = float(block.values["sqrt_s"][0])
         return block.select(PRESELECTIONS[self.options.preselection](SearchEvents(columns, SELECTION, sqrt_s)))
 
-    def _n_produced(self, dst: Dst) -> int:
+    def _n_produced(self, source: Dst | MappedNtuple) -> int:
         if self.options.count == "tree":
-            return dst.n_events
-        if dst.n_job is None or dst.n_job < dst.n_events:
+            return source.n_events
+        if source.n_job is None or source.n_job < source.n_events:
             msg = (
-                f"{dst.path}: its job information counts {dst.n_job} events, the tree {dst.n_events}; "
+                f"{source.path}: its job information counts {source.n_job} events, the tree {source.n_events}; "
                 "use --count tree, and give the produced events in the fileset"
             )
             raise NtupleError(msg)
-        return dst.n_job
+        return source.n_job
 
 
 def plan(inputs: Sequence[str], options: SkimOptions) -> list[SkimItem]:
@@ -277,5 +281,13 @@ def _item(number: int, group: tuple[str, ...], sizes: dict[str, int], options: S
 def _key(group: tuple[str, ...], options: SkimOptions) -> str:
     """Return a digest of everything an output depends on."""
     stamps = [(n, 0, 0) if is_address(n) else (n, os.stat(n).st_size, os.stat(n).st_mtime_ns) for n in group]  # noqa: PTH116 two fields of one call
-    parts = (stamps, options.preselection, options.count, repr(options.runs), SELECTION.digest(), source_digest())
+    parts = (
+        stamps,
+        options.preselection,
+        options.count,
+        repr(options.runs),
+        repr(options.mapping),
+        SELECTION.digest(),
+        source_digest(),
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -10,6 +10,7 @@ import click
 
 from analysis.datasets import KINDS
 from analysis.errors import IncompleteError
+from analysis.events.mapping import read_map
 from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
 from processors import skim_books
 from processors.clusters import ClusterOptions
@@ -26,6 +27,7 @@ from processors.skim import PRESELECTIONS, Skim, SkimItem, SkimOptions, is_done,
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of the dataset.  [default: data, or inclusive]")
 @click.option("--preselection", type=click.Choice(list(PRESELECTIONS)), default="search", help="Events to keep.")
 @click.option("--all", "keeps_all", is_flag=True, help="Keep all events: short for --preselection all.")
+@click.option("--mapping", type=PATH, help="TOML: the FILEs are ntuples of your own, and this says what is what.")
 @click.option("--run-table", type=PATH, help="JSON: interaction point, energy, field and period of each run.")
 @click.option("--sqrt-s", type=float, help="Centre-of-mass energy in GeV, without a run table.")
 @click.option("--field", type=float, default=1.0, help="Magnetic field in T, without a run table.")
@@ -39,6 +41,7 @@ def command(
     files: tuple[str, ...],
     executor: str,
     where: ClusterOptions,
+    mapping: Path | None,
     run_table: Path | None,
     sqrt_s: float | None,
     field: float,
@@ -53,8 +56,14 @@ def command(
     What is done already, with the same files, options and code, is not done again. The exit status is not 0 unless
     every file was skimmed.
     """
-    runs = _runs(run_table, sqrt_s, field, int(period))
-    options = SkimOptions(runs=runs, preselection="all" if keeps_all else preselection, **given)
+    mapped = None if mapping is None else read_map(mapping)
+    is_complete = mapped is not None and not mapped.needs_runs
+    options = SkimOptions(
+        runs=RunTable(()) if is_complete else _runs(run_table, sqrt_s, field, int(period)),
+        mapping=mapped,
+        preselection="all" if keeps_all else preselection,
+        **given,
+    )
     items = plan(files, options)
     failed = _skim([item for item in items if not is_done(item)], options, executor, where)
     _finish(items, options, kind, failed)

@@ -1,0 +1,209 @@
+"""A user's own ntuple becomes ours by a mapping file, and what does not fit is said at once."""
+
+from __future__ import annotations
+
+import json
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.errors import NtupleError, SchemaError
+from analysis.events import schema
+from analysis.events.blocks import BRANCHES, make_block
+from analysis.events.mapping import FROM_RUNS, open_mapped, read_map
+from analysis.events.run_table import Conditions, uniform
+from analysis.events.units import conversion
+from processors.cli import main
+
+pytestmark = pytest.mark.fast
+
+RUNS = uniform(Conditions(sqrt_s=3.097, ip=(0.1, -0.1, 0.2)))
+
+
+@pytest.fixture
+def foreign(tmp_path, toy_columns):
+    """A flat ntuple as a user writes it: double precision, names and units of their own, the helix as an array."""
+    block = make_block({n: v for n, v in toy_columns.items() if not n.startswith(("Gen", "Track_gen"))})
+    tree = {"runNo": -np.abs(block.values["run"]) - 1.0, "evt": block.values["event"].astype(np.float64)}
+    entries = {
+        "run": {"branch": "runNo", "round": True},
+        "event": {"branch": "evt", "round": True},
+        "sqrt_s": {"value": 3097.0, "unit": "MeV"},
+    }
+    for name in schema.required_branches():
+        collection, column = BRANCHES[name]
+        if not collection or name in tree:
+            continue
+        factor = 10.0 if column.unit == "cm" else 1.0
+        values = ak.unflatten(block.values[name] * np.float64(factor), np.diff(block.offsets[collection]))
+        tree[f"my_{name}"] = values
+        entries[name] = {"branch": f"my_{name}"}
+        if factor != 1.0:
+            entries[name]["unit"] = "mm"
+        if np.dtype(column.dtype).kind == "i":
+            entries[name]["round"] = True
+    path = tmp_path / "ana.root"
+    with uproot.recreate(path) as file:
+        file.mktree("ana", {n: ak.type(v) if isinstance(v, ak.Array) else v.dtype for n, v in tree.items()}).extend(
+            tree
+        )
+    return path, entries, block
+
+
+def write_map(path, entries, tree="ana"):
+    lines = [f'tree = "{tree}"', "[columns]"]
+    lines += [f"{name} = {toml(entry)}" for name, entry in entries.items()]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def toml(entry):
+    if not isinstance(entry, dict):
+        return json.dumps(entry)
+    return "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in entry.items()) + "}"
+
+
+def test_a_foreign_ntuple_has_our_columns(foreign, tmp_path):
+    path, entries, block = foreign
+    mapping = read_map(write_map(tmp_path / "map.toml", entries))
+    with open_mapped(str(path), mapping) as ntuple:
+        assert ntuple.n_events == block.n_events
+        assert ntuple.is_simulation
+        got = make_block(ntuple.read(0, ntuple.n_events, RUNS))
+        part = make_block(ntuple.read(3, 17, RUNS))
+    for name, values in block.values.items():
+        if BRANCHES[name][0]:
+            np.testing.assert_allclose(got.values[name], values, rtol=3e-7, err_msg=name)
+    np.testing.assert_array_equal(got.values["event"], block.values["event"])
+    assert np.all(got.values["sqrt_s"] == np.float32(3.097))
+    assert np.all(got.values["ip_y"] == np.float32(-0.1))
+    np.testing.assert_array_equal(got.cut(3, 17).values["Track_kappa"], part.values["Track_kappa"])
+
+
+def test_the_command_converts_it(foreign, tmp_path):
+    path, entries, block = foreign
+    entries |= {name: {"value": 0.0} for name in ("ip_x", "ip_y", "ip_z")}
+    entries |= {"field": {"value": 1.0}, "period": {"value": 2018}}
+    mapping = write_map(tmp_path / "map.toml", entries)
+    arguments = ["skim", path, "--mapping", mapping, "--output", tmp_path / "out", "--all", "--executor", "iterative"]
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    assert caught.value.code == 0
+    with uproot.open(tmp_path / "out" / "skim_0.root") as file:
+        assert file["Events"].num_entries == block.n_events
+        assert file["Meta"]["n_produced"].array().tolist() == [block.n_events]
+
+
+def test_every_missing_column_is_named(foreign, tmp_path):
+    _, entries, _ = foreign
+    for name in ("Track_kappa", "Shower_x", "run"):
+        del entries[name]
+    with pytest.raises(SchemaError) as caught:
+        read_map(write_map(tmp_path / "map.toml", entries))
+    message = str(caught.value)
+    assert "3 column(s) do not fit" in message
+    assert "Track_kappa: is missing (float32 per track in c/GeV" in message
+    assert "Shower_x: is missing" in message
+    assert "run: is missing (int32 per event" in message
+
+
+@pytest.mark.parametrize(
+    ("column", "entry", "message"),
+    [
+        ("Track_foo", "x", "Track_foo: is not in the column table"),
+        ("Track_dr", {"branch": "a", "units": "mm"}, "Track_dr: got"),
+        ("Track_dr", {"branch": "a", "unit": "MeV"}, "Track_dr: 'MeV' does not convert to 'cm'"),
+        ("Track_dr", {"branch": "a", "unit": "furlong"}, "Track_dr: unit 'furlong' is not known"),
+        ("Track_dr", {"value": 1.0}, "Track_dr: a constant serves event scalars only"),
+        ("period", {"value": 2018.5}, "period: got 2018.5, wanted an integer"),
+    ],
+)
+def test_wrong_entries_are_named(foreign, tmp_path, column, entry, message):
+    _, entries, _ = foreign
+    with pytest.raises(SchemaError, match=message):
+        read_map(write_map(tmp_path / "map.toml", entries | {column: entry}))
+
+
+@pytest.mark.parametrize("text", ["tree = ", 'tree = "a"', "[columns]", "columns = 3\ntree = 'a'"])
+def test_wrong_files_are_named(tmp_path, text):
+    path = tmp_path / "map.toml"
+    path.write_text(text)
+    with pytest.raises(SchemaError, match=str(path)):
+        read_map(path)
+
+
+def test_wrong_branches_are_all_named(foreign, tmp_path):
+    path, entries, _ = foreign
+    entries |= {
+        "Track_dr": "absent",
+        "Track_phi0": "runNo",
+        "event": "my_Track_kappa",
+        "Track_n_hits": "my_Track_kappa",
+        "Track_dz": {"branch": "my_Track_dz", "index": 7},
+    }
+    mapping = read_map(write_map(tmp_path / "map.toml", entries))
+    with pytest.raises(SchemaError) as caught, open_mapped(str(path), mapping):
+        pass
+    message = str(caught.value)
+    assert "5 column(s) do not fit" in message
+    assert "Track_dr: branch 'absent' is absent" in message
+    assert "Track_phi0: branch 'runNo' has type 50 * float64, wanted float32 per track in rad" in message
+    assert "event: branch 'my_Track_kappa' has type 50 * var * float64" in message
+    assert "Track_n_hits: branch 'my_Track_kappa' has float64, wanted int16; if it holds integers, add round" in message
+    assert "Track_dz" in message
+
+
+def test_elements_of_arrays(tmp_path):
+    path = tmp_path / "a.root"
+    with uproot.recreate(path) as file:
+        file.mktree("ana", {"vx": np.dtype((np.float64, (3,)))}).extend({"vx": np.arange(12.0).reshape(4, 3)})
+    from analysis.events.mapping import MappedNtuple, NtupleMap, Source
+
+    with uproot.open(path) as file:
+        columns = {"run": Source(value=-1.0, is_rounded=True), "ip_y": Source(branch="vx", index=1, factor=0.1)}
+        ntuple = MappedNtuple(str(path), file["ana"], NtupleMap("map", "ana", columns))
+        np.testing.assert_allclose(ntuple.read(0, 4, RUNS)["ip_y"], [0.1, 0.4, 0.7, 1.0])
+
+
+def test_files_that_are_none(foreign, tmp_path):
+    _, entries, _ = foreign
+    mapping = read_map(write_map(tmp_path / "map.toml", entries, tree="other"))
+    for path, message in ((tmp_path / "no.root", "no such file"), (foreign[0], "has no tree 'other'")):
+        with pytest.raises(NtupleError, match=message), open_mapped(str(path), mapping):
+            pass
+
+
+def test_what_is_in_neither_place(foreign, tmp_path):
+    path, entries, _ = foreign
+    mapping = read_map(write_map(tmp_path / "map.toml", entries))
+    assert mapping.needs_runs
+    assert set(FROM_RUNS) - set(entries)
+    with open_mapped(str(path), mapping) as ntuple, pytest.raises(SchemaError, match="ip_x is neither in mapping"):
+        ntuple.read(0, 5, uniform(Conditions(sqrt_s=3.097)))
+
+
+@pytest.mark.parametrize(
+    ("given_unit", "wanted", "factor"),
+    [
+        ("mm", "cm", 0.1),
+        ("MeV/c", "GeV/c", 1e-3),
+        ("GeV", "GeV/c^2", 1.0),
+        ("c/MeV", "c/GeV", 1e3),
+        ("mm^2", "cm^2", 1e-2),
+        ("mrad * mm", "cm * rad", 1e-4),
+        ("1", "", 1.0),
+        ("kG", "T", 0.1),
+        ("1 / MeV", "c/GeV", 1e3),
+    ],
+)
+def test_units(given_unit, wanted, factor):
+    assert conversion(given_unit, wanted) == pytest.approx(factor)
+
+
+@given(st.sampled_from([c.unit for t in schema.COLLECTIONS.values() for c in t]))
+def test_units_of_the_column_table_are_known(unit):
+    assert conversion(unit, unit) == 1.0
