@@ -43,6 +43,6 @@ def bar(description: str, total: int, *, unit: str = "events") -> Iterator[Calla
         TimeRemainingColumn(),
     )
     target = console()
-    with Progress(*columns, console=target, disable=not target.is_terminal) as progress:
+    with Progress(*columns, console=target, disable=not (target.is_terminal or target.is_jupyter)) as progress:
         task = progress.add_task(description, total=total)
         yield lambda n: progress.update(task, advance=n)
