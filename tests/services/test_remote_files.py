@@ -1,0 +1,166 @@
+"""Files on an xrootd server and on a web server are read like local ones; both servers are real, on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+
+from analysis.errors import NtupleError
+from analysis.events.blocks import make_block
+from analysis.events.dst import open_dst
+from analysis.events.run_table import Conditions, uniform
+from processors.cli import main
+from processors.remote_io import set_xrootd_limits
+
+RUNS = uniform(Conditions(sqrt_s=3.097))
+CONFIGURATION = """\
+all.role server
+xrd.port {port}
+xrd.network nodnr
+all.export /data r/o
+oss.localroot {root}
+all.adminpath {root}/admin
+all.pidpath {root}/run
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port, process):
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        assert process.poll() is None, "the xrootd server ended"
+        time.sleep(0.1)
+    pytest.fail("the xrootd server did not listen within 10 s")
+
+
+@pytest.fixture(scope="module")
+def root_url(boss_file, tmp_path_factory):
+    """Address of the real file on an xrootd server that this fixture starts and stops."""
+    pytest.importorskip("fsspec_xrootd", reason="pip install 'jpsi-lnv[xrootd]'")
+    if shutil.which("xrootd") is None:
+        pytest.skip("no xrootd server: make ci-packages")
+    root = tmp_path_factory.mktemp("xrootd")
+    (root / "data").mkdir()
+    shutil.copyfile(boss_file, root / "data" / "real.dst")
+    port = free_port()
+    (root / "xrd.cfg").write_text(CONFIGURATION.format(port=port, root=root))
+    command = ["xrootd", "-I", "v4", "-c", str(root / "xrd.cfg"), "-l", str(root / "xrd.log"), "-n", "loop"]
+    if os.geteuid() == 0:
+        # As root the server becomes another user, who must reach the files.
+        subprocess.run(["chown", "-R", "xrootd", str(root)], check=True)
+        base = Path(tempfile.gettempdir())
+        for parent in [root, *root.parents]:
+            if base in parent.parents:
+                parent.chmod(parent.stat().st_mode | 0o711)
+        command += ["-R", "xrootd"]
+    set_xrootd_limits()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(port, process)
+            yield f"root://127.0.0.1:{port}//data/real.dst"
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def web_url(boss_file):
+    """Address of the real file on a web server that serves ranges, in a thread of this process."""
+    web = pytest.importorskip("aiohttp.web")
+    loop, port, started = asyncio.new_event_loop(), free_port(), threading.Event()
+
+    async def start():
+        application = web.Application()
+        application.router.add_static("/data", boss_file.parent)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        started.set()
+        return runner
+
+    def serve():
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert started.wait(20)
+    yield f"http://127.0.0.1:{port}/data/{boss_file.name}"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def local(boss_file):
+    with open_dst(str(boss_file)) as dst:
+        return make_block(dst.read(0, dst.n_events, RUNS))
+
+
+@pytest.mark.parametrize("server", ["root_url", "web_url"])
+def test_a_remote_file_has_the_same_columns(server, local, request):
+    with open_dst(request.getfixturevalue(server)) as dst:
+        remote = make_block(dst.read(0, dst.n_events, RUNS))
+    assert remote.n_events == 10
+    for name, values in local.values.items():
+        np.testing.assert_array_equal(remote.values[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("server", ["root_url", "web_url"])
+def test_a_remote_file_is_skimmed(server, tmp_path, request):
+    url = request.getfixturevalue(server)
+    arguments = ["skim", url, "--output", tmp_path, "--all", "--sqrt-s", "3.097", "--executor", "iterative"]
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    assert caught.value.code == 0
+    with uproot.open(tmp_path / "skim_0.root") as file:
+        assert file["Events"].num_entries == 10
+
+
+@pytest.mark.parametrize("server", ["root_url", "web_url"])
+def test_a_file_that_is_not_there_is_named(server, request):
+    url = request.getfixturevalue(server).replace(".dst", "_absent.dst")
+    with pytest.raises(NtupleError) as caught, open_dst(url):
+        pass
+    assert url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dead_xrootd_server_is_an_error_within_seconds(tmp_path):
+    """In a process of its own: the client library reads its limits when it is loaded."""
+    pytest.importorskip("fsspec_xrootd", reason="pip install 'jpsi-lnv[xrootd]'")
+    url = f"root://127.0.0.1:{free_port()}//data/real.dst"
+    started = time.monotonic()
+    arguments = ["skim", url, "--output", str(tmp_path), "--sqrt-s", "3.097", "--executor", "iterative"]
+    outcome = subprocess.run(
+        [sys.executable, "-c", f"from processors.cli import main; main({arguments!r})"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert outcome.returncode == 1
+    assert url in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert time.monotonic() - started < 60
