@@ -1,19 +1,25 @@
-"""Rows of the tables that `lnv limits` prints; branching fractions in 1e-9."""
+"""Rows of the tables that `lnv limits` prints; branching fractions in units of a power of ten."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from analysis.limits import methods
 
-NANO: Final = 1e9
 HIDDEN: Final = "-"
 Row = dict[str, Any]
 
 
-def limit_row(by_method: Sequence[methods.Limit]) -> Row:
-    """Return one mass: its inputs and the limit by each method."""
+def power_of_ten(limit: methods.Limit) -> int:
+    """Return the power of ten in which a branching-fraction limit has one digit before the point."""
+    value = limit.branching_fraction_ul or limit.expected.median / limit.inputs.n_jpsi
+    return math.floor(math.log10(value)) if 0.0 < value < math.inf else 0
+
+
+def limit_row(by_method: Sequence[methods.Limit], power: int) -> Row:
+    """Return one mass: its inputs and the limit by each method, branching fractions in 10**power."""
     inputs = by_method[0].inputs
     row: Row = {
         "m(nu)": "all" if inputs.m_majorana is None else f"{inputs.m_majorana:.3f}",
@@ -23,10 +29,11 @@ def limit_row(by_method: Sequence[methods.Limit]) -> Row:
         "sys %": f"{100 * inputs.delta_sys:.1f}",
     }
     if len(by_method) == 1:
-        row |= {"N_up": _number(by_method[0].n_up), "BF": _nano(by_method[0].branching_fraction_ul)}
+        row |= {"N_up": _number(by_method[0].n_up), "BF": _scaled(by_method[0].branching_fraction_ul, power)}
     else:
-        row |= {methods.METHODS[limit.method].label: _nano(limit.branching_fraction_ul) for limit in by_method}
-    return row | {"expected": _nano(by_method[0].expected.median / inputs.n_jpsi)}
+        label = {limit.method: methods.METHODS[limit.method].label for limit in by_method}
+        row |= {label[limit.method]: _scaled(limit.branching_fraction_ul, power) for limit in by_method}
+    return row | {"expected": _scaled(by_method[0].expected.median / inputs.n_jpsi, power)}
 
 
 def limit_footer(by_method: Sequence[methods.Limit]) -> str:
@@ -78,21 +85,24 @@ def _number(value: float | None) -> str:
     return HIDDEN if value is None else f"{value:.2f}"
 
 
-def _nano(value: float | None) -> str:
-    return HIDDEN if value is None else f"{NANO * value:.3g}"
+def _scaled(value: float | None, power: int) -> str:
+    return HIDDEN if value is None else f"{value / 10.0**power:.2f}"
 
 
 def _observed_and_expected(record: Mapping[str, Any]) -> Row:
-    expected = record["expected_n_up"]
+    expected, is_certain = record["expected_n_up"], record["expected_is_certain"]
     return {
         "n": HIDDEN if record["n_obs"] is None else str(record["n_obs"]),
         "eff %": f"{100 * record['efficiency']:.2f}",
         "N_up": _number(record["n_up"]),
-        "BF": _nano(record["branching_fraction_ul"]),
-        "expected N_up": _number(expected["median"]),
-        "68 %": f"{_number(expected['minus_1_sigma'])} to {_number(expected['plus_1_sigma'])}",
-        "95 %": f"{_number(expected['minus_2_sigma'])} to {_number(expected['plus_2_sigma'])}",
+        "expected": _number(expected["median"]),
+        "68 %": HIDDEN if is_certain else _range(expected, "1_sigma"),
+        "95 %": HIDDEN if is_certain else _range(expected, "2_sigma"),
     }
+
+
+def _range(expected: Mapping[str, float | None], band: str) -> str:
+    return f"{_number(expected[f'minus_{band}'])} .. {_number(expected[f'plus_{band}'])}"
 
 
 def _background_row(record: Mapping[str, Any]) -> Row:

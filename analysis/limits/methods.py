@@ -54,6 +54,7 @@ class Limit:
             "n_up": _finite(self.n_up),
             "branching_fraction_ul": _finite(self.branching_fraction_ul),
             "expected_n_up": {name: _finite(value) for name, value in expected.items() if name != "n_bkg"},
+            "expected_is_certain": self.expected.is_certain,
             "provenance": dict(inputs.provenance),
         }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from scipy import stats
 from analysis.limits import checks
 
 FloatArray = npt.NDArray[np.float64]
+
+# Below this the probability of any interval is the sum of the intervals' to the precision of a float.
+SMALL: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def global_p_value(local_p: float, n_bkg: npt.ArrayLike) -> float:
     counts = np.arange(int(stats.poisson.isf(local_p * 0.5, expected.max())) + 2)
     tails = stats.poisson.sf(counts - 1.0, expected[:, None])
     reachable = np.where(tails <= local_p * (1.0 + 1e-12), tails, 0.0).max(axis=1)
-    return float(-np.expm1(np.log1p(-reachable).sum()))
+    return float(1.0 - np.prod(1.0 - reachable)) if reachable.max() > SMALL else float(reachable.sum())
 
 
 def scan(

@@ -84,10 +84,9 @@ def command(
 
 def _show_limits(output: Path, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> None:
     first = limits[0]
-    title = (
-        f"Upper limits at {first[0].confidence_level:.4g} CL: yields in produced events, branching fractions in 1e-9"
-    )
-    rows = [limit_tables.limit_row(by_method) | _mixing(by_method[0], curve) for by_method in limits]
+    power = limit_tables.power_of_ten(first[0])
+    title = f"Upper limits at {100 * first[0].confidence_level:.4g} % CL, branching fractions in 1e{power}"
+    rows = [limit_tables.limit_row(by_method, power) | _mixing(by_method[0], curve) for by_method in limits]
     print_table(title, rows, footer=limit_tables.limit_footer(first))
     records = [limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method]
     path = write_json(output / "limits.json", {"limits": records})
