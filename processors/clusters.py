@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.core import Status
 from distributed.security import Security
 
 from processors.executors import ClusterError
@@ -197,8 +198,24 @@ def _batch(options: ClusterOptions) -> Any:
     if options.adapt:
         cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 1), maximum_jobs=most)
     else:
-        cluster.scale(jobs=min(options.workers, most))
+        _submit(cluster, min(options.workers, most))
     return cluster
+
+
+def _submit(cluster: Any, n_jobs: int) -> None:
+    """Submit jobs and wait until the batch system has taken them.
+
+    Raises:
+        ClusterError: It refuses some; dask has logged what it said.
+    """
+    cluster.scale(jobs=n_jobs)
+    # The first call of this may have failed in the background; by the end of this one it is over.
+    cluster.sync(cluster._correct_state)
+    refused = sum(job.status is not Status.running for job in cluster.workers.values())
+    if refused:
+        cluster.close()
+        msg = f"the batch system refuses {refused} of {n_jobs} job(s), see above; mend the preset given with --site"
+        raise ClusterError(msg)
 
 
 def dashboard(client: Client) -> str:

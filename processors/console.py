@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 # Numbers of a table are aligned right; a column is one of numbers if its first cell is.
@@ -22,7 +23,7 @@ def console() -> Console:
 
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, _NUMBER):
-        return "" if value is None else str(value)
+        return "" if value is None else escape(str(value))
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:.6g}"
 
 
@@ -31,7 +32,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, footer: str = 
 
     Args:
         title: Line above the table.
-        rows: One mapping per row; integers get thin groups of three, other numbers six digits, None an empty cell.
+        rows: One mapping per row; integers get groups of three digits, other numbers six digits, None an empty cell.
         footer: Line below the table.
     """
     table = Table(title=title, caption=footer or None, title_justify="left", caption_justify="left")

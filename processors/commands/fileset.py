@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import click
 
 from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError
+from analysis.errors import FilesetError, NtupleError
 from processors import fileset as filesets
 from processors import verify
 from processors.console import print_table, write_json
+from processors.duplicates import Duplicate, find
+from processors.options import PATH
 from processors.progress import bar
+
+MEGABYTE: Final = 1e6
+SHOWN_MAX: Final = 5
 
 
 @click.group()
@@ -21,8 +27,8 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Where to write the completed fileset.")
+@click.argument("source", metavar="FILE", type=PATH)
+@click.option("--output", type=PATH, required=True, help="Where to write the completed fileset.")
 def complete(source: Path, output: Path) -> None:
     """Add entries, UUID, size, checksum and produced events of every file to a plain fileset.
 
@@ -75,8 +81,57 @@ def rows(fileset: filesets.Fileset) -> list[dict[str, Any]]:
             "files": len(d.files),
             "events": d.num_entries,
             "produced": d.n_produced,
-            "MB": round(d.size / 1e6, 1),
+            "MB": round(d.size / MEGABYTE, 1),
             "blind": "yes" if d.metadata.is_blind else "no",
         }
         for d in fileset.values()
     ]
+
+
+@command.command()
+@click.argument("source", metavar="FILESET", type=PATH)
+@click.option("--output", type=PATH, default=Path("results"), help="Directory for fileset_check.json.")
+@click.option("--verify", "how", type=click.Choice(get_args(verify.How)), default="sha256", help="Check of each file.")
+@click.option("--duplicates", is_flag=True, help="Look for (run, event) pairs that repeat, which takes a full pass.")
+@click.option("--datasets", help="Shell patterns of dataset names, separated by commas.")
+def check(source: Path, output: Path, how: verify.How, duplicates: bool, datasets: str | None) -> None:
+    """Compare every file of a completed FILESET with what it says, and look for events that are there twice.
+
+    In data a (run, event) pair may not repeat among all files of a dataset; simulation repeats event numbers from job
+    to job, so there it may not repeat within a file.
+    """
+    fileset = filesets.select(filesets.load(source), datasets)
+    bad = _bad_files(fileset, how)
+    repeated = _repeated_pairs(fileset) if duplicates and not bad else []
+    print_table(f"{source}", rows(fileset))
+    write_json(output / "fileset_check.json", {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
+    if bad:
+        msg = f"{len(bad)} bad file(s): " + "; ".join(bad[:SHOWN_MAX])
+        raise NtupleError(msg)
+    if repeated:
+        first = repeated[0]
+        msg = (
+            f"{len(repeated)} (run, event) pair(s) repeat; the first: run {first.run}, event {first.event} of dataset "
+            f"{first.dataset!r} in {', '.join(first.files)}; remove the file that was added twice"
+        )
+        raise FilesetError(msg)
+    click.echo("all files are as the fileset says" + (", no event is there twice" if duplicates else ""))
+
+
+def _bad_files(fileset: filesets.Fileset, how: verify.How) -> list[str]:
+    """Return a line per file that is not the one of the fileset."""
+    bad = []
+    checks = verify.checks(fileset, how, verify.Verified(verify.default_cache()))
+    with bar("verifying", sum(len(c) for c in checks), unit="bytes") as advance:
+        for each in checks if how != "none" else ():
+            try:
+                verify.check_file(each)
+            except (OSError, NtupleError) as error:
+                bad.append(f"dataset {each.dataset!r}: {error}")
+            advance(len(each))
+    return bad
+
+
+def _repeated_pairs(fileset: filesets.Fileset) -> list[Duplicate]:
+    with bar("looking for duplicates", sum(d.num_entries for d in fileset.values())) as advance:
+        return [pair for dataset in fileset.values() for pair in find(dataset, advance)]

@@ -1,0 +1,131 @@
+"""Say what is installed, and try a cluster: its job script, one worker, one task."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from distributed import Client
+
+from analysis import provenance
+from analysis.errors import LnvError
+from processors import clusters
+from processors.clusters import BATCH, ClusterOptions, connect, dashboard
+from processors.console import console, print_table, write_json
+from processors.executors import ClusterError
+from processors.options import PATH, cluster_options
+from processors.preflight import prepare
+
+# What an extra adds: module -> (what for, how to get it).
+OPTIONAL: Final = {
+    "bokeh": ("dask's dashboard and performance report", "dask"),
+    "cryptography": ("temporary keys for TLS", "dask"),
+    "dask_jobqueue": ("SLURM and HTCondor", "dask"),
+    "XRootD": ("files at root:// addresses", "xrootd"),
+    "pybes3": ("BOSS .dst files", "bes3"),
+    "pyhf": ("likelihoods as JSON", "stats"),
+    "iminuit": ("fits as a cross-check", "stats"),
+    "pythia8mc": ("inclusive J/psi decays", "sim"),
+    "hepdata_lib": ("HEPData submissions", "hepdata"),
+}
+BATCH_COMMANDS: Final = {"slurm": "sbatch", "htcondor": "condor_submit"}
+LOG_TAIL: Final = 20
+TIMEOUT: Final = 120.0
+
+
+@click.command()
+@click.option("--output", type=PATH, default=Path("results"), help="Directory for doctor.json.")
+@click.option("--timeout", default=TIMEOUT, help="Time in s to wait for a worker.")
+@cluster_options
+def command(where: ClusterOptions, output: Path, timeout: float) -> None:
+    """Say what is installed, start or find a cluster, wait for one worker and run one task on it.
+
+    For slurm and htcondor the job script is printed; if no worker comes, the tail of the newest job log is.
+    """
+    versions = installed()
+    print_table("installed", versions)
+    checked: dict[str, Any] = {"installed": versions, "source": provenance.source_digest()}
+    try:
+        checked["cluster"] = check_cluster(where, timeout)
+    except LnvError:
+        for line in log_tail(where):
+            console().print(line, markup=False, soft_wrap=True)
+        raise
+    write_json(output / "doctor.json", checked)
+    console().print("all is well")
+
+
+def installed() -> list[dict[str, Any]]:
+    """Return what is installed: a row per package with version and purpose, or how to get it."""
+    rows: list[dict[str, Any]] = [{"what": "Python", "version": platform.python_version(), "for": "", "missing": ""}]
+    for name, version in provenance.package_versions().items():
+        rows.append({"what": name, "version": version, "for": "", "missing": ""})
+    for module, (purpose, extra) in OPTIONAL.items():
+        is_there = importlib.util.find_spec(module) is not None
+        hint = "" if is_there else f"pip install 'jpsi-lnv[{extra}]'"
+        rows.append({"what": module, "version": "yes" if is_there else "no", "for": purpose, "missing": hint})
+    return rows
+
+
+def check_cluster(where: ClusterOptions, timeout: float) -> dict[str, Any]:
+    """Start or find a cluster, run one task and return what was seen.
+
+    Raises:
+        ClusterError: The batch system's command is absent, no worker came, or the task failed.
+    """
+    if where.cluster in BATCH:
+        _show_job_script(where)
+    started = time.monotonic()
+    with connect(where) as client:
+        console().print(
+            f"scheduler: {client.scheduler_info()['address']}, dashboard: {dashboard(client)}", soft_wrap=True
+        )
+        prepare(client, timeout)
+        seen = _one_task(client)
+    seen["seconds"] = round(time.monotonic() - started, 2)
+    print_table("one worker", [seen])
+    return seen
+
+
+def _show_job_script(where: ClusterOptions) -> None:
+    submit = BATCH_COMMANDS[where.cluster]
+    with clusters.make_batch(where) as cluster:
+        console().print(cluster.job_script(), markup=False, soft_wrap=True)
+    if shutil.which(submit) is None:
+        msg = f"cluster {where.cluster!r}: command {submit!r} is not on PATH; run where jobs can be submitted"
+        raise ClusterError(msg)
+
+
+def _one_task(client: Client) -> dict[str, Any]:
+    try:
+        host, python = client.submit(_probe, pure=False).result(timeout=TIMEOUT)
+    except Exception as error:
+        msg = f"a task failed on the cluster: {type(error).__name__}: {error}"
+        raise ClusterError(msg) from error
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {
+        "host": host,
+        "python": python,
+        "workers": len(workers),
+        "threads": sum(w["nthreads"] for w in workers.values()),
+    }
+
+
+def _probe() -> tuple[str, str]:
+    return platform.node(), platform.python_version()
+
+
+def log_tail(where: ClusterOptions) -> list[str]:
+    """Return the last lines of the newest job log of a batch system; none for other clusters."""
+    directory = clusters.read_preset(where).get("log_directory") if where.cluster in BATCH else None
+    logs = [p for p in Path(directory).glob("*") if p.is_file()] if directory else []
+    if not logs:
+        return []
+    newest = max(logs, key=lambda p: p.stat().st_mtime)
+    return [f"--- {newest}", *newest.read_text(errors="replace").splitlines()[-LOG_TAIL:]]
