@@ -14,7 +14,7 @@ from analysis.simulation import energy_loss, tof
 from analysis.simulation.helix import Trajectory
 from analysis.simulation.parameters import NOMINAL
 
-FIXTURE = Path(__file__).parent / "boss_tracks.json"
+FIXTURE = Path(energy_loss.__file__).parent / "boss_tracks.json"
 CHI = ("E", "Mu", "Pi", "K", "P")
 
 

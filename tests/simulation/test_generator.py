@@ -94,7 +94,9 @@ def test_the_neutrino_has_its_mass(rng, mode, heaviest):
         np.testing.assert_allclose(mass(table.p4[neutrinos]), value, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("value", "mode"), [(0.40, "2nu"), (M_KAON, "1nu"), (1.549, "2nu"), (2.7, "1nu"), (-1.0, "2nu")])
+@pytest.mark.parametrize(
+    ("value", "mode"), [(0.40, "2nu"), (M_KAON, "1nu"), (1.549, "2nu"), (2.7, "1nu"), (-1.0, "2nu")]
+)
 def test_a_mass_outside_the_kinematic_range_is_refused(value, mode):
     with pytest.raises(ValueError, match=r"m_majorana: got .* wanted above 0\.49"):
         channels.majorana(value, mode)

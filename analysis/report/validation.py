@@ -1,0 +1,234 @@
+"""Compares the simulation with its references: single particles, the kinematic fit, efficiencies of the search.
+
+The simulation may not know the selection or the publication; so this comparison lives in the report. The parameters of
+the detector were chosen knowing the published efficiencies: agreement with them is one of shape, not a prediction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from analysis import paper
+from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from analysis.cuts import SELECTION, Cuts
+from analysis.kinematics import initial_four_momentum
+from analysis.kinfit.fourc import NDF, fit4c
+from analysis.objects.helix import momentum_and_covariance
+from analysis.report import style, validation_response
+from analysis.report.pictures import Picture
+from analysis.report.validation_response import BARREL, ENDCAP, columns_of
+from analysis.selection import cutflow
+from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from analysis.selection.steps import SECTION_III
+from analysis.simulation import tracking
+from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
+from analysis.simulation.channels import SIGNAL, Channel, majorana
+from analysis.simulation.decays import boost, phase_space
+from analysis.simulation.helix import trajectory
+from analysis.simulation.parameters import NOMINAL
+from analysis.simulation.particles import FloatArray
+
+N_SIGNAL: Final = 2 * BLOCK_EVENTS
+N_MAJORANA: Final = 10_000
+N_IDEAL: Final = 20_000
+# Progress steps: resolutions, ideal fit, two policies of permutations, identification, and one per mass.
+N_STEPS: Final = 5 + len(paper.MASS_SCAN)
+SHAPE_MASS_MIN: Final = 0.6
+_ONE_SIGMA: Final = (0.158655, 0.841345)
+_FLAT_BINS: Final = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: the quantity, what the simulation gives, what was wanted, and the range that meets it."""
+
+    quantity: str
+    got: float
+    wanted: str
+    low: float
+    high: float
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the value lies in the range."""
+        return self.low <= self.got <= self.high
+
+
+@dataclass(frozen=True)
+class Point:
+    """Efficiency at one mass of the neutrino in GeV/c^2, and the published one."""
+
+    m_majorana: float
+    efficiency: float
+    published: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All comparisons."""
+
+    rows: tuple[Row, ...]
+    points: tuple[Point, ...]
+    identification: tuple[dict[str, Any], ...]
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """Rows for the reader."""
+        return [
+            {"quantity": r.quantity, "got": f"{r.got:.4g}", "wanted": r.wanted, "met": "yes" if r.is_met else "no"}
+            for r in self.rows
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON types."""
+        return {
+            "rows": [dataclasses.asdict(r) | {"is_met": r.is_met} for r in self.rows],
+            "efficiency": [dataclasses.asdict(p) for p in self.points],
+            "identification": list(self.identification),
+            "note": "parameters were chosen knowing the published efficiencies: a comparison of shapes, no prediction",
+        }
+
+
+def validate(seed: int, advance: Callable[[int], None] = lambda _: None) -> Report:
+    """Run all comparisons; `advance` is called after each of `N_STEPS` steps."""
+    rng = np.random.default_rng(seed)
+    rows = list(resolutions(rng))
+    advance(1)
+    rows += ideal_fit(rng)
+    advance(1)
+    for policy in ("one", "all"):
+        rows += signal_rows(seed, policy)
+        advance(1)
+    points = []
+    for point in paper.MASS_SCAN:
+        points.append(mass_point(seed, point))
+        advance(1)
+    rows.append(shape_row(points))
+    identified = tuple(validation_response.identification(rng, N_IDEAL // 4))
+    advance(1)
+    return Report(tuple(rows), tuple(points), identified)
+
+
+def within(quantity: str, got: float, wanted: float, share: float, unit: str, scale: float = 1.0) -> Row:
+    """Return a row that is met within a relative share of the wanted value; `scale` turns `got` into the unit."""
+    return Row(f"{quantity} [{unit}]", got * scale, f"{wanted:g} within {share:.0%}", *_range(wanted, share))
+
+
+def _range(wanted: float, share: float) -> tuple[float, float]:
+    return wanted * (1.0 - share), wanted * (1.0 + share)
+
+
+def resolutions(rng: np.random.Generator) -> tuple[Row, ...]:
+    """Return the resolutions of single particles against the publication's detector section."""
+    response, share = validation_response, 0.10
+    return (
+        within("sigma(p)/p at 1 GeV/c", response.momentum_resolution(rng), 0.5, share, "%", 100),
+        within("dE/dx of Bhabha electrons", response.dedx_resolution(rng), 6.0, share, "%", 100),
+        within("barrel TOF", response.tof_resolution(rng, BARREL), 68.0, share, "ps", 1000),
+        within("end-cap TOF before 2015", response.tof_resolution(rng, ENDCAP, (2009, 2012)), 110.0, share, "ps", 1000),
+        within("end-cap TOF since 2015", response.tof_resolution(rng, ENDCAP, (2018,)), 60.0, share, "ps", 1000),
+        within("EMC barrel at 1 GeV", response.photon_resolution(rng, BARREL), 2.5, share, "%", 100),
+        within("EMC end cap at 1 GeV", response.photon_resolution(rng, ENDCAP), 5.0, share, "%", 100),
+        Row("median |chi - chi of BOSS| of dE/dx", response.dedx_deviation(), "< 0.1 (they were its input)", 0.0, 0.1),
+    )
+
+
+def ideal_chi2(rng: np.random.Generator, n: int = N_IDEAL) -> FloatArray:
+    """Return chi2 of the 4C fit, (n,), of signal decays without radiation and with exactly the quoted errors."""
+    total = initial_four_momentum(M_JPSI)
+    masses = np.array([M_KAON, M_KAON, M_ELECTRON, M_ELECTRON])
+    p4 = boost(phase_space(rng, M_JPSI, list(masses), n), total[None, None]).reshape(-1, 4)
+    charge = np.tile([1.0, 1.0, -1.0, -1.0], n)
+    true = trajectory(np.zeros((4 * n, 3)), p4[:, :3], charge, 1.0)
+    ideal = dataclasses.replace(NOMINAL, pull_width=1.0, pull_tail=0.0)
+    measured = tracking.measure(rng, true, np.tile(masses, n), np.zeros(4 * n, dtype=np.bool_), ideal)
+    p, v = momentum_and_covariance(measured.parameters, measured.covariance)
+    rows = np.arange(4 * n).reshape(n, 4)
+    inside = (np.abs(true.cos_theta) < NOMINAL.cos_theta_max).reshape(n, 4).all(axis=1)
+    chi2 = fit4c(p[:, None], v[:, None], rows[inside], np.array([SIGNAL_SPECIES]), total).chi2[:, 0]
+    return np.asarray(chi2[np.isfinite(chi2)])
+
+
+def ideal_fit(rng: np.random.Generator) -> tuple[Row, ...]:
+    """Return mean chi2 and flatness of its probability for ideal tracks."""
+    from scipy import stats  # noqa: PLC0415 - only here
+
+    chi2 = ideal_chi2(rng)
+    probability = stats.chi2.sf(chi2, NDF)
+    flatness = stats.chisquare(np.histogram(probability, _FLAT_BINS, (0, 1))[0]).pvalue
+    return (
+        Row("mean chi2_4C of ideal tracks", float(chi2.mean()), "4.0 +- 0.1", 3.9, 4.1),
+        Row("p-value of a flat P(chi2_4C)", float(flatness), "> 0.001", 0.001, 1.0),
+    )
+
+
+def select(channel: Channel, n: int, seed: int, cuts: Cuts = SELECTION) -> tuple[float, FloatArray]:
+    """Return the efficiency of the search and M(KKee) in GeV/c^2 of what passes all steps but the mass window."""
+    recipe = Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI)
+    passed, masses = 0, []
+    for block, start in enumerate(range(0, n, BLOCK_EVENTS)):
+        columns = make_block(recipe, channel.process, block, min(BLOCK_EVENTS, n - start), seed)
+        view = SearchEvents(columns_of(columns), cuts, M_JPSI)
+        decisions = cutflow.apply(SECTION_III, view)
+        passed += int(decisions.all(axis=0).sum())
+        is_unwindowed = np.asarray(decisions[:-1].all(axis=0))
+        masses.append(view.best_m_kkee[is_unwindowed[view.best.event]])
+    return passed / n, np.concatenate(masses)
+
+
+def signal_rows(seed: int, policy: Any) -> tuple[Row, ...]:
+    """Return the phase-space efficiency and the mass resolution under one policy of KKpipi permutations."""
+    cuts = dataclasses.replace(SELECTION, kkpipi_permutations=policy)
+    efficiency, masses = select(SIGNAL, N_SIGNAL, seed, cuts)
+    low, high = np.quantile(masses, _ONE_SIGMA)
+    wanted = paper.EFFICIENCY_PERCENT_SELECTION
+    return (
+        within(f"phase-space efficiency, {policy} KKpipi permutation(s)", efficiency, wanted, 0.15, "%", 100),
+        Row(f"sigma(M(KKee)), {policy} [MeV/c^2]", float(high - low) * 500, "7.5 to 9", 7.5, 9.0),
+    )
+
+
+def mass_point(seed: int, point: paper.MassPoint, n: int = N_MAJORANA) -> Point:
+    """Return the efficiency of J/psi -> nu nu at one mass."""
+    efficiency, _ = select(majorana(point.m_majorana, "2nu"), n, seed)
+    return Point(point.m_majorana, efficiency, point.efficiency_percent / 100)
+
+
+def relative_shape(points: list[Point] | tuple[Point, ...]) -> FloatArray:
+    """Return simulated over published efficiency of every point above 0.6 GeV/c^2, after one common factor."""
+    ratio = np.array([p.efficiency / p.published for p in points if p.m_majorana > SHAPE_MASS_MIN])
+    return np.asarray(ratio / ((ratio.max() + ratio.min()) / 2))
+
+
+def shape_row(points: list[Point] | tuple[Point, ...]) -> Row:
+    """Return the largest deviation of the shape in mass."""
+    deviation = 100 * float(np.abs(relative_shape(points) - 1).max())
+    return Row("efficiency against m_majorana above 0.6, largest deviation [%]", deviation, "below 10", 0.0, 10.0)
+
+
+def picture(report: Report) -> Picture:
+    """Return the figure of the efficiency against the neutrino's mass."""
+
+    def draw(axes: Axes) -> None:
+        mass = [p.m_majorana for p in report.points]
+        axes.plot(mass, [100 * p.published for p in report.points], "o", color=style.DATA, label="published")
+        axes.plot(mass, [100 * p.efficiency for p in report.points], color=style.SIGNAL, label="fast simulation")
+        axes.set_xlabel(r"$m_{\nu_M}$ [GeV/$c^2$]")
+        axes.set_ylabel("Efficiency [%]")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+
+    explanation = "Detector parameters were chosen knowing the published values; compare the shapes."
+    return Picture("validation_efficiency", "Efficiency of the search", explanation, draw)
+
+
+def save_figure(report: Report, directory: Path) -> list[Path]:
+    """Write the figure and return its files."""
+    return style.save(picture(report).figure("Fast simulation"), directory, "validation_efficiency")

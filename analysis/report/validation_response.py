@@ -1,0 +1,137 @@
+"""What the simulated detector does to single particles: resolutions, and how often a species is read as which."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import M_JPSI
+from analysis.cuts import SELECTION
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.objects import electrons, kaons, pid, tracks
+from analysis.simulation import energy_loss, gun
+from analysis.simulation.helix import trajectory
+from analysis.simulation.parameters import NOMINAL, DetectorParameters
+from analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON, FloatArray
+from analysis.simulation.tracking import measure
+
+N_SINGLE: Final = 20_000
+BARREL: Final = (-0.8, 0.8)
+ENDCAP: Final = (0.87, 0.92)
+REFERENCE_MOMENTUM: Final = 1.0
+BHABHA_MOMENTUM: Final = M_JPSI / 2
+SPECIES: Final = {"e": ELECTRON, "pi": PION, "K": KAON, "p": PROTON}
+MOMENTUM_EDGES: Final = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
+_PHOTON_SHOWER_MIN: Final = 0.5  # GeV: what a photon of 1 GeV leaves, and noise does not
+_FLAT_CUT: Final = 0.8
+
+
+def columns_of(columns: Any) -> ArrayColumns:
+    """Return simulated columns as a reader of an ntuple would give them, rounded to the types on disk."""
+    block = make_block(columns)
+    return ArrayColumns(block.values, block.offsets, block.n_events)
+
+
+def single(
+    rng: np.random.Generator,
+    pdg_id: int,
+    momentum: float,
+    cos_theta: tuple[float, float],
+    n: int,
+    years: tuple[int, ...] = (),
+    parameters: DetectorParameters = NOMINAL,
+) -> ArrayColumns:
+    """Return events with one particle of a momentum in GeV/c, uniform in a range of cos(theta)."""
+    cosine = rng.uniform(*cos_theta, n)
+    return columns_of(gun.shoot(rng, pdg_id, np.full(n, momentum), cosine, parameters, years))
+
+
+def momentum_resolution(rng: np.random.Generator, n: int = N_SINGLE) -> float:
+    """Return the rms of p/p_true - 1 of muons of 1 GeV/c in the barrel."""
+    p3 = np.zeros((n, 3))
+    cosine, phi = rng.uniform(*BARREL, n), rng.uniform(-np.pi, np.pi, n)
+    sine = np.sqrt(1 - cosine**2)
+    p3[:] = REFERENCE_MOMENTUM * np.stack([sine * np.cos(phi), sine * np.sin(phi), cosine], axis=-1)
+    true = trajectory(np.zeros((n, 3)), p3, np.ones(n), 1.0)
+    helix = measure(rng, true, np.full(n, KINDS[MUON].mass), np.zeros(n, dtype=np.bool_), NOMINAL).parameters
+    ratio = np.hypot(1.0, helix[:, 4]) / np.abs(helix[:, 2]) / REFERENCE_MOMENTUM
+    return float(np.sqrt(np.mean((ratio - 1.0) ** 2)))
+
+
+def dedx_resolution(rng: np.random.Generator, n: int = N_SINGLE) -> float:
+    """Return the relative width of dE/dx of Bhabha electrons."""
+    events = single(rng, ELECTRON, BHABHA_MOMENTUM, BARREL, n)
+    signal = events.flat("Track", "dedx_norm_ph")[events.flat("Track", "dedx_n_hits") > 0]
+    return float(np.std(signal) / np.mean(signal))
+
+
+def tof_resolution(
+    rng: np.random.Generator, cos_theta: tuple[float, float], years: tuple[int, ...] = (), n: int = N_SINGLE
+) -> float:
+    """Return the width in ns of the time residuals of muons of 1 GeV/c."""
+    events = single(rng, MUON, REFERENCE_MOMENTUM, cos_theta, n, years)
+    has = events.flat("Track", "tof_quality") == 1
+    residual = events.flat("Track", "tof_time")[has] - events.flat("Track", "tof_texp_mu")[has]
+    return float(np.std(residual))
+
+
+def photon_resolution(rng: np.random.Generator, cos_theta: tuple[float, float], n: int = N_SINGLE) -> float:
+    """Return the relative width of the energies of photons of 1 GeV."""
+    energy = single(rng, PHOTON, REFERENCE_MOMENTUM, cos_theta, n).flat("Shower", "energy")
+    energy = energy[energy > _PHOTON_SHOWER_MIN]
+    return float(np.std(energy) / np.mean(energy))
+
+
+def boss_numbers() -> dict[str, FloatArray]:
+    """Return the numbers of the real BOSS file: per track momentum, sine of theta, hits, dE/dx and five chi values
+    (``dedx``), per TOF record momentum, path in cm and five expected times in ns (``tof``)."""  # noqa: D205, D209
+    path = Path(energy_loss.__file__).with_name("boss_tracks.json")
+    return {name: np.array(rows) for name, rows in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def dedx_deviation() -> float:
+    """Return the median of |chi of the model - chi of BOSS| over all tracks and hypotheses of the real file."""
+    momentum, sine, hits, signal = boss_numbers()["dedx"][:, :4].T
+    mean = energy_loss.expected(momentum[:, None] / energy_loss.HYPOTHESIS_MASSES)
+    sigma = energy_loss.resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
+    return float(np.median(np.abs((signal[:, None] - mean) / sigma - boss_numbers()["dedx"][:, 4:])))
+
+
+def identification(rng: np.random.Generator, n: int = N_SINGLE) -> list[dict[str, Any]]:
+    """Return, per species and range of momentum, the shares of the tracks read as electron and as kaon."""
+    rows = []
+    for name, code in SPECIES.items():
+        for low, high in itertools.pairwise(MOMENTUM_EDGES):
+            cosine = rng.uniform(-_FLAT_CUT, _FLAT_CUT, n)
+            found = columns_of(gun.shoot(rng, code, rng.uniform(low, high, n), cosine, NOMINAL))
+            rows.append({"species": name, "p_min": low, "p_max": high, **read_as(found, code)})
+    return rows
+
+
+def read_as(columns: ArrayColumns, code: int) -> dict[str, float | int]:
+    """Return tracks of the generated particle, the mean E/p of those with a cluster, and the shares read as e and K."""
+    gen = columns.offsets("Gen")[:-1]
+    own = columns.flat("Track", "gen") == 0
+    of_event = np.repeat(np.arange(columns.n_events), np.diff(columns.offsets("Track")))
+    own &= np.abs(columns.flat("Gen", "pdg_id")[gen[of_event]]) == abs(code)
+    level = pid.confidence_levels((pid.dedx_chi(columns), pid.tof_chi(columns)), SELECTION.pid_chi_max)
+    momentum = tracks.momentum(columns.flat("Track", "kappa"), columns.flat("Track", "tanl"))
+    ratio = pid.e_over_p(columns.flat("Track", "emc_energy"), momentum)
+    is_known = own & (level.ndof > 0)
+    has_cluster = own & (ratio > 0)
+    return {
+        "n_tracks": int(own.sum()),
+        "e_over_p": float(ratio[has_cluster].mean()) if has_cluster.any() else 0.0,
+        "as_electron": _share(is_known & electrons.is_electron(level.cl, ratio, SELECTION), own),
+        "as_kaon": _share(is_known & kaons.is_kaon(level.cl, ratio, SELECTION), own),
+    }
+
+
+def _share(passed: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_]) -> float:
+    return float(passed.sum() / max(int(of.sum()), 1))
