@@ -17,11 +17,10 @@ from analysis.selection.control_probes import ProbeEvents
 
 BoolArray = npt.NDArray[np.bool_]
 
-P: Final = hist.axis.Variable(
-    [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]"
-)
+# Wide bins: a radiated photon that slows an electron down to the signal's momenta is rare.
+P: Final = hist.axis.Variable([0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]")
 COS_THETA: Final = hist.axis.Variable(
-    [-0.93, -0.8, -0.5, 0.0, 0.5, 0.8, 0.93], name="cos_theta", label=r"$\cos\theta$ of the probe"
+    [-0.93, -0.8, -0.4, 0.4, 0.8, 0.93], name="cos_theta", label=r"$\cos\theta$ of the probe"
 )
 PASSED: Final = hist.axis.Boolean(name="passed", label="passed")
 M2_DIFFERENCE: Final = hist.axis.Regular(

@@ -1,0 +1,102 @@
+"""Corrections through correctionlib are the ratios of the maps, bin by bin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.constants import Species
+from analysis.errors import ResultsError
+from analysis.systematics import corrections, table
+from analysis.systematics.control import ratio_map
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(scope="module")
+def derived(measured):
+    return corrections.derive(measured)
+
+
+@pytest.fixture(scope="module")
+def ready(derived):
+    return corrections.ready(derived)
+
+
+@pytest.fixture
+def signal(measured):
+    return table.candidates(measured.of_kind("signal"))
+
+
+@pytest.mark.parametrize("variation", corrections.VARIATIONS)
+def test_values_are_those_of_the_map(measured, ready, variation, rng):
+    p, cos_theta = rng.uniform(0.05, 2.0, 500), rng.uniform(-1, 1, 500)
+    ratios = ratio_map(measured, Species.K, "tracking")
+    wanted = corrections.varied(ratios, variation)[ratios.bins(p, cos_theta)]
+    np.testing.assert_allclose(ready["tracking_kaon"].evaluate(variation, p, cos_theta), wanted)
+
+
+def test_variations_lie_on_both_sides(ready):
+    nominal, up, down = (ready["pid_electron"].evaluate(v, 0.5, 0.1) for v in ("nominal", "up", "down"))
+    assert down < nominal < up
+    assert up - nominal == pytest.approx(nominal - down)
+
+
+def test_weights_multiply_the_tracks(ready, signal):
+    one = {k: v[:1] for k, v in signal.items()}
+    wanted = 1.0
+    for label, tracks in (("kaon", ("k1", "k2")), ("electron", ("e1", "e2"))):
+        for track in tracks:
+            at = (float(one[f"p_{track}"][0]), float(one[f"cos_theta_{track}"][0]))
+            wanted *= ready[f"tracking_{label}"].evaluate("nominal", *at)
+            wanted *= ready[f"pid_{label}"].evaluate("nominal", *at)
+    assert corrections.weights(ready, one)[0] == pytest.approx(wanted)
+
+
+def test_the_corrected_efficiency_undoes_what_was_planted(ready, signal):
+    found = corrections.corrected_efficiency(ready, signal, 100_000)
+    assert found["uncorrected"] == pytest.approx(0.16)
+    assert found["corrected"] / found["uncorrected"] == pytest.approx(0.98**4 * 1.01**4, abs=0.006)
+    assert 0 < found["statistical"] < 0.05
+    assert 0 < found["systematic"] < 0.05
+
+
+def test_the_file_reads_back(derived, ready, signal, tmp_path):
+    path = corrections.write(derived, tmp_path / "deep" / "corrections.json")
+    np.testing.assert_array_equal(
+        corrections.weights(corrections.read(path), signal), corrections.weights(ready, signal)
+    )
+
+
+def test_bad_inputs(ready, signal, tmp_path):
+    with pytest.raises(ResultsError, match="no corrections"):
+        corrections.read(tmp_path / "none.json")
+    (tmp_path / "empty.json").write_text('{"schema_version": 2, "corrections": []}')
+    with pytest.raises(ResultsError, match="lacks the corrections"):
+        corrections.read(tmp_path / "empty.json")
+    with pytest.raises(ResultsError, match="variation is 'sideways'"):
+        corrections.weights(ready, signal, "sideways")
+    broken = signal | {"p_e1": np.full_like(signal["p_e1"], np.nan)}
+    with pytest.raises(ResultsError, match="not finite"):
+        corrections.weights(ready, broken)
+    with pytest.raises(ResultsError, match="no efficiency to correct"):
+        corrections.corrected_efficiency(ready, signal, 0)
+
+
+def test_other_bins_are_refused(measured, drop):
+    import dataclasses
+
+    import hist
+
+    odd = hist.Hist.new.Reg(2, 0, 2, name="p").Reg(2, -1, 1, name="cos_theta").Bool(name="passed").Int64()
+    data = measured.datasets["control_data"]
+    selection = dataclasses.replace(data.selections["control_ee"], histograms={"tracking": odd, "pid": odd})
+    changed = dataclasses.replace(data, selections=data.selections | {"control_ee": selection})
+    results = dataclasses.replace(measured, datasets=measured.datasets | {"control_data": changed})
+    with pytest.raises(ResultsError, match="different bins"):
+        corrections.derive(results)
+    empty = dataclasses.replace(selection, histograms={})
+    changed = dataclasses.replace(data, selections=data.selections | {"control_ee": empty})
+    results = dataclasses.replace(measured, datasets=measured.datasets | {"control_data": changed})
+    with pytest.raises(ResultsError, match="another version"):
+        corrections.derive(results)
