@@ -43,6 +43,19 @@ def bar(description: str, total: int, *, unit: str = "events") -> Iterator[Calla
         TimeRemainingColumn(),
     )
     target = console()
-    with Progress(*columns, console=target, disable=not (target.is_terminal or target.is_jupyter)) as progress:
+    if target.is_jupyter:
+        with _widget(description, total, unit) as advance:
+            yield advance
+        return
+    with Progress(*columns, console=target, disable=not target.is_terminal) as progress:
         task = progress.add_task(description, total=total)
         yield lambda n: progress.update(task, advance=n)
+
+
+@contextmanager
+def _widget(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar in a notebook, where rich's bars take each other's output if two are there at once."""
+    from tqdm.notebook import tqdm  # noqa: PLC0415 needs ipywidgets, which only notebooks have
+
+    with tqdm(total=total, desc=description, unit=f" {unit}", unit_scale=True) as progress:
+        yield progress.update

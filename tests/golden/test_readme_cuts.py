@@ -16,6 +16,7 @@ def test_readme_shows_the_cuts_of_the_code(renew_golden):
     wanted = cut_table.insert(page)
     if renew_golden:
         README.write_text(wanted)
+        return
     assert page == wanted, "renew the table with `make golden`"
 
 

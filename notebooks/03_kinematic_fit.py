@@ -1,0 +1,78 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The 4C kinematic fit
+#
+# Four tracks are fitted to the four-momentum of the beams, under every assignment of masses at once.
+
+# %%
+# %matplotlib inline
+import os
+
+import numpy as np
+from scipy import stats
+
+from analysis.constants import M_JPSI
+from analysis.cuts import SELECTION
+from analysis.events.columns import ChunkColumns
+from analysis.kinematics import initial_four_momentum, invariant_mass
+from analysis.kinfit import fourc, hypotheses
+from analysis.report import style
+from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from processors.interactive import open_events
+
+FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
+events = open_events(FILESET, "signal")
+view = SearchEvents(ChunkColumns(events), SELECTION, sqrt_s=3.0969)
+p, v = view.momenta
+combinations, event = view.combinations
+print(f"{len(combinations)} combinations K K e e in {len(events)} events")
+
+# %% [markdown]
+# `fit4c` takes momenta, covariances, the four tracks of each candidate, and the species of each hypothesis.
+
+# %%
+p4_total = initial_four_momentum(3.0969)
+fit = fourc.fit4c(p, v, combinations, hypotheses.HYPOTHESES, p4_total)
+fourc.count_status(fit.status)
+
+# %% [markdown]
+# With correct errors the chi2 of true candidates follows the distribution for four degrees of freedom. The tail is
+# radiation: photons of the final state and of the electrons in the material.
+
+# %%
+chi2 = fit.chi2[fit.status[:, 0] == fourc.Status.OK, 0]
+edges = np.linspace(0.0, 60.0, 61)
+with style.style():
+    figure, axes = style.new_figure()
+    axes.hist(chi2, edges, histtype="step", label="fit of simulated signal")
+    expected = len(chi2) * np.diff(stats.chi2.cdf(edges, fourc.NDF))
+    axes.stairs(expected, edges, color=style.REGION, label="chi2 with 4 degrees of freedom")
+    axes.set_xlabel(r"$\chi^2_\mathrm{4C}$")
+    axes.set_ylabel("Candidates / 1.0")
+    axes.legend()
+    style.stamp(axes, "Fast simulation")
+figure
+
+# %% [markdown]
+# After the fit M(KKee) is the energy of the beams by construction; that is why the signal region is cut on measured
+# momenta, and why masses of pairs are taken from fitted ones.
+
+# %%
+fitted = fourc.fitted_p4(p, v, combinations, SIGNAL_SPECIES, p4_total)
+good = np.isfinite(fitted).all(axis=(1, 2)) & (fit.chi2[:, 0] < SELECTION.chi2_4c_max)
+measured_mass = invariant_mass(view.measured_p4[good].sum(axis=1))
+fitted_mass = invariant_mass(fitted[good].sum(axis=1))
+print(f"measured: {np.std(measured_mass) * 1e3:.1f} MeV/c2 wide; fitted: {np.ptp(fitted_mass) * 1e3:.1e} MeV/c2")
+print(f"difference of the fitted mass to m(J/psi): {1e3 * (np.median(fitted_mass) - M_JPSI):.2f} MeV/c2")

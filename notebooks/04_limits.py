@@ -1,0 +1,80 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Limits
+#
+# From the merged accumulator, without another pass over the events. `make run` makes the result that is read here.
+
+# %%
+# %matplotlib inline
+import os
+from pathlib import Path
+
+import numpy as np
+
+from analysis import results
+from analysis.limits import coverage, gather, methods
+from analysis.limits.inputs import LimitInputs
+from analysis.report import contents, limit_tables, render, style
+from analysis.report.source import Source
+
+merged = results.read(Path(os.environ.get("LNV_RESULTS", "../results/accumulator.zip")))
+merged.require_complete()
+inputs = [gather.overall(merged, gather.Choices()), *gather.per_mass(merged, gather.Choices())]
+inputs[0]
+
+# %%
+limits = tuple(methods.upper_limit(i, method=m).to_dict() for i in inputs for m in methods.METHODS)
+source = Source(merged, limits)
+print(limit_tables.sentence(source))
+render.terminal(limit_tables.methods(source))
+
+# %%
+render.terminal(limit_tables.scan(source))
+
+# %%
+pictures = {p.name: p for section in contents.sections(source) for p in section.pictures}
+pictures["limits_yield"].figure("Fast simulation")
+
+# %% [markdown]
+# The published search had one event, no expected background, an efficiency of 15.83 % and a systematic uncertainty of
+# 7.0 %. What the methods make of these numbers:
+
+# %%
+published = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.1583, delta_sys=0.070, n_jpsi=10087e6)
+for name in methods.METHODS:
+    limit = methods.upper_limit(published, method=name)
+    print(f"{name:16} {limit.n_up:6.2f} decays   {limit.branching_fraction_ul:.2e}")
+
+# %% [markdown]
+# How often each limit holds the truth, by exact sums over the possible counts:
+
+# %%
+signal = np.linspace(0.05, 8.0, 160)
+n_max = coverage.counts_needed(float(signal.max()))
+with style.style():
+    figure, axes = style.new_figure()
+    for name in ("rolke", "cls"):
+
+        def limit_of(n: int, name: str = name) -> float:
+            given = LimitInputs(n_obs=n, n_bkg=0.0, efficiency=1.0, delta_sys=0.0, n_jpsi=1.0)
+            return methods.METHODS[name].limit_of(given, n, 0.90)
+
+        curve = coverage.exact(coverage.IntervalTable.of_upper_limit(limit_of, n_max), signal)
+        axes.plot(curve.signal, curve.probability, label=f"{name}, at least {curve.smallest[0]:.3f}")
+    axes.axhline(0.90, color=style.DATA, linestyle=":")
+    axes.set_xlabel("True signal [events]")
+    axes.set_ylabel("Coverage")
+    axes.legend()
+figure

@@ -1,0 +1,74 @@
+"""For notebooks and shells: events to explore, and a run whose result stays in memory."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from coffea.nanoevents import NanoEventsFactory
+
+from analysis.cuts import SELECTION, Cuts
+from analysis.events.ntuple import BesSchema
+from analysis.events.schema import TREE
+from analysis.results import Results
+from processors import fileset as filesets
+from processors.clusters import ClusterOptions
+from processors.commands.run import make_executors
+from processors.run import RunOptions, process, to_results
+from processors.selections import load_processors
+
+
+def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = None) -> Any:
+    """Return events of a dataset's first file as `events.Track`, `events.Shower` and `events.Gen`, read at first use.
+
+    Args:
+        fileset: Completed fileset.
+        dataset: Name of the dataset.
+        n_events: Events to open; None: all of the file.
+
+    Raises:
+        FilesetError: The fileset is not usable or has no such dataset.
+    """
+    chosen = filesets.select(filesets.load(fileset), dataset)[dataset]
+    factory = NanoEventsFactory.from_root(
+        {chosen.files[0].path: TREE},
+        schemaclass=BesSchema,
+        entry_stop=n_events,
+        metadata=chosen.metadata.to_dict() | {"dataset": dataset},
+        mode="virtual",
+    )
+    return factory.events()
+
+
+def run(
+    fileset: str | Path,
+    datasets: str | None = None,
+    *,
+    executor: str = "iterative",
+    where: ClusterOptions | None = None,
+    cuts: Cuts = SELECTION,
+    max_chunks: int | None = None,
+    chunksize: int = 100_000,
+) -> Results:
+    """Run the selections over a fileset and return the merged result, as `lnv run` writes it.
+
+    Args:
+        fileset: Completed fileset.
+        datasets: Shell patterns of dataset names, separated by commas; None: all.
+        executor: ``iterative``, ``futures`` or ``dask``.
+        where: The cluster, for ``dask``; None: two processes on this machine.
+        cuts: Cuts to apply.
+        max_chunks: Chunks per dataset; None: all.
+        chunksize: Largest number of events of a chunk.
+
+    Raises:
+        LnvError: The fileset, a file or the cluster is not usable.
+    """
+    chosen = filesets.select(filesets.load(fileset), datasets)
+    with ExitStack() as stack:
+        parts = Path(stack.enter_context(TemporaryDirectory(prefix="lnv-")))
+        make = stack.enter_context(make_executors(executor, where or ClusterOptions()))
+        options = RunOptions(output=parts, cuts=cuts, max_chunks=max_chunks, chunksize=chunksize, verification="size")
+        return to_results(process(chosen, load_processors(chosen, cuts), options, make), options)
