@@ -1,0 +1,115 @@
+"""The command: lazy, helpful, one line per error, its exit status."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from processors import commands, console, summary
+from processors.cli import lnv, main
+from processors.progress import bar
+
+pytestmark = pytest.mark.fast
+
+MODULES = sorted(p.stem for p in Path(commands.__path__[0]).glob("*.py") if p.stem != "__init__")
+
+
+def status(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return caught.value.code
+
+
+def test_help_lists_every_command_without_loading_one():
+    code = "import sys; from processors.cli import main; main(['--help'])"
+    run = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
+    for name in MODULES:
+        assert name.replace("_", "-") in run.stdout
+    assert "coffea" not in run.stderr
+    assert "numpy" not in run.stderr
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_command_has_help_with_defaults(name):
+    command = lnv.get_command(click.Context(lnv), name.replace("_", "-"))
+    assert isinstance(command, click.Command)
+    result = CliRunner().invoke(lnv, [name.replace("_", "-"), "--help"])
+    assert result.exit_code == 0, result.output
+    module = ast.parse((Path(commands.__path__[0]) / f"{name}.py").read_text())
+    assert ast.get_docstring(module).partition("\n")[0].endswith(".")
+
+
+def test_an_error_is_one_line_and_a_traceback_on_request(tmp_path, capsys):
+    path = tmp_path / "fileset.json"
+    assert status(["run", str(path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert "cannot be read" in shown.err
+    from analysis.errors import FilesetError
+
+    with pytest.raises(FilesetError):
+        main(["--debug", "run", str(path)])
+
+
+def test_wrong_usage_is_status_2(capsys):
+    assert status(["nix"]) == 2
+    assert status(["run"]) == 2
+    assert "Usage" in capsys.readouterr().err
+    assert status(["--version"]) == 0
+
+
+def test_interruption_is_status_130(monkeypatch):
+    monkeypatch.setattr(lnv, "invoke", lambda ctx: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert status(["run", "f"]) == 130
+
+
+def test_a_table_is_whole_and_safe(monkeypatch, capsys):
+    monkeypatch.setattr(console, "console", lambda: Console(width=80, force_terminal=False))
+    console.print_table("title", [{"name": "extra[all]", "n_events": 1234567, "mass": 3.0969, "none": None}])
+    shown = capsys.readouterr().out
+    assert "extra[all]" in shown
+    assert "1 234 567" in shown
+    console.print_table("empty", [])
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = console.write_json(tmp_path / "deep" / "a.json", {"x": [1, 2.5]})
+    assert json.loads(path.read_text()) == {"x": [1, 2.5]}
+    with pytest.raises(ValueError, match="JSON"):
+        console.write_json(path, {"x": float("nan")})
+    assert json.loads(path.read_text()) == {"x": [1, 2.5]}
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_bar_counts(capsys):
+    with bar("processing", 10) as advance:
+        advance(4)
+        advance(6)
+
+
+def test_the_summary_names_what_went_wrong(capsys):
+    record = {
+        "dataset": "d", "file": "f.root", "start": 0, "stop": 5, "kind": "ValueError", "message": "no", "attempts": 1,
+        "is_ours": False,
+    }  # fmt: skip
+    books = {
+        "datasets": {
+            "d": {"files": 2, "files_skipped": 0, "events_expected": 10, "events_processed": 5, "events_skipped": 0,
+                  "produced_used": 10},
+        },
+        "totals": {"wall_time_s": 2.0, "cpu_time_s": 1.0, "peak_memory_bytes": {"w": 3e8}, "events_read": 5,
+                   "chunks": 2, "bytes_read": 10, "columns_read": ["run"], "events_resumed": 3, "chunks_retried": 1},
+        "skipped_files": [{"file": "g.root", "message": "does not exist"}],
+        "failed_chunks": [record, record],
+        "problems": [f"hole {k}" for k in range(8)],
+    }  # fmt: skip
+    summary.print_books(books)
+    shown = capsys.readouterr().out
+    for word in ("INCOMPLETE", "300 MB", "skipped: g.root", "2 chunk(s)", "ValueError: no", "and 3 more", "3 events"):
+        assert word in shown
