@@ -8,6 +8,7 @@ differs between data and simulation, may have moved it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ from analysis.efficiency import RatioMap
 from analysis.errors import ResultsError
 from analysis.results import Results
 from analysis.systematics.control import MAPS, PROBES, ratio_map
-from analysis.systematics.sources import TRACKS, Candidates
+from analysis.systematics.sources import TRACKS, Candidates, track_difference
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -144,27 +145,35 @@ def weights(corrections: Any, candidates: Candidates, variation: str = NOMINAL, 
     return product
 
 
-def corrected_efficiency(corrections: Any, candidates: Candidates, n_produced: int) -> dict[str, float]:
-    """Return the efficiency corrected to data, and what the variations of each kind change it by, as fractions.
+def corrected_efficiency(results: Results, candidates: Candidates, n_produced: int) -> dict[str, float]:
+    """Return the efficiency corrected to data, with its relative uncertainties, as fractions.
 
-    The corrections vary one at a time and their changes add in quadrature. All bins of one move together, so the
-    statistical change is an upper bound.
+    The statistical one takes the bins of the maps as independent, the systematic one varies one correction at a time;
+    either adds up in quadrature.
+
+    Args:
+        results: The result with the control samples.
+        candidates: Selected signal candidates.
+        n_produced: Signal events generated.
 
     Raises:
-        ResultsError: Nothing was produced, or no candidate passed.
+        ResultsError: Nothing was produced, no candidate passed, or a control sample is missing.
     """
-    if n_produced <= 0 or len(candidates["p_k1"]) == 0:
-        msg = f"{len(candidates['p_k1'])} candidates of {n_produced} produced events: no efficiency to correct"
+    n_passed = len(candidates["p_k1"])
+    if n_produced <= 0 or n_passed == 0:
+        msg = f"{n_passed} candidates of {n_produced} produced events: no efficiency to correct"
         raise ResultsError(msg)
-    nominal = weights(corrections, candidates).sum() / n_produced
-    changes = {
-        kind: float(
-            np.sqrt(
-                sum(
-                    (weights(corrections, candidates, up, c).sum() / n_produced / nominal - 1) ** 2 for c in corrections
-                )
-            )
-        )
-        for kind, up in (("statistical", "up"), ("systematic", "systematic_up"))
+    corrections = ready(derive(results))
+    nominal = weights(corrections, candidates).sum()
+    changes = [weights(corrections, candidates, "systematic_up", name).sum() / nominal - 1 for name in corrections]
+    per_track = [
+        len(tracks) * track_difference(results, name, species, candidates).sigma
+        for species, tracks in TRACKS.items()
+        for name in MAPS
+    ]
+    return {
+        "uncorrected": n_passed / n_produced,
+        "corrected": float(nominal / n_produced),
+        "statistical": math.hypot(*per_track),
+        "systematic": math.hypot(*changes),
     }
-    return {"uncorrected": len(candidates["p_k1"]) / n_produced, "corrected": float(nominal)} | changes

@@ -54,11 +54,10 @@ def command(*, accumulator: Path | None, output: Path, rule: str, compare: Path 
 
 def _correct(merged: results.Results, output: Path) -> dict[str, float]:
     """Write the corrections, print and return the corrected efficiency of the signal."""
-    derived = corrections.derive(merged)
-    corrections.write(derived, output / CORRECTIONS)
+    corrections.write(corrections.derive(merged), output / CORRECTIONS)
     signal = merged.of_kind(SIGNAL)
     n_produced = normalization.signal_efficiency(signal).n_total
-    efficiency = corrections.corrected_efficiency(corrections.ready(derived), table.candidates(signal), n_produced)
+    efficiency = corrections.corrected_efficiency(merged, table.candidates(signal), n_produced)
     console().print(
         f"efficiency {efficiency['uncorrected']:.2%}, corrected for tracking and PID {efficiency['corrected']:.2%}, "
         f"relative uncertainty {efficiency['statistical']:.2%} (stat.), {efficiency['systematic']:.2%} (syst.)"
