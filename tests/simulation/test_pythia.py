@@ -1,0 +1,97 @@
+"""Against Pythia 8, where it is installed: phase space, and inclusive decays."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION
+from analysis.simulation import beam, inclusive
+from analysis.simulation.decays import phase_space
+from analysis.simulation.particles import signed_charge
+
+SAMPLES = {
+    "KKee": ((321, 321, 11, 11), (M_KAON, M_KAON, M_ELECTRON, M_ELECTRON)),
+    "4pi": ((211, -211, 211, -211), (M_PION,) * 4),
+}
+N = 12_000
+
+
+@pytest.fixture(scope="module")
+def pythia8mc():
+    return pytest.importorskip("pythia8mc", reason="pip install 'jpsi-lnv[sim]'")
+
+
+def pythia_phase_space(pythia8mc, codes):
+    pythia = pythia8mc.Pythia("", False)
+    settings = ("Print:quiet = on", "ProcessLevel:all = off", "Random:setSeed = on", "Random:seed = 7")
+    for line in (
+        *settings,
+        f"443:oneChannel = 1 1.0 0 {' '.join(map(str, codes))}",
+        f"443:m0 = {M_JPSI}",
+        "443:mWidth = 0",
+    ):
+        assert pythia.readString(line)
+    pythia.init()
+    pythia.event.reset()
+    for _ in range(N):
+        pythia.event.append(443, 1, 0, 0, 0.0, 0.0, 0.0, M_JPSI, M_JPSI)
+    record = pythia.nextBatch(1).prt[0]
+    final = np.asarray(record.status) > 0
+    order = np.argsort(np.asarray(record.mother1)[final], kind="stable")
+    p4 = np.stack([np.asarray(getattr(record.p, c))[final] for c in ("px", "py", "pz", "e")], axis=-1)
+    return p4[order].reshape(N, len(codes), 4)
+
+
+def mass(p4):
+    return np.sqrt(p4[:, 3] ** 2 - (p4[:, :3] ** 2).sum(axis=-1))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_phase_space_agrees(rng, pythia8mc, name):
+    codes, masses = SAMPLES[name]
+    theirs, ours = pythia_phase_space(pythia8mc, codes), phase_space(rng, M_JPSI, list(masses), N)
+    for i in range(4):
+        assert stats.ks_2samp(theirs[:, i, 3], ours[:, i, 3]).pvalue > 1e-4
+    for a, b in ((0, 1), (0, 2), (2, 3)):
+        assert stats.ks_2samp(mass(theirs[:, a] + theirs[:, b]), mass(ours[:, a] + ours[:, b])).pvalue > 1e-4
+
+
+def test_inclusive_decays(rng, pythia8mc):
+    n = 6_000
+    table = inclusive.generate_inclusive(rng, beam.cross(rng, n))
+    total = np.zeros((n, 4))
+    np.add.at(total, table.event[table.is_final], table.p4[table.is_final])
+    np.testing.assert_allclose(total, table.p4[table.offsets[:-1]], atol=1e-9)
+    charged = signed_charge(table.pdg_id) * table.is_final
+    assert np.all(np.bincount(table.event, weights=charged, minlength=n) == 0)
+    assert np.abs(charged).sum() / n == pytest.approx(3.96, abs=0.15)
+    assert np.mean(np.abs(table.pdg_id[table.is_final]) == 321) > 0
+    has_mother = table.mother >= 0
+    assert np.all(table.mother[has_mother] < table.row[has_mother])
+
+
+def test_inclusive_decays_depend_on_their_generator_alone(pythia8mc):
+    beams = beam.cross(np.random.default_rng(1), 500)
+    first = inclusive.generate_inclusive(np.random.default_rng(5), beams)
+    inclusive.generate_inclusive(np.random.default_rng(6), beams)
+    again = inclusive.generate_inclusive(np.random.default_rng(5), beams)
+    np.testing.assert_array_equal(first.p4, again.p4)
+
+
+@pytest.mark.fast
+def test_without_the_extra_the_error_says_which_one(monkeypatch):
+    inclusive._pythia.cache_clear()
+    real = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name == "pythia8mc":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(inclusive.MissingExtraError, match=r"jpsi-lnv\[sim\]"):
+        inclusive.generate_inclusive(np.random.default_rng(1), beam.cross(np.random.default_rng(1), 3))
