@@ -31,7 +31,9 @@ from analysis.limits.profile import Counting, crossing, deviance
 from analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
 
 FloatArray = npt.NDArray[np.float64]
-Ends = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+Rows = npt.NDArray[np.int64]
+# Counts of some of the experiments, and which -> lower and upper ends.
+Ends = Callable[[FloatArray, Rows], tuple[FloatArray, FloatArray]]
 ZeroCounts = Literal["extrapolated", "profile"]
 
 
@@ -100,38 +102,40 @@ def intervals(
     names = tuple(measured)
     arrays = np.broadcast_arrays(checks.counts("n_obs", n_obs), *(np.asarray(measured[n], np.float64) for n in names))
     n, *values = (np.atleast_1d(a).ravel() for a in arrays)
-    background, efficiency = _terms(dict(zip(names, values, strict=True)))
+    terms = _terms(dict(zip(names, values, strict=True)))
     quantile = float(stats.chi2.ppf(checks.confidence_level(confidence_level), df=1))
 
-    def ends(counted: FloatArray) -> tuple[FloatArray, FloatArray]:
-        lower, upper = _ends(Counting(counted, background, efficiency), quantile, bounded=bounded)
-        if zero_counts == "extrapolated" and np.any(counted == 0.0):
-            upper = np.where(counted == 0.0, _continued(ends, n), upper)
-        return lower, upper
+    def ends(counted: FloatArray, rows: Rows) -> tuple[FloatArray, FloatArray]:
+        background, efficiency = (term.take(rows) for term in terms)
+        return _ends(Counting(counted, background, efficiency), quantile, bounded=bounded)
 
-    lower, upper = ends(n)
-    return lower, (upper if bounded else _first_positive(ends, n, upper, background.measured))
+    lower, upper = ends(n, np.arange(len(n)))
+    if zero_counts == "extrapolated":
+        rows = np.flatnonzero(n == 0.0)
+        upper[rows] = _continued(ends, rows)
+    if not bounded:
+        rows = np.flatnonzero(upper <= 0.0)
+        upper[rows] = _first_positive(ends, rows, n[rows], terms[0].take(rows).measured)
+    return lower, upper
 
 
-def _continued(ends: Ends, n: FloatArray) -> FloatArray:
+def _continued(ends: Ends, rows: Rows) -> FloatArray:
     """Return max(2 U(1) - U(2), 0)."""
-    return np.maximum(2.0 * ends(np.ones_like(n))[1] - ends(np.full_like(n, 2.0))[1], 0.0)
+    one = np.ones(len(rows))
+    return np.maximum(2.0 * ends(one, rows)[1] - ends(2.0 * one, rows)[1], 0.0)
 
 
-def _first_positive(ends: Ends, n: FloatArray, upper: FloatArray, background: FloatArray) -> FloatArray:
-    """Return the limits, where they vanish those of the smallest larger count with a limit above zero.
+def _first_positive(ends: Ends, rows: Rows, n: FloatArray, background: FloatArray) -> FloatArray:
+    """Return the limits of the smallest counts above n that have one above zero.
 
     The count of the expected background has one: bisect between it and n.
     """
-    is_settled = upper > 0.0
-    if np.all(is_settled):
-        return upper
-    low, high = n.copy(), np.where(is_settled, n, np.maximum(np.ceil(background), n + 1.0))
+    low, high = n, np.maximum(np.ceil(background), n + 1.0)
     while np.any(high - low > 1.0):
-        middle = np.floor(0.5 * (low + high))
-        is_positive = ends(middle)[1] > 0.0
+        middle = np.ceil(0.5 * (low + high))
+        is_positive = ends(middle, rows)[1] > 0.0
         low, high = np.where(is_positive, low, middle), np.where(is_positive, middle, high)
-    return ends(high)[1]
+    return ends(high, rows)[1]
 
 
 def _ends(experiment: Counting, quantile: float, *, bounded: bool) -> tuple[FloatArray, FloatArray]:

@@ -11,7 +11,8 @@ FloatArray = npt.NDArray[np.float64]
 ValueAndSlope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 MAX_STEPS = 200
-STEP_TOLERANCE = 1e-13
+# Newton's error is the square of its step: this leaves none that a float could hold.
+STEP_TOLERANCE = 1e-9
 
 
 def increasing_root(function: ValueAndSlope, low: FloatArray, high: FloatArray, start: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ Nucl. Instrum. Meth. A 551, 493 (2005), doi:10.1016/j.nima.2005.05.068, section 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,20 @@ class Term(Protocol):
     def cost(self, value: FloatArray) -> FloatArray:
         """Return -2 ln L of a value, zero at `measured`."""
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Term:
+        """Return the term of some of the experiments, whose fields are arrays (N,)."""
+
+
+class _Rows:
+    """Choice of rows, for terms whose fields are all arrays (N,)."""
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+        """Return the term of some of the experiments."""
+        return type(self)(**{name: np.asarray(values)[rows] for name, values in vars(self).items()})
+
 
 @dataclass(frozen=True)
-class Known:
+class Known(_Rows):
     """A value without uncertainty."""
 
     value: npt.ArrayLike
@@ -67,7 +78,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(_Rows):
     """A value with a Gaussian uncertainty; zero uncertainty means known."""
 
     mean: npt.ArrayLike
@@ -96,7 +107,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class PoissonSideband:
+class PoissonSideband(_Rows):
     """A background b seen as `n` events where tau b are expected (a side band, or simulation of tau times the data)."""
 
     n: npt.ArrayLike
@@ -128,7 +139,7 @@ class PoissonSideband:
 
 
 @dataclass(frozen=True)
-class Binomial:
+class Binomial(_Rows):
     """An efficiency counted as `passed` of `total` simulated events."""
 
     passed: npt.ArrayLike

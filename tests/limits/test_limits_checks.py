@@ -1,0 +1,36 @@
+"""`lnv limits --checks`: scans, p-values, channels, coverage, likelihood."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
+    _, printed = run(merged(), "--checks")
+    checks = json.loads((tmp_path / "limit_checks.json").read_text())
+    assert checks["background_scan"][0]["n_up"] == pytest.approx(23.187, abs=1e-3)
+    assert not checks["background_scan"][-1]["expected_is_certain"]
+    at_the_cut = next(r for r in checks["chi2_scan"] if r["chi2_4c_max"] == 20.0)
+    assert (at_the_cut["n_obs"], at_the_cut["efficiency"]) == (1, pytest.approx(0.1583))
+    assert checks["p_values"][0]["local_p"] is None
+    assert {p["m_majorana"] for p in checks["p_values"]} == {1.2}
+    both = checks["conjugate_channels"]
+    assert [c["n_obs"] for c in both["channels"]] == [1, 0]
+    assert both["n_up"] == pytest.approx(23.187, rel=1e-3)
+    curves = {(c["method"], c["delta_sys"]): c for c in json.loads((tmp_path / "coverage.json").read_text())["curves"]}
+    assert curves["rolke", 0.0]["smallest"] == pytest.approx(0.865, abs=1e-3)
+    assert curves["rolke bounded", 0.0]["smallest"] == pytest.approx(0.743, abs=1e-3)
+    assert max(curves["cls", 0.07]["error"]) < 0.004
+    assert json.loads((tmp_path / "likelihood.json").read_text())["observations"][0]["data"] == [1.0]
+    assert "Conjugate channels" in printed
+
+
+def test_checks_of_blinded_data_hide_the_events(run, tmp_path, merged):
+    run(merged(blind=True), "--checks")
+    checks = json.loads((tmp_path / "limit_checks.json").read_text())
+    assert {r["n_obs"] for r in checks["chi2_scan"] + checks["background_scan"]} == {None}
+    assert checks["p_values"] == []
+    assert checks["conjugate_channels"] is None
+    assert not (tmp_path / "likelihood.json").exists()
