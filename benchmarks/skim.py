@@ -29,7 +29,8 @@ import uproot
 from analysis.events.dst import Dst
 from analysis.events.run_table import Conditions, uniform
 from analysis.events.writer import NtupleWriter
-from processors.skim import Skim, SkimItem, SkimOptions
+from processors.skim import Skim
+from processors.skim_plan import SkimItem, SkimOptions
 
 N_FILES = 20
 N_COPIES = 300

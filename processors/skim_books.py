@@ -11,7 +11,7 @@ from analysis.errors import FilesetError
 from processors import fileset as filesets
 from processors import verify
 from processors.console import write_json
-from processors.skim import SkimItem, SkimOptions, is_done, read_records
+from processors.skim_plan import SkimItem, SkimOptions, is_done, read_records
 
 FILESET: Final = "fileset.json"
 # Energies in GeV that count as one, and the digits of a float32 that are kept.

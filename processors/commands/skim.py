@@ -17,7 +17,8 @@ from processors.clusters import ClusterOptions
 from processors.commands.run import EXECUTORS, make_executors
 from processors.console import console, print_table, write_json
 from processors.options import PATH, cluster_options
-from processors.skim import PRESELECTIONS, Skim, SkimItem, SkimOptions, is_done, plan, read_records, remove_partials
+from processors.skim import PRESELECTIONS, Skim
+from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records, remove_partials
 
 
 @click.command()

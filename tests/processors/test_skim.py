@@ -22,7 +22,11 @@ from analysis.events.run_table import Conditions, uniform
 from analysis.selection.search_events import SearchEvents
 from processors.cli import main
 from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
-from processors.skim import PRESELECTIONS, Skim, SkimOptions, is_done, plan, read_records, remove_partials
+from processors.skim import PRESELECTIONS, Skim
+from processors.skim_plan import SkimOptions, is_done, plan, read_records, remove_partials
+
+# loky's idle workers end after some seconds; on a busy machine that may meet the next job, which it then warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given:UserWarning")
 
 RUNS = uniform(Conditions(sqrt_s=3.097))
 N_FILES = 5
