@@ -18,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.constants import Species
+from analysis.objects.emc_pid import emc_chi, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from analysis.cuts import Cuts
     from analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,6 +49,18 @@ class Identification(NamedTuple):
     cl: FloatArray
     chi2: FloatArray
     ndof: npt.NDArray[np.int8]
+
+
+def identify(columns: Columns, cuts: Cuts, needed: BoolArray | None = None) -> Identification:
+    """Identify tracks with dE/dx, TOF and, unless ``cuts.pid_emc`` is off, the EMC.
+
+    Args:
+        columns: The chunk.
+        cuts: The requirements.
+        needed: (T,) tracks whose clusters are looked at; all where it is left out.
+    """
+    emc = (emc_chi(columns, load(), needed),) if cuts.pid_emc else ()
+    return confidence_levels((dedx_chi(columns), tof_chi(columns), *emc), cuts.pid_chi_max)
 
 
 def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED) -> FloatArray:

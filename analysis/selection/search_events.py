@@ -85,8 +85,7 @@ class SearchEvents:
     @cached_property
     def identification(self) -> pid.Identification:
         """Confidence levels of every track."""
-        subsystems = (pid.dedx_chi(self.columns), pid.tof_chi(self.columns))
-        return pid.confidence_levels(subsystems, self.cuts.pid_chi_max)
+        return pid.identify(self.columns, self.cuts, self.is_good & self._of_event(self.is_retained))
 
     @cached_property
     def is_identified(self) -> BoolArray:

@@ -99,3 +99,21 @@ def test_chi_of_the_time_of_flight(columns):
 def test_energy_over_momentum():
     assert pid.e_over_p([1.0, 0.0], [2.0, 1.0]).tolist() == [0.5, 0.0]
     assert pid.e_over_p(1.0, np.inf) == 0.0
+
+
+def test_the_calorimeter_can_be_switched_off(columns):
+    import dataclasses
+
+    from analysis.cuts import SELECTION
+
+    emc = {"kappa": 1.0, "tanl": 0.0, "emc_energy": 0.95, "emc_e3x3": 0.87, "emc_e5x5": 0.93}
+    arrays = columns._arrays | {f"Track_{n}": np.full(3, x, dtype=np.float32) for n, x in emc.items()}
+    with_emc = ArrayColumns(arrays, {"Track": np.array([0, 3])}, 1)
+    without = pid.identify(columns, dataclasses.replace(SELECTION, pid_emc=False))
+    full = pid.identify(with_emc, SELECTION)
+    assert (full.ndof - without.ndof).tolist() == [1, 1, 1]
+    added = full.chi2 - without.chi2
+    np.testing.assert_allclose(added[:, 1], added[:, 2])  # the kaon takes the pion's value
+    assert (added[:, 0] < added[:, 1]).all()
+    some = pid.identify(with_emc, SELECTION, np.array([True, False, False]))
+    assert (some.ndof - without.ndof).tolist() == [1, 0, 0]

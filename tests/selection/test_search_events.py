@@ -103,7 +103,7 @@ def test_order_of_tracks_does_not_matter(signal):
 @pytest.mark.parametrize(
     ("name", "tighter"),
     [
-        ("cos_theta_max", 0.8), ("r_xy_max", 0.3), ("cl_e_ratio_min", 0.9), ("chi2_4c_max", 10.0),
+        ("cos_theta_max", 0.8), ("r_xy_max", 0.3), ("cl_e_ratio_min", 0.999), ("chi2_4c_max", 10.0),
         ("e_over_p_kaon_max", 0.5), ("m_kkee_min", 3.09), ("e_over_p_electron_min", 0.95),
     ],
 )  # fmt: skip
