@@ -1,0 +1,97 @@
+"""Events per second and core of the simulation: generated, simulated and written, split by step.
+
+CPU time; all steps run interleaved in one process on the same blocks, and the fastest of the repetitions counts. The
+yardstick beside them is numpy's own rate of normal random numbers in the same run, so that figures of different
+machines compare.
+
+Run: python benchmarks/simulation.py [--repeat 5] [--output benchmarks/simulation.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+# One core: the linear algebra of numpy would take more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+
+from analysis.constants import M_JPSI
+from analysis.events.writer import NtupleWriter
+from analysis.simulation import beam, channels
+from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, generator_of, make_block
+from analysis.simulation.detector import simulate
+from analysis.simulation.generator import generate
+from analysis.simulation.parameters import NOMINAL
+from analysis.simulation.transport import convert, decay_in_flight
+
+WANTED = 25_000  # generated, simulated and written events per second and core
+CHANNELS = {
+    "signal": channels.SIGNAL,
+    "majorana_2nu": channels.majorana(0.9, "2nu"),
+    "kkpipi": channels.BACKGROUNDS["kkpipi"],
+    "omegapipi": channels.BACKGROUNDS["omegapipi"],
+    "ee": channels.CONTROLS["ee"],
+}
+N_NORMALS = 1_000_000
+
+
+def clock(function, *arguments):
+    """Return the CPU time that a call takes in s, and its result."""
+    started = time.process_time()
+    result = function(*arguments)
+    return time.process_time() - started, result
+
+
+def write(path, columns):
+    with NtupleWriter(path) as writer:
+        writer.extend(columns)
+
+
+def measure(channel, directory):
+    """Return the time of every step for one block, in s."""
+    rng = generator_of(1, "benchmark", 0)
+    recipe = Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI)
+    beams = beam.cross(rng, BLOCK_EVENTS)
+    times = {}
+    times["generate"], table = clock(generate, rng, channel, M_JPSI, beams)
+    times["material"], _ = clock(lambda: decay_in_flight(rng, convert(rng, table, NOMINAL), beams.field, NOMINAL))
+    with_material, _ = clock(simulate, rng, table, beams, NOMINAL)
+    times["response"] = with_material - times["material"]
+    columns = make_block(recipe, "benchmark", 0, BLOCK_EVENTS, 1)
+    times["write"], _ = clock(write, directory / "block.root", columns)
+    times["total"] = times["generate"] + with_material + times["write"]
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    best = {name: {} for name in CHANNELS}
+    normals = np.inf
+    with tempfile.TemporaryDirectory() as directory:
+        for _ in range(options.repeat + 1):  # one more: the first one warms up
+            normals = min(normals, clock(np.random.default_rng(1).normal, 0, 1, N_NORMALS)[0])
+            for name, channel in CHANNELS.items():
+                for step, seconds in measure(channel, Path(directory)).items():
+                    best[name][step] = min(seconds, best[name].get(step, np.inf))
+    rows = {n: {s: 1e6 * t / BLOCK_EVENTS for s, t in steps.items()} for n, steps in best.items()}
+    print("us per event" + "".join(f"{s:>12}" for s in rows["signal"]) + "    events/s")
+    for name, steps in rows.items():
+        print(f"{name:<12}" + "".join(f"{t:12.2f}" for t in steps.values()) + f"{1e6 / steps['total']:12,.0f}")
+    print(f"wanted: {WANTED:,} events/s; normal random numbers of numpy: {N_NORMALS / normals:,.0f}/s")
+    if options.output:
+        report = {"us_per_event": rows, "normals_per_s": N_NORMALS / normals, "block_events": BLOCK_EVENTS}
+        options.output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
