@@ -46,11 +46,14 @@ def archive() -> bytes:
     return data.getvalue()
 
 
-def make_install(data: bytes) -> Callable[[], None]:
-    """Return a function that makes the process it runs in import our packages from `data` from now on."""
+def make_install(data: bytes) -> Callable[..., None]:
+    """Return a function that makes the process it runs in import our packages from `data` from now on.
+
+    Its argument is the directory to unpack in, by default the one for temporary files.
+    """
     packages = PACKAGES
 
-    def install() -> None:
+    def install(parent: str | None = None) -> None:
         import atexit  # noqa: PLC0415 the function travels without its module
         import importlib  # noqa: PLC0415
         import io  # noqa: PLC0415
@@ -59,7 +62,7 @@ def make_install(data: bytes) -> Callable[[], None]:
         import tempfile  # noqa: PLC0415
         import zipfile  # noqa: PLC0415
 
-        directory = tempfile.mkdtemp(prefix="jpsi_lnv_")
+        directory = tempfile.mkdtemp(prefix="jpsi_lnv_", dir=parent)
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         with zipfile.ZipFile(io.BytesIO(data)) as stored:
             stored.extractall(directory)
@@ -71,9 +74,9 @@ def make_install(data: bytes) -> Callable[[], None]:
     return install
 
 
-def _make_plugin(install: Callable[[], None]) -> WorkerPlugin:
+def _make_plugin(install: Callable[..., None]) -> WorkerPlugin:
     class ShippedSource(WorkerPlugin):
-        def setup(self, worker: Any) -> None:  # noqa: ARG002 dask's signature
-            install()
+        def setup(self, worker: Any) -> None:
+            install(worker.local_directory)
 
     return ShippedSource()

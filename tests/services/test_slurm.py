@@ -1,50 +1,15 @@
 """A real SLURM node: the same result, also when a job is killed in the middle."""
 
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
-import slurm
 from run_cases import assert_same, run
 
 from processors.clusters import ClusterOptions, connect
 from processors.executors import DaskExecutor
-
-
-@pytest.fixture(scope="module")
-def node():
-    if absent := slurm.missing():
-        pytest.skip(f"{', '.join(absent)} not installed: make ci-packages")
-    # The socket's path must stay short.
-    with tempfile.TemporaryDirectory(prefix="slurm") as directory, slurm.slurm_node(Path(directory)) as configuration:
-        yield configuration
-
-
-@pytest.fixture
-def site(node, tmp_path):
-    path = tmp_path / "site.toml"
-    path.write_text(
-        f"""
-[slurm]
-queue = "debug"
-cores = 1
-processes = 1
-memory = "2GB"
-walltime = "00:10:00"
-interface = "lo"
-python = "{sys.executable}"
-local_directory = "{tmp_path}"
-log_directory = "{tmp_path}/logs"
-job_script_prologue = ["export SLURM_CONF={node}"]
-maximum_jobs = 2
-"""
-    )
-    return path
 
 
 def slowly():

@@ -75,6 +75,6 @@ def test_a_local_cluster_with_temporary_keys(small_fileset, reference, tmp_path)
         result, _ = run(small_fileset, tmp_path, partial(DaskExecutor, client=client))
         address = client.scheduler.address
         assert address.startswith("tls://")
-        with pytest.raises(OSError, match="(?i)connect"):
+        with pytest.raises(OSError, match=r"(?i)connect"):
             Client(address.replace("tls://", "tcp://"), timeout=5)
     assert_same(result, reference)
