@@ -11,9 +11,12 @@ from analysis.errors import FilesetError
 from processors import fileset as filesets
 from processors import verify
 from processors.console import write_json
+from processors.selections import REGISTRY
 from processors.skim_plan import SkimItem, SkimOptions, is_done, read_records
 
 FILESET: Final = "fileset.json"
+SEARCH: Final = "search"
+CONTROL: Final = "control_"
 # Energies in GeV that count as one, and the digits of a float32 that are kept.
 SQRT_S_TOLERANCE: Final = 1e-4
 SQRT_S_DIGITS: Final = 5
@@ -65,12 +68,18 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
             "kind": kind or ("inclusive" if is_simulation else "data"),
             "sqrt_s": _one_sqrt_s([value for source in sources for value in source["sqrt_s"]]),
             "is_simulation": is_simulation,
+            "selections": selections(options.preselection),
         },
     )
     entries = tuple(filesets.FileEntry(path=str(i.output), **verify.describe(str(i.output))) for i in items)
     dataset = filesets.Dataset(options.dataset, metadata, entries)
     others = filesets.read_raw(path) if path.exists() else {}
     return write_json(path, others | filesets.to_raw({options.dataset: dataset}, options.output))
+
+
+def selections(preselection: str) -> list[str]:
+    """Return the selections that can run on a skim: the search, and the control samples unless they were cut away."""
+    return [name for name in REGISTRY if name == SEARCH or (preselection != SEARCH and name.startswith(CONTROL))]
 
 
 def _one_sqrt_s(values: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ from processors.remote_io import is_address
 
 RECORDS: Final = "skim"
 # Input bytes per output: below it, files are skimmed together.
-GROUP_BYTES: Final = 512 * 1024**2
+GROUP_BYTES: Final = 128 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)

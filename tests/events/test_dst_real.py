@@ -13,7 +13,7 @@ from analysis.events import schema
 from analysis.events.blocks import make_block
 from analysis.events.dst import open_dst
 from analysis.events.dst_tracks import mdc_covariance
-from analysis.events.dst_vertex import find_spot
+from analysis.events.dst_vertex import find_spot, vertices
 from analysis.events.run_table import Conditions, uniform
 from analysis.objects.helix import momentum_and_covariance, move_pivot, unpack
 from analysis.objects.tracks import momentum
@@ -213,6 +213,39 @@ def test_the_spot_of_the_tracks_is_where_the_truth_says(columns, tree):
     true = [columns[f"Gen_{n}"][1][columns["Gen_pdg_id"][0][:-1]].mean() for n in ("vx", "vy")]
     assert np.hypot(x - true[0], y - true[1]) < 0.05
     np.testing.assert_array_equal(columns["ip_x"], np.full(10, x))
+
+
+def test_an_event_with_a_vertex_of_its_own_happened_there(boss_file, monkeypatch):
+    """The file has no valid vertex, so two are made up."""
+
+    def two_vertices(tree, start, stop):
+        found = vertices(tree, start, stop)
+        found[[2, 5]] = [0.2, -0.1, 1.5]
+        return found
+
+    monkeypatch.setattr("analysis.events.dst.vertices", two_vertices)
+    with open_dst(str(boss_file)) as dst:
+        columns = dst.read(0, 10, RUNS)
+    has_own = np.isin(np.arange(10), [2, 5])
+    assert np.all(columns["ip_z"][has_own] == 1.5)
+    assert np.all(columns["ip_x"][~has_own] == dst.spot[0])
+
+
+def test_a_run_table_goes_before_vertices(boss_file):
+    table = uniform(Conditions(sqrt_s=3.097, field=0.9, period=2012, ip=(0.1, 0.2, 0.3)))
+    with open_dst(str(boss_file)) as dst:
+        columns = dst.read(0, 10, table)
+    assert [float(columns[f"ip_{axis}"][0]) for axis in "xyz"] == [0.1, 0.2, 0.3]
+    assert set(columns["field"]) == {0.9}
+    assert set(columns["period"]) == {2012}
+
+
+def test_data_have_no_generated_particles(boss_file, columns):
+    with open_dst(str(boss_file)) as dst:
+        dst.is_simulation = False
+        data = dst.read(0, 10, RUNS)
+    assert set(columns) - set(data) == {n for n in columns if n.startswith("Gen_")} | {"Track_gen"}
+    assert make_block(data).n_events == 10
 
 
 @pytest.mark.parametrize("edges", [(0, 10), (0, 1, 10), (0, 3, 3, 7, 10), tuple(range(11))])

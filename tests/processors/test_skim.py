@@ -97,16 +97,19 @@ def test_processes_make_the_same_ntuples(inputs, undisturbed, tmp_path):
     assert content(tmp_path) == undisturbed
 
 
-def test_a_dask_cluster_makes_the_same_ntuples(inputs, undisturbed, tmp_path):
+def test_a_dask_cluster_that_loses_its_worker_makes_the_same_ntuples(inputs, undisturbed, tmp_path):
     from distributed import Client, LocalCluster
 
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        _, failed = run(inputs, options_for(tmp_path), DaskExecutor(client=client))
+        options = options_for(tmp_path / "out")
+        killed = KilledInTheMiddle(Skim(options), tmp_path / "killed")
+        _, failed = run(inputs, options, DaskExecutor(client=client), killed)
+    assert (tmp_path / "killed").exists()
     assert not failed
-    assert content(tmp_path) == undisturbed
+    assert content(tmp_path / "out") == undisturbed
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ def test_from_dst_to_the_accumulator(inputs, tmp_path, capsys):
     assert entry["num_entries"] == entry["n_produced"] == N_FILES * N_EVENTS
     assert fileset["metadata"]["kind"] == "inclusive"
     assert fileset["metadata"]["sqrt_s"] == 3.097
+    assert {"search", "control_ee", "control_kkpi0", "control_ppbarpipi"} <= set(fileset["metadata"]["selections"])
     run_it = ("run", tmp_path / "ntuples" / "fileset.json", "--executor", "iterative", "--output", tmp_path / "results")
     assert lnv(*run_it) == 0
     assert (tmp_path / "results" / "accumulator.zip").exists()
@@ -215,6 +219,7 @@ def test_a_preselection_keeps_the_normalisation(inputs, tmp_path):
     assert lnv("skim", *inputs, "--output", tmp_path, "--executor", "iterative", "--sqrt-s", "3.097") == 0
     (entry,) = json.loads((tmp_path / "fileset.json").read_text())["skim"]["files"].values()
     assert entry["num_entries"] == 0
+    assert json.loads((tmp_path / "fileset.json").read_text())["skim"]["metadata"]["selections"] == ["search"]
     assert entry["n_produced"] == N_FILES * N_EVENTS
 
 
