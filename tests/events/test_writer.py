@@ -73,7 +73,7 @@ def test_one_counter_per_collection_and_baskets_as_asked(tmp_path):
         assert "TTree" in tree.classname
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(cuts=st.lists(st.integers(0, 120), max_size=6), seed=st.integers(0, 99))
 def test_the_file_does_not_depend_on_how_the_events_came(tmp_path_factory, cuts, seed):
     path = tmp_path_factory.mktemp("writer") / "a.root"

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -82,18 +83,18 @@ def root_url(boss_file, tmp_path_factory):
             process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def web_url(boss_file):
-    """Address of the real file on a web server that serves ranges, in a thread of this process."""
+@contextlib.contextmanager
+def web_server(directory, context=None):
+    """A web server that serves ranges, in a thread of this process; yields its port."""
     web = pytest.importorskip("aiohttp.web")
     loop, port, started = asyncio.new_event_loop(), free_port(), threading.Event()
 
     async def start():
         application = web.Application()
-        application.router.add_static("/data", boss_file.parent)
+        application.router.add_static("/data", directory)
         runner = web.AppRunner(application)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
         started.set()
         return runner
 
@@ -107,9 +108,16 @@ def web_url(boss_file):
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     assert started.wait(20)
-    yield f"http://127.0.0.1:{port}/data/{boss_file.name}"
+    yield port
     loop.call_soon_threadsafe(loop.stop)
     thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def web_url(boss_file):
+    """Address of the real file on a web server."""
+    with web_server(boss_file.parent) as port:
+        yield f"http://127.0.0.1:{port}/data/{boss_file.name}"
 
 
 @pytest.fixture(scope="module")
@@ -147,19 +155,45 @@ def test_a_file_that_is_not_there_is_named(server, request):
     assert "\n" not in str(caught.value)
 
 
-def test_a_dead_xrootd_server_is_an_error_within_seconds(tmp_path):
-    """In a process of its own: the client library reads its limits when it is loaded."""
-    pytest.importorskip("fsspec_xrootd", reason="pip install 'jpsi-lnv[xrootd]'")
-    url = f"root://127.0.0.1:{free_port()}//data/real.dst"
-    started = time.monotonic()
-    arguments = ["skim", url, "--output", str(tmp_path), "--sqrt-s", "3.097", "--executor", "iterative"]
-    outcome = subprocess.run(
+def skim_in_a_process(url, output, **environment):
+    """`lnv skim` in a process of its own: client libraries read their settings when they are loaded."""
+    arguments = ["skim", url, "--output", str(output), "--all", "--sqrt-s", "3.097", "--executor", "iterative"]
+    return subprocess.run(
         [sys.executable, "-c", f"from processors.cli import main; main({arguments!r})"],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
+        env=os.environ | environment,
     )
+
+
+def test_a_file_is_read_over_https_if_the_certificate_is_trusted(boss_file, tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl: make ci-packages")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    with web_server(boss_file.parent, context) as port:
+        url = f"https://127.0.0.1:{port}/data/{boss_file.name}"
+        trusted = skim_in_a_process(url, tmp_path / "out", SSL_CERT_FILE=str(certificate))
+        refused = skim_in_a_process(url, tmp_path / "none")
+    assert trusted.returncode == 0, trusted.stderr
+    with uproot.open(tmp_path / "out" / "skim_0.root") as file:
+        assert file["Events"].num_entries == 10
+    assert refused.returncode == 1
+    assert "certificate" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_dead_xrootd_server_is_an_error_within_seconds(tmp_path):
+    pytest.importorskip("fsspec_xrootd", reason="pip install 'jpsi-lnv[xrootd]'")
+    url = f"root://127.0.0.1:{free_port()}//data/real.dst"
+    started = time.monotonic()
+    outcome = skim_in_a_process(url, tmp_path)
     assert outcome.returncode == 1
     assert url in outcome.stderr
     assert "Traceback" not in outcome.stderr
