@@ -50,8 +50,9 @@ def check_tables(found: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]) 
     yield "Overall limit against the chi2 requirement", [_chi2_row(r) for r in found["chi2_scan"]]
     if found["p_values"]:
         yield "Smallest p-value of the mass scan against the assumed background", [_p_row(r) for r in found["p_values"]]
-    if found["conjugate_channels"]:
-        yield "Conjugate channels in one likelihood", _channel_rows(found["conjugate_channels"])
+    for key, title in (("conjugate_channels", "Conjugate channels"), ("periods", "Data-taking periods")):
+        if found[key]:
+            yield f"{title} in one likelihood", _channel_rows(found[key])
     yield "Smallest coverage for 0 to 20 signal events", [_coverage_row(curve) for curve in curves]
 
 
@@ -128,10 +129,10 @@ def _p(value: float | None) -> str:
 
 def _channel_rows(combined: Mapping[str, Any]) -> list[Row]:
     rows = [
-        {"channel": name, "n": str(c["n_obs"]), "eff %": f"{100 * c['efficiency']:.2f}", "N_up": ""}
-        for name, c in zip(("K+K+e-e-", "K-K-e+e+"), combined["channels"], strict=True)
+        {"channel": c["name"], "n": str(c["n_obs"]), "eff %": f"{100 * c['efficiency']:.2f}", "N_up": ""}
+        for c in combined["channels"]
     ]
-    return [*rows, {"channel": "both", "n": "", "eff %": "", "N_up": _number(combined["n_up"])}]
+    return [*rows, {"channel": "together", "n": "", "eff %": "", "N_up": _number(combined["n_up"])}]
 
 
 def _coverage_row(curve: Mapping[str, Any]) -> Row:

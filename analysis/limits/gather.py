@@ -11,7 +11,7 @@ from pathlib import Path
 from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
 from analysis.datasets import DATA, MAJORANA, SIGNAL
 from analysis.errors import ResultsError
-from analysis.limits import majorana
+from analysis.limits import checks, majorana
 from analysis.limits.inputs import LimitInputs
 from analysis.results import DatasetResult, Results
 
@@ -60,7 +60,9 @@ def read_systematics(path: Path) -> GivenSystematics:
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         per_mass = {mass_mev(float(mass)): float(value) for mass, value in given.get("per_mass", {}).items()}
-        return GivenSystematics(f"{given.get('source', 'given')} ({path.name})", float(given["overall"]), per_mass)
+        overall_value = float(checks.non_negative("overall", given["overall"]))
+        checks.non_negative("per_mass", list(per_mass.values()))
+        return GivenSystematics(f"{given.get('source', 'given')} ({path.name})", overall_value, per_mass)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
         msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"

@@ -48,6 +48,8 @@ def against_chi2(
 ) -> tuple[tuple[float, Limit], ...]:
     """Return (chi2 cut, limit): efficiency and observed events follow the cut, all else stays.
 
+    A cut that no signal event passes has no limit and is left out.
+
     Args:
         inputs: The inputs at the nominal cut.
         signal: Histograms (chi2_4c, m_kkee) of the signal simulation, after all other requirements.
@@ -63,7 +65,7 @@ def against_chi2(
         n_obs = None if data is None else sum(passed_below(plane, chi2_4c_max, cuts) for plane in data)
         return upper_limit(dataclasses.replace(inputs, efficiency=passed / n_produced, n_obs=n_obs))
 
-    return tuple((chi2, at(chi2)) for chi2 in chi2_cuts)
+    return tuple((chi2, at(chi2)) for chi2 in chi2_cuts if any(passed_below(plane, chi2, cuts) for plane in signal))
 
 
 def against_background(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,10 +13,11 @@ from analysis.cuts import Cuts
 from analysis.datasets import DATA, SIGNAL
 from analysis.limits import combination, coverage, feldman_cousins, gather, methods, rolke, significance, stability
 from analysis.limits.inputs import LimitInputs
-from analysis.results import Results
+from analysis.results import DatasetResult, Results
 
 PLANE: Final = "chi2_4c_m_kkee"
 CHARGE: Final = "charge"
+CONJUGATE: Final = {"K+K+e-e-": 1, "K-K-e+e+": -1}
 # Half of the signal is produced in each of the two conjugate channels.
 SHARE_PER_CHARGE: Final = 0.5
 # True signals of the coverage curves, in expected events.
@@ -63,26 +65,76 @@ def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] 
 
     The channels' efficiencies are counted apart; their systematic uncertainty moves them together.
     """
-    if inputs.n_obs is None:
-        return None
-    n_produced = SHARE_PER_CHARGE * sum(d.n_produced for d in results.of_kind(SIGNAL).values())
-    channels = [
-        combination.Channel(
-            n_obs=_n_of_charge(results, DATA, sign),
-            share=SHARE_PER_CHARGE,
-            efficiency=_n_of_charge(results, SIGNAL, sign) / n_produced,
-            background=SHARE_PER_CHARGE * inputs.n_bkg,
-            background_sigma=SHARE_PER_CHARGE * inputs.n_bkg_sigma,
+    n_produced = sum(d.n_produced for d in results.of_kind(SIGNAL).values())
+    channels = {
+        name: _Counts(
+            _n_of_charge(results, DATA, sign),
+            SHARE_PER_CHARGE,
+            _n_of_charge(results, SIGNAL, sign),
+            SHARE_PER_CHARGE * n_produced,
         )
-        for sign in (1, -1)
-    ]
-    n_up = combination.upper_limit(channels, delta_common=inputs.delta_sys)
-    return {"channels": [dataclasses.asdict(c) for c in channels], "n_up": n_up}
+        for name, sign in CONJUGATE.items()
+    }
+    return _combined(channels, inputs)
 
 
 def _n_of_charge(results: Results, kind: str, sign: int) -> int:
     tables = (d.selections[gather.SEARCH].candidates for d in results.of_kind(kind).values())
     return sum(int(np.count_nonzero(table[CHARGE] == sign)) for table in tables if CHARGE in table)
+
+
+def periods(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
+    """Return the limit of the data-taking periods in one likelihood.
+
+    None while events are hidden, or unless every dataset of data and signal names its period and J/psi are counted per
+    dataset of data.
+    """
+    data, signal = (_by_period(results, kind) for kind in (DATA, SIGNAL))
+    n_jpsi = {period: sum(d.metadata.n_jpsi or 0.0 for d in listed) for period, listed in data.items()}
+    if len(data) <= 1 or set(data) != set(signal) or None in data or not all(n_jpsi.values()):
+        return None
+    channels = {
+        f"period {period}": _Counts(
+            sum(d.selections[gather.SEARCH].n_passed for d in listed),
+            n_jpsi[period] / sum(n_jpsi.values()),
+            sum(d.selections[gather.SEARCH].n_passed for d in signal[period]),
+            sum(d.n_produced for d in signal[period]),
+        )
+        for period, listed in sorted(data.items(), key=lambda item: str(item[0]))
+    }
+    return _combined(channels, inputs)
+
+
+def _by_period(results: Results, kind: str) -> dict[int | None, list[DatasetResult]]:
+    found: dict[int | None, list[DatasetResult]] = {}
+    for dataset in results.of_kind(kind).values():
+        found.setdefault(dataset.metadata.period, []).append(dataset)
+    return found
+
+
+@dataclass(frozen=True)
+class _Counts:
+    n_obs: int
+    share: float
+    n_passed: int
+    n_produced: float
+
+
+def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, Any] | None:
+    if inputs.n_obs is None or any(c.n_passed == 0 for c in counts.values()):
+        return None
+    channels = [
+        combination.Channel(
+            n_obs=c.n_obs,
+            share=c.share,
+            efficiency=c.n_passed / c.n_produced,
+            background=c.share * inputs.n_bkg,
+            background_sigma=c.share * inputs.n_bkg_sigma,
+        )
+        for c in counts.values()
+    ]
+    named = [{"name": name} | dataclasses.asdict(c) for name, c in zip(counts, channels, strict=True)]
+    return {"channels": named, "n_up": combination.upper_limit(channels, delta_common=inputs.delta_sys)}
 
 
 def coverage_curves(*, delta_sys: float, seed: int, confidence_level: float = 0.90) -> list[dict[str, Any]]:
@@ -100,7 +152,7 @@ def coverage_curves(*, delta_sys: float, seed: int, confidence_level: float = 0.
     for name, table in _tables(delta_sys, confidence_level).items():
         found = coverage.with_toys(table, sparse, delta_sys=delta_sys, rng=rng, n_toys=N_TOYS)
         curves.append(_curve(name, delta_sys, found))
-    return curves
+    return [{"confidence_level": confidence_level} | curve for curve in curves]
 
 
 def _curve(method: str, delta_sys: float, found: coverage.Coverage) -> dict[str, Any]:

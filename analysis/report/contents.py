@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.report import cut_table, limit_figures, limit_tables, run_tables, selection_tables, spectra
+from analysis.report import (
+    coverage_figure,
+    cut_table,
+    limit_figures,
+    limit_tables,
+    run_tables,
+    selection_tables,
+    spectra,
+)
 from analysis.report.pictures import Picture
 from analysis.report.source import Source
 from analysis.report.tables import Table
@@ -51,7 +59,7 @@ def _result(source: Source) -> Section:
         "result",
         "Result",
         limit_tables.sentence(source),
-        tuple(limit_figures.pictures(source)),
+        (*limit_figures.pictures(source), *coverage_figure.pictures(source)),
         _present(limit_tables.scan(source), limit_tables.methods(source)),
     )
 

@@ -110,6 +110,7 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
         "chi2_scan": studies.chi2_scan(merged, overall, _cuts(merged)),
         "p_values": studies.p_values(scan),
         "conjugate_channels": studies.conjugate_channels(merged, overall),
+        "periods": studies.periods(merged, overall),
     }
     curves = studies.coverage_curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
     for title, rows in limit_tables.check_tables(found, curves):

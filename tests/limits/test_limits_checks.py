@@ -6,6 +6,11 @@ import json
 
 import pytest
 
+from analysis.limits import gather, studies
+from analysis.report import coverage_figure, source
+
+GIVEN = gather.GivenSystematics("given", 0.07, {})
+
 
 def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
     _, printed = run(merged(), "--checks")
@@ -34,3 +39,33 @@ def test_checks_of_blinded_data_hide_the_events(run, tmp_path, merged):
     assert checks["p_values"] == []
     assert checks["conjugate_channels"] is None
     assert not (tmp_path / "likelihood.json").exists()
+
+
+def test_periods_are_combined_where_every_dataset_names_its_own(dataset, merged):
+    result = merged()
+    inputs = gather.overall(result, gather.Choices(systematics=GIVEN))
+    assert studies.periods(result, inputs) is None
+    pairs = [[0.8, 0.9, 1.201, 1.199]]
+    for name in ("signal", "data"):
+        del result.datasets[name]
+    for period, passed in ((2009, 1500), (2019, 1600)):
+        result.datasets[f"signal_{period}"] = dataset("signal", 10_000, pairs * passed, period=period)
+        events = pairs if period == 2019 else []
+        n_jpsi = {2009: 225e6, 2019: 8774e6}[period]
+        result.datasets[f"data_{period}"] = dataset("data", 1_000, events, period=period, n_jpsi=n_jpsi, blind=False)
+    inputs = gather.overall(result, gather.Choices(systematics=GIVEN))
+    found = studies.periods(result, inputs)
+    assert [c["name"] for c in found["channels"]] == ["period 2009", "period 2019"]
+    assert [c["n_obs"] for c in found["channels"]] == [0, 1]
+    weighted = (225 * 0.15 + 8774 * 0.16) / (225 + 8774)
+    assert found["n_up"] == pytest.approx(23.187 * 0.1583 / weighted, rel=1e-3)
+    assert studies.periods(result, inputs.without_observation()) is None
+
+
+def test_the_coverage_figure_shows_every_method(merged, run, tmp_path):
+    run(merged(), "--checks")
+    found = coverage_figure.pictures(source.read(tmp_path))
+    assert [picture.name for picture in found] == ["coverage", "coverage_toys"]
+    assert "0.743 for rolke bounded" in found[0].explanation
+    axes = found[1].figure().axes[0]
+    assert {line.get_label() for line in axes.lines} >= {"rolke", "cls", "bayesian", "feldman-cousins"}

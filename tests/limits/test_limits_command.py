@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.errors import IncompleteError, ResultsError
+from analysis.limits import gather
 
 pytestmark = pytest.mark.fast
 
@@ -77,3 +78,13 @@ def test_a_background_given_on_the_command_line_is_said_so(run, merged):
     assert records[0]["n_bkg"] == 0.5
     assert records[0]["provenance"]["n_bkg"] == "command line"
     assert records[0]["n_up"] < 23.187
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "not json", '{"overall": -0.1}', '{"overall": NaN}', '{"overall": 0.1, "per_mass": 3}']
+)
+def test_systematics_of_another_form_are_refused(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ResultsError, match=r"other\.json.*wanted"):
+        gather.read_systematics(path)
