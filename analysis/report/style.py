@@ -56,6 +56,7 @@ _RC: Final[dict[str, Any]] = {
 # A file that says when it was made would differ each time.
 _METADATA: Final[dict[str, dict[str, Any]]] = {
     "png": {"Software": None},
+    "svg": {"Creator": None, "Date": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
 }
 
@@ -103,7 +104,7 @@ def stamp(axes: Axes, label: str, flags: Sequence[str] = ()) -> None:
 
 
 def encode(figure: Figure, kind: str) -> bytes:
-    """Return a figure as the bytes of a ``png`` or ``pdf`` file: the same for the same figure."""
+    """Return a figure as the bytes of a ``png``, ``pdf`` or ``svg`` file: the same for the same figure."""
     buffer = io.BytesIO()
     # Fonts and resolution are looked up when a figure is written, not when it is drawn.
     with style():

@@ -120,3 +120,14 @@ def test_an_unknown_dataset_is_wrong_usage(output):
     outcome = invoke("--output", output, "--dataset", "nothing", "--no-figures")
     assert outcome.exit_code == 2
     assert "nothing" in outcome.output
+
+
+def test_plot_draws_one_figure_and_lists_all(output, tmp_path):
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    runner = CliRunner()
+    assert "chi2_4c_m_kkee" in runner.invoke(lnv, ["plot", "--output", str(directory)]).output
+    outcome = runner.invoke(lnv, ["plot", "m_kkee", "--format", "svg", "--output", str(directory)])
+    assert outcome.exit_code == 0, outcome.output
+    assert [p.name for p in (directory / "figures").iterdir()] == ["m_kkee.svg"]
+    assert runner.invoke(lnv, ["plot", "nothing", "--output", str(directory)]).exit_code == 2

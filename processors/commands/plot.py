@@ -1,0 +1,34 @@
+"""Draw single figures of the report, in any format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from analysis.report import contents, source, status, style
+from processors.console import console, print_table
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@click.option("--format", "kind", type=click.Choice(["pdf", "png", "svg"]), default="pdf", help="Format of the files.")
+def command(*, names: tuple[str, ...], accumulator: Path | None, output: Path, kind: str) -> None:
+    """Draw the figures NAME... into the directory `figures` of the output directory; without a NAME list them."""
+    found = source.read(output, accumulator)
+    pictures = {p.name: p for section in contents.sections(found) for p in section.pictures}
+    if not names:
+        print_table("figures", [{"name": p.name, "shows": p.title} for p in pictures.values()])
+        return
+    if unknown := [name for name in names if name not in pictures]:
+        msg = f"there is no figure {unknown[0]!r}; there are {', '.join(pictures)}"
+        raise click.BadParameter(msg, param_hint="NAME")
+    flags = [flag.label for flag in status.flags(found)]
+    for name in names:
+        figure = pictures[name].figure(status.label(found.results), flags)
+        (path,) = style.save(figure, output / "figures", name, [kind])
+        console().print(f"wrote {path}", soft_wrap=True)
