@@ -171,13 +171,17 @@ def continuum_scale(points: Iterable[tuple[float, float]], luminosity: float = L
     return luminosity / M_JPSI**2 / exposure
 
 
-def jpsi_luminosity(results: Results) -> float:
-    """Return the luminosity of the J/psi data in pb^-1: the published one in proportion to the number of J/psi."""
-    return LUMINOSITY_JPSI * n_jpsi(results).value / N_JPSI
+def jpsi_luminosity(number: float) -> float:
+    """Return the luminosity in pb^-1 that gives a number of J/psi: the published one in proportion."""
+    return LUMINOSITY_JPSI * number / N_JPSI
 
 
-def continuum(results: Results) -> Count | None:
+def continuum(results: Results, number: float | None = None) -> Count | None:
     """Return the continuum events expected in the signal region of the J/psi data; None without such datasets.
+
+    Args:
+        results: A merged accumulator.
+        number: Number of J/psi; None: that of the data.
 
     Raises:
         ResultsError: A continuum dataset has no luminosity.
@@ -192,8 +196,8 @@ def continuum(results: Results) -> Count | None:
     if blind := sorted(name for name, d in datasets.items() if d.metadata.is_blind):
         return Count(0.0, 0.0, f"hidden: {', '.join(blind)}")
     points = [(d.metadata.sqrt_s, d.metadata.luminosity or 0.0) for d in datasets.values()]
-    scale = continuum_scale(points, jpsi_luminosity(results))
+    scale = continuum_scale(points, jpsi_luminosity(number or n_jpsi(results).value))
     n = sum(search_of(name, d).n_passed for name, d in datasets.items())
     return Count(
-        scale * n, scale * math.sqrt(n), f"{n} events at {len(points)} energies, each {scale:.3g} at the J/psi"
+        scale * n, scale * math.sqrt(n), f"{n} events at {len(points)} energy points, each {scale:.3g} at the J/psi"
     )

@@ -58,6 +58,9 @@ REGISTRY: Final[dict[str, str]] = {
     "control_ee": "processors.control:ElectronControl",
     "control_kkpi0": "processors.control:KaonControl",
     "control_ppbarpipi": "processors.control:FitControl",
+    "misid": "processors.misid:MisidProcessor",
+    "topology": "processors.topology:TopologyProcessor",
+    "variations": "processors.variations:VariationsProcessor",
 }
 
 

@@ -93,9 +93,9 @@ def _jpsi(name: str, n_events: int, channel: Channel, kind: str, selections: tup
     return Dataset(name, n_events, Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI), metadata)
 
 
-def signal(n_events: int) -> Dataset:
+def signal(n_events: int, selections: tuple[str, ...] = ("search",)) -> Dataset:
     """Return the phase-space signal, half of it charge-conjugated."""
-    return _jpsi("signal", n_events, SIGNAL, "signal")
+    return _jpsi("signal", n_events, SIGNAL, "signal", selections)
 
 
 def majorana_point(mass: float, mode: str, n_events: int) -> Dataset:
@@ -115,17 +115,23 @@ def majorana_point(mass: float, mode: str, n_events: int) -> Dataset:
 
 def background(name: str, n_events: int) -> Dataset:
     """Return an exclusive background by the name of its channel."""
-    return _jpsi(name, n_events, BACKGROUNDS[name], "background")
+    return _jpsi(name, n_events, BACKGROUNDS[name], "background", ("search", "misid", "topology"))
 
 
 def control(name: str, n_events: int) -> Dataset:
     """Return the simulation of a control channel, which its own selection and the search run on."""
-    return _jpsi(name, n_events, CONTROLS[name], "control", ("search", f"control_{name}"))
+    return _jpsi(name, n_events, CONTROLS[name], "control", ("search", f"control_{name}", "misid"))
 
 
 def inclusive(n_events: int) -> Dataset:
     """Return inclusive J/psi decays from Pythia (needs the extra `sim`)."""
-    metadata = DatasetMetadata(kind="inclusive", sqrt_s=M_JPSI, process="J/psi -> anything", branching_fraction=1.0)
+    metadata = DatasetMetadata(
+        kind="inclusive",
+        sqrt_s=M_JPSI,
+        process="J/psi -> anything",
+        branching_fraction=1.0,
+        selections=("search", "topology"),
+    )
     return Dataset("inclusive", n_events, Recipe(channels=((None, 1.0),), sqrt_s=M_JPSI), metadata)
 
 
@@ -223,7 +229,7 @@ def _demo() -> tuple[Dataset, ...]:
 
 def _paper() -> tuple[Dataset, ...]:
     return (
-        signal(100_000),
+        signal(100_000, ("search", "variations")),
         *(majorana_point(m, mode, 10_000) for mode in ("2nu", "1nu") for m in MAJORANA_MASSES),
         *(background(name, 100_000) for name in BACKGROUNDS),
         *(control(name, 200_000) for name in CONTROLS),

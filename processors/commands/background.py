@@ -1,0 +1,50 @@
+"""Estimate the background from exclusive decays, the continuum and inclusive events."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from analysis import background, results
+from processors.console import console, print_table, write_json
+
+
+@click.command()
+@click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@click.option(
+    "--n-jpsi", type=click.FloatRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
+)
+@click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
+def command(*, accumulator: Path | None, output: Path, n_jpsi: float | None, allow_incomplete: bool) -> None:
+    """Estimate the background in the signal region and write background.json.
+
+    Exclusive decays count with misidentification weights. What zero surviving inclusive events would exclude is shown
+    and enters nothing.
+    """
+    merged = results.read(accumulator or output / "accumulator.zip")
+    merged.require_complete(allow_incomplete=allow_incomplete)
+    found = background.estimate(merged, n_jpsi=n_jpsi)
+    rows = [
+        {
+            "dataset": c.name,
+            "process": c.process,
+            "direct": c.n_direct,
+            "weight": f"{c.weight:.3g}",
+            "kinematic": c.n_kinematic,
+            "n_bkg": f"{c.n_bkg:.2g}",
+            "sigma": f"{c.sigma:.2g}",
+        }
+        for c in sorted(found.contributions, key=lambda c: -c.sigma)
+    ]
+    total = found.total
+    footer = f"total {total.value:.3g} ± {total.sigma:.2g} events: {total.source}"
+    if found.continuum:
+        footer += f"; continuum {found.continuum.value:.3g} ± {found.continuum.sigma:.2g}: {found.continuum.source}"
+    if found.inclusive_limit is not None:
+        footer += f"; no inclusive event survives: below {found.inclusive_limit:.3g} at 90 %, shown only"
+    print_table("Expected background in the signal region", rows, footer=footer)
+    path = write_json(output / "background.json", asdict(found) | {"total": asdict(total)})
+    console().print(f"wrote {path}")

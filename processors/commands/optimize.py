@@ -1,0 +1,76 @@
+"""Choose a requirement by the Punzi figure of merit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from analysis import background, normalization, optimization, results
+from analysis.cuts import SELECTION
+from analysis.datasets import SIGNAL
+from analysis.errors import ResultsError
+from analysis.optimization import Scan
+from processors.console import console, print_table, write_json
+
+HISTOGRAM = "chi2_4c_m_kkee"
+WINDOWS = {
+    "chi2_4c": (0.0, SELECTION.chi2_4c_max),
+    "m_kkee": (SELECTION.m_kkee_min, SELECTION.m_kkee_max),
+}
+ROWS = 20
+
+
+@click.command()
+@click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@click.option("--variable", type=click.Choice(sorted(WINDOWS)), default="chi2_4c", help="Axis of the requirement.")
+@click.option(
+    "--n-jpsi", type=click.FloatRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
+)
+@click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
+def command(
+    *, accumulator: Path | None, output: Path, variable: str, n_jpsi: float | None, allow_incomplete: bool
+) -> None:
+    """Scan "below x" of a stored axis: efficiency of the signal, background with PID weights, figure of merit.
+
+    Writes optimization.json and optimization.png.
+    """
+    merged = results.read(accumulator or output / "accumulator.zip")
+    merged.require_complete(allow_incomplete=allow_incomplete)
+    scan = make_scan(merged, variable, n_jpsi)
+    chosen = WINDOWS[variable][1]
+    best, now = scan.threshold[scan.best], scan.at(chosen)
+    low, high = scan.plateau
+    footer = (
+        f"largest at {best:g}; within 1 % of it from {low:g} to {high:g}; the selection has {chosen:g}, "
+        f"{scan.figure_of_merit[now] / scan.figure_of_merit[scan.best]:.1%} of the largest"
+    )
+    print_table("Punzi figure of merit", scan.to_rows(len(scan.threshold) // ROWS), footer=footer)
+    figure = optimization.plot(scan, chosen, output / "optimization.png")
+    record = {
+        "variable": variable,
+        "best": float(best),
+        "plateau": [low, high],
+        "chosen": chosen,
+        "scan": scan.to_rows(),
+    }
+    path = write_json(output / "optimization.json", record)
+    console().print(f"wrote {path}, {figure}")
+
+
+def make_scan(merged: results.Results, variable: str, n_jpsi: float | None) -> Scan:
+    """Return the scan of one axis, the other one within the selection's range.
+
+    Raises:
+        ResultsError: Signal or background are missing.
+    """
+    signal = merged.of_kind(SIGNAL)
+    n_produced = normalization.signal_efficiency(signal).n_total
+    histograms = [normalization.search_of(name, d).histograms for name, d in signal.items()]
+    if any(HISTOGRAM not in h for h in histograms):
+        msg = f"the signal has no histogram {HISTOGRAM!r}: the result is of another version; run `lnv run` again"
+        raise ResultsError(msg)
+    counts = sum((h[HISTOGRAM] for h in histograms[1:]), start=histograms[0][HISTOGRAM])
+    windows = {name: window for name, window in WINDOWS.items() if name != variable}
+    return optimization.scan_below(counts, n_produced, background.spectrum(merged, counts, n_jpsi), variable, windows)

@@ -1,0 +1,63 @@
+"""List the decay chains of simulated events that pass the selection."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from analysis import results, topology
+from analysis.selection.steps import STAGES
+from processors.console import console, print_table, write_json
+
+# Without a candidate the steps before these fail all later ones too: none of them can be the only one.
+DECIDED_ON_CANDIDATES = STAGES[1:]
+
+
+@click.command()
+@click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@click.option(
+    "--all-but",
+    "step",
+    type=click.Choice(DECIDED_ON_CANDIDATES),
+    help="Events that fail this step only, instead of those that pass all.",
+)
+@click.option("--separate-conjugates", is_flag=True, help="Count a chain and its charge conjugate apart.")
+def command(*, accumulator: Path | None, output: Path, step: str | None, separate_conjugates: bool) -> None:
+    """List decay chains with counts, most frequent first, per dataset.
+
+    Writes topology.csv and topology.json.
+    """
+    merged = results.read(accumulator or output / "accumulator.zip")
+    rows = []
+    for dataset, counts in topology.count(merged, step).items():
+        shown = counts if separate_conjugates else topology.merge_conjugates(counts)
+        rows += _rows(dataset, shown)
+    what = f"fail {step} only" if step else "pass the selection"
+    if rows:
+        print_table(f"Decay chains of simulated events that {what}", rows)
+    else:
+        console().print(f"no simulated event of {len(topology.count(merged))} datasets: none {what}")
+    _write_csv(output / "topology.csv", rows)
+    path = write_json(output / "topology.json", {"all_but": step, "chains": rows})
+    console().print(f"wrote {path}, {output / 'topology.csv'}")
+
+
+def _rows(dataset: str, counts: Counter[str]) -> list[dict[str, Any]]:
+    total = sum(counts.values())
+    return [
+        {"dataset": dataset, "chain": topology.describe(text), "events": n, "share [%]": round(100 * n / total, 2)}
+        for text, n in counts.most_common()
+    ]
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["dataset", "chain", "events", "share [%]"])
+        writer.writeheader()
+        writer.writerows(rows)

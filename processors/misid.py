@@ -1,0 +1,47 @@
+"""The processor of the background estimate: candidates without identification, and misidentification maps."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from coffea.processor import ProcessorABC, column_accumulator
+
+from analysis import misidentification
+from analysis.cuts import SELECTION, Cuts
+from analysis.datasets import DatasetMetadata
+from analysis.events.columns import ChunkColumns
+from analysis.selection.misidentified import MisidentifiedEvents
+from analysis.selection.search_events import SearchEvents
+
+NAME: Final = "misid"
+KAON_CHARGES: Final = (1, -1)
+
+
+class MisidProcessor(ProcessorABC):
+    """Select simulated background without identification.
+
+    Args:
+        cuts: The requirements of the search.
+    """
+
+    def __init__(self, cuts: Cuts = SELECTION) -> None:
+        self.cuts = cuts
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return ``{dataset: {"misid": {...}}}`` of one chunk: counts, maps and candidates."""
+        columns = ChunkColumns(events)
+        sqrt_s = DatasetMetadata.of_chunk(events.metadata).sqrt_s
+        views = [MisidentifiedEvents(columns, self.cuts, sqrt_s, charge) for charge in KAON_CHARGES]
+        tables = [misidentification.table(columns, view) for view in views]
+        merged = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
+        output = {
+            "cutflow": {"all": columns.n_events, "kinematic_candidates": len(merged["run"])},
+            "histograms": {"roles": misidentification.maps(columns, SearchEvents(columns, self.cuts, sqrt_s))},
+            "candidates": {name: column_accumulator(values) for name, values in merged.items()},
+        }
+        return {events.metadata["dataset"]: {NAME: output}}
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        """Return the merged accumulator as it is."""
+        return accumulator

@@ -1,0 +1,97 @@
+"""Variations change what they say, share the rest, and do not depend on the chunking."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from coffea.nanoevents import NanoEventsFactory
+from scipy import stats
+
+from analysis.constants import M_JPSI
+from analysis.errors import FilesetError
+from analysis.events import variations
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.events.ntuple import BesSchema
+from analysis.events.writer import NtupleWriter
+from analysis.simulation import blocks, channels
+from processors.search import SearchProcessor
+from processors.variations import VariationsProcessor
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(scope="module")
+def block():
+    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    return make_block(blocks.make_block(recipe, "signal", 0, 3000, 4))
+
+
+def columns_of(block):
+    return ArrayColumns(block.values, block.offsets, block.n_events)
+
+
+@pytest.fixture
+def columns(block):
+    return columns_of(block)
+
+
+def test_momentum_scale(columns):
+    up = variations.variations(columns)["momentum_scale_up"]
+    ratio = columns.flat("Track", "kappa") / up.flat("Track", "kappa")
+    np.testing.assert_allclose(ratio, 1.001, rtol=1e-6)
+
+
+def test_what_is_not_varied_is_the_same_array(columns):
+    for varied in variations.variations(columns).values():
+        assert varied.flat("Track", "tof_path") is columns.flat("Track", "tof_path")
+        assert varied.scalar("run") is columns.scalar("run")
+        assert varied.offsets("Track") is columns.offsets("Track")
+        assert varied.has("Track", "kappa")
+
+
+def test_the_smearing_widens_by_what_it_says(columns):
+    smeared = variations.variations(columns)["resolution"]
+    for name, variance in variations.VARIANCES.items():
+        noise = smeared.flat("Track", name).astype(float) - columns.flat("Track", name)
+        pull = noise / np.sqrt(columns.flat("Track", variance).astype(float))
+        assert pull.std() == pytest.approx(np.sqrt(1.1**2 - 1), rel=0.05)
+        assert smeared.flat("Track", name).dtype == np.float32
+        assert smeared.flat("Track", name) is smeared.flat("Track", name)
+
+
+def test_random_numbers_are_normal_and_independent(columns):
+    a, b = variations.normal(columns, 0), variations.normal(columns, 1)
+    assert stats.kstest(a, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
+    assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.05
+
+
+def test_chunks_see_the_same_numbers(block):
+    whole = variations.normal(columns_of(block), 2)
+    cut = int(block.offsets["Track"][1234])
+    parts = [variations.normal(columns_of(block.cut(*ends)), 2) for ends in ((0, 1234), (1234, block.n_events))]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert len(parts[0]) == cut
+
+
+def open_events(path, block, **metadata):
+    with NtupleWriter(path) as writer:
+        writer.extend(block)
+    metadata = {"dataset": "d", "kind": "signal", "sqrt_s": M_JPSI} | metadata
+    return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=BesSchema, metadata=metadata).events()
+
+
+def test_one_pass_counts_every_variation(block, tmp_path):
+    output = VariationsProcessor().process(open_events(tmp_path / "a.root", block))["d"]
+    nominal = SearchProcessor().process(open_events(tmp_path / "b.root", block))["d"]["search"]["cutflow"]
+    assert len(output) == 9
+    for name, selection in output.items():
+        assert name.startswith("search_")
+        assert list(selection["cutflow"]) == list(nominal)
+        assert selection["cutflow"]["signal_region"] == pytest.approx(nominal["signal_region"], rel=0.15)
+
+
+def test_blind_data_are_refused(block, tmp_path):
+    with pytest.raises(FilesetError, match="not blind"):
+        VariationsProcessor().process(open_events(tmp_path / "c.root", block, kind="data"))
