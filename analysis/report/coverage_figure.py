@@ -13,6 +13,8 @@ from analysis.report.source import Source
 STEM: Final = "coverage"
 # Range of the vertical axis, with room above for the legend.
 RANGE: Final = (0.7, 1.12)
+# Methods that give the same limit at some counts lie on each other there: the later ones are broken lines.
+DASHES: Final = ("-", "-", "--", ":", "-.")
 
 
 def pictures(source: Source) -> list[Picture]:
@@ -35,8 +37,8 @@ def _picture(name: str, curves: list[dict[str, Any]], condition: str) -> Picture
     worst = min(curves, key=lambda curve: curve["smallest"])
 
     def draw(axes: Axes) -> None:
-        for curve, color in zip(curves, style.COLOURS, strict=False):
-            axes.plot(curve["signal"], curve["probability"], color=color, label=curve["method"], linewidth=1.2)
+        for curve, color, dashes in zip(curves, style.COLOURS, DASHES, strict=False):
+            axes.plot(curve["signal"], curve["probability"], dashes, color=color, label=curve["method"], linewidth=1.2)
             if max(curve["error"]) > 0.0:
                 low, high = (
                     [p + sign * e for p, e in zip(curve["probability"], curve["error"], strict=True)]
