@@ -9,10 +9,14 @@ import pytest
 import uproot
 from run_cases import assert_same, run, write_ntuple
 
+from analysis.cuts import SELECTION
+from analysis.datasets import DatasetMetadata
 from analysis.errors import NtupleError, SchemaError
 from processors import fileset as filesets
 from processors import verify
 from processors.executors import IterativeExecutor
+from processors.run import RunOptions, process, to_results
+from processors.selections import load_processors
 
 BAD = "signal_2.root"
 iterative = partial(IterativeExecutor, backoff=0.01)
@@ -187,3 +191,19 @@ def test_a_dead_xrootd_host_fails_within_seconds(tmp_path):
     with pytest.raises(NtupleError, match="root://127"):
         verify.describe("root://127.0.0.1:9//data/a.root")
     assert time.monotonic() - started < 20
+
+
+def test_columns_of_nan_pass_no_event_and_stop_nothing(tmp_path):
+    """The whole search over a file in which every number that can be NaN is."""
+    path = write_ntuple(tmp_path / "nan.root", 200, seed=1, change=lambda values: np.full_like(values, np.nan))
+    described = verify.describe(str(path))
+    entry = filesets.FileEntry(path=str(path), **described | {"clusters": tuple(described["clusters"])})
+    metadata = DatasetMetadata.from_dict("nan", {"kind": "signal", "sqrt_s": 3.0969})
+    fileset = {"nan": filesets.Dataset("nan", metadata, (entry,))}
+    options = RunOptions(output=tmp_path / "r", cache=tmp_path / "cache.json")
+    processor = load_processors(fileset, SELECTION)
+    outcome = process(fileset, processor, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
+    assert outcome.failed == []
+    cutflow = to_results(outcome, options).datasets["nan"].selections["search"].cutflow
+    assert next(iter(cutflow.values())) == 200
+    assert list(cutflow.values())[-1] == 0

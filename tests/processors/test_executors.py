@@ -170,3 +170,34 @@ def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
     stored = results.read(tmp_path / "r" / "accumulator.zip")
     assert not stored.is_complete
     assert stored.datasets["other"].n_events == 50
+
+
+def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
+    pytest.importorskip("bokeh", reason="pip install 'jpsi-lnv[dask]'")
+    from processors.commands.run import make_executors
+
+    report = tmp_path / "report.html"
+    with make_executors("dask", ClusterOptions(workers=1), report) as make:
+        result, _ = make("processing", 3, lambda group: None)([b"a", b"bc"], lambda item: {"out": {item: 1}}, None)
+    assert result["out"] == {b"a": 1, b"bc": 1}
+    assert "<html" in report.read_text()
+
+
+def test_debug_lets_the_error_pass_where_it_happened(tmp_path, monkeypatch):
+    from processors import selections
+    from processors.commands import run as command
+
+    monkeypatch.setitem(selections.REGISTRY, "count", "run_cases:Failing")
+    fileset = make_fileset(tmp_path, {"signal": [120]})
+    visited = []
+    monkeypatch.setattr(command.pdb, "post_mortem", lambda: visited.append(True))
+    arguments = ["run", str(fileset), "--output", str(tmp_path / "r"), "--debug"]
+    plain = CliRunner().invoke(lnv, arguments)
+    assert isinstance(plain.exception.__cause__, ArithmeticError)
+    assert visited == []
+    CliRunner().invoke(lnv, [*arguments, "--pdb"])
+    assert visited == [True]
+    guarded = CliRunner().invoke(lnv, [*arguments[:-1], "--executor", "iterative"])
+    assert "no chunk was processed, nothing is written" in str(guarded.exception)
+    assert "ArithmeticError: on purpose" in str(guarded.exception)
+    assert not (tmp_path / "r" / "accumulator.zip").exists()

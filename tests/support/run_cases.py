@@ -21,8 +21,16 @@ from processors.selections import SelectionsProcessor
 METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
 
 
-def write_ntuple(path: Path, n_events: int, seed: int, *, n_produced: int | None = None, baskets: int = 100) -> Path:
-    """Write a file of random events, with two tracks and one shower each."""
+def write_ntuple(
+    path: Path,
+    n_events: int,
+    seed: int,
+    *,
+    n_produced: int | None = None,
+    baskets: int = 100,
+    change: Callable[[Any], Any] = lambda values: values,
+) -> Path:
+    """Write a file of random events, with two tracks and one shower each; `change` is applied to columns of floats."""
     rng = np.random.default_rng(seed)
     offsets = {"Track": 2 * np.arange(n_events + 1), "Shower": np.arange(n_events + 1)}
     columns: dict[str, Any] = {}
@@ -31,7 +39,7 @@ def write_ntuple(path: Path, n_events: int, seed: int, *, n_produced: int | None
             continue
         n = int(offsets[collection][-1]) if collection else n_events
         is_integer = np.issubdtype(np.dtype(column.dtype), np.integer)
-        values = np.ones(n, dtype=np.int8) if is_integer else rng.uniform(0.1, 1.0, n)
+        values = np.ones(n, dtype=np.int8) if is_integer else change(rng.uniform(0.1, 1.0, n))
         columns[name] = (offsets[collection], values) if collection else values
     columns["run"] = np.full(n_events, seed)
     columns["event"] = np.arange(n_events)
@@ -140,3 +148,12 @@ def run(
 def Counting(cuts: Any) -> ProcessorABC:  # noqa: N802 it stands where a processor's class is registered
     """Return the counting processor, made as the registry of selections makes one."""
     return counting_processor().processors["count"]
+
+
+def Failing(cuts: Any) -> ProcessorABC:  # noqa: N802
+    """Return a processor that fails on every chunk."""
+
+    def fail(events: Any) -> None:
+        raise ArithmeticError("on purpose")
+
+    return counting_processor(fail).processors["count"]
