@@ -120,7 +120,7 @@ def read_as(columns: ArrayColumns, code: int) -> dict[str, float | int]:
     own = columns.flat("Track", "gen") == 0
     of_event = np.repeat(np.arange(columns.n_events), np.diff(columns.offsets("Track")))
     own &= np.abs(columns.flat("Gen", "pdg_id")[gen[of_event]]) == abs(code)
-    level = pid.confidence_levels((pid.dedx_chi(columns), pid.tof_chi(columns)), SELECTION.pid_chi_max)
+    level = pid.identify(columns, SELECTION)
     momentum = tracks.momentum(columns.flat("Track", "kappa"), columns.flat("Track", "tanl"))
     ratio = pid.e_over_p(columns.flat("Track", "emc_energy"), momentum)
     is_known = own & (level.ndof > 0)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analysis.constants import M_KAON, M_MUON, M_PION, M_PROTON
 from analysis.simulation.energy_loss import expected as expected_dedx
 from analysis.simulation.helix import Trajectory
 from analysis.simulation.parameters import DetectorParameters
@@ -153,7 +154,7 @@ def _hadron_deposit(
 ) -> Deposit:
     """Return the energies of muons and hadrons: ionisation, and interactions of the hadrons."""
     p, n, size = parameters, len(pdg_id), np.abs(pdg_id)
-    mass = np.select([size == MUON, size == PION, size == KAON], [0.105658, 0.13957, 0.493677], 0.938272)
+    mass = np.select([size == code for code in (MUON, PION, KAON)], [M_MUON, M_PION, M_KAON], M_PROTON)
     kinetic = np.hypot(momentum, mass) - mass
     relative = expected_dedx(np.maximum(momentum / mass, 0.1)) / _MIP_DEDX
     ionisation = np.maximum(relative * rng.gumbel(p.mip_energy, p.mip_width, n), 0.0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.simulation.calorimeter import ELECTROMAGNETIC, HADRONIC, BoolArray, FloatArray, IntArray
 from analysis.simulation.parameters import DetectorParameters
@@ -16,27 +15,30 @@ SPLIT_ENERGY: Final = (0.020, 0.045)  # GeV: least energy and scale of split-off
 SPLIT_DISTANCE: Final = (15.0, 45.0)  # cm: their distance from the track's impact, [assumption]
 
 
-class Clusters:
-    """Clusters sorted by event.
+class Clusters(NamedTuple):
+    """Clusters, n of them.
 
     Attributes:
-        event: (n,). position: (n, 3) in cm. energy: (n,) in GeV. kind: (n,), see `calorimeter`.
+        event: Their event, (n,).
+        position: Where they are in cm, (n, 3).
+        energy: Energy in GeV, (n,).
+        kind: Kind of shower, see `calorimeter`, (n,).
         track: Row of the charged particle that made it, -1 for none, (n,).
         time: Time after the event start in ns, (n,).
     """
 
-    def __init__(
-        self,
-        event: IntArray,
-        position: FloatArray,
-        energy: FloatArray,
-        kind: IntArray,
-        track: IntArray,
-        time: FloatArray,
-    ) -> None:
-        order = np.argsort(event, kind="stable")
-        self.event, self.position, self.energy = event[order], position[order], energy[order]
-        self.kind, self.track, self.time = kind[order], track[order], time[order]
+    event: IntArray
+    position: FloatArray
+    energy: FloatArray
+    kind: IntArray
+    track: IntArray
+    time: FloatArray
+
+
+def concatenate(*parts: Clusters) -> Clusters:
+    """Return clusters of several sources as one set, sorted by event."""
+    order = np.argsort(np.concatenate([p.event for p in parts]), kind="stable")
+    return Clusters(*(np.concatenate(columns)[order] for columns in zip(*parts, strict=True)))
 
 
 def merge(clusters: Clusters, is_matched: BoolArray, parameters: DetectorParameters) -> FloatArray:
@@ -45,7 +47,7 @@ def merge(clusters: Clusters, is_matched: BoolArray, parameters: DetectorParamet
     Of two tracks the one with the larger deposit takes all; a track takes what photons near it left.
 
     Args:
-        clusters: Clusters before.
+        clusters: Clusters before, sorted by event.
         is_matched: Whether a reconstructed track points at the cluster, (n,).
         parameters: Detector.
     """
@@ -54,28 +56,33 @@ def merge(clusters: Clusters, is_matched: BoolArray, parameters: DetectorParamet
         first = np.flatnonzero(clusters.event[:-step] == clusters.event[step:])
         if first.size == 0:
             break
-        _merge_pairs(clusters, energy, is_matched, (first, first + step), parameters)
+        pairs = _close(clusters, first, first + step, parameters)
+        while len(pairs):
+            pairs = _absorb(energy, is_matched, pairs)
     return energy
 
 
-def _merge_pairs(
-    clusters: Clusters,
-    energy: FloatArray,
-    is_matched: BoolArray,
-    pairs: tuple[IntArray, IntArray],
-    parameters: DetectorParameters,
-) -> None:
-    a, b = pairs
+def _close(clusters: Clusters, a: IntArray, b: IntArray, parameters: DetectorParameters) -> IntArray:
+    """Return the pairs that overlap, (m, 2)."""
     gap = np.sqrt(((clusters.position[a] - clusters.position[b]) ** 2).sum(axis=1))
     both_charged = (clusters.track[a] >= 0) & (clusters.track[b] >= 0)
     limit = np.where(both_charged, parameters.merge_distance, parameters.photon_merge_distance)
-    is_close = (gap < limit) & (energy[a] > 0.0) & (energy[b] > 0.0)
-    a, b = a[is_close], b[is_close]
-    is_a_larger = energy[a] >= energy[b]
-    wins = np.where(is_matched[a] == is_matched[b], is_a_larger, is_matched[a])
+    return np.stack([a, b], axis=1)[gap < limit]
+
+
+def _absorb(energy: FloatArray, is_matched: BoolArray, pairs: IntArray) -> IntArray:
+    """Move the energy of losers to winners; return the pairs that have to wait for these.
+
+    In a chain of overlaps a winner that loses too waits for the pair it loses in, and nobody loses twice.
+    """
+    a, b = pairs[(energy[pairs] > 0.0).all(axis=1)].T
+    wins = np.where(is_matched[a] == is_matched[b], energy[a] >= energy[b], is_matched[a])
     winner, loser = np.where(wins, a, b), np.where(wins, b, a)
-    np.add.at(energy, winner, energy[loser])
-    energy[loser] = 0.0
+    is_ready = ~np.isin(winner, loser)
+    is_ready[np.setdiff1d(np.arange(len(loser)), np.unique(loser, return_index=True)[1])] = False
+    np.add.at(energy, winner[is_ready], energy[loser[is_ready]])
+    energy[loser[is_ready]] = 0.0
+    return np.stack([a, b], axis=1)[~is_ready]
 
 
 def noise(rng: np.random.Generator, n_events: int, parameters: DetectorParameters) -> Clusters:
@@ -103,12 +110,3 @@ def split_offs(rng: np.random.Generator, clusters: Clusters, parameters: Detecto
     z = position[:, 2] + distance * np.sin(angle) * (np.abs(position[:, 2]) < parameters.emc_barrel_z)
     moved = np.stack([radius * np.cos(phi), radius * np.sin(phi), z], axis=-1)
     return Clusters(clusters.event[chosen], moved, energy, clusters.kind[chosen], np.full(n, -1), clusters.time[chosen])
-
-
-def concatenate(*parts: Clusters) -> Clusters:
-    """Return clusters of several sources as one set."""
-    columns: tuple[npt.NDArray[np.generic], ...] = tuple(
-        np.concatenate([getattr(p, name) for p in parts])
-        for name in ("event", "position", "energy", "kind", "track", "time")
-    )
-    return Clusters(*columns)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_MUON, SPEED_OF_LIGHT
+from analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
 from analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
 from analysis.simulation import calorimeter, clusters, energy_loss, tof, tracking
 from analysis.simulation.beam import Beams
@@ -223,7 +223,7 @@ def _neutral_clusters(rng: np.random.Generator, table: Particles, parameters: De
     impact = calorimeter.straight_impact(table.vertex[row], table.p4[row, :3], parameters)
     hit = np.flatnonzero(impact.is_inside)
     row, point = row[hit], impact.point[hit]
-    kinetic = table.p4[row, 3] - np.where(table.pdg_id[row] == K_LONG, KINDS[321].mass, KINDS[2212].mass)
+    kinetic = table.p4[row, 3] - np.where(table.pdg_id[row] == K_LONG, M_KAON, M_PROTON)
     energy = np.maximum(kinetic, 0.0) * rng.beta(*_NEUTRAL_ENERGY, row.size)
     energy += np.where(table.pdg_id[row] == ANTINEUTRON, parameters.annihilation * rng.beta(2.0, 3.0, row.size), 0.0)
     kind = np.full(row.size, calorimeter.HADRONIC)

@@ -38,7 +38,7 @@ def shoot(
     p4 = np.concatenate([p3, energy[:, None]], axis=1)
     everywhere = np.ones(n, dtype=np.bool_)
     table = Particles(n, np.arange(n), np.full(n, pdg_id), np.full(n, -1), p4, beams.vertex, everywhere)
-    scalars = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
+    scalars: dict[str, Column] = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
     scalars |= {"run": -beams.run, "event": np.arange(n) + 1, "field": beams.field, "sqrt_s": np.full(n, M_JPSI)}
     scalars["period"] = np.array([p.year for p in PERIODS])[beams.period]
     return simulate(rng, table, beams, parameters) | scalars

@@ -39,7 +39,7 @@ class DetectorParameters:
     pipe_radius: float = parameter(3.2, "cm", MEMORY, "radius of the beam pipe")
     wall_radius: float = parameter(6.1, "cm", MEMORY, "radius of the MDC's inner wall")
     decay_radius_early: float = parameter(15.0, "cm", ASSUMPTION, "decays inside: the daughter makes the track")
-    decay_radius_late: float = parameter(45.0, "cm", ASSUMPTION, "decays inside: the track is lost or kinked")
+    decay_radius_late: float = parameter(65.0, "cm", ASSUMPTION, "decays inside: the track is lost or kinked")
     decay_loss: float = parameter(0.5, "", ASSUMPTION, "share of the tracks lost between the two radii")
     decay_smear: float = parameter(0.04, "", ASSUMPTION, "relative momentum error of the kinked tracks")
     # MDC
@@ -50,7 +50,7 @@ class DetectorParameters:
     mdc_layers: int = parameter(43, "", GEOMETRY, "layers")
     hit_efficiency: float = parameter(0.97, "", ASSUMPTION, "probability of a hit in a crossed layer")
     hits_min: int = parameter(5, "", ASSUMPTION, "smallest number of hits of a track")
-    tracking_efficiency: float = parameter(0.96, "", ASSUMPTION, "plateau of the tracking efficiency")
+    tracking_efficiency: float = parameter(0.955, "", ASSUMPTION, "plateau of the tracking efficiency")
     turn_on_pt: float = parameter(0.055, "GeV/c", ASSUMPTION, "half point of the tracking turn-on")
     turn_on_width: float = parameter(0.020, "GeV/c", ASSUMPTION, "width of the tracking turn-on")
     hadron_loss: float = parameter(0.006, "", ASSUMPTION, "hadrons lost in the material at normal incidence")
@@ -78,7 +78,7 @@ class DetectorParameters:
     tof_endcap_r_max: float = parameter(89.0, "cm", MEMORY, "outer radius of the end-cap counters")
     tof_sigma: float = parameter(0.0713, "ns", BOSS, "barrel resolution at z = 0")
     tof_sigma_slope: float = parameter(0.00025, "ns/cm", BOSS, "fall of the barrel resolution with |z|")
-    tof_efficiency: float = parameter(0.90, "", ASSUMPTION, "probability of a time")
+    tof_efficiency: float = parameter(0.92, "", ASSUMPTION, "probability of a time")
     tof_tail: float = parameter(0.03, "", ASSUMPTION, "share of times with a larger error")
     tof_tail_scale: float = parameter(3.0, "", ASSUMPTION, "factor on their error")
     tof_shift: float = parameter(0.0, "ns", ASSUMPTION, "offset of the measured times")
@@ -127,7 +127,7 @@ NOMINAL: Final = DetectorParameters()
 # PID 0.5 % to 0.6 %, kinematic fit 6.2 %), so that corrections and systematics have something real to find.
 DATA_LIKE: Final = dataclasses.replace(
     NOMINAL,
-    tracking_efficiency=0.956,
+    tracking_efficiency=0.951,
     pull_width=1.17,
     pull_tail=0.095,
     dedx_resolution=0.0675,

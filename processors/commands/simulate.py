@@ -129,6 +129,7 @@ def _validate(results: Path, seed: int) -> None:
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
         report = validation.validate(seed, advance)
     print_table("validation of the simulation", report.shown)
+    print_table("identification: mean E/p, and shares of the tracks read as", report.identification)
     path = write_json(results / "validation.json", report.to_dict())
-    figures = validation.save_figure(report, results)
+    figures = validation.save_figures(report, results)
     console().print("written: " + ", ".join(str(p) for p in (path, *figures)), soft_wrap=True)

@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.constants import M_KAON, M_PION
@@ -174,6 +176,16 @@ def test_close_clusters_become_one_and_energy_is_kept():
     assert energy == pytest.approx([0.0, 0.8, 0.2])
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(-60, 60), st.floats(0.03, 1.5), st.booleans()), min_size=1, max_size=8))
+def test_overlaps_keep_the_energy_and_end_with_distant_clusters(given_cells):
+    positions, energies, matched = zip(*given_cells, strict=True)
+    parts = cells(list(positions), list(energies), np.arange(len(energies)))
+    energy = clusters.merge(parts, np.array(matched), NOMINAL)
+    assert energy.sum() == pytest.approx(sum(energies))
+    assert np.all(energy >= 0)
+
+
 def test_a_track_takes_what_a_photon_left_near_it():
     parts = cells([0.0, 5.0], [0.1, 0.9], [0, -1])
     energy = clusters.merge(parts, np.array([True, False]), NOMINAL)
@@ -182,7 +194,7 @@ def test_a_track_takes_what_a_photon_left_near_it():
 
 def test_clusters_of_different_events_stay_apart():
     parts = cells([0.0, 0.0], [0.3, 0.5], [0, 1])
-    parts.event = np.array([0, 1])
+    parts = parts._replace(event=np.array([0, 1]))
     assert clusters.merge(parts, np.ones(2, bool), NOMINAL) == pytest.approx([0.3, 0.5])
 
 
