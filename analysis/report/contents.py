@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analysis import paper
 from analysis.report import (
     coverage_figure,
     cut_table,
     limit_figures,
     limit_tables,
+    reference_tables,
     run_tables,
     selection_tables,
     spectra,
+    study_figures,
+    study_tables,
 )
 from analysis.report.pictures import Picture
 from analysis.report.source import Source
@@ -46,8 +50,16 @@ class Section:
 
 def sections(source: Source) -> tuple[Section, ...]:
     """Return the sections that the source can fill."""
-    every = (_result(source), _selection(source), _spectra(source), _candidates(source), _origin(source))
-    return tuple(s for s in every if s.pictures or s.tables)
+    every = (
+        _result(source),
+        _selection(source),
+        _spectra(source),
+        _candidates(source),
+        _studies(source),
+        _closure(source),
+        _origin(source),
+    )
+    return tuple(s for s in every if s.pictures or s.all_tables)
 
 
 def _present(*tables: Table | None) -> tuple[Table, ...]:
@@ -59,7 +71,7 @@ def _result(source: Source) -> Section:
         "result",
         "Result",
         limit_tables.sentence(source),
-        (*limit_figures.pictures(source), *coverage_figure.pictures(source)),
+        tuple(limit_figures.pictures(source)),
         _present(limit_tables.scan(source), limit_tables.methods(source)),
     )
 
@@ -93,6 +105,27 @@ def _candidates(source: Source) -> Section:
     table = selection_tables.candidates(source, "data", "continuum")
     introduction = "Events of the data that pass every requirement, as far as they are not hidden."
     return Section("candidates", "Candidates", introduction, tables=_present(table if table.rows else None))
+
+
+def _studies(source: Source) -> Section:
+    return Section(
+        "studies",
+        "Studies",
+        "What enters the limit besides counts, and how the limit moves with the choices that were made.",
+        (*coverage_figure.pictures(source), *study_figures.pictures(source)),
+        study_tables.all_tables(source),
+    )
+
+
+def _closure(source: Source) -> Section:
+    if limit_tables.headline(source) is None:
+        return Section("closure", "Closure", "")
+    return Section(
+        "closure",
+        "Closure",
+        f"The publication ({paper.SOURCE}) recomputed from its own inputs; nothing here depends on this result.",
+        folded=(reference_tables.closure_relations(), reference_tables.closure_rows()),
+    )
 
 
 def _origin(source: Source) -> Section:

@@ -161,7 +161,8 @@ def _methods(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
         axes.set_yticks(y, [r["method"] for r in records])
         axes.tick_params(axis="y", which="minor", left=False, right=False)
         axes.set_ylim(len(records), -0.7)
-        axes.set_xlim(0, HEADROOM * np.nanmax([*observed, *median]))
+        highest = quantile(records, "plus_2_sigma", scale)
+        axes.set_xlim(0, HEADROOM * np.nanmax([*observed, *median, *highest]))
         axes.set_xlabel(rf"Upper limit on $B$ [$10^{{{power}}}$]")
         axes.legend(loc="lower right", ncols=2, markerscale=0.7)
 

@@ -1,0 +1,99 @@
+"""Studies beside the limit: what other commands left is shown as they left it."""
+
+import dataclasses
+
+import hist
+import numpy as np
+import pytest
+
+from analysis import background, optimization
+from analysis.limits import gather, studies
+from analysis.report import contents, render, study_figures
+from analysis.systematics import table
+from analysis.systematics.sources import Uncertainty
+
+pytestmark = pytest.mark.fast
+
+ROWS = (
+    Uncertainty("n_jpsi", "N(J/psi)", 0.005, "metadata"),
+    Uncertainty("tracking", "tracking", 0.021, "control samples", {"electron": 0.012, "electron_sigma": 0.004}),
+    Uncertainty("kinematic_fit", "kinematic fit", 0.05, "control", {"difference": -0.05, "sigma": 0.02}),
+)
+
+CHAIN = {"dataset": "a", "chain": "J/psi -> x", "events": 3, "share [%]": 100.0}
+
+
+def systematics():
+    overall, at_mass = table.Table(None, ROWS), table.Table(0.9, ROWS)
+    return table.to_json([overall, at_mass], "measured")
+
+
+def punzi_scan():
+    axis = hist.axis.Regular(200, 0.0, 200.0, name="chi2_4c", label="chi2")
+    rng = np.random.default_rng(3)
+    signal, expected = hist.Hist(axis), hist.Hist(axis)
+    signal.fill(rng.chisquare(4, 1000))
+    expected.fill(rng.uniform(0, 200, 40))
+    scan = optimization.scan_below(signal, 5000, expected, "chi2_4c", {})
+    best = float(scan.threshold[scan.best])
+    return {"variable": "chi2_4c", "best": best, "plateau": scan.plateau, "chosen": 20.0, "scan": scan.to_rows()}
+
+
+@pytest.fixture(scope="module")
+def studied(whole, merged):
+    overall = gather.overall(merged, gather.Choices())
+    extras = {
+        "systematics": systematics(),
+        "optimization": punzi_scan(),
+        "limit_checks": {"background_scan": studies.background_scan(overall)},
+        "topology": {
+            "all_but": None,
+            "chains": [{"dataset": "a", "chain": "J/psi -> x", "events": 3, "share [%]": 100.0}],
+        },
+    }
+    return dataclasses.replace(whole, extras=extras)
+
+
+def section(found, name):
+    return next(s for s in contents.sections(found) if s.name == name)
+
+
+def test_every_study_has_its_table_and_figure(studied):
+    shown = section(studied, "studies")
+    assert {t.name for t in shown.tables} == {"systematics", "systematics_per_mass", "background_scan", "topology"}
+    assert {p.name for p in shown.pictures} == {"optimization", "systematics", "systematic_pulls", "background_scan"}
+    for picture in shown.pictures:
+        assert picture.figure("Fast simulation").axes[0].get_xlabel()
+
+
+def test_measured_uncertainties_stand_beside_the_published_ones(studied):
+    found = next(t for t in section(studied, "studies").tables if t.name == "systematics")
+    rows = {row["title"]: row for row in found.rows}
+    assert rows["tracking"]["published"] == pytest.approx(0.020)
+    assert rows["total"]["value"] == pytest.approx(np.hypot(0.005, np.hypot(0.021, 0.05)))
+    assert "2.10" in render.latex(found)
+
+
+def test_pulls_are_differences_in_units_of_their_uncertainty(studied):
+    assert study_figures.differences(studied) == [("tracking, electron", 0.012, 0.004), ("kinematic fit", -0.05, 0.02)]
+
+
+def test_without_studies_there_is_no_section(whole):
+    assert "studies" not in [s.name for s in contents.sections(whole)]
+
+
+def test_background_of_the_command_is_shown(whole):
+    contribution = {"name": "kkpipi", "process": "J/psi -> K+ K- pi+ pi-", "n_direct": 0, "n_kinematic": 12}
+    found = {
+        "contributions": [contribution | {"weight": 0.1, "n_bkg": 0.02, "sigma": 0.01}],
+        "total": {"value": 0.02, "sigma": 0.01, "source": "exclusive decays"},
+    }
+    fields = {f.name for f in dataclasses.fields(background.Contribution)}
+    assert set(found["contributions"][0]) <= fields
+    shown = section(dataclasses.replace(whole, extras={"background": found}), "studies")
+    assert "0.0200" in render.markdown(shown.tables[0])
+    assert "0.02 ± 0.01 events: exclusive decays" in shown.tables[0].note
+
+
+def test_closure_is_shown_with_a_limit(whole):
+    assert {t.name for t in section(whole, "closure").folded} == {"closure", "closure_relations"}
