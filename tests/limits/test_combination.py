@@ -12,7 +12,6 @@ from analysis.limits import cls, pyhf_export, rolke
 from analysis.limits.combination import Channel, interval, upper_limit
 from analysis.limits.inputs import LimitInputs
 
-pytestmark = pytest.mark.fast
 # pyhf 0.7.6 validates through an interface that jsonschema deprecates.
 uses_pyhf = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver is deprecated:DeprecationWarning")
 
