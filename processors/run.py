@@ -24,6 +24,7 @@ from processors.bookkeeping import Outcome, cause, describe_failures
 from processors.checkpoints import Parts
 from processors.chunks import work_items
 from processors.console import console, write_json
+from processors.covariances import Covariances
 from processors.executors import GuardedExecutor
 from processors.fileset import Fileset, select, without
 from processors.guard import FAILED
@@ -169,11 +170,13 @@ def _round(
 
 
 def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
-    """Return what stores a group of finished chunks and gives the run up when too many chunks have failed."""
+    """Return what stores a group of finished chunks and gives the run up when too much of them is bad."""
     failed: list[dict[str, Any]] = []
+    covariances = Covariances()
 
     def store(group: dict[str, Any]) -> None:
         parts.save(group)
+        covariances.add(group["out"])
         failed.extend(group.get(FAILED, []))
         if len(failed) > max_failures:
             msg = f"given up after {len(failed)} failed chunks; {describe_failures(failed)[0]}"
