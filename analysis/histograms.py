@@ -37,6 +37,7 @@ E_OVER_P: Final = hist.axis.Regular(150, 0.0, 1.5, name="e_over_p", label=r"$E/p
 CONFIDENCE_LEVEL: Final = hist.axis.Regular(
     100, 0.0, 1.0, name="confidence_level", label="confidence level of its role"
 )
+DEDX_CHI: Final = hist.axis.Regular(120, -6.0, 6.0, name="dedx_chi", label=r"$\chi$ of dE/dx under its role")
 ROLE: Final = hist.axis.StrCategory(ROLES, name="role", label="role")
 
 
@@ -58,6 +59,7 @@ def book() -> dict[str, hist.Hist]:
         "chi2_4c_m_kkee": hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=int64()),
         "e_over_p": hist.Hist(ROLE, E_OVER_P, storage=int64()),
         "confidence_level": hist.Hist(ROLE, CONFIDENCE_LEVEL, storage=int64()),
+        "dedx_chi": hist.Hist(ROLE, DEDX_CHI, storage=int64()),
         "n_minus_1_alternative_hypotheses": hist.Hist(CHI2_DIFFERENCE, storage=int64()),
         "n_minus_1_chi2_4c": hist.Hist(CHI2_4C, storage=int64()),
         "n_minus_1_conversion_veto": hist.Hist(CONVERSION_RADIUS, storage=int64()),
@@ -114,3 +116,6 @@ def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: npt.N
         chosen = tracks[:, columns].ravel()
         filled["e_over_p"].fill(role, view.e_over_p[chosen])
         filled["confidence_level"].fill(role, view.identification.cl[chosen, species])
+        is_measured = view.columns.flat("Track", "dedx_n_hits")[chosen] > 0
+        chi = view.columns.flat("Track", f"dedx_chi_{species.name.lower()}")[chosen]
+        filled["dedx_chi"].fill(role, chi[is_measured])

@@ -25,13 +25,14 @@ BEST_CANDIDATE: Final = "kinematic_fit"
 # Bins that are drawn as one.
 REBIN: Final = {"chi2_4c": 2, "n_minus_1_chi2_4c": 2, "n_minus_1_alternative_hypotheses": 5, "m_ke": 2}
 
-Histograms = Sequence[hist.Hist]
+# Histograms of tracks by role, and what they show.
+ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level": "Confidence level"}
 
 
 def pictures(source: Source, cuts: Cuts = SELECTION) -> list[Picture]:
     """Return every figure of events that the result can fill."""
     drawn = [_m_kkee(source, cuts), _m_ke(source), _chi2(source, cuts), _chi2_against_mass(source, cuts)]
-    drawn += [_of_role(source, name) for name in ("e_over_p", "confidence_level")]
+    drawn += [_of_role(source, name) for name in ROLES]
     drawn += [_cutflow(source), *_n_minus_1(source, cuts)]
     return [picture for picture in drawn if picture is not None]
 
@@ -150,7 +151,7 @@ def _of_role(source: Source, name: str) -> Picture | None:
     if histogram is None or not drawing.n_entries(histogram):
         return None
     slices: list[tuple[str, Any]] = [(role, histogram[role, :]) for role in histogram.axes[0]]
-    title = {"e_over_p": "E/p", "confidence_level": "Confidence level"}[name]
+    title = ROLES[name]
 
     def draw(axes: Axes) -> None:
         for (role, h), color in zip(slices, style.COLOURS, strict=False):

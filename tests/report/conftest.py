@@ -34,6 +34,7 @@ def _histograms(n, rng, m_majorana=None):
     filled["e_over_p"].fill("electron", rng.normal(0.95, 0.04, n))
     filled["e_over_p"].fill("kaon", rng.gamma(3.0, 0.1, n))
     for role in ("electron", "kaon"):
+        filled["dedx_chi"].fill(role, rng.normal(size=n))
         filled["confidence_level"].fill(role, rng.uniform(size=n))
     filled["n_minus_1_alternative_hypotheses"].fill(rng.uniform(-50, 200, n))
     filled["n_minus_1_chi2_4c"].fill(chi2)

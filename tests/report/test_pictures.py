@@ -17,6 +17,7 @@ WANTED = {
     "chi2_4c",
     "chi2_4c_m_kkee",
     "e_over_p",
+    "dedx_chi",
     "confidence_level",
     "m_ke",
     "cutflow",
