@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.report import cut_table, reference_tables, render
+from analysis.report import cut_table, reference_tables, render, simulation_tables
 
 _MARKER: Final = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 
@@ -24,6 +24,9 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "modules": modules,
     "steps": lambda: render.markdown(reference_tables.steps()),
     "columns": lambda collection="": render.markdown(reference_tables.columns(collection)),
+    "channels": lambda: render.markdown(simulation_tables.channels()),
+    "continuum": lambda: render.markdown(simulation_tables.continuum()),
+    "parameters": lambda: render.markdown(simulation_tables.parameters()),
     "meta": lambda: render.markdown(reference_tables.meta()),
     "closure": lambda: render.markdown(reference_tables.closure_rows()),
     "relations": lambda: render.markdown(reference_tables.closure_relations()),

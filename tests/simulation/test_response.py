@@ -18,7 +18,6 @@ from analysis.simulation.helix import trajectory
 from analysis.simulation.parameters import DATA_LIKE, NOMINAL, PERIODS, DetectorParameters
 from analysis.simulation.particles import ELECTRON, KAON, MUON, PHOTON, PION, signed_charge
 
-pytestmark = pytest.mark.fast
 N = 8_000
 
 

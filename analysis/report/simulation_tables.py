@@ -1,0 +1,67 @@
+"""Tables of the simulation for the documentation: detector parameters, channels, continuum cross sections."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from analysis.report.tables import Column, Table
+from analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, Channel
+from analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
+
+_PARAMETER_COLUMNS: Final = (
+    Column("meaning", "meaning"),
+    Column("nominal", "value", str),
+    Column("data_like", "data-like, if it differs"),
+    Column("unit", "unit"),
+    Column("source", "source"),
+)
+_CHANNEL_COLUMNS: Final = (
+    Column("name", "name"),
+    Column("process", "process"),
+    Column("branching_fraction", "branching fraction", str),
+    Column("source", "PDG identifiers, or source"),
+)
+_CONTINUUM_COLUMNS: Final = (
+    Column("process", "process"),
+    Column("value", "cross section [pb]", str),
+    Column("sqrt_s", "at [GeV]", str),
+    Column("source", "source"),
+)
+
+
+def parameters() -> Table:
+    """Return every parameter of the detector with its source."""
+    rows = []
+    for field in dataclasses.fields(DetectorParameters):
+        nominal, data_like = getattr(NOMINAL, field.name), getattr(DATA_LIKE, field.name)
+        changed = "" if nominal == data_like else f"{data_like:g}"
+        described = {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+        rows.append({"nominal": f"{nominal:g}", "data_like": changed, **described})
+    return Table("parameters", "Parameters of the detector", _PARAMETER_COLUMNS, tuple(rows))
+
+
+def channels() -> Table:
+    """Return the simulated J/psi decays with their branching fractions."""
+    named = {**BACKGROUNDS, **CONTROLS}
+    return Table(
+        "channels",
+        "Simulated decays of the J/psi",
+        _CHANNEL_COLUMNS,
+        tuple(_channel(name, c) for name, c in named.items()),
+    )
+
+
+def _channel(name: str, channel: Channel) -> dict[str, str]:
+    source = ", ".join(f.pdg_id or f.source for f in channel.fractions)
+    value = f"{channel.branching_fraction:.3g}"
+    return {"name": name, "process": channel.process, "branching_fraction": value, "source": source}
+
+
+def continuum() -> Table:
+    """Return the processes off the resonance with their cross sections."""
+    rows = tuple(
+        {"process": channel.process, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
+        for channel, c in CONTINUUM.values()
+    )
+    return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM_COLUMNS, rows)
