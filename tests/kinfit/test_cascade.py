@@ -30,7 +30,7 @@ def below(fit):
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("name", SAMPLES)
 def test_decision_is_that_of_all_fits(toys, p4_total, name, scale):
-    sample = toys(SAMPLES[name], 20_000, 41, scale)
+    sample = toys(SAMPLES[name], 8_000, 41, scale)
     arguments = (sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
     full = fourc.fit4c(*arguments, limits=Limits(chi2=1e-6, energy=1e-8, n_iter=200))
     cascade = fourc.cascade(*arguments)
@@ -66,7 +66,7 @@ def test_above_the_threshold_nothing_else_is_fitted(toys, p4_total):
 
 
 def test_threshold_is_the_edge_of_the_decision(toys, p4_total):
-    sample = toys(SAMPLES["kkpipi"], 5000, 44)
+    sample = toys(SAMPLES["kkpipi"], 3000, 44)
     arguments = (sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
     full = fourc.fit4c(*arguments)
     for threshold in (5.0, 50.0, 1000.0):

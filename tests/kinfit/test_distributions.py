@@ -9,8 +9,6 @@ from analysis.kinfit import fourc
 from analysis.kinfit.fourc import Status
 from analysis.kinfit.hypotheses import HYPOTHESES
 
-pytestmark = pytest.mark.fast
-
 E, PI, K, P = Species
 KKEE = HYPOTHESES[:1]
 
