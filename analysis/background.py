@@ -27,6 +27,7 @@ from analysis.selection.misidentified import ROLES, SPECIES
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Candidates = Mapping[str, npt.NDArray[Any]]
+Passes = Callable[[Candidates], BoolArray]
 
 MISID: Final = "misid"
 # Role of each track of a candidate.
@@ -109,7 +110,7 @@ class Background:
         return Count(math.fsum(v for v, _ in values), math.hypot(*(s for _, s in values)), source)
 
 
-def in_signal_region(cuts: Cuts = SELECTION) -> Callable[[Candidates], BoolArray]:
+def in_signal_region(cuts: Cuts = SELECTION) -> Passes:
     """Return the function that says which candidates pass chi2 and signal region."""
 
     def passes(table: Candidates) -> BoolArray:
@@ -120,9 +121,7 @@ def in_signal_region(cuts: Cuts = SELECTION) -> Callable[[Candidates], BoolArray
     return passes
 
 
-def estimate(
-    results: Results, passes: Callable[[Candidates], BoolArray] | None = None, n_jpsi: float | None = None
-) -> Background:
+def estimate(results: Results, passes: Passes | None = None, n_jpsi: float | None = None) -> Background:
     """Return the background among the candidates that a function selects; by default in the signal region.
 
     Args:
@@ -188,7 +187,7 @@ def contribute(
     dataset: DatasetResult,
     weight: float,
     probabilities: Probabilities,
-    passes: Callable[[Candidates], BoolArray],
+    passes: Passes,
 ) -> Contribution:
     """Return what one dataset adds.
 

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis import normalization
 from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
 from analysis.datasets import DATA, MAJORANA, SIGNAL
 from analysis.errors import ResultsError
 from analysis.limits import checks, majorana
 from analysis.limits.inputs import LimitInputs
+from analysis.limits.measured import Backgrounds
+from analysis.normalization import Count
 from analysis.results import DatasetResult, Results
 
 SEARCH = "search"
@@ -78,12 +81,20 @@ class Choices:
         n_bkg: Expected background events, the same for the overall search and each mass.
         n_bkg_sigma: Its uncertainty in events.
         background_source: Where the background comes from.
+        estimated: Background estimated from the result, used instead of `n_bkg`.
     """
 
     systematics: GivenSystematics | None = None
     n_bkg: float = 0.0
     n_bkg_sigma: float = 0.0
     background_source: str = "assumed"
+    estimated: Backgrounds | None = None
+
+    def background(self, m_majorana: float | None) -> Count:
+        """Return the background at one mass (GeV/c^2) or, for None, the overall one."""
+        if self.estimated is None:
+            return Count(self.n_bkg, self.n_bkg_sigma, self.background_source)
+        return self.estimated.of(None if m_majorana is None else mass_mev(m_majorana))
 
 
 def overall(results: Results, choices: Choices) -> LimitInputs:
@@ -135,41 +146,34 @@ def _inputs(results: Results, choices: Choices, signal: _Simulated, *, m_majoran
         msg = f"none of {signal.n_produced} produced events of the {what} passes the selection: no efficiency, no limit"
         raise ResultsError(msg)
     n_obs, observed_source = _observed(results, m_majorana)
-    n_jpsi, n_jpsi_source = _n_jpsi(results)
+    n_jpsi = normalization.n_jpsi(results)
     delta_sys, systematics_source = _delta_sys(choices, signal, m_majorana)
+    background = choices.background(m_majorana)
     return LimitInputs(
         n_obs=n_obs,
-        n_bkg=choices.n_bkg,
-        n_bkg_sigma=choices.n_bkg_sigma,
+        n_bkg=background.value,
+        n_bkg_sigma=background.sigma,
         efficiency=signal.n_passed / signal.n_produced,
         delta_sys=delta_sys,
-        n_jpsi=n_jpsi,
+        n_jpsi=n_jpsi.value,
         m_majorana=m_majorana,
         provenance={
             "n_obs": observed_source,
-            "n_bkg": choices.background_source,
+            "n_bkg": background.source,
             "efficiency": f"{signal.n_passed} of {signal.n_produced} simulated events",
             "delta_sys": systematics_source,
-            "n_jpsi": n_jpsi_source,
+            "n_jpsi": n_jpsi.source,
         },
     )
 
 
 def _observed(results: Results, m_majorana: float | None) -> tuple[int | None, str]:
-    data = results.of_kind(DATA)
+    data = {name: d for name, d in results.of_kind(DATA).items() if SEARCH in d.selections}
     if not data:
         return None, "no data"
     if blind := sorted(name for name, dataset in data.items() if dataset.metadata.is_blind):
         return None, f"blinded: {', '.join(blind)}"
     return sum(_n_passed(d, m_majorana) for d in data.values()), f"data: {', '.join(sorted(data))}"
-
-
-def _n_jpsi(results: Results) -> tuple[float, str]:
-    given = [d.metadata.n_jpsi for d in results.of_kind(DATA).values()]
-    known = [n for n in given if n is not None]
-    if known and len(known) == len(given):
-        return math.fsum(known), "metadata of the data"
-    return N_JPSI, "Chin. Phys. C 46, 074001 (2022)"
 
 
 def _delta_sys(choices: Choices, signal: _Simulated, m_majorana: float | None) -> tuple[float, str]:

@@ -9,7 +9,7 @@ import click
 
 from analysis import results
 from analysis.cuts import SELECTION, Cuts
-from analysis.limits import gather, methods
+from analysis.limits import gather, measured, methods
 from analysis.limits.inputs import LimitInputs
 from analysis.limits.mixing import Normalisation
 from analysis.limits.mixing import read as read_curve
@@ -28,9 +28,17 @@ SEED = 20250706
 @click.option(
     "--confidence-level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.90, help="Fraction."
 )
-@click.option("--systematics", type=FILE, help="JSON of relative systematic uncertainties (fractions).")
-@click.option("--background", type=click.FloatRange(min=0), default=0.0, help="Expected background in events.")
-@click.option("--background-sigma", type=click.FloatRange(min=0), default=0.0, help="Its uncertainty in events.")
+@click.option(
+    "--systematics",
+    metavar="measured|FILE",
+    help="From the control samples, or a JSON of fractions; default: measured where the control samples are there.",
+)
+@click.option(
+    "--background",
+    metavar="estimated|N",
+    help="From exclusive samples with PID weights, or events; default: estimated where the samples are there, else 0.",
+)
+@click.option("--background-sigma", type=click.FloatRange(min=0), default=0.0, help="Uncertainty of N in events.")
 @click.option("--expected", is_flag=True, help="Hide the observed events: expected limits only.")
 @click.option("--checks", is_flag=True, help="Also scan background and chi2 cut, p-values, coverage, likelihood.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
@@ -43,8 +51,8 @@ def command(
     output: Path,
     method: str,
     confidence_level: float,
-    systematics: Path | None,
-    background: float,
+    systematics: str | None,
+    background: str | None,
     background_sigma: float,
     expected: bool,
     checks: bool,
@@ -63,12 +71,7 @@ def command(
         return
     merged = results.read(accumulator or output / "accumulator.zip")
     merged.require_complete(allow_incomplete=allow_incomplete)
-    choices = gather.Choices(
-        systematics=gather.read_systematics(systematics) if systematics else None,
-        n_bkg=background,
-        n_bkg_sigma=background_sigma,
-        background_source="command line" if background or background_sigma else "assumed",
-    )
+    choices = choose(merged, systematics, background, background_sigma)
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
     if expected:
         inputs = [i.without_observation() for i in inputs]
@@ -80,6 +83,48 @@ def command(
     _show_limits(output, limits, curve)
     if checks:
         _show_checks(output, merged, inputs, confidence_level)
+
+
+def choose(merged: results.Results, systematics: str | None, background: str | None, sigma: float) -> gather.Choices:
+    """Return what the limits take besides counts and efficiencies.
+
+    Args:
+        merged: The result.
+        systematics: ``measured``, the path of a file, or None for measured ones where there are control samples.
+        background: ``estimated``, a number of events, or None for an estimate where there are background samples.
+        sigma: Uncertainty of a given number of events.
+
+    Raises:
+        ResultsError: What is asked for cannot be had from the result, or the file has another form.
+        click.BadParameter: The background is neither a word that is known nor a number of events.
+    """
+    if systematics is None and measured.has_control_samples(merged):
+        systematics = measured.MEASURED
+    if background is None and measured.has_background_samples(merged):
+        background = measured.ESTIMATED
+    given = None
+    if systematics == measured.MEASURED:
+        found = measured.systematics(merged)
+        given = gather.GivenSystematics("measured from control samples", found.overall, found.per_mass)
+    elif systematics is not None:
+        given = gather.read_systematics(Path(systematics))
+    if background == measured.ESTIMATED:
+        return gather.Choices(systematics=given, estimated=measured.backgrounds(merged))
+    source = "assumed" if background is None else "command line"
+    return gather.Choices(
+        systematics=given, n_bkg=_events(background or "0"), n_bkg_sigma=sigma, background_source=source
+    )
+
+
+def _events(text: str) -> float:
+    try:
+        events = float(text)
+    except ValueError:
+        events = -1.0
+    if not 0.0 <= events < float("inf"):
+        msg = f"got {text!r}; wanted 'estimated' or a number of events that is not negative"
+        raise click.BadParameter(msg, param_hint="--background")
+    return events
 
 
 def _show_limits(output: Path, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> None:

@@ -1,0 +1,88 @@
+"""Systematic uncertainties and background as the result itself shows them, in the form the limits take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import background
+from analysis.limits import majorana
+from analysis.normalization import Count
+from analysis.results import Results
+from analysis.systematics import control, table
+
+MEASURED = "measured"
+ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True)
+class Systematics:
+    """Relative systematic uncertainties of the efficiency.
+
+    Attributes:
+        overall: Fraction for the overall search.
+        per_mass: Mass in MeV/c^2 -> fraction.
+    """
+
+    overall: float
+    per_mass: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Backgrounds:
+    """Expected background in the signal region, and in the interval of each mass in MeV/c^2."""
+
+    overall: Count
+    per_mass: dict[int, Count]
+
+    def of(self, mass_mev: int | None) -> Count:
+        """Return the background of one mass or, for None, the overall one."""
+        return self.overall if mass_mev is None else self.per_mass[mass_mev]
+
+
+def has_control_samples(results: Results) -> bool:
+    """Whether data and simulation of every control sample are there."""
+    return all(
+        any(s in d.selections for d in results.of_kind(kind).values())
+        for s in (*control.PROBES.values(), control.FIT)
+        for kind in ("data", control.CONTROL)
+    )
+
+
+def has_background_samples(results: Results) -> bool:
+    """Whether any background ran with the selection that the estimate needs."""
+    return any(background.MISID in d.selections for d in results.of_kind("background").values())
+
+
+def systematics(results: Results) -> Systematics:
+    """Return the totals of the measured tables.
+
+    Raises:
+        ResultsError: A sample is missing or empty.
+    """
+    overall, *rest = table.measure(results)
+    per_mass = {round(1000 * t.m_majorana): t.total for t in rest if t.m_majorana is not None}
+    return Systematics(overall.total, per_mass)
+
+
+def backgrounds(results: Results) -> Backgrounds:
+    """Return the estimates from exclusive samples and continuum.
+
+    Raises:
+        ResultsError: A dataset lacks what its weight needs.
+    """
+    overall = background.estimate(results).total
+    per_mass = {mass: background.estimate(results, _in_interval(mass / 1000)).total for mass in table.masses(results)}
+    return Backgrounds(overall, per_mass)
+
+
+def _in_interval(m_majorana: float) -> background.Passes:
+    in_region = background.in_signal_region()
+
+    def passes(candidates: background.Candidates) -> npt.NDArray[np.bool_]:
+        masses = majorana.paired_masses(candidates)
+        return np.asarray(in_region(candidates) & majorana.in_interval(masses, m_majorana))
+
+    return passes

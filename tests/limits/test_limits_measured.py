@@ -1,0 +1,91 @@
+"""Measured systematics and estimated background reach the limit, and say so; given ones still can."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+import numpy as np
+import pytest
+
+from analysis.constants import M_JPSI
+from analysis.datasets import DatasetMetadata
+from analysis.limits import gather, measured
+from analysis.normalization import Count
+from analysis.results import DatasetResult, Results, SelectionResult
+from processors.commands import limits
+
+pytestmark = pytest.mark.fast
+
+
+def dataset(kind, n_passed, n_produced, selection="search", **metadata):
+    record = DatasetMetadata.from_dict("d", {"kind": kind, "sqrt_s": M_JPSI, "blind": False} | metadata)
+    found = {selection: SelectionResult({"all": n_produced, "signal_region": n_passed})}
+    return DatasetResult(record, n_produced, n_produced, found)
+
+
+@pytest.fixture
+def result():
+    datasets = {
+        "signal": dataset("signal", 1500, 10_000),
+        "data": dataset("data", 2, 100, n_jpsi=1e9),
+        "ee_data": dataset("data", 7, 100, selection="control_ee"),
+    }
+    return Results(datasets, {}, {"complete": True})
+
+
+def test_control_data_are_not_counted_as_candidates(result):
+    inputs = gather.overall(result, gather.Choices())
+    assert inputs.n_obs == 2
+    assert inputs.n_jpsi == 1e9
+    assert inputs.provenance["n_jpsi"] == "metadata of the data"
+
+
+def test_an_estimate_replaces_the_given_background(result):
+    estimated = measured.Backgrounds(Count(0.3, 0.1, "exclusive"), {900: Count(0.01, 0.02, "exclusive")})
+    choices = gather.Choices(n_bkg=5.0, estimated=estimated)
+    inputs = gather.overall(result, choices)
+    assert (inputs.n_bkg, inputs.n_bkg_sigma) == (0.3, 0.1)
+    assert inputs.provenance["n_bkg"] == "exclusive"
+    assert choices.background(0.9).value == 0.01
+
+
+def test_defaults_without_samples(result):
+    choices = limits.choose(result, None, None, 0.0)
+    assert choices.systematics is None
+    assert choices.background(None) == Count(0.0, 0.0, "assumed")
+
+
+def test_given_numbers_win(result):
+    choices = limits.choose(result, None, "1.5", 0.5)
+    assert choices.background(None) == Count(1.5, 0.5, "command line")
+    for text in ("-1", "many", "nan", "inf"):
+        with pytest.raises(click.BadParameter, match="wanted 'estimated'"):
+            limits.choose(result, None, text, 0.0)
+
+
+def test_what_cannot_be_had_is_named(result):
+    with pytest.raises(gather.ResultsError, match="misid"):
+        limits.choose(result, None, "estimated", 0.0)
+    with pytest.raises(gather.ResultsError):
+        limits.choose(result, "measured", None, 0.0)
+    assert not measured.has_control_samples(result)
+    assert not measured.has_background_samples(result)
+
+
+def test_systematics_of_results(result, monkeypatch):
+    monkeypatch.setattr(measured, "has_control_samples", lambda results: True)
+    monkeypatch.setattr(measured, "systematics", lambda results: measured.Systematics(0.08, {900: 0.1}))
+    choices = limits.choose(result, None, None, 0.0)
+    inputs = gather.overall(result, choices)
+    assert inputs.delta_sys == 0.08
+    assert inputs.provenance["delta_sys"] == "measured from control samples"
+    assert choices.systematics.of(0.9) == 0.1
+
+
+def test_blind_search_data_hide_the_observation(result):
+    blind = dataclasses.replace(result.datasets["data"].metadata, blind=True)
+    hidden = dataclasses.replace(result.datasets["data"], metadata=blind)
+    inputs = gather.overall(dataclasses.replace(result, datasets=result.datasets | {"data": hidden}), gather.Choices())
+    assert inputs.n_obs is None
+    assert np.isclose(inputs.n_jpsi, 1e9)
