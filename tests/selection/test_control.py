@@ -180,7 +180,7 @@ def test_a_planted_tracking_difference_is_recovered(name, view, monkeypatch):
     monkeypatch.setattr(blocks, "PARAMETER_SETS", {"nominal": NOMINAL, "planted": planted})
     maps = {}
     for parameters in ("nominal", "planted"):
-        of = view(columns_of(simulate(name, 16_000, parameters)), SELECTION, SQRT_S)
+        of = view(columns_of(simulate(name, 20_000, parameters)), SELECTION, SQRT_S)
         maps[parameters] = efficiency.efficiency_map(control_histograms.fill_probes(of, all_of(of))["tracking"])
     totals = {k: (m.n_passed.sum(), m.n_total.sum()) for k, m in maps.items()}
     (a, n), (b, m) = totals["planted"], totals["nominal"]
