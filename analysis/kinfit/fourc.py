@@ -23,10 +23,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import SPECIES_MASS
+from analysis.constants import HALF_CROSSING_ANGLE, SPECIES_MASS
 from analysis.kinfit import kernels
 from analysis.kinfit.covariance import fitted_covariance
-from analysis.kinfit.kernels import Problem
+from analysis.kinfit.kernels import Beam, Problem
 from analysis.kinfit.status import Fit4C, Limits, Status, count_status, is_smallest
 
 __all__ = [
@@ -205,7 +205,13 @@ def _problem(
         raise ValueError(msg)
     _check_indices("cand", cand, len(p), "tracks")
     _check_indices("hypotheses", hypotheses, min(len(masses), p.shape[1] if p.shape[1] > 1 else len(masses)), "species")
-    return Problem(p, v, check_tracks(p, v), cand, hypotheses, p4, masses, competes, float(spread), limits)
+    return Problem(p, v, check_tracks(p, v), cand, hypotheses, p4, masses, competes, _beam(spread), limits)
+
+
+def _beam(spread: float) -> Beam:
+    """Return the covariance of two beams of independent energies that meet under the crossing angle."""
+    sine, variance = np.sin(HALF_CROSSING_ANGLE), 2.0 * spread**2
+    return Beam(float(variance * sine**2), float(variance * sine), float(variance))
 
 
 def _check_indices(name: str, index: IntArray, n: int, of: str) -> None:

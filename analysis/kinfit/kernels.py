@@ -1,5 +1,6 @@
 """The compiled part of the 4C fit: one fit, every fit, the cascade. `analysis.kinfit.fourc` holds the formulae.
 
+Every number of physics comes as an argument: numba notices changes of this file alone, not of a constant elsewhere.
 Every function is numba, releases the GIL and keeps its machine code on disk. The four tracks of a fit are tuples of
 numbers and written out by name: so they stay in registers, and nothing is allocated per candidate.
 """
@@ -13,7 +14,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import HALF_CROSSING_ANGLE
 from analysis.kinfit.status import Fit4C, Limits, Status
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,7 +24,6 @@ Symmetric = tuple[float, float, float, float, float, float]
 
 # A covariance counts as positive definite if its leading minors exceed this fraction of the diagonal's product.
 MINOR_MIN: Final = 1e-12
-SIN_CROSSING: Final = math.sin(HALF_CROSSING_ANGLE)
 
 # numba takes plain integers.
 OK: Final = int(Status.OK)
@@ -40,6 +39,14 @@ kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"cont
 inlined = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
 
 
+class Beam(NamedTuple):
+    """Covariance of the initial four-momentum: (px, px), (px, E), (E, E) in GeV^2; zeros make the constraint hard."""
+
+    xx: float
+    xe: float
+    ee: float
+
+
 class Problem(NamedTuple):
     """The measurements and what to fit; shapes as in `analysis.kinfit.fourc.fit4c`."""
 
@@ -51,7 +58,7 @@ class Problem(NamedTuple):
     p4: FloatArray
     mass: FloatArray
     competes: npt.NDArray[np.bool_]
-    spread: float
+    beam: Beam
     limits: Limits
 
 
@@ -187,7 +194,7 @@ def fit_one(
     c: Track,
     d: Track,
     p4: tuple[float, float, float, float],
-    spread: float,
+    beam: Beam,
     limits: Limits,
     give_up: float,
     bound: float,
@@ -197,9 +204,8 @@ def fit_one(
     Returns:
         chi2, status, the number of iterations, and the fitted momenta.
     """
-    beam = 2.0 * spread * spread
     excess = (a.x + b.x + c.x + d.x - p4[0], a.y + b.y + c.y + d.y - p4[1], a.z + b.z + c.z + d.z - p4[2])
-    w = _inverse(a, b, c, d, beam * SIN_CROSSING * SIN_CROSSING)
+    w = _inverse(a, b, c, d, beam.xx)
     w_excess = _times(w, excess)
     chi2_3c = _dot(w_excess, excess)
     pa, pb, pc, pd = _measured(a), _measured(b), _measured(c), _measured(d)
@@ -208,9 +214,9 @@ def fit_one(
     previous = np.inf
     for n in range(1, limits.n_iter + 1):
         ga, gb, gc, gd = _tangent(a, pa), _tangent(b, pb), _tangent(c, pc), _tangent(d, pd)
-        u = (ga.x + gb.x + gc.x + gd.x + beam * SIN_CROSSING, ga.y + gb.y + gc.y + gd.y, ga.z + gb.z + gc.z + gd.z)
+        u = (ga.x + gb.x + gc.x + gd.x + beam.xe, ga.y + gb.y + gc.y + gd.y, ga.z + gb.z + gc.z + gd.z)
         wu = _times(w, u)
-        s = ga.q + gb.q + gc.q + gd.q + beam - _dot(u, wu)
+        s = ga.q + gb.q + gc.q + gd.q + beam.ee - _dot(u, wu)
         if not s > 0.0:
             break
         gap = ga.d + gb.d + gc.d + gd.d - p4[3] - _dot(u, w_excess)
@@ -218,7 +224,7 @@ def fit_one(
         chi2 = chi2_3c + gap * le
         lam = (w_excess[0] - wu[0] * le, w_excess[1] - wu[1] * le, w_excess[2] - wu[2] * le)
         pa, pb, pc, pd = _moved(a, ga, lam, le), _moved(b, gb, lam, le), _moved(c, gc, lam, le), _moved(d, gd, lam, le)
-        energy = pa.e + pb.e + pc.e + pd.e - p4[3] - beam * (SIN_CROSSING * lam[0] + le)
+        energy = pa.e + pb.e + pc.e + pd.e - p4[3] - beam.xe * lam[0] - beam.ee * le
         if abs(chi2 - previous) < limits.chi2 and abs(energy) < limits.energy:
             return chi2, OK, n, (pa, pb, pc, pd)
         if chi2 > give_up and n > 1 and previous > give_up:
@@ -243,7 +249,7 @@ def fit_all(problem: Problem, fit: Fit4C) -> None:
                     track(problem, i, h, 2),
                     track(problem, i, h, 3),
                 )
-                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.spread, problem.limits, np.inf, np.inf)
+                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.beam, problem.limits, np.inf, np.inf)
                 fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
             fit.status[i, h] = status
 
@@ -266,7 +272,7 @@ def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
                     track(problem, i, h, 2),
                     track(problem, i, h, 3),
                 )
-                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.spread, problem.limits, threshold, bound)
+                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.beam, problem.limits, threshold, bound)
                 fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
             fit.status[i, h] = status
             # A first hypothesis without a chi2 below the threshold ends it, and so does an alternative below the first.
@@ -283,7 +289,7 @@ def fit_momenta(problem: Problem, fitted: FloatArray) -> None:
         if not problem.competes[i, 0] or check(problem, i, 0) != OK:
             continue
         a, b, c, d = track(problem, i, 0, 0), track(problem, i, 0, 1), track(problem, i, 0, 2), track(problem, i, 0, 3)
-        fit = fit_one(a, b, c, d, total(problem, i), problem.spread, problem.limits, np.inf, np.inf)
+        fit = fit_one(a, b, c, d, total(problem, i), problem.beam, problem.limits, np.inf, np.inf)
         if fit[1] == OK:
             for k in range(4):
                 p = fit[3][k]

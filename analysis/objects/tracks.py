@@ -113,7 +113,7 @@ def momenta_at_ip(
     p, v = np.full((n, 3), np.nan), np.full((n, 6), np.nan)
     if needed is None:
         needed = np.ones(n, dtype=np.bool_)
-    _momenta(frame, needed, _uniform(helix), _uniform(covariance), p, v)
+    _momenta(frame, _alpha(frame), needed, _uniform(helix), _uniform(covariance), p, v)
     return p, v
 
 
@@ -128,7 +128,7 @@ def r_xy_r_z(helix: Sequence[Column], frame: EventFrame) -> tuple[FloatArray, Fl
         r_xy and r_z, each (T,), in cm, not negative.
     """
     r_xy, r_z = np.empty(len(helix[0])), np.empty(len(helix[0]))
-    _distances(frame, _uniform(helix), r_xy, r_z)
+    _distances(frame, _alpha(frame), _uniform(helix), r_xy, r_z)
     return r_xy, r_z
 
 
@@ -145,6 +145,15 @@ def momentum(kappa: npt.ArrayLike, tanl: npt.ArrayLike) -> FloatArray:
         return np.sqrt(1.0 + t * t) / np.abs(np.asarray(kappa, dtype=np.float64))
 
 
+def _alpha(frame: EventFrame) -> FloatArray:
+    """Return the radius per transverse momentum, 333.564 cm T/(GeV/c) over the field, (E,).
+
+    The kernels take it as an argument: numba's cache knows the changes of its own file alone, not those of a constant
+    in another one.
+    """
+    return P_TO_RADIUS / np.asarray(frame.field, dtype=np.float64)
+
+
 def _uniform(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Return contiguous columns of one floating type: what a kernel takes as one tuple."""
     dtype = np.result_type(np.float32, *columns)
@@ -153,22 +162,23 @@ def _uniform(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 @kernel
 def _centre(
-    dr: float, phi0: float, kappa: float, x: float, y: float, field: float
+    dr: float, phi0: float, kappa: float, x: float, y: float, alpha: float
 ) -> tuple[float, float, float, float, float]:
     """Return the circle's centre seen from (x, y), its signed radius rho, and the cosine and sine of phi0."""
-    rho = P_TO_RADIUS / (field * kappa)
+    rho = alpha / kappa
     cos, sin = math.cos(phi0), math.sin(phi0)
     return (dr - rho) * cos - x, (dr - rho) * sin - y, rho, cos, sin
 
 
 @kernel
-def _distances(frame: EventFrame, helix: tuple[Column, ...], r_xy: FloatArray, r_z: FloatArray) -> None:
+def _distances(
+    frame: EventFrame, alpha: FloatArray, helix: tuple[Column, ...], r_xy: FloatArray, r_z: FloatArray
+) -> None:
     for event in range(len(frame.offsets) - 1):
         x, y, z = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.z[event])
-        field = np.float64(frame.field[event])
         for t in range(frame.offsets[event], frame.offsets[event + 1]):
             phi0, kappa = np.float64(helix[1][t]), np.float64(helix[2][t])
-            cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), phi0, kappa, x, y, field)
+            cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), phi0, kappa, x, y, alpha[event])
             side = math.copysign(1.0, kappa)
             turn = math.atan2(side * (sin * cx - cos * cy), -side * (cos * cx + sin * cy))
             r_xy[t] = abs(rho - side * math.hypot(cx, cy))
@@ -178,6 +188,7 @@ def _distances(frame: EventFrame, helix: tuple[Column, ...], r_xy: FloatArray, r
 @kernel
 def _momenta(
     frame: EventFrame,
+    alpha: FloatArray,
     needed: npt.NDArray[np.bool_],
     helix: tuple[Column, ...],
     cov: tuple[Column, ...],
@@ -185,10 +196,10 @@ def _momenta(
     v: FloatArray,
 ) -> None:
     for event in range(len(frame.offsets) - 1):
-        x, y, field = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.field[event])
+        x, y = np.float64(frame.x[event]), np.float64(frame.y[event])
         for t in range(frame.offsets[event], frame.offsets[event + 1]):
             if needed[t]:
-                _momentum(t, helix, cov, x, y, field, p, v)
+                _momentum(t, helix, cov, x, y, alpha[event], p, v)
 
 
 @kernel
@@ -198,12 +209,12 @@ def _momentum(
     cov: tuple[Column, ...],
     x: float,
     y: float,
-    field: float,
+    alpha: float,
     p: FloatArray,
     v: FloatArray,
 ) -> None:
     kappa, tanl = np.float64(helix[2][t]), np.float64(helix[4][t])
-    cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), np.float64(helix[1][t]), kappa, x, y, field)
+    cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), np.float64(helix[1][t]), kappa, x, y, alpha)
     length = math.hypot(cx, cy)
     side, pt = math.copysign(1.0, kappa), 1.0 / abs(kappa)
     # Derivatives of the azimuth at the interaction point by dr, phi0 and kappa: it turns as the centre does.

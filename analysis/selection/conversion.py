@@ -95,7 +95,7 @@ def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], fie
     alpha = P_TO_RADIUS / np.asarray(field, dtype=np.float64)[at]
     one, two = ([np.asarray(c, dtype=np.float64)[i] for c in helix] for i in (electron, partner))
     out = np.empty((4, len(electron)))
-    _geometry(tuple(one), tuple(two), alpha, out)
+    _geometry(tuple(one), tuple(two), alpha, M_ELECTRON**2, out)
     return Pairs(electron, partner, *out)
 
 
@@ -146,7 +146,9 @@ def _circle(helix: tuple[FloatArray, ...], i: int, alpha: float) -> tuple[float,
 
 
 @kernel
-def _geometry(one: tuple[FloatArray, ...], two: tuple[FloatArray, ...], alpha: FloatArray, out: FloatArray) -> None:
+def _geometry(
+    one: tuple[FloatArray, ...], two: tuple[FloatArray, ...], alpha: FloatArray, mass2: float, out: FloatArray
+) -> None:
     for i in range(len(alpha)):
         x1, y1, r1 = _circle(one, i, alpha[i])
         x2, y2, r2 = _circle(two, i, alpha[i])
@@ -161,7 +163,7 @@ def _geometry(one: tuple[FloatArray, ...], two: tuple[FloatArray, ...], alpha: F
         tan1, tan2 = one[4][i], two[4][i]
         out[2, i] = abs(math.atan(tan1) - math.atan(tan2))
         pt1, pt2 = 1.0 / abs(one[2][i]), 1.0 / abs(two[2][i])
-        e1 = math.sqrt(pt1 * pt1 * (1.0 + tan1 * tan1) + M_ELECTRON**2)
-        e2 = math.sqrt(pt2 * pt2 * (1.0 + tan2 * tan2) + M_ELECTRON**2)
+        e1 = math.sqrt(pt1 * pt1 * (1.0 + tan1 * tan1) + mass2)
+        e2 = math.sqrt(pt2 * pt2 * (1.0 + tan2 * tan2) + mass2)
         m2 = (e1 + e2) ** 2 - (pt1 + pt2) ** 2 - (pt1 * tan1 + pt2 * tan2) ** 2
         out[3, i] = math.sqrt(max(m2, 0.0))
