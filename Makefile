@@ -8,7 +8,7 @@ RUN_READY := $(VENV)/.run-ready
 ALL_READY := $(VENV)/.all-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all run test check lint ci-packages golden lock clean
+.PHONY: help install install-all run test check lint ci-packages golden docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,7 +52,10 @@ lint: $(ALL_READY)
 	$(BIN)/lint-imports
 
 golden: $(ALL_READY)  ## renew the golden files after a change that is meant to move them
-	$(BIN)/python -m pytest tests/golden --renew-golden -q
+	$(BIN)/python -m pytest tests/golden tests/report/test_image_regression.py --renew-golden -q
+
+docs: $(ALL_READY)  ## build the documentation into site/, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ci-packages:  ## install the Debian packages that the service tests use (needs root)
 	./.ci/packages

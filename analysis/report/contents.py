@@ -70,7 +70,7 @@ def _result(source: Source) -> Section:
     return Section(
         "result",
         "Result",
-        limit_tables.sentence(source),
+        limit_tables.method_sentence(source),
         tuple(limit_figures.pictures(source)),
         _present(limit_tables.scan(source), limit_tables.methods(source)),
     )

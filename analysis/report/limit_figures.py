@@ -90,10 +90,16 @@ def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> P
     return Picture(
         "limits",
         "Upper limits on B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) through a Majorana neutrino, against its mass",
-        f"{len(records)} masses, method {records[0]['method']}, {records[0]['n_jpsi']:.4g} J/ψ; the bands hold 68 % "
+        f"{_described(records)}; the bands hold 68 % "
         "and 95 % of the outcomes without signal and have no width where no background is expected.",
         draw,
     )
+
+
+def _described(records: Sequence[dict[str, Any]]) -> str:
+    missing = sum(r["n_obs"] is not None and r["n_up"] is None for r in records)
+    words = f"{len(records)} masses, method {records[0]['method']}, {records[0]['n_jpsi']:.4g} J/ψ"
+    return f"{words}, {missing} without a finite limit" if missing else words
 
 
 def _yields(records: Sequence[dict[str, Any]]) -> Picture:

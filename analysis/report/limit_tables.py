@@ -109,6 +109,14 @@ def sentence(source: Source) -> str:
     return f"B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) < {limit} at {level}; {seen}, {_shown(source, expected(first))} expected."
 
 
+def method_sentence(source: Source) -> str:
+    """Return what the confidence level of the result means; empty without limits."""
+    first = headline(source)
+    if first is None:
+        return ""
+    return f"Confidence level of the method {first['method']}: {first.get('confidence_level_means', 'not said')}."
+
+
 def _shown(source: Source, branching_fraction: float | None) -> str:
     power_of_ten = exponent(source)
     number = fixed(2, scale=10.0**-power_of_ten)(branching_fraction)

@@ -76,7 +76,7 @@ def _sources(source: Source) -> Picture | None:
         "Systematic uncertainties by source",
         "Measured on this result's control samples, beside those of the publication's detector and data.",
         draw,
-        left=0.3,
+        left=0.37,
     )
 
 
@@ -109,12 +109,12 @@ def _pulls(source: Source) -> Picture | None:
         "Differences of data and simulation in the control samples",
         "Per track for tracking and identification; in units of the statistical uncertainty.",
         draw,
-        left=0.34,
+        left=0.37,
     )
 
 
 def _name_rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names, fontsize=10)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.tick_params(axis="y", which="minor", left=False, right=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
 

@@ -48,5 +48,5 @@ def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table]:
         msg = f"no dataset {unknown[0]!r} with a search in the result; there are {sorted(searched)}"
         raise click.BadParameter(msg, param_hint="--dataset")
     flows = [selection_tables.cutflow(name, d) for name, d in searched.items() if name in named]
-    limits = [t for t in (limit_tables.scan(found), limit_tables.methods(found)) if t is not None]
-    return [*flows, selection_tables.overview(found), *limits]
+    limits = limit_tables.scan(found)
+    return [*flows, selection_tables.overview(found), *([limits] if limits else [])]
