@@ -23,6 +23,9 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
     # A worker holds what it works on: if it dies, the right chunk is blamed.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": "10s",
+    # A killed worker is restarted by its nanny, which may take long on a busy machine; by default dask forgets the
+    # nanny after 15 s, and a cluster that lost its workers several times ends without any.
+    "distributed.deploy.lost-worker-timeout": "300s",
 }
 LOCAL: Final = "local"
 BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
