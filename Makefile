@@ -8,7 +8,7 @@ RUN_READY := $(VENV)/.run-ready
 ALL_READY := $(VENV)/.all-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all run test check lint ci-packages golden docs lock clean
+.PHONY: help install install-all run paper test check lint ci-packages golden docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,19 @@ run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, co
 	$(BIN)/lnv run samples/fileset.json --executor dask --cluster local --output results
 	$(BIN)/lnv limits --output results
 	$(BIN)/lnv report --output results
+
+PAPER := results/paper
+paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big sample set (about an hour; resumes)
+	$(BIN)/lnv simulate --set paper --output samples --if-missing
+	$(BIN)/lnv fileset complete samples/paper/fileset.json --output samples/paper.json
+	$(BIN)/lnv run samples/paper.json --executor dask --cluster local --resume --output $(PAPER)
+	$(BIN)/lnv systematics --output $(PAPER) --compare docs/published_systematics.json
+	$(BIN)/lnv background --output $(PAPER)
+	$(BIN)/lnv optimize --output $(PAPER) --n-jpsi 10087e6
+	$(BIN)/lnv topology --output $(PAPER)
+	$(BIN)/lnv limits --output $(PAPER) --systematics measured --background estimated
+	$(BIN)/lnv paper --output $(PAPER)
+	$(BIN)/lnv report --output $(PAPER)
 
 test: $(ALL_READY)  ## the whole test suite
 	$(BIN)/python -m pytest tests

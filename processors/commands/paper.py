@@ -1,0 +1,41 @@
+"""Show Table 1 and Table 2 of the publication beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from analysis.report import side_by_side
+from processors.console import console, print_table, write_json
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+def command(*, output: Path) -> None:
+    """Show both tables side by side with the publication, from what `systematics` and `limits` wrote.
+
+    Writes paper_tables.json. As long as the data are blind, the limits are the expected ones.
+    """
+    systematics = side_by_side.read(output / "systematics.json", "lnv systematics")
+    limits = side_by_side.read(output / "limits.json", "lnv limits")["limits"]
+    first, second = side_by_side.table_1(systematics), side_by_side.table_2(limits)
+    overall = next(record for record in limits if record["m_majorana"] is None)
+    print_table("Table 1: systematic uncertainties [%]", first)
+    print_table("Table 2: ours | published", [_pairs(row) for row in second], footer=_footer(overall))
+    path = write_json(output / "paper_tables.json", {"table_1": first, "table_2": second})
+    console().print(f"wrote {path}")
+
+
+def _pairs(row: dict[str, Any]) -> dict[str, str]:
+    """Return each quantity as ``ours | published`` in one cell."""
+    names = {"efficiency [%]": "published", "n_obs": "published n_obs", "n_bkg": "published n_bkg"}
+    names |= {"delta_sys [%]": "published delta_sys", "limit [1e-9]": "published limit"}
+    cells = {ours: f"{'-' if row[ours] is None else row[ours]} | {row[theirs]}" for ours, theirs in names.items()}
+    return {"mass": row["mass"]} | cells
+
+
+def _footer(overall: dict[str, Any]) -> str:
+    shown = "observed" if overall["n_obs"] is not None else "expected, the data are blind"
+    return f"limits: {shown}, for the published N(J/psi); the simulation is a fast one, agreement is not required"

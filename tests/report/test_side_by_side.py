@@ -1,0 +1,52 @@
+"""Both tables have the publication's rows, and ours beside them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from analysis import paper
+from analysis.errors import ResultsError
+from analysis.report import side_by_side
+from processors.commands import paper as command
+
+pytestmark = pytest.mark.fast
+
+SOURCES = [{"source": key, "value": value / 100} for key, value in paper.SYSTEMATIC_PERCENT.items()]
+SYSTEMATICS = {"tables": [{"m_majorana": None, "total": 0.07, "rows": SOURCES}]}
+LIMITS = [
+    {"m_majorana": None, "n_obs": None, "n_jpsi": 1e7},
+    {"m_majorana": 1.2, "n_obs": 1, "n_bkg": 0.0, "efficiency": 0.17, "delta_sys": 0.072, "n_up": 19.5},
+    {"m_majorana": 0.9, "n_obs": None, "n_bkg": 1e-5, "efficiency": 0.16, "delta_sys": 0.07, "n_up": None}
+    | {"expected_n_up": {"median": 11.2}},
+]
+
+
+def test_the_published_uncertainties_come_back():
+    rows = side_by_side.table_1(SYSTEMATICS)
+    assert len(rows) == 8
+    for row in rows:
+        assert row["ours"] == pytest.approx(row["published"])
+
+
+def test_every_published_mass_has_a_row():
+    rows = {row["mass"]: row for row in side_by_side.table_2(LIMITS)}
+    assert len(rows) == 39
+    assert rows["1.200"]["n_obs"] == 1
+    assert rows["1.200"]["limit [1e-9]"] == pytest.approx(1.93, abs=0.01)
+    assert rows["0.900"]["limit [1e-9]"] == pytest.approx(1.11, abs=0.01)
+    assert rows["0.575"]["limit [1e-9]"] is None
+    assert rows["0.575"]["published limit"] == 2.04
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "systematics.json").write_text(json.dumps(SYSTEMATICS))
+    with pytest.raises(ResultsError, match="lnv limits"):
+        CliRunner().invoke(command.command, ["--output", str(tmp_path)], catch_exceptions=False)
+    (tmp_path / "limits.json").write_text(json.dumps({"limits": LIMITS}))
+    done = CliRunner().invoke(command.command, ["--output", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "the data are blind" in done.output
+    assert len(json.loads((tmp_path / "paper_tables.json").read_text())["table_2"]) == 39
