@@ -3,7 +3,11 @@
 Parameters are (dr, phi0, kappa, dz, tanl) about a pivot; kappa = charge / pT; the momentum points along phi0 + 90
 degrees. The field points along -z, so that positive tracks turn counter-clockwise and the circle's centre is
 ``pivot + (dr - sign(kappa) R)(cos phi0, sin phi0)``, which the recorded EMC impacts of real files confirm for both
-charges. Written with ufuncs only: numpy and awkward arrays both work. Lengths in cm, angles in rad, momenta in GeV/c.
+charges. Lengths in cm, angles in rad, momenta in GeV/c.
+
+`radius`, `momentum` and `closest_approach` are written with ufuncs only: numpy and awkward arrays both work. The
+functions with covariances take numpy arrays; covariances are the 15 elements of the upper triangle, row by row.
+`analysis.objects.tracks` holds the fast form of what the selection needs, tested against these.
 """
 
 from __future__ import annotations
@@ -11,8 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.constants import P_TO_RADIUS
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def radius(kappa: Any, field: Any) -> Any:
@@ -43,7 +50,7 @@ def closest_approach(
         field: Magnetic field in T.
 
     Returns:
-        (dr, phi0, dz) about the new pivot; kappa and tanl do not change.
+        (dr, phi0, dz) about the new pivot, phi0 on the turn nearest to the old one; kappa and tanl do not change.
     """
     sign = np.sign(kappa)
     r = radius(kappa, field)
@@ -52,4 +59,93 @@ def closest_approach(
     new_phi0 = np.arctan2(-sign * to_centre_y, -sign * to_centre_x)
     turn = np.remainder(new_phi0 - phi0 + np.pi, 2 * np.pi) - np.pi
     new_dr = sign * (r - np.hypot(to_centre_x, to_centre_y))
-    return new_dr, new_phi0, dz + sign * r * tanl * turn - z
+    return new_dr, phi0 + turn, dz + sign * r * tanl * turn - z
+
+
+_UPPER = np.triu_indices(5)
+
+
+def unpack(cov15: npt.ArrayLike) -> FloatArray:
+    """Return symmetric matrices ``(..., 5, 5)`` of upper triangles ``(..., 15)``."""
+    packed = np.asarray(cov15, dtype=np.float64)
+    full = np.empty((*packed.shape[:-1], 5, 5))
+    full[..., _UPPER[0], _UPPER[1]] = packed
+    full[..., _UPPER[1], _UPPER[0]] = packed
+    return full
+
+
+def pack(cov: npt.ArrayLike) -> FloatArray:
+    """Return the upper triangles ``(..., 15)`` of matrices ``(..., 5, 5)``."""
+    return np.asarray(cov, dtype=np.float64)[..., _UPPER[0], _UPPER[1]]
+
+
+def momentum_and_covariance(helix: npt.ArrayLike, cov15: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the momentum at the helix's own pivot and its covariance.
+
+    Args:
+        helix: (T, 5) dr, phi0, kappa, dz, tanl.
+        cov15: (T, 15) their covariance.
+
+    Returns:
+        p ``(T, 3)`` in GeV/c and v ``(T, 6)`` in (GeV/c)^2, in the order xx, xy, xz, yy, yz, zz.
+    """
+    h = np.asarray(helix, dtype=np.float64)
+    kappa, pt = h[..., 2], 1.0 / np.abs(h[..., 2])
+    p = np.stack(momentum(h[..., 1], kappa, h[..., 4]), axis=-1)
+    jacobian = np.zeros((*h.shape[:-1], 3, 5))
+    jacobian[..., 0, 1], jacobian[..., 1, 1] = -p[..., 1], p[..., 0]
+    jacobian[..., :, 2] = -p / kappa[..., None]
+    jacobian[..., 2, 4] = pt
+    v = jacobian @ unpack(cov15) @ np.swapaxes(jacobian, -1, -2)
+    rows, columns = np.triu_indices(3)
+    return p, v[..., rows, columns]
+
+
+def move_pivot(
+    helix: npt.ArrayLike, cov15: npt.ArrayLike, shift: npt.ArrayLike, field: npt.ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Return helices and covariances at another pivot.
+
+    Args:
+        helix: (T, 5) dr, phi0, kappa, dz, tanl at the old pivot.
+        cov15: (T, 15) their covariance.
+        shift: (T, 3) or (3,) the new pivot minus the old one in cm.
+        field: (T,) or scalar magnetic field in T.
+
+    Returns:
+        The helix ``(T, 5)``, phi0 on the turn nearest to the old one, and its covariance ``(T, 15)``.
+    """
+    h = np.asarray(helix, dtype=np.float64)
+    dr, phi0, kappa, dz, tanl = np.moveaxis(h, -1, 0)
+    shift_x, shift_y, shift_z = np.moveaxis(
+        np.broadcast_to(np.asarray(shift, dtype=np.float64), (*h.shape[:-1], 3)), -1, 0
+    )
+    rho = P_TO_RADIUS / (np.asarray(field, dtype=np.float64) * kappa)
+    cx, cy = (dr - rho) * np.cos(phi0) - shift_x, (dr - rho) * np.sin(phi0) - shift_y
+    moved_dr, moved_phi0, moved_dz = closest_approach(
+        dr, phi0, kappa, dz, tanl, x=shift_x, y=shift_y, z=shift_z, field=field
+    )
+    moved = np.stack([moved_dr, moved_phi0, kappa, moved_dz, tanl], axis=-1)
+    jacobian = _pivot_jacobian(h, rho, moved_phi0 - phi0, cx, cy)
+    return moved, pack(jacobian @ unpack(cov15) @ np.swapaxes(jacobian, -1, -2))
+
+
+def _pivot_jacobian(h: FloatArray, rho: FloatArray, turn: FloatArray, cx: FloatArray, cy: FloatArray) -> FloatArray:
+    """Return d(new helix)/d(old helix), (T, 5, 5); (cx, cy) is the centre seen from the new pivot."""
+    dr, phi0, kappa, _, tanl = np.moveaxis(h, -1, 0)
+    side, length = np.sign(kappa), np.hypot(cx, cy)
+    along = (cx * np.cos(phi0) + cy * np.sin(phi0)) / length
+    across = (cx * np.sin(phi0) - cy * np.cos(phi0)) / length
+    by_kappa = rho / kappa  # the centre moves by +rho/kappa along (cos phi0, sin phi0) per unit of kappa
+    jacobian = np.zeros((*h.shape[:-1], 5, 5))
+    jacobian[..., 0, 0] = -side * along
+    jacobian[..., 0, 1] = side * (dr - rho) * across
+    jacobian[..., 0, 2] = -by_kappa - side * along * by_kappa
+    jacobian[..., 1, 0] = across / length
+    jacobian[..., 1, 1] = (dr - rho) * along / length
+    jacobian[..., 1, 2] = across / length * by_kappa
+    jacobian[..., 2, 2] = jacobian[..., 4, 4] = jacobian[..., 3, 3] = 1.0
+    jacobian[..., 3, :3] = (rho * tanl)[..., None] * (jacobian[..., 1, :3] - np.array([0.0, 1.0, 0.0]))
+    jacobian[..., 3, 2] -= tanl * turn * by_kappa
+    jacobian[..., 3, 4] = rho * turn
+    return jacobian

@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from analysis import paper
 from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from analysis.cuts import SELECTION, Cuts
+from analysis.helix import momentum_and_covariance
 from analysis.kinematics import initial_four_momentum
 from analysis.kinfit.fourc import NDF, fit4c
-from analysis.objects.helix import momentum_and_covariance
 from analysis.report import style, validation_response
 from analysis.report.pictures import Picture
 from analysis.report.validation_response import BARREL, ENDCAP, columns_of

@@ -15,7 +15,7 @@ from analysis.events.dst import open_dst
 from analysis.events.dst_tracks import mdc_covariance
 from analysis.events.dst_vertex import find_spot, vertices
 from analysis.events.run_table import Conditions, uniform
-from analysis.objects.helix import momentum_and_covariance, move_pivot, unpack
+from analysis.helix import momentum_and_covariance, move_pivot, unpack
 from analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.objects import helix
+from analysis import helix
 
 
 def make_helices(n: int, seed: int):

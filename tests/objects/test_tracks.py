@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from analysis import helix
 from analysis.events import schema
 from analysis.events.columns import ArrayColumns
 from analysis.kinfit import fourc
-from analysis.objects import helix, tracks
+from analysis.objects import tracks
 
 pytestmark = pytest.mark.fast
 

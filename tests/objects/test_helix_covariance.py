@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis import helix
 from analysis.constants import P_TO_RADIUS
-from analysis.objects import helix
 
 pytestmark = pytest.mark.fast
 
