@@ -10,6 +10,7 @@ import cloudpickle
 import lz4.frame
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from coffea.util import coffea_console
 
 from analysis import results
@@ -26,9 +27,11 @@ from analysis.simulation import blocks, channels
 from analysis.simulation.particles import ELECTRON, KAON, VIRTUAL_PHOTON
 from processors import fileset as filesets
 from processors import verify
+from processors.commands import run as run_command
 from processors.executors import IterativeExecutor
 from processors.run import RunOptions, finish, process
 from processors.selections import load_processors
+from processors.unblinding import BlindingError, freeze
 
 pytestmark = pytest.mark.fast
 
@@ -203,6 +206,25 @@ def test_books_and_logs_hold_numbers_of_files_alone(planted, directory):
         texts[n] = {k: v for k, v in books["totals"].items() if "event" in k}
     for key, value in texts[0].items():
         assert texts[40][key] - value in {0, 40}
+
+
+def test_the_box_opens_for_the_frozen_cuts_and_a_reason(planted, directory):
+    frozen, output = directory / "frozen.json", directory / "opened"
+    freeze(SELECTION, frozen)
+    arguments = [str(directory / "planted_40.json"), "--executor", "iterative", "--output", str(output)]
+    arguments += ["--unblind", "the analysis is approved", "--frozen", str(frozen)]
+    CliRunner().invoke(run_command.command, arguments, catch_exceptions=False, standalone_mode=False)
+    opened = results.read(output / "accumulator.zip")
+    assert opened.provenance["unblinding"]["reason"] == "the analysis is approved"
+    assert opened.provenance["unblinding"]["cuts_digest"] == SELECTION.digest()
+    passed = opened.datasets["data"].selections["search"].cutflow["charge_pattern"]
+    hidden = planted[40].datasets["data"].selections["search"].cutflow["charge_pattern"]
+    assert passed == hidden + 40
+    assert gather._observed(opened, None)[0] > 0
+    record = json.loads(frozen.read_text())
+    frozen.write_text(json.dumps(record | {"cuts": record["cuts"] | {"chi2_4c_max": 99.0}}))
+    with pytest.raises(BlindingError, match="chi2_4c_max"):
+        CliRunner().invoke(run_command.command, arguments, catch_exceptions=False, standalone_mode=False)
 
 
 def test_blind_data_give_no_observation(planted):
