@@ -72,7 +72,7 @@ def _result(source: Source) -> Section:
         "Result",
         limit_tables.method_sentence(source),
         tuple(limit_figures.pictures(source)),
-        _present(limit_tables.scan(source), limit_tables.methods(source)),
+        _present(limit_tables.scan(source), limit_tables.beside_published(source), limit_tables.methods(source)),
     )
 
 

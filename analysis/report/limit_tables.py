@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from analysis import paper
+from analysis.limits.gather import mass_mev
 from analysis.report.source import Source
 from analysis.report.tables import Column, Table, fixed, percent, power, superscript
 
 ALL: Final = "all"
+PERCENT: Final = 0.01
+NANO: Final = 1e-9
 
 
 def _observed(value: int | None) -> str:
@@ -16,6 +20,16 @@ def _observed(value: int | None) -> str:
 
 def _mass(value: float | None) -> str:
     return ALL if value is None else f"{value:.3f}"
+
+
+_BESIDE: Final = (
+    Column("m_majorana", "M(ν)", _mass, "GeV/c²"),  # noqa: RUF001 nu
+    Column("n_obs", "N obs", _observed),
+    Column("efficiency", "ε", percent(2), "%"),
+    Column("efficiency_published", "published", percent(2), "%"),
+    Column("n_up", "N up", fixed(2)),
+    Column("n_up_published", "published", fixed(2)),
+)
 
 
 def headline(source: Source) -> dict[str, Any] | None:
@@ -74,6 +88,27 @@ def scan(source: Source) -> Table | None:
         rows=tuple(row(r) for r in (first, *scan_records(source))),
         note=_note(first),
     )
+
+
+def beside_published(source: Source) -> Table | None:
+    """Return efficiency and yield limit at every mass beside the published ones; None if no mass was published."""
+    published = {mass_mev(p.m_majorana): p for p in paper.MASS_SCAN}
+    rows = [
+        {
+            "m_majorana": r["m_majorana"],
+            "n_obs": r["n_obs"],
+            "efficiency": r["efficiency"],
+            "efficiency_published": PERCENT * p.efficiency_percent,
+            "n_up": r["n_up"],
+            "n_up_published": p.branching_fraction_ul_1e9 * NANO * paper.N_JPSI,
+        }
+        for r in scan_records(source)
+        if (p := published.get(mass_mev(r["m_majorana"]))) is not None
+    ]
+    if not rows:
+        return None
+    note = f"published: {paper.SOURCE}; its limits times its number of J/ψ, so that samples of any size compare"
+    return Table("limits_beside_published", "Limits beside the published ones", _BESIDE, tuple(rows), note)
 
 
 def methods(source: Source) -> Table | None:

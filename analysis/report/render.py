@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from analysis.report.tables import Table
 
@@ -122,10 +122,14 @@ def record(table: Table) -> dict[str, Any]:
 def terminal(table: Table) -> rich.table.Table:
     """Return the table as rich prints it."""
     from rich.table import Table as RichTable  # noqa: PLC0415 only terminals need it
+    from rich.text import Text  # noqa: PLC0415
 
-    shown = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
+    # As text, so that square brackets are no markup.
+    title, note = Text(table.title, "italic"), Text(table.note, "dim") if table.note else None
+    shown = RichTable(title=title, caption=note, title_justify="left", caption_justify="left")
     for column in table.columns:
-        shown.add_column(column.title, justify="right" if column.is_number else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column.is_number else "left"
+        shown.add_column(Text(column.title), justify=justify, overflow="fold")
     for row in table.cells():
-        shown.add_row(*row)
+        shown.add_row(*(Text(cell) for cell in row))
     return shown

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from analysis.candidate_table import M_KE
 from analysis.report.source import SEARCH, Source
-from analysis.report.tables import Column, Table, count, fixed, percent
+from analysis.report.tables import Column, Table, count, file_name, fixed, percent
 from analysis.results import DatasetResult
 from analysis.selection.cutflow import ALL_EVENTS
 from analysis.selection.steps import SECTION_III
@@ -78,7 +78,7 @@ def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table
     metadata = dataset.metadata
     hidden = "; events in the signal region are hidden from every row but the first" if metadata.is_blind else ""
     return Table(
-        name=f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}",
+        name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
         title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
         columns=_CUTFLOW,
         rows=tuple(cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced)),

@@ -15,7 +15,7 @@ SEARCH: Final = "search"
 ACCUMULATOR: Final = "accumulator.zip"
 LIMITS: Final = "limits"
 # What other stages may have left, by the stem of the file.
-OPTIONAL: Final = ("systematics", "background", "optimization", "limit_checks", "coverage", "topology")
+OPTIONAL: Final = ("systematics", "background", "optimization", "limit_checks", "coverage", "topology", "validation")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ column can be sorted and read by a program.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 THIN_SPACE: Final = "\u202f"
 NOTHING: Final = "–"  # noqa: RUF001 an en dash
 
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _SUPERSCRIPT: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
@@ -42,6 +44,11 @@ def fixed(digits: int, *, scale: float = 1.0) -> Callable[[float | None], str]:
 def percent(digits: int) -> Callable[[float | None], str]:
     """Return what writes a fraction in percent, without the sign: the unit stands in the head of the column."""
     return fixed(digits, scale=100.0)
+
+
+def file_name(words: str) -> str:
+    """Return words as they can stand in a file name and an anchor: letters, digits, dash and underscore."""
+    return _UNSAFE.sub("_", words)
 
 
 def power(value: float | None) -> int:

@@ -1,16 +1,18 @@
 """`lnv report`: everything it prints and writes comes from the result."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from analysis import results
 from analysis.errors import ResultsError
-from analysis.report import contents, files, source
+from analysis.report import contents, files, render, source
 from analysis.report.tables import count
 from processors.cli import lnv
 
@@ -131,3 +133,25 @@ def test_plot_draws_one_figure_and_lists_all(output, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     assert [p.name for p in (directory / "figures").iterdir()] == ["m_kkee.svg"]
     assert runner.invoke(lnv, ["plot", "nothing", "--output", str(directory)]).exit_code == 2
+
+
+def test_words_of_a_stranger_stay_words(tmp_path):
+    """A result from elsewhere cannot put markup into the page, the terminal or LaTeX, nor files anywhere."""
+    merged = make_results(process="<script>alert(1)</script> [/bold] & $x$ \\input{y}")
+    merged.datasets["../../outside"] = merged.datasets["pseudo_data"]
+    found = source.Source(merged, make_limits(merged))
+    files.write(tmp_path / "in" / "here", found, without_pictures(found))
+    assert {p.name for p in tmp_path.iterdir()} == {"in"}
+    assert "<script>alert" not in (tmp_path / "in" / "here" / "report.html").read_text()
+    text = (tmp_path / "in" / "here" / "tables" / "cutflow_pseudo_data.tex").read_text()
+    assert r"\input" not in text
+    for section in contents.sections(found):
+        for table in section.all_tables:
+            Console(file=io.StringIO()).print(render.terminal(table))
+
+
+def test_published_numbers_stand_beside_ours(whole):
+    found = next(t for s in contents.sections(whole) for t in s.tables if t.name == "limits_beside_published")
+    row = next(r for r in found.rows if r["m_majorana"] == 0.9)
+    assert row["efficiency_published"] == pytest.approx(0.1626)
+    assert row["n_up_published"] == pytest.approx(1.11e-9 * 10087e6)
