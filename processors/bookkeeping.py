@@ -51,8 +51,9 @@ class Outcome:
         return not (self.failed or self.problems or any(f.kind == OVERLAP for f in self.faults))
 
     def _uncounted(self) -> list[str]:
-        """Return the datasets whose number of J/psi or luminosity is of more files than were used."""
-        return [
+        """Return the datasets without any file left, or whose J/psi or luminosity is of more files than were used."""
+        empty = [f"dataset {n!r}: none of its files is used" for n in self.requested if not self.fileset[n].files]
+        return empty + [
             f"dataset {name!r}: {len(self.fileset[name].files)} of {len(d.files)} files are used, but its number of "
             "J/psi or luminosity is that of all"
             for name, d in self.requested.items()

@@ -16,13 +16,15 @@ from typing import Any, Final
 
 import psutil
 
-from analysis.errors import LnvError
+from analysis.errors import LnvError, NtupleError
 from analysis.provenance import source_digest
 from processors.remote_io import set_xrootd_limits
 
 # Computed when a worker first loads this module: the digest of the code that it runs, whatever happens to the files.
 LOADED_DIGEST: Final = source_digest()
 FAILED: Final = "failed"
+# Libraries whose errors mean that a file is damaged: the reader and its decompressors.
+READERS: Final = ("uproot", "zlib", "_lzma", "lzma", "lz4", "cramjam", "zstandard", "backports", "xxhash")
 MESSAGE_LENGTH: Final = 500
 TRACEBACK_LENGTH: Final = 8000
 # Growth of the pause between two attempts.
@@ -56,6 +58,11 @@ def is_io_error(error: BaseException) -> bool:
     return isinstance(list(causes(error))[-1], OSError)
 
 
+def is_bad_file(root: BaseException) -> bool:
+    """Whether an error comes from reading a file, not from a mistake in a processor."""
+    return isinstance(root, (OSError, NtupleError)) or type(root).__module__.partition(".")[0] in READERS
+
+
 def failure(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
     """Return the record of a chunk that failed for good."""
     root = list(causes(error))[-1]
@@ -68,6 +75,7 @@ def failure(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
         "message": str(root)[:MESSAGE_LENGTH],
         "attempts": attempts,
         "is_ours": isinstance(root, LnvError),
+        "is_bad_file": is_bad_file(root),
         "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH:],
     }
 

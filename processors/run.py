@@ -111,9 +111,10 @@ def process(
     for _ in range(ROUNDS_MAX):
         used = without(chosen, {record["file"] for record in skipped})
         outcome = _round(used, processor, options, make_executor, resume=resume)
-        if not (options.skip_bad_files and outcome.failed):
+        bad = {r["file"]: r for r in outcome.failed if r["is_bad_file"]} if options.skip_bad_files else {}
+        if not bad:
             break
-        skipped = skipped + outcome.failed
+        skipped = [*skipped, *bad.values()]
         resume = True
     outcome.skipped = skipped
     outcome.requested = fileset

@@ -122,6 +122,7 @@ def test_what_is_not_verified_becomes_a_named_hole(own, tmp_path, damage, withou
     skipping, _ = run(own, tmp_path / "r", iterative, verification="none", skip_bad_files=True)
     assert_same(skipping, without_bad)
     assert skipping.is_complete
+    assert len(skipping.bookkeeping["skipped_files"]) == 1
 
 
 def test_a_replaced_file_of_equal_size_is_seen_by_its_uuid(own, tmp_path):
@@ -181,6 +182,25 @@ def test_a_processor_that_raises_is_named_with_its_chunk(own, tmp_path):
     assert (record["dataset"], record["start"], record["stop"], record["attempts"]) == ("other", 300, 400, 1)
     (problem,) = result.bookkeeping["problems"]
     assert "other_0.root, entries 300 to 400" in problem
+
+
+def test_a_mistake_in_a_processor_is_no_bad_file(own, tmp_path):
+    def fail(events):
+        if events.metadata["filename"].endswith("other_0.root"):
+            raise ZeroDivisionError("of the analyst's making")
+
+    result, _ = run(own, tmp_path / "r", iterative, action=fail, skip_bad_files=True)
+    assert not result.is_complete
+    assert result.bookkeeping["skipped_files"] == []
+    assert len(result.bookkeeping["failed_chunks"]) == 5
+
+
+def test_a_dataset_without_any_file_left_is_incomplete(own, tmp_path):
+    for name in ("other_0.root", "other_1.root"):
+        (own.parent / name).unlink()
+    result, _ = run(own, tmp_path / "r", iterative, skip_bad_files=True)
+    assert not result.is_complete
+    assert "'other': none of its files is used" in result.bookkeeping["problems"][0]
 
 
 def test_a_dead_xrootd_host_fails_within_seconds(tmp_path):
