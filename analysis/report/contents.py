@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from analysis import paper
 from analysis.report import (
@@ -14,12 +15,16 @@ from analysis.report import (
     run_tables,
     selection_tables,
     spectra,
+    status,
     study_figures,
     study_tables,
 )
 from analysis.report.pictures import Picture
 from analysis.report.source import Source
 from analysis.report.tables import Table
+
+# First letters of the names of figures that belong to the selection; the others are distributions.
+OF_THE_SELECTION: Final = ("cutflow", "n_minus_1")
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,10 @@ def _result(source: Source) -> Section:
     )
 
 
+def _event_pictures(source: Source) -> list[Picture]:
+    return spectra.pictures(source, status.cuts_of(source.results))
+
+
 def _selection(source: Source) -> Section:
     flows = [
         selection_tables.cutflow(name, dataset, selection)
@@ -86,8 +95,12 @@ def _selection(source: Source) -> Section:
         "selection",
         "Selection",
         "Every requirement, what it leaves of every dataset, and the distribution of its variable after all others.",
-        tuple(p for p in spectra.pictures(source) if p.name.startswith(("cutflow", "n_minus_1"))),
-        (selection_tables.overview(source), cut_table.cuts()),
+        tuple(
+            p
+            for p in spectra.pictures(source, status.cuts_of(source.results))
+            if p.name.startswith(("cutflow", "n_minus_1"))
+        ),
+        (selection_tables.overview(source), cut_table.cuts(status.cuts_of(source.results))),
         tuple(flows),
     )
 
@@ -97,7 +110,11 @@ def _spectra(source: Source) -> Section:
         "distributions",
         "Distributions",
         "Masses, the quality of the kinematic fit and the identification of the tracks.",
-        tuple(p for p in spectra.pictures(source) if not p.name.startswith(("cutflow", "n_minus_1"))),
+        tuple(
+            p
+            for p in spectra.pictures(source, status.cuts_of(source.results))
+            if not p.name.startswith(("cutflow", "n_minus_1"))
+        ),
     )
 
 

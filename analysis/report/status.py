@@ -69,6 +69,13 @@ def _blinded(results: Results) -> Flag | None:
     return Flag("BLIND", f"Events with a candidate in the signal region are hidden in {', '.join(blind)}.")
 
 
+def cuts_of(results: Results) -> Cuts:
+    """Return the cuts a result was made with; where it does not say, the present ones."""
+    made_with = results.provenance.get("cuts", {})
+    known = {f.name for f in dataclasses.fields(Cuts)}
+    return dataclasses.replace(SELECTION, **{name: value for name, value in made_with.items() if name in known})
+
+
 def changed_cuts(results: Results, cuts: Cuts = SELECTION) -> dict[str, tuple[Any, Any]]:
     """Return the cuts of a result that differ from `cuts`: name -> (the result's, the present one)."""
     made_with = results.provenance.get("cuts", {})

@@ -39,7 +39,12 @@ def test_other_cuts_are_listed(whole, merged):
     found = dataclasses.replace(whole, results=changed(merged, provenance=merged.provenance | {"cuts": cuts}))
     assert labels(found) == ["OTHER CUTS"]
     assert "chi2_4c_max = 25.0 (now 20.0)" in status.flags(found)[0].explanation
-    assert any(t.name == "changed_cuts" for s in contents.sections(found) for t in s.tables)
+    tables = {t.name: t for s in contents.sections(found) for t in s.tables}
+    assert "changed_cuts" in tables
+    shown = {row["name"]: row["value"] for row in tables["cuts"].rows}
+    assert shown["chi2_4c_max"] == "25.0"
+    pictures = {p.name: p for s in contents.sections(found) for p in s.pictures}
+    assert "< 25" in pictures["chi2_4c"].explanation
 
 
 @pytest.mark.parametrize("field", ["efficiency", "n_obs"])
