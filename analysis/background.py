@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from analysis import normalization
 from analysis.candidate_table import TRACKS
-from analysis.cuts import SELECTION, Cuts
+from analysis.cuts import Cuts
 from analysis.efficiency import clopper_pearson
 from analysis.errors import ResultsError
 from analysis.normalization import Count
@@ -110,7 +110,7 @@ class Background:
         return Count(math.fsum(v for v, _ in values), math.hypot(*(s for _, s in values)), source)
 
 
-def in_signal_region(cuts: Cuts = SELECTION) -> Passes:
+def in_signal_region(cuts: Cuts) -> Passes:
     """Return the function that says which candidates pass chi2 and signal region."""
 
     def passes(table: Candidates) -> BoolArray:
@@ -134,7 +134,7 @@ def estimate(results: Results, passes: Passes | None = None, n_jpsi: float | Non
     """
     datasets = exclusive(results)
     probabilities = measure(results)
-    chosen = passes or in_signal_region()
+    chosen = passes or in_signal_region(results.cuts)
     number = n_jpsi or normalization.n_jpsi(results).value
     contributions = tuple(
         contribute(name, d, normalization.exclusive_weight(name, d, number), probabilities, chosen)

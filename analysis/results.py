@@ -7,6 +7,7 @@ runs no code.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -22,10 +23,12 @@ import numpy.typing as npt
 import uhi.io
 import uhi.io.json
 
+from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DatasetMetadata
 from analysis.errors import IncompleteError, ResultsError
 
 FORMAT_VERSION: Final = 1
+IDENTITY: Final = ("cuts_digest", "fileset_digest")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,39 @@ class Results:
     def of_kind(self, *kinds: str) -> dict[str, DatasetResult]:
         """Return the datasets whose metadata have one of `kinds`."""
         return {name: d for name, d in self.datasets.items() if d.metadata.kind in kinds}
+
+    @property
+    def cuts(self) -> Cuts:
+        """The cuts the result was made with; the present ones if it does not say.
+
+        Raises:
+            ResultsError: It has requirements that this version does not know, or lacks some; they are named.
+        """
+        stored = self.provenance.get("cuts", dataclasses.asdict(SELECTION))
+        known = {f.name for f in dataclasses.fields(Cuts)}
+        if differing := sorted(known ^ set(stored)):
+            msg = f"the result was made with other requirements, which differ in {differing}; run `lnv run` again"
+            raise ResultsError(msg)
+        return Cuts(**stored)
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Digests of cuts and fileset: what numbers derived from the result carry along."""
+        return {name: self.provenance.get(name) for name in IDENTITY}
+
+    def require_identity(self, stated: Mapping[str, Any], where: str) -> None:
+        """Raise ResultsError, naming what differs, if numbers in a file were derived from another result.
+
+        Args:
+            stated: The `identity` that the file carries; empty where it carries none.
+            where: The file, for the message.
+        """
+        for name, value in stated.items():
+            if name in IDENTITY and value != self.provenance.get(name):
+                msg = (
+                    f"{where}: made from a result with another {name}: {value}, here it is {self.provenance.get(name)}"
+                )
+                raise ResultsError(msg)
 
     def require_complete(self, *, allow_incomplete: bool = False) -> None:
         """Raise IncompleteError if events are missing, unless that is allowed."""

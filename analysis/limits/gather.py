@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis import normalization
@@ -29,11 +29,13 @@ class GivenSystematics:
         source: Where the values come from.
         overall: Fraction for the overall search.
         per_mass: Mass in MeV/c^2 -> fraction.
+        made_from: Identity of the result they were measured on; empty for values from elsewhere.
     """
 
     source: str
     overall: float
     per_mass: dict[int, float]
+    made_from: dict[str, str | None] = field(default_factory=dict)
 
     def of(self, m_majorana: float | None) -> float:
         """Return the fraction for one mass (GeV/c^2) or, for None, the overall one.
@@ -65,7 +67,8 @@ def read_systematics(path: Path) -> GivenSystematics:
         per_mass = {mass_mev(float(mass)): float(value) for mass, value in given.get("per_mass", {}).items()}
         overall_value = float(checks.non_negative("overall", given["overall"]))
         checks.non_negative("per_mass", list(per_mass.values()))
-        return GivenSystematics(f"{given.get('source', 'given')} ({path.name})", overall_value, per_mass)
+        source = f"{given.get('source', 'given')} ({path.name})"
+        return GivenSystematics(source, overall_value, per_mass, dict(given.get("made_from", {})))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
         msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"

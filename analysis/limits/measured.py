@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import background
+from analysis.cuts import Cuts
 from analysis.limits import majorana
 from analysis.normalization import Count
 from analysis.results import Results
@@ -74,12 +75,15 @@ def backgrounds(results: Results) -> Backgrounds:
         ResultsError: A dataset lacks what its weight needs.
     """
     overall = background.estimate(results).total
-    per_mass = {mass: background.estimate(results, _in_interval(mass / 1000)).total for mass in table.masses(results)}
+    per_mass = {
+        mass: background.estimate(results, _in_interval(results.cuts, mass / 1000)).total
+        for mass in table.masses(results)
+    }
     return Backgrounds(overall, per_mass)
 
 
-def _in_interval(m_majorana: float) -> background.Passes:
-    in_region = background.in_signal_region()
+def _in_interval(cuts: Cuts, m_majorana: float) -> background.Passes:
+    in_region = background.in_signal_region(cuts)
 
     def passes(candidates: background.Candidates) -> npt.NDArray[np.bool_]:
         masses = majorana.paired_masses(candidates)

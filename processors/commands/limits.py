@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from analysis import results
-from analysis.cuts import SELECTION, Cuts
 from analysis.limits import gather, measured, methods
 from analysis.limits.inputs import LimitInputs
 from analysis.limits.mixing import Normalisation
@@ -108,6 +107,7 @@ def choose(merged: results.Results, systematics: str | None, background: str | N
         given = gather.GivenSystematics("measured from control samples", found.overall, found.per_mass)
     elif systematics is not None:
         given = gather.read_systematics(Path(systematics))
+        merged.require_identity(given.made_from, systematics)
     if background == measured.ESTIMATED:
         return gather.Choices(systematics=given, estimated=measured.backgrounds(merged))
     source = "assumed" if background is None else "command line"
@@ -152,7 +152,7 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
     overall, scan = inputs[0], inputs[1:]
     found = {
         "background_scan": studies.background_scan(overall),
-        "chi2_scan": studies.chi2_scan(merged, overall, _cuts(merged)),
+        "chi2_scan": studies.chi2_scan(merged, overall, merged.cuts),
         "p_values": studies.p_values(scan),
         "conjugate_channels": studies.conjugate_channels(merged, overall),
         "periods": studies.periods(merged, overall),
@@ -167,11 +167,6 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
     if overall.n_obs is not None:
         written.append(write_json(output / "likelihood.json", pyhf_export.workspace(overall)))
     console().print(f"wrote {', '.join(str(path) for path in written)}")
-
-
-def _cuts(merged: results.Results) -> Cuts:
-    """Return the cuts that the result was made with."""
-    return Cuts(**merged.provenance["cuts"]) if "cuts" in merged.provenance else SELECTION
 
 
 def _show_closure(output: Path) -> None:

@@ -7,24 +7,21 @@ from pathlib import Path
 import click
 
 from analysis import background, normalization, optimization, results
-from analysis.cuts import SELECTION
+from analysis.cuts import Cuts
 from analysis.datasets import SIGNAL
 from analysis.errors import ResultsError
 from analysis.optimization import Scan
 from processors.console import console, print_table, write_json
 
 HISTOGRAM = "chi2_4c_m_kkee"
-WINDOWS = {
-    "chi2_4c": (0.0, SELECTION.chi2_4c_max),
-    "m_kkee": (SELECTION.m_kkee_min, SELECTION.m_kkee_max),
-}
+VARIABLES = ("chi2_4c", "m_kkee")
 ROWS = 20
 
 
 @click.command()
 @click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
-@click.option("--variable", type=click.Choice(sorted(WINDOWS)), default="chi2_4c", help="Axis of the requirement.")
+@click.option("--variable", type=click.Choice(VARIABLES), default="chi2_4c", help="Axis of the requirement.")
 @click.option(
     "--n-jpsi", type=click.FloatRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
 )
@@ -39,7 +36,7 @@ def command(
     merged = results.read(accumulator or output / "accumulator.zip")
     merged.require_complete(allow_incomplete=allow_incomplete)
     scan = make_scan(merged, variable, n_jpsi)
-    chosen = WINDOWS[variable][1]
+    chosen = kept(merged.cuts)[variable][1]
     best, now = scan.threshold[scan.best], scan.at(chosen)
     low, high = scan.plateau
     footer = (
@@ -59,6 +56,11 @@ def command(
     console().print(f"wrote {path}, {figure}")
 
 
+def kept(cuts: Cuts) -> dict[str, tuple[float, float]]:
+    """Return the range of each variable that the selection keeps."""
+    return {"chi2_4c": (0.0, cuts.chi2_4c_max), "m_kkee": (cuts.m_kkee_min, cuts.m_kkee_max)}
+
+
 def make_scan(merged: results.Results, variable: str, n_jpsi: float | None) -> Scan:
     """Return the scan of one axis, the other one within the selection's range.
 
@@ -72,5 +74,5 @@ def make_scan(merged: results.Results, variable: str, n_jpsi: float | None) -> S
         msg = f"the signal has no histogram {HISTOGRAM!r}: the result is of another version; run `lnv run` again"
         raise ResultsError(msg)
     counts = sum((h[HISTOGRAM] for h in histograms[1:]), start=histograms[0][HISTOGRAM])
-    windows = {name: window for name, window in WINDOWS.items() if name != variable}
+    windows = {name: window for name, window in kept(merged.cuts).items() if name != variable}
     return optimization.scan_below(counts, n_produced, background.spectrum(merged, counts, n_jpsi), variable, windows)

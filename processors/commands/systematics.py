@@ -48,7 +48,7 @@ def command(*, accumulator: Path | None, output: Path, rule: str, compare: Path 
     if tables[1:]:
         print_table("at each Majorana mass [%]", [_mass_row(t) for t in tables[1:]])
     efficiency = _correct(merged, output)
-    path = write_json(output / "systematics.json", table.to_json(tables, "measured") | {"efficiency": efficiency})
+    path = write_json(output / "systematics.json", table.to_json(tables, merged) | {"efficiency": efficiency})
     console().print(f"wrote {path}, {output / CORRECTIONS}")
 
 

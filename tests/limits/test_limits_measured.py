@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import click
 import numpy as np
 import pytest
 
 from analysis.constants import M_JPSI
+from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
 from analysis.limits import gather, measured
 from analysis.normalization import Count
@@ -89,3 +91,26 @@ def test_blind_search_data_hide_the_observation(result):
     inputs = gather.overall(dataclasses.replace(result, datasets=result.datasets | {"data": hidden}), gather.Choices())
     assert inputs.n_obs is None
     assert np.isclose(inputs.n_jpsi, 1e9)
+
+
+def test_a_file_of_another_result_is_refused(result, tmp_path):
+    path = tmp_path / "systematics.json"
+    made_from = {"cuts_digest": "abc", "fileset_digest": "def"}
+    path.write_text(json.dumps({"overall": 0.1, "made_from": made_from}))
+    same = dataclasses.replace(result, provenance=made_from)
+    assert limits.choose(same, str(path), None, 0.0).systematics.overall == 0.1
+    for name, value in made_from.items():
+        other = dataclasses.replace(result, provenance=made_from | {name: "xyz"})
+        with pytest.raises(gather.ResultsError, match=f"another {name}: {value}, here it is xyz"):
+            limits.choose(other, str(path), None, 0.0)
+
+
+def test_a_result_of_other_requirements_is_refused(result):
+    stored = dataclasses.asdict(SELECTION)
+    assert dataclasses.replace(result, provenance={"cuts": stored | {"chi2_4c_max": 9.0}}).cuts.chi2_4c_max == 9.0
+    with pytest.raises(gather.ResultsError, match="'muon_veto'"):
+        _ = dataclasses.replace(result, provenance={"cuts": stored | {"muon_veto": 1}}).cuts
+    with pytest.raises(gather.ResultsError, match="'chi2_4c_max'"):
+        _ = dataclasses.replace(
+            result, provenance={"cuts": {k: v for k, v in stored.items() if k != "chi2_4c_max"}}
+        ).cuts
