@@ -12,7 +12,6 @@ from analysis import candidate_table, histograms
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DatasetMetadata
 from analysis.events.columns import ChunkColumns
-from analysis.kinfit.fourc import count_status
 from analysis.selection import blinding, cutflow
 from analysis.selection.search_events import SearchEvents
 from analysis.selection.steps import SECTION_III
@@ -40,7 +39,7 @@ class SearchProcessor(ProcessorABC):
         output = {
             "cutflow": cutflow.count(SECTION_III, decisions, is_visible),
             "histograms": histograms.fill(view, decisions, is_visible),
-            "status": count_status(view.best.status[is_visible[view.best.event]]),
+            "status": view.fit_status(is_visible),
             "candidates": _columns(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
         }
         return {dataset: {NAME: output}}

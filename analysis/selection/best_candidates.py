@@ -56,7 +56,20 @@ class FittedCandidates:
         return FittedCandidates(*(getattr(self, f.name)[keep] for f in fields(self)))
 
 
+def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArray) -> fourc.Fit4C:
+    """Fit every combination as KKee; chi2 and status have shape (N, 1).
+
+    Args:
+        p: Momenta (tracks, S, 3) in GeV/c.
+        v: Their covariances (tracks, S, 6).
+        cand: Track indices (N, 4).
+        p4_total: Initial four-momentum (4,) in GeV.
+    """
+    return fourc.fit4c(p, v, cand, hypotheses.HYPOTHESES[: SIGNAL + 1], p4_total)
+
+
 def fit_best(
+    signal: fourc.Fit4C,
     p: FloatArray,
     v: FloatArray,
     combinations: tuple[IntArray, IntArray],
@@ -64,12 +77,13 @@ def fit_best(
     p4_total: FloatArray,
     cuts: Cuts,
 ) -> FittedCandidates:
-    """Fit every combination as KKee, keep the best of each event, and fit that under the other assignments.
+    """Keep the combination of each event with the smallest chi2 as KKee, and fit it under the other assignments.
 
     The alternatives are fitted up to the upper edge of the stored chi2 axis, not only below the cut, so that the cut
     can be chosen again without a rerun.
 
     Args:
+        signal: Fits of every combination as KKee, from `fit_signal`.
         p: Momenta (tracks, S, 3) in GeV/c.
         v: Their covariances (tracks, S, 6).
         combinations: Track indices (N, 4) and event (N,).
@@ -78,7 +92,6 @@ def fit_best(
         cuts: The requirements.
     """
     cand, event = combinations
-    signal = fourc.fit4c(p, v, cand, hypotheses.HYPOTHESES[: SIGNAL + 1], p4_total)
     row = best_per_event(signal.chi2[:, SIGNAL], event)
     tracks = cand[row]
     competes = hypotheses.competing(cuts.kkpipi_permutations, tracks, chi2_pid)

@@ -6,6 +6,7 @@ not computed for it. Columns are read at first use, so a chunk without candidate
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +20,7 @@ from analysis.kinematics import four_momentum, initial_four_momentum, invariant_
 from analysis.kinfit import fourc
 from analysis.objects import electrons, kaons, pid, tracks
 from analysis.selection import conversion
-from analysis.selection.best_candidates import FittedCandidates, fit_best
+from analysis.selection.best_candidates import FittedCandidates, fit_best, fit_signal
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -83,14 +84,9 @@ class SearchEvents:
         return (self.n_good >= self.cuts.n_tracks_min) & (net_charge == self.cuts.net_charge)
 
     @cached_property
-    def identification(self) -> pid.Identification:
-        """Confidence levels of every track."""
-        return pid.identify(self.columns, self.cuts, self.is_good & self._of_event(self.is_retained))
-
-    @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks of retained events that have confidence levels."""
-        return self.is_good & self._of_event(self.is_retained) & (self.identification.ndof > 0)
+        return pid.is_measured(self.columns, self.cuts, self.is_good & self._of_event(self.is_retained))
 
     @cached_property
     def has_pid(self) -> BoolArray:
@@ -104,14 +100,25 @@ class SearchEvents:
         return pid.e_over_p(self.columns.flat("Track", "emc_energy"), momentum)
 
     @cached_property
+    def in_play(self) -> BoolArray:
+        """Identified tracks whose event has enough of them with an electron's E/p: no others can make a candidate."""
+        has_e_over_p = self.is_identified & electrons.has_e_over_p(self.e_over_p, self.cuts)
+        return self.is_identified & self._of_event(self.count_tracks(has_e_over_p) >= self.cuts.n_electrons_min)
+
+    @cached_property
+    def identification(self) -> pid.Identification:
+        """Confidence levels of the tracks in play."""
+        return pid.identify(self.columns, self.cuts, self.in_play)
+
+    @cached_property
     def is_electron(self) -> BoolArray:
-        """Electron candidates."""
-        return self.is_identified & electrons.is_electron(self.identification.cl, self.e_over_p, self.cuts)
+        """Electron candidates, in events with enough tracks of an electron's E/p."""
+        return self._of_play(electrons.is_electron)
 
     @cached_property
     def is_kaon(self) -> BoolArray:
-        """Kaon candidates."""
-        return self.is_identified & kaons.is_kaon(self.identification.cl, self.e_over_p, self.cuts)
+        """Kaon candidates, in events with enough tracks of an electron's E/p."""
+        return self._of_play(kaons.is_kaon)
 
     @cached_property
     def combinations(self) -> tuple[IntArray, IntArray]:
@@ -151,10 +158,31 @@ class SearchEvents:
         return invariant_mass(self.measured_p4.sum(axis=1)) * (M_JPSI / self.sqrt_s)
 
     @cached_property
+    def p4_total(self) -> FloatArray:
+        """Initial four-momentum (4,) in GeV."""
+        return initial_four_momentum(self.sqrt_s)
+
+    @cached_property
+    def signal_fit(self) -> fourc.Fit4C:
+        """The 4C fit of every combination as KKee."""
+        return fit_signal(*self.momenta, self.combinations[0], self.p4_total)
+
+    @cached_property
     def best(self) -> FittedCandidates:
         """The combination of each event with the smallest chi2 of the 4C fit."""
-        p4_total = initial_four_momentum(self.sqrt_s)
-        return fit_best(*self.momenta, self.combinations, self.identification.chi2, p4_total, self.cuts)
+        return fit_best(
+            self.signal_fit, *self.momenta, self.combinations, self.identification.chi2, self.p4_total, self.cuts
+        )
+
+    def fit_status(self, is_counted: BoolArray) -> dict[str, int]:
+        """Return how the fits of the chosen events ended: every combination as KKee, and the best one's alternatives.
+
+        Args:
+            is_counted: Events to count, shape (events,).
+        """
+        signal = self.signal_fit.status[is_counted[self.combinations[1]]]
+        alternatives = self.best.status[is_counted[self.best.event], 1:]
+        return fourc.count_status(np.concatenate([signal.ravel(), alternatives.ravel()]))
 
     @cached_property
     def best_m_kkee(self) -> FloatArray:
@@ -193,8 +221,7 @@ class SearchEvents:
     @cached_property
     def fitted_p4(self) -> FloatArray:
         """Fitted four-momenta (K, K, e, e) of the best candidates, shape (B, 4, 4), in GeV; NaN without a fit."""
-        p4_total = initial_four_momentum(self.sqrt_s)
-        return fourc.fitted_p4(*self.momenta, self.best.tracks, SIGNAL_SPECIES, p4_total)
+        return fourc.fitted_p4(*self.momenta, self.best.tracks, SIGNAL_SPECIES, self.p4_total)
 
     @cached_property
     def m_ke(self) -> FloatArray:
@@ -220,6 +247,13 @@ class SearchEvents:
     def _sum_tracks(self, values: npt.NDArray[np.number] | BoolArray) -> IntArray:
         running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
         return running[self.offsets[1:]] - running[self.offsets[:-1]]
+
+    def _of_play(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
+        """Return a decision on confidence levels and E/p as one per track; False for tracks not in play."""
+        chosen = np.flatnonzero(self.in_play)
+        per_track = np.zeros(len(self.in_play), dtype=np.bool_)
+        per_track[chosen] = decide(self.identification.cl[chosen], self.e_over_p[chosen], self.cuts)
+        return per_track
 
     def _of_event(self, values: BoolArray) -> BoolArray:
         return np.repeat(values, np.diff(self.offsets))
