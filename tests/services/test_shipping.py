@@ -1,5 +1,6 @@
 """Workers without our packages, or with older ones, get the source of the client."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -31,7 +32,8 @@ def bare_python(tmp_path_factory):
     purelib = Path(subprocess.run(scheme, check=True, capture_output=True, text=True).stdout.strip())
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     probe = "import coffea, importlib.util as u; assert u.find_spec('processors') is None, u.find_spec('processors')"
-    subprocess.run([str(python), "-c", probe], cwd=directory, check=True)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run([str(python), "-c", probe], cwd=directory, env=environment, check=True)
     return str(python)
 
 
