@@ -11,6 +11,7 @@ from analysis import misidentification
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DatasetMetadata
 from analysis.events.columns import ChunkColumns
+from analysis.selection import blinding
 from analysis.selection.misidentified import MisidentifiedEvents
 from analysis.selection.search_events import SearchEvents
 
@@ -29,9 +30,14 @@ class MisidProcessor(ProcessorABC):
         self.cuts = cuts
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return ``{dataset: {"misid": {...}}}`` of one chunk: counts, maps and candidates."""
-        columns = ChunkColumns(events)
-        sqrt_s = DatasetMetadata.of_chunk(events.metadata).sqrt_s
+        """Return ``{dataset: {"misid": {...}}}`` of one chunk: counts, maps and candidates.
+
+        Raises:
+            FilesetError: The dataset is blind.
+        """
+        columns, metadata = ChunkColumns(events), DatasetMetadata.of_chunk(events.metadata)
+        blinding.require_open(events.metadata["dataset"], metadata, NAME)
+        sqrt_s = metadata.sqrt_s
         views = [MisidentifiedEvents(columns, self.cuts, sqrt_s, charge) for charge in KAON_CHARGES]
         tables = [misidentification.table(columns, view) for view in views]
         merged = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}

@@ -29,13 +29,18 @@ class TopologyProcessor(ProcessorABC):
         self.cuts = cuts
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return ``{dataset: {"topology": {...}}}`` of one chunk: run, event, failed step and chain of the events."""
+        """Return ``{dataset: {"topology": {...}}}`` of one chunk: run, event, failed step and chain of the events.
+
+        Raises:
+            FilesetError: The dataset is blind.
+        """
         metadata = DatasetMetadata.of_chunk(events.metadata)
+        blinding.require_open(events.metadata["dataset"], metadata, TOPOLOGY)
         columns = ChunkColumns(events)
         view = SearchEvents(columns, self.cuts, metadata.sqrt_s)
         decisions = cutflow.apply(SECTION_III, view)
         n_failed = np.count_nonzero(~decisions, axis=0)
-        chosen = np.flatnonzero((n_failed <= 1) & blinding.is_visible(view, metadata))
+        chosen = np.flatnonzero(n_failed <= 1)
         failed = np.where(n_failed[chosen] == 0, PASSED, NAMES[np.argmin(decisions[:, chosen], axis=0)])
         rows = {
             "run": columns.scalar("run")[chosen],

@@ -9,10 +9,9 @@ from coffea.processor import ProcessorABC
 
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError
 from analysis.events.columns import ChunkColumns
 from analysis.events.variations import variations
-from analysis.selection import cutflow
+from analysis.selection import blinding, cutflow
 from analysis.selection.search_events import SearchEvents
 from analysis.selection.steps import SECTION_III
 
@@ -35,11 +34,7 @@ class VariationsProcessor(ProcessorABC):
         """
         dataset = events.metadata["dataset"]
         metadata = DatasetMetadata.of_chunk(events.metadata)
-        if metadata.is_blind or not metadata.is_simulation:
-            msg = (
-                f"dataset {dataset!r}: 'variations' are for simulation that is not blind; take them off its selections"
-            )
-            raise FilesetError(msg)
+        blinding.require_open(dataset, metadata, "variations")
         return {
             dataset: {
                 f"search_{name}": self._count(SearchEvents(columns, self.cuts, metadata.sqrt_s))

@@ -3,6 +3,8 @@
 An event is hidden as soon as one of its candidates has a mass in the box, whatever its chi2: the box is defined by
 measured momenta, before the kinematic fit, so that no choice made later can move an event out of it. The candidates of
 the standard selection count whatever cuts a run applies: no two runs with different cuts differ by what the box hides.
+Of blind data the columns of the fit are always read, with or without candidates: the list of columns that a run has
+read, which its book-keeping shows, does not tell whether there was one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import numpy.typing as npt
 
 from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
+from analysis.errors import FilesetError
+from analysis.objects import tracks
 from analysis.selection.search_events import SearchEvents
 
 
@@ -28,7 +32,15 @@ def is_visible(view: SearchEvents, metadata: DatasetMetadata) -> npt.NDArray[np.
     """Return which events of a chunk may be counted: all, or those outside the box where the dataset is blind."""
     if not metadata.is_blind:
         return np.ones(view.n_events, dtype=np.bool_)
+    tracks.read_momenta(view.columns, view.frame, needed=np.zeros(len(view.charge), dtype=np.bool_))
     hidden = in_box(view)
     if view.cuts != SELECTION:
         hidden |= in_box(SearchEvents(view.columns, SELECTION, view.sqrt_s))
     return ~hidden
+
+
+def require_open(dataset: str, metadata: DatasetMetadata, selection: str) -> None:
+    """Raise FilesetError for a blind dataset: what a selection counts would tell what the box hides."""
+    if metadata.is_blind:
+        msg = f"dataset {dataset!r} is blind: the selection {selection!r} is for simulation; take it off its metadata"
+        raise FilesetError(msg)

@@ -15,7 +15,9 @@ from analysis.events.columns import ArrayColumns
 from analysis.events.ntuple import BesSchema
 from analysis.events.writer import NtupleWriter
 from analysis.simulation import blocks, channels
+from processors.misid import MisidProcessor
 from processors.search import SearchProcessor
+from processors.topology import TopologyProcessor
 from processors.variations import VariationsProcessor
 
 pytestmark = pytest.mark.fast
@@ -92,6 +94,7 @@ def test_one_pass_counts_every_variation(block, tmp_path):
         assert selection["cutflow"]["signal_region"] == pytest.approx(nominal["signal_region"], rel=0.15)
 
 
-def test_blind_data_are_refused(block, tmp_path):
-    with pytest.raises(FilesetError, match="not blind"):
-        VariationsProcessor().process(open_events(tmp_path / "c.root", block, kind="data"))
+@pytest.mark.parametrize("processor", [VariationsProcessor, MisidProcessor, TopologyProcessor])
+def test_blind_data_are_refused(block, tmp_path, processor):
+    with pytest.raises(FilesetError, match="is blind"):
+        processor().process(open_events(tmp_path / "c.root", block, kind="data"))

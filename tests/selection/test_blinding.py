@@ -208,6 +208,21 @@ def test_books_and_logs_hold_numbers_of_files_alone(planted, directory):
         assert texts[40][key] - value in {0, 40}
 
 
+def test_what_was_read_does_not_tell_of_a_candidate(signal_block, other_block, directory):
+    """One hidden event and no other candidate: the columns read are those of a run without it."""
+    plain = ~view_of(other_block).has_candidate
+    hidden = np.flatnonzero(blinding.in_box(view_of(signal_block)))[:1]
+    one = signal_block.select(np.isin(np.arange(signal_block.n_events), hidden))
+    columns = []
+    for name, block in (
+        ("without", other_block.select(plain)),
+        ("with", concatenate([other_block.select(plain), one])),
+    ):
+        run(write_fileset(directory, name, block), directory / name)
+        columns.append(json.loads((directory / name / "bookkeeping.json").read_text())["totals"]["columns_read"])
+    assert columns[0] == columns[1]
+
+
 def test_the_box_opens_for_the_frozen_cuts_and_a_reason(planted, directory):
     frozen, output = directory / "frozen.json", directory / "opened"
     freeze(SELECTION, frozen)
