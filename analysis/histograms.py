@@ -78,16 +78,17 @@ def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dic
     filled = book()
     best = view.best
     seen = is_visible[best.event]
-    reached = depth(decisions)[best.event]
+    of_best = decisions[:, best.event]
+    reached = depth(of_best)
     for stage in STAGES:
         at_stage = seen & (reached > _index(stage))
         filled["m_kkee"].fill(stage, view.best_m_kkee[at_stage])
         filled["m_ke"].fill(stage, view.m_ke[at_stage].ravel())
         filled["chi2_4c"].fill(stage, best.chi2_4c[at_stage])
-    others = passes_all_but(decisions, [_index("chi2_4c"), _index("signal_region")])[best.event] & seen
+    others = passes_all_but(of_best, [_index("chi2_4c"), _index("signal_region")]) & seen
     filled["chi2_4c_m_kkee"].fill(best.chi2_4c[others], view.best_m_kkee[others])
     for step, values in _n_minus_1(view).items():
-        rest = passes_all_but(decisions, [_index(step)])[best.event] & seen
+        rest = passes_all_but(of_best, [_index(step)]) & seen
         filled[f"n_minus_1_{step}"].fill(values[rest])
     _fill_tracks(filled, view, best.tracks[seen & (reached > _index(STAGES[0]))])
     return filled

@@ -19,5 +19,9 @@ def is_electron(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], 
     """
     cl_e = cl[:, Species.E]
     has_share = cl_e > cuts.cl_e_ratio_min * cl.sum(axis=1)
-    in_range = (e_over_p > cuts.e_over_p_electron_min) & (e_over_p < cuts.e_over_p_electron_max)
-    return (cl_e > cuts.cl_e_min) & has_share & in_range
+    return (cl_e > cuts.cl_e_min) & has_share & has_e_over_p(e_over_p, cuts)
+
+
+def has_e_over_p(e_over_p: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.bool_]:
+    """Return which tracks have the E/p of an electron, shape (tracks,)."""
+    return (e_over_p > cuts.e_over_p_electron_min) & (e_over_p < cuts.e_over_p_electron_max)

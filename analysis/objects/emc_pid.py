@@ -70,15 +70,25 @@ def emc_chi(columns: Columns, tables: EmcTables, needed: npt.NDArray[np.bool_] |
         tables: The tables, of `load`.
         needed: (T,) tracks to compute; the others are NaN. All where it is left out.
     """
+    chi = np.full((len(columns.flat("Track", "kappa")), 3), np.nan)
+    chosen = np.arange(len(chi)) if needed is None else np.flatnonzero(needed)
+    chi[chosen] = chi_of_chosen(columns, tables, chosen)
+    return chi
+
+
+def chi_of_chosen(columns: Columns, tables: EmcTables, chosen: npt.NDArray[np.int64]) -> FloatArray:
+    """Return chi of the calorimeter for e, pi, K of chosen tracks, in their order, ``(N, 3)``.
+
+    Args:
+        columns: The chunk.
+        tables: The tables, of `load`.
+        chosen: (N,) indices of the tracks.
+    """
     names = ("kappa", "tanl", "emc_energy", "emc_e3x3", "emc_e5x5")
-    chosen = slice(None) if needed is None else needed
     kappa, tanl, energy, e3x3, e5x5 = (columns.flat("Track", n)[chosen].astype(np.float64) for n in names)
     p = momentum(kappa, tanl)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = evaluate(tables, p, cos_theta(tanl), np.where(energy > 0, energy / p, np.nan), e3x3 / e5x5)
-    chi = np.full((len(columns.flat("Track", "kappa")), 3), np.nan)
-    chi[chosen] = own
-    return chi
+        return evaluate(tables, p, cos_theta(tanl), np.where(energy > 0, energy / p, np.nan), e3x3 / e5x5)
 
 
 def evaluate(

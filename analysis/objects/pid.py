@@ -18,21 +18,23 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.constants import Species
-from analysis.objects.emc_pid import emc_chi, load
+from analysis.objects.emc_pid import chi_of_chosen, load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from analysis.cuts import Cuts
     from analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 # The hypotheses that are compared, in the order of `Species`.
 CONSIDERED: Final = ("e", "pi", "k")
 TOF_GOOD: Final = 1
 INVALID: Final = -1.0
+EVERY_TRACK: Final = slice(None)
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -57,26 +59,83 @@ def identify(columns: Columns, cuts: Cuts, needed: BoolArray | None = None) -> I
     Args:
         columns: The chunk.
         cuts: The requirements.
-        needed: (T,) tracks whose clusters are looked at; all where it is left out.
+        needed: (T,) tracks to identify; the others count as not measured. All where it is left out.
     """
-    emc = (emc_chi(columns, load(), needed),) if cuts.pid_emc else ()
-    return confidence_levels((dedx_chi(columns), tof_chi(columns), *emc), cuts.pid_chi_max)
+    n = len(columns.flat("Track", "dedx_n_hits"))
+    chosen = np.arange(n) if needed is None else np.flatnonzero(needed)
+    own = confidence_levels(tuple(chi(columns, chosen) for chi in _subsystems(cuts)), cuts.pid_chi_max)
+    cl, chi2, ndof = np.full((n, 3), INVALID), np.zeros((n, 3)), np.zeros(n, dtype=np.int8)
+    cl[chosen], chi2[chosen], ndof[chosen] = own
+    return Identification(cl, chi2, ndof)
 
 
-def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED) -> FloatArray:
-    """Return chi of dE/dx for e, pi, K or other hypotheses, ``(T, 3)``; NaN without a measurement."""
-    chi = np.stack([columns.flat("Track", f"dedx_chi_{h}") for h in hypotheses], axis=1).astype(np.float64)
-    chi[columns.flat("Track", "dedx_n_hits") <= 0] = np.nan
+def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray) -> BoolArray:
+    """Return the tracks that any subsystem measures: those to which `identify` gives confidence levels, ``(T,)``.
+
+    A subsystem is asked only about the tracks that those before it did not measure.
+
+    Args:
+        columns: The chunk.
+        cuts: The requirements.
+        needed: (T,) tracks to look at; the others count as not measured.
+    """
+    measured = np.zeros(len(needed), dtype=np.bool_)
+    rest = np.flatnonzero(needed)
+    for chi in _subsystems(cuts):
+        fits = np.empty(len(rest), dtype=np.bool_)
+        _fit(chi(columns, rest), cuts.pid_chi_max, fits)
+        measured[rest[fits]] = True
+        rest = rest[~fits]
+    return measured
+
+
+def _subsystems(cuts: Cuts) -> tuple[Callable[[Columns, IntArray], FloatArray], ...]:
+    """Return what gives chi ``(N, 3)`` of e, pi, K of N chosen tracks, one function per subsystem."""
+    return (_dedx_chi, _tof_chi, _emc_chi) if cuts.pid_emc else (_dedx_chi, _tof_chi)
+
+
+def _dedx_chi(columns: Columns, chosen: IntArray) -> FloatArray:
+    return dedx_chi(columns, chosen=chosen)
+
+
+def _tof_chi(columns: Columns, chosen: IntArray) -> FloatArray:
+    return tof_chi(columns, chosen=chosen)
+
+
+def _emc_chi(columns: Columns, chosen: IntArray) -> FloatArray:
+    return chi_of_chosen(columns, load(), chosen)
+
+
+def dedx_chi(
+    columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | slice = EVERY_TRACK
+) -> FloatArray:
+    """Return chi of dE/dx for e, pi, K or other hypotheses, ``(T, 3)``; NaN without a measurement.
+
+    Args:
+        columns: The chunk.
+        hypotheses: Names of three hypotheses.
+        chosen: Tracks to look at, in the order of the result.
+    """
+    chi = np.stack([columns.flat("Track", f"dedx_chi_{h}")[chosen] for h in hypotheses], axis=1).astype(np.float64)
+    chi[columns.flat("Track", "dedx_n_hits")[chosen] <= 0] = np.nan
     return chi
 
 
-def tof_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED) -> FloatArray:
-    """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K or others, ``(T, 3)``; or NaN."""
-    expected = np.stack([columns.flat("Track", f"tof_texp_{h}") for h in hypotheses], axis=1)
-    sigma = columns.flat("Track", "tof_sigma").astype(np.float64)
-    is_measured = (columns.flat("Track", "tof_quality") == TOF_GOOD) & (sigma > 0)
-    width = np.where(is_measured, sigma, np.nan)
-    return (columns.flat("Track", "tof_time").astype(np.float64)[:, None] - expected) / width[:, None]
+def tof_chi(
+    columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | slice = EVERY_TRACK
+) -> FloatArray:
+    """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K or others, ``(T, 3)``; or NaN.
+
+    Args:
+        columns: The chunk.
+        hypotheses: Names of three hypotheses.
+        chosen: Tracks to look at, in the order of the result.
+    """
+    expected = np.stack([columns.flat("Track", f"tof_texp_{h}")[chosen] for h in hypotheses], axis=1)
+    time, sigma = (columns.flat("Track", f"tof_{n}")[chosen].astype(np.float64) for n in ("time", "sigma"))
+    is_good = (columns.flat("Track", "tof_quality")[chosen] == TOF_GOOD) & (sigma > 0)
+    width = np.where(is_good, sigma, np.nan)
+    return (time[:, None] - expected) / width[:, None]
 
 
 def confidence_levels(subsystems: tuple[FloatArray, ...], chi_max: float) -> Identification:
@@ -113,10 +172,22 @@ def e_over_p(emc_energy: npt.ArrayLike, momentum: npt.ArrayLike) -> FloatArray:
 
 
 @kernel
+def _counts(a: float, b: float, c: float, chi_max: float) -> bool:
+    """Whether a subsystem with these chi of three hypotheses measures the track."""
+    return math.isfinite(a + b + c) and min(abs(a), abs(b), abs(c)) < chi_max
+
+
+@kernel
+def _fit(chi: FloatArray, chi_max: float, fits: BoolArray) -> None:
+    for t in range(len(chi)):
+        fits[t] = _counts(chi[t, 0], chi[t, 1], chi[t, 2], chi_max)
+
+
+@kernel
 def _add(chi: FloatArray, chi_max: float, chi2: FloatArray, ndof: npt.NDArray[np.int8]) -> None:
     for t in range(len(chi)):
         a, b, c = chi[t, 0], chi[t, 1], chi[t, 2]
-        if math.isfinite(a + b + c) and min(abs(a), abs(b), abs(c)) < chi_max:
+        if _counts(a, b, c, chi_max):
             chi2[t, 0] += a * a
             chi2[t, 1] += b * b
             chi2[t, 2] += c * c

@@ -17,7 +17,7 @@ from analysis.constants import SPECIES_MASS, Species
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
 from analysis.kinematics import four_momentum, initial_four_momentum
-from analysis.objects import electrons, kaons, photons, tracks
+from analysis.objects import electrons, kaons, photons, pid, tracks
 from analysis.selection.control_cuts import CONTROL, ControlCuts
 from analysis.selection.search_events import SearchEvents
 
@@ -52,6 +52,11 @@ class ProbeEvents:
         """Four-momenta of the good tracks as the probe's species, shape (tracks, 4), in GeV; NaN for the others."""
         p, _ = tracks.read_momenta(self.columns, self.search.frame, self.search.is_good)
         return four_momentum(p[:, self.species if p.shape[1] > 1 else 0], SPECIES_MASS[self.species])
+
+    @cached_property
+    def identification(self) -> pid.Identification:
+        """Confidence levels of the good tracks, as the search makes them."""
+        return pid.identify(self.columns, self.search.cuts, self.search.is_good)
 
     @cached_property
     def is_identified(self) -> BoolArray:
@@ -164,9 +169,9 @@ class ElectronProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are electrons."""
-        view = self.search
-        passes = electrons.is_electron(view.identification.cl, view.e_over_p, view.cuts)
-        return view.is_good & (view.identification.ndof > 0) & passes
+        return (self.identification.ndof > 0) & electrons.is_electron(
+            self.identification.cl, self.search.e_over_p, self.search.cuts
+        )
 
     @property
     def m2_recoil_max(self) -> float:
@@ -197,9 +202,9 @@ class KaonProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are kaons."""
-        view = self.search
-        passes = kaons.is_kaon(view.identification.cl, view.e_over_p, view.cuts)
-        return view.is_good & (view.identification.ndof > 0) & passes
+        return (self.identification.ndof > 0) & kaons.is_kaon(
+            self.identification.cl, self.search.e_over_p, self.search.cuts
+        )
 
     @property
     def m2_recoil_max(self) -> float:

@@ -37,7 +37,12 @@ def apply(steps: Sequence[Step], view: Any) -> BoolArray:
 
 def depth(decisions: BoolArray) -> npt.NDArray[np.int64]:
     """Return how many steps each event passes before the first that rejects it, shape (events,)."""
-    return np.asarray(np.cumprod(decisions, axis=0, dtype=np.int64).sum(axis=0))
+    reached = np.zeros(decisions.shape[1], dtype=np.int64)
+    passes = np.ones(decisions.shape[1], dtype=np.bool_)
+    for decision in decisions:
+        passes &= decision
+        reached += passes
+    return reached
 
 
 def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) -> dict[str, int]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
-from analysis.objects import electrons, kaons
+from analysis.objects import electrons, kaons, pid
 from analysis.selection.cutflow import BoolArray, apply, passes_all_but
 from analysis.selection.search_events import SearchEvents
 from analysis.selection.steps import SECTION_III
@@ -43,6 +43,11 @@ class MisidentifiedEvents(SearchEvents):
     def __init__(self, columns: Columns, cuts: Cuts, sqrt_s: float, kaon_charge: int) -> None:
         super().__init__(columns, cuts, sqrt_s)
         self.kaon_charge = kaon_charge
+
+    @cached_property
+    def in_play(self) -> BoolArray:
+        """All identified tracks: each is taken for a kaon or an electron."""
+        return self.is_identified
 
     @cached_property
     def is_kaon(self) -> BoolArray:
@@ -86,8 +91,9 @@ def roles(view: SearchEvents) -> tuple[BoolArray, npt.NDArray[np.int64]]:
     Returns:
         Mask (tracks,) of good tracks with a measurement, in any event, and their index of `ROLES`, (tracks,).
     """
-    counts = view.is_good & (view.identification.ndof > 0)
-    cl, e_over_p, cuts = view.identification.cl, view.e_over_p, view.cuts
+    identification = pid.identify(view.columns, view.cuts, view.is_good)
+    counts = identification.ndof > 0
+    cl, e_over_p, cuts = identification.cl, view.e_over_p, view.cuts
     role = np.zeros(len(counts), dtype=np.int64)
     role[electrons.is_electron(cl, e_over_p, cuts)] = ROLES.index("electron")
     role[kaons.is_kaon(cl, e_over_p, cuts)] = ROLES.index("kaon")

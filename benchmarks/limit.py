@@ -1,0 +1,109 @@
+"""The search against its limit: reading and decompressing exactly the columns that it touches, and nothing else.
+
+The columns come from the access log of coffea's events, so that the limit follows the code. Both sides read the same
+entries with uproot out of the same file; what the limit leaves out is everything that coffea and the search add:
+events as records, selection, fits, histograms. Files are in the page cache; wall time of one process.
+
+Run: python -m benchmarks.limit [--rounds 7] [--samples DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uproot
+from coffea.nanoevents import NanoEventsFactory
+from coffea.processor import IterativeExecutor, Runner
+from coffea.processor.executor import WorkItem
+from coffea.util import coffea_console
+
+from analysis.events.ntuple import BesSchema
+from analysis.events.schema import TREE
+from benchmarks import samples
+from benchmarks.timing import figure, ratio, take_turns
+from processors.search import SearchProcessor
+
+
+def run_search(item: WorkItem) -> dict[str, Any]:
+    """Run the search on one chunk as a run does; return coffea's result."""
+    coffea_console.quiet = True
+    runner = Runner(
+        executor=IterativeExecutor(status=False, compression=None, retries=0),
+        schema=BesSchema,
+        metadata_cache={},
+        savemetrics=True,
+    )
+    result: dict[str, Any] = runner.run([item], SearchProcessor())
+    return result
+
+
+def columns_read(item: WorkItem) -> list[str]:
+    """Return the branches that the search reads of a chunk, counters included."""
+    log: list[Any] = []
+    factory = NanoEventsFactory.from_root(
+        {item.filename: item.treename},
+        entry_start=item.entrystart,
+        entry_stop=item.entrystop,
+        schemaclass=BesSchema,
+        metadata=dict(item.usermeta) | {"dataset": item.dataset},
+        access_log=log,
+    )
+    SearchProcessor().process(factory.events())
+    return sorted({entry.branch for entry in log})
+
+
+def read(item: WorkItem, branches: list[str]) -> int:
+    """Read the branches of a chunk into numpy arrays, one after the other; return their bytes."""
+    with uproot.open({item.filename: item.treename}, array_cache=None) as tree:
+        n_bytes = 0
+        for name in branches:
+            array = tree[name].array(entry_start=item.entrystart, entry_stop=item.entrystop, library="ak")
+            n_bytes += array.layout.to_packed().nbytes
+    return n_bytes
+
+
+def measure(path: Path, name: str, rounds: int) -> dict[str, Any]:
+    """Return the figures of one dataset."""
+    item = samples.work_item(path, name)
+    branches = columns_read(item)
+    rivals = {"search": lambda: run_search(item), "read": lambda: read(item, branches)}
+    times = take_turns(rivals, rounds)
+    with uproot.open({path: TREE}) as tree:
+        on_disk = sum(int(tree[b].compressed_bytes) for b in branches)
+    n = len(item)
+    return {
+        "search_over_read": ratio(times["search"], times["read"]),
+        "us_per_event": {key: figure(values, n, "us") for key, values in times.items()},
+        "branches": len(branches),
+        "bytes_per_event": read(item, branches) / n,
+        "bytes_per_event_on_disk": on_disk / n,
+    }
+
+
+def overhead(path: Path, name: str, rounds: int) -> dict[str, Any]:
+    """Return the cost of a chunk of no events: what every chunk costs before it does anything."""
+    item = samples.work_item(path, name, 0, 0)
+    return figure(take_turns({"empty": lambda: run_search(item)}, rounds)["empty"], 1, "ms")
+
+
+def run(files: dict[str, Path], rounds: int) -> dict[str, Any]:
+    """Return the figures of all datasets."""
+    figures = {name: measure(path, name, rounds) for name, path in files.items()}
+    return figures | {"empty_chunk": overhead(files["signal"], "signal", rounds)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
+    given = parser.parse_args()
+    np.set_printoptions(precision=3)
+    print(json.dumps(run(samples.make(given.samples), given.rounds), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The events that the benchmarks read: one file per dataset, as many events as the default chunk takes."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import uproot
+from coffea.processor.executor import WorkItem
+
+from analysis.datasets import DatasetMetadata
+from analysis.events.schema import TREE
+from analysis.events.writer import BASKET_EVENTS, NtupleWriter
+from analysis.simulation import samplesets
+from analysis.simulation.blocks import BLOCK_EVENTS, make_block
+
+SEED = 20_260_501
+# Three baskets: what a chunk of at most 100 000 events holds when it ends at a basket's edge.
+N_EVENTS = 3 * BASKET_EVENTS
+BACKGROUND_LIKE = ("inclusive", "kkpipi")
+NAMES = (*BACKGROUND_LIKE, "signal")
+
+
+def make(directory: Path, n_events: int = N_EVENTS) -> dict[str, Path]:
+    """Write the files that are not there yet.
+
+    Args:
+        directory: Where they lie.
+        n_events: Events of each.
+
+    Returns:
+        Dataset -> file.
+    """
+    return {name: _make_one(directory / f"{name}_{n_events}.root", name, n_events) for name in NAMES}
+
+
+def _dataset(name: str, n_events: int) -> samplesets.Dataset:
+    return samplesets.inclusive(n_events) if name == "inclusive" else samplesets.exclusive(name, n_events)
+
+
+def _make_one(path: Path, name: str, n_events: int) -> Path:
+    recipe = _dataset(name, n_events).recipe
+    if path.exists():
+        return path
+    with NtupleWriter(path) as writer:
+        for block, first in enumerate(range(0, n_events, BLOCK_EVENTS)):
+            writer.extend(make_block(recipe, name, block, min(BLOCK_EVENTS, n_events - first), SEED))
+    return path
+
+
+def metadata(name: str) -> DatasetMetadata:
+    """Return the metadata of a dataset."""
+    return _dataset(name, 1).metadata
+
+
+def work_item(path: Path, name: str, start: int = 0, stop: int | None = None) -> WorkItem:
+    """Return a chunk of a file, the whole of it where no `stop` is given."""
+    with uproot.open(path) as file:
+        n = int(file[TREE].num_entries)
+        source = uuid.UUID(str(file.file.uuid))
+    content = metadata(name).to_dict()
+    return WorkItem(name, str(path), TREE, start, n if stop is None else stop, source.bytes, content)

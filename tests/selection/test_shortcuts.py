@@ -1,0 +1,67 @@
+"""What the search leaves out changes nothing: every shortcut against the plain computation of everything."""
+
+import numpy as np
+import pytest
+
+from analysis.cuts import SELECTION
+from analysis.events.blocks import make_block
+from analysis.events.columns import ArrayColumns
+from analysis.objects import electrons, kaons, pid
+from analysis.selection import cutflow
+from analysis.selection.search_events import SearchEvents
+from analysis.selection.steps import SECTION_III
+from analysis.simulation import blocks, channels
+
+pytestmark = pytest.mark.fast
+
+
+class PlainEvents(SearchEvents):
+    """The search without its shortcuts: every good track of retained events gets confidence levels."""
+
+    @property
+    def is_identified(self):
+        return self.is_good & self._of_event(self.is_retained) & (self.identification.ndof > 0)
+
+    @property
+    def in_play(self):
+        return self.is_identified
+
+    @property
+    def identification(self):
+        return pid.identify(self.columns, self.cuts, self.is_good)
+
+    @property
+    def is_electron(self):
+        return self.is_identified & electrons.is_electron(self.identification.cl, self.e_over_p, self.cuts)
+
+    @property
+    def is_kaon(self):
+        return self.is_identified & kaons.is_kaon(self.identification.cl, self.e_over_p, self.cuts)
+
+
+@pytest.fixture(params=["signal", "kkpipi", "eeee"])
+def columns(request):
+    channel = channels.SIGNAL if request.param == "signal" else channels.BACKGROUNDS[request.param]
+    recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
+    block = make_block(blocks.make_block(recipe, "test", 0, 1500, 7))
+    return ArrayColumns(block.values, block.offsets, block.n_events)
+
+
+def test_decisions_are_those_of_the_plain_search(columns):
+    fast, plain = (kind(columns, SELECTION, 3.0969) for kind in (SearchEvents, PlainEvents))
+    reached = [cutflow.depth(cutflow.apply(SECTION_III, view)) for view in (fast, plain)]
+    np.testing.assert_array_equal(*reached)
+    np.testing.assert_array_equal(fast.combinations[0], plain.combinations[0])
+    np.testing.assert_array_equal(fast.best.chi2, plain.best.chi2)
+
+
+def test_tracks_that_are_measured_are_those_with_confidence_levels(columns):
+    view = SearchEvents(columns, SELECTION, 3.0969)
+    for needed in (view.is_good, np.ones_like(view.is_good), np.zeros_like(view.is_good)):
+        measured = pid.is_measured(columns, SELECTION, needed)
+        np.testing.assert_array_equal(measured, pid.identify(columns, SELECTION, needed).ndof > 0)
+
+
+def test_depth_is_the_plain_product(rng):
+    decisions = rng.random((7, 500)) < 0.8
+    np.testing.assert_array_equal(cutflow.depth(decisions), np.cumprod(decisions, axis=0).sum(axis=0))
