@@ -28,6 +28,11 @@ N_TOYS: Final = 10_000
 TOY_STEP: Final = 0.1
 
 
+def _searched(results: Results, kind: str) -> list[DatasetResult]:
+    """Return the datasets of a kind that the search ran on: control samples have other selections."""
+    return [d for d in results.of_kind(kind).values() if gather.SEARCH in d.selections]
+
+
 def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
     """Return the overall limit, observed and expected, against the assumed background."""
     return [limit.to_dict() for limit in stability.against_background(inputs)]
@@ -35,8 +40,8 @@ def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
 
 def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[str, Any]]:
     """Return the overall limit against the chi2 requirement, from the stored planes of chi2 and mass."""
-    signal = list(results.of_kind(SIGNAL).values())
-    data = None if inputs.n_obs is None else [_plane(d) for d in results.of_kind(DATA).values()]
+    signal = _searched(results, SIGNAL)
+    data = None if inputs.n_obs is None else [_plane(d) for d in _searched(results, DATA)]
     points = stability.against_chi2(
         inputs,
         signal=[_plane(d) for d in signal],
@@ -65,7 +70,7 @@ def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] 
 
     The channels' efficiencies are counted apart; their systematic uncertainty moves them together.
     """
-    n_produced = sum(d.n_produced for d in results.of_kind(SIGNAL).values())
+    n_produced = sum(d.n_produced for d in _searched(results, SIGNAL))
     channels = {
         name: _Counts(
             _n_of_charge(results, DATA, sign),
@@ -79,7 +84,7 @@ def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] 
 
 
 def _n_of_charge(results: Results, kind: str, sign: int) -> int:
-    tables = (d.selections[gather.SEARCH].candidates for d in results.of_kind(kind).values())
+    tables = (d.selections[gather.SEARCH].candidates for d in _searched(results, kind))
     return sum(int(np.count_nonzero(table[CHARGE] == sign)) for table in tables if CHARGE in table)
 
 
@@ -107,7 +112,7 @@ def periods(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
 
 def _by_period(results: Results, kind: str) -> dict[int | None, list[DatasetResult]]:
     found: dict[int | None, list[DatasetResult]] = {}
-    for dataset in results.of_kind(kind).values():
+    for dataset in _searched(results, kind):
         found.setdefault(dataset.metadata.period, []).append(dataset)
     return found
 
