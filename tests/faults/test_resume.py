@@ -17,8 +17,6 @@ from processors import fileset as filesets
 from processors import run as runs
 from processors.executors import IterativeExecutor
 
-pytestmark = pytest.mark.fast
-
 
 def fail_in(name):
     def action(events):
@@ -32,6 +30,7 @@ def n_read(result):
     return result.bookkeeping["totals"]["events_read"]
 
 
+@pytest.mark.fast
 def test_only_what_is_missing_is_done(small_fileset, tmp_path, reference):
     broken, _ = run(small_fileset, tmp_path, IterativeExecutor, action=fail_in("other_0.root"))
     assert not broken.is_complete
@@ -102,6 +101,7 @@ def test_a_part_that_is_there_twice_counts_once(small_fileset, tmp_path, referen
     assert_same(result, reference)
 
 
+@pytest.mark.fast
 def test_a_run_that_only_fails_is_given_up_early(small_fileset, tmp_path):
     with pytest.raises(IncompleteError, match=r"given up after 4 failed chunks.*not today"):
         run(small_fileset, tmp_path, IterativeExecutor, action=fail_in(".root"), max_failures=3)

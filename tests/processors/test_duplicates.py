@@ -15,8 +15,6 @@ from processors.cli import lnv
 from processors.duplicates import find
 from processors.guard import is_io_error
 
-pytestmark = pytest.mark.fast
-
 
 def complete(directory, paths, kind):
     metadata = {"kind": kind, "sqrt_s": 3.1}
@@ -44,11 +42,13 @@ def test_pairs_repeat_among_files_of_data(overlapping, tmp_path, part_pairs):
     assert sum(seen) == 400
 
 
+@pytest.mark.fast
 def test_simulated_jobs_may_repeat_event_numbers(overlapping, tmp_path):
     dataset = filesets.load(complete(tmp_path, overlapping, "signal"))["d"]
     assert list(find(dataset, lambda n: None)) == []
 
 
+@pytest.mark.fast
 def test_the_command_names_the_files(overlapping, tmp_path):
     path = complete(tmp_path, overlapping, "data")
     plain = CliRunner().invoke(lnv, ["fileset", "check", str(path), "--output", str(tmp_path / "r")])

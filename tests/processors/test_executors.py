@@ -29,7 +29,6 @@ def client():
         yield client
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("chunksize", [37, 1000])
 def test_iterative_with_any_chunk_size(small_fileset, tmp_path, reference, chunksize):
     result, _ = run(small_fileset, tmp_path, IterativeExecutor, chunksize=chunksize)
@@ -66,7 +65,6 @@ def test_books_say_what_was_done(reference):
     json.dumps(books)
 
 
-@pytest.mark.fast
 def test_result_survives_its_file(reference, tmp_path):
     results.write(tmp_path / "a.zip", reference)
     assert_same(results.read(tmp_path / "a.zip"), reference)
@@ -89,7 +87,6 @@ def test_io_errors_are_tried_again_and_counted(small_fileset, tmp_path, referenc
     assert_same(result, reference)
 
 
-@pytest.mark.fast
 def test_io_error_that_stays_is_recorded_with_its_attempts(small_fileset, tmp_path):
     def fail(events):
         if events.metadata["dataset"] == "other" and events.metadata["entrystart"] == 200:
