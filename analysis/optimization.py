@@ -65,9 +65,11 @@ class Scan:
 
     @property
     def plateau(self) -> tuple[float, float]:
-        """Smallest and largest threshold whose figure of merit is within 1 % of the best."""
-        good = self.threshold[self.figure_of_merit >= NEARLY * self.figure_of_merit.max()]
-        return float(good.min()), float(good.max())
+        """Ends of the range of thresholds around the best whose figures of merit are all within 1 % of it."""
+        poor = np.flatnonzero(self.figure_of_merit < NEARLY * self.figure_of_merit[self.best])
+        low = poor[poor < self.best].max(initial=-1) + 1
+        high = poor[poor > self.best].min(initial=len(self.threshold)) - 1
+        return float(self.threshold[low]), float(self.threshold[high])
 
     def at(self, threshold: float) -> int:
         """Return the index of the tried threshold nearest to one."""

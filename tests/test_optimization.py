@@ -80,6 +80,14 @@ def test_bad_inputs(signal, background):
         optimization.scan_below(signal, 9, background, "chi2_4c", {"m_kkee": (3.071, 3.12)})
 
 
+def test_the_plateau_is_one_range():
+    merit = np.array([0.5, 0.995, 1.0, 0.992, 0.9, 0.995])
+    scan = optimization.Scan("x", "x", np.arange(6.0), merit, np.zeros(6), merit)
+    assert scan.plateau == (1.0, 3.0)
+    rising = optimization.Scan("x", "x", np.arange(3.0), np.arange(3), np.zeros(3), np.array([0.1, 0.5, 1.0]))
+    assert rising.plateau == (2.0, 2.0)
+
+
 def test_figure_and_rows(signal, background, tmp_path):
     scan = optimization.scan_below(signal, 100_000, background, "chi2_4c", WINDOW)
     path = optimization.plot(scan, 20.0, tmp_path / "deep" / "punzi.png")

@@ -1,0 +1,96 @@
+"""The commands of stage 2 on a saved result: tables, files, figures and errors, without touching events."""
+
+from __future__ import annotations
+
+import json
+
+import hist
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from analysis import histograms, misidentification
+from analysis.candidate_table import M_KE, TRACKS
+from analysis.constants import M_JPSI
+from analysis.datasets import DatasetMetadata
+from analysis.errors import IncompleteError, ResultsError
+from analysis.results import DatasetResult, Results, SelectionResult, write
+from processors.commands import background, optimize
+
+pytestmark = pytest.mark.fast
+
+
+def make_results(rng, complete=True):
+    filled = histograms.book()
+    filled["chi2_4c_m_kkee"].fill(rng.chisquare(4, 5000) * 1.5, rng.normal(M_JPSI, 0.006, 5000))
+    signal = SelectionResult({"all": 30_000, "signal_region": 4000}, filled)
+    axes = (misidentification.SPECIES_AXIS, misidentification.P, misidentification.ABS_COS_THETA)
+    roles = hist.Hist(*axes, misidentification.ROLE_AXIS, storage=hist.storage.Int64())
+    n = 20_000
+    taken = rng.choice(["none", "electron", "kaon"], n, p=[0.8, 0.1, 0.1])
+    roles.fill(np.full(n, "pi"), rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n), taken)
+    rows = {"run": np.ones(400, int), "event": np.arange(400), "chi2_4c": rng.uniform(0, 200, 400)}
+    rows |= {"m_kkee": rng.uniform(3.0, 3.2, 400)} | {name: np.full(400, 1.0) for name in M_KE}
+    for track in TRACKS:
+        rows |= {f"p_{track}": rng.uniform(0.1, 1.5, 400), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, 400)}
+        rows[f"species_{track}"] = np.full(400, 2)
+    misid = {
+        "search": SelectionResult({"all": 1000, "signal_region": 0}),
+        "misid": SelectionResult({"all": 1000}, {"roles": roles}, {}, rows),
+    }
+    of = DatasetMetadata(kind="background", sqrt_s=M_JPSI, branching_fraction=1e-4, process="J/psi -> 2(pi+ pi-)")
+    datasets = {
+        "signal": DatasetResult(DatasetMetadata(kind="signal", sqrt_s=M_JPSI), 30_000, 30_000, {"search": signal}),
+        "pipipipi": DatasetResult(of, 1000, 1000, misid),
+    }
+    return Results(datasets, {}, {"complete": complete})
+
+
+@pytest.fixture
+def stored(tmp_path, rng):
+    write(tmp_path / "accumulator.zip", make_results(rng))
+    return tmp_path
+
+
+def invoke(command, *arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_background(stored):
+    done = invoke(background.command, "--output", stored)
+    assert done.exit_code == 0
+    record = json.loads((stored / "background.json").read_text())
+    assert record["total"]["value"] > 0
+    assert record["contributions"][0]["name"] == "pipipipi"
+    many = invoke(background.command, "--output", stored, "--n-jpsi", 2 * 10087e6)
+    assert many.exit_code == 0
+    twice = json.loads((stored / "background.json").read_text())
+    assert twice["total"]["value"] == pytest.approx(2 * record["total"]["value"])
+
+
+@pytest.mark.parametrize("variable", optimize.VARIABLES)
+def test_optimize(stored, variable):
+    done = invoke(optimize.command, "--output", stored, "--variable", variable)
+    assert done.exit_code == 0
+    record = json.loads((stored / "optimization.json").read_text())
+    assert record["variable"] == variable
+    assert len(record["scan"]) in {80, 200}
+    assert (stored / "optimization.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("command", [background.command, optimize.command])
+def test_missing_and_incomplete_results(command, tmp_path, rng):
+    with pytest.raises(ResultsError, match="no such result"):
+        invoke(command, "--output", tmp_path)
+    write(tmp_path / "accumulator.zip", make_results(rng, complete=False))
+    with pytest.raises(IncompleteError, match="--allow-incomplete"):
+        invoke(command, "--output", tmp_path)
+    assert invoke(command, "--output", tmp_path, "--allow-incomplete").exit_code == 0
+
+
+def test_a_result_without_the_histogram_is_refused(tmp_path, rng):
+    results = make_results(rng)
+    del results.datasets["signal"].selections["search"].histograms["chi2_4c_m_kkee"]
+    write(tmp_path / "accumulator.zip", results)
+    with pytest.raises(ResultsError, match="of another version"):
+        invoke(optimize.command, "--output", tmp_path)
