@@ -14,11 +14,14 @@ from rich.table import Table
 
 # Numbers of a table are aligned right; a column is one of numbers if its first cell is.
 _NUMBER = (int, float)
+# Width of what goes to a file or a pipe: a log need not fold dataset names.
+_LOG_WIDTH = 140
 
 
 def console() -> Console:
     """Return the console of this process's standard output as it is now (tests redirect it)."""
-    return Console(highlight=False, soft_wrap=False)
+    found = Console(highlight=False, soft_wrap=False)
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_LOG_WIDTH)
 
 
 def _cell(value: Any) -> str:
