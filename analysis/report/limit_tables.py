@@ -7,7 +7,7 @@ from typing import Any, Final
 from analysis import paper
 from analysis.limits.gather import mass_mev
 from analysis.report.source import Source
-from analysis.report.tables import Column, Table, fixed, percent, power, superscript
+from analysis.report.tables import Column, Table, fixed, percent, power, significant, superscript
 
 ALL: Final = "all"
 PERCENT: Final = 0.01
@@ -62,7 +62,7 @@ def number_columns(source: Source) -> tuple[Column, ...]:
     branching_fraction = fixed(2, scale=10.0 ** -exponent(source))
     return (
         Column("n_obs", "N obs", _observed),
-        Column("n_bkg", "N bkg", fixed(2)),
+        Column("n_bkg", "N bkg", significant(2)),
         Column("efficiency", "ε", percent(2), "%"),
         Column("delta_sys", "Δ sys", percent(1), "%"),
         Column("n_up", "N up", fixed(2)),

@@ -6,7 +6,7 @@ from typing import Final
 
 from analysis.events.schema import COLLECTIONS, META, Column
 from analysis.report import closure, tables
-from analysis.report.tables import Table, fixed, percent
+from analysis.report.tables import Table, fixed, percent, significant
 from analysis.selection.steps import SECTION_III
 
 _STEPS: Final = (tables.Column("name", "step"), tables.Column("rule", "requirement on an event"))
@@ -20,7 +20,7 @@ _COLUMNS: Final = (
 _RELATIONS: Final = (
     tables.Column("what", "relation"),
     tables.Column("published", "published"),
-    tables.Column("computed", "computed", lambda value: f"{value:.4g}"),
+    tables.Column("computed", "computed", significant(4)),
     tables.Column("holds", "holds"),
     tables.Column("remark", "remark"),
 )

@@ -44,6 +44,7 @@ def flags(source: Source, cuts: Cuts = SELECTION) -> tuple[Flag, ...]:
         _blinded(source.results),
         _other_cuts(source.results, cuts),
         _other_limits(source),
+        _other_studies(source),
     )
     return tuple(flag for flag in found if flag is not None)
 
@@ -104,3 +105,14 @@ def _other_limits(source: Source) -> Flag | None:
     if same_efficiency and first["n_obs"] in (None, ours.n_obs):
         return None
     return Flag("OTHER LIMITS", "limits.json was made from another result: run `lnv limits` again.")
+
+
+def _other_studies(source: Source) -> Flag | None:
+    """Return what studies say that they were made from another result; one that does not say is believed."""
+    strangers = []
+    for stem, content in source.extras.items():
+        try:
+            source.results.require_identity(content.get("made_from", {}), f"{stem}.json")
+        except ResultsError as error:
+            strangers.append(str(error))
+    return Flag("OTHER STUDIES", f"{'; '.join(strangers)}. Make them again.") if strangers else None

@@ -7,7 +7,7 @@ from typing import Any, Final
 from analysis import paper
 from analysis.report.limit_tables import exponent, number_columns, row
 from analysis.report.source import Source
-from analysis.report.tables import Column, Table, count, fixed, percent
+from analysis.report.tables import Column, Table, count, fixed, percent, significant
 
 PERCENT: Final = 0.01
 _SOURCES: Final = (
@@ -26,8 +26,8 @@ _BACKGROUND: Final = (
     Column("process", "process"),
     Column("n_direct", "pass", count),
     Column("n_kinematic", "kinematic", count),
-    Column("n_bkg", "N bkg", fixed(4)),
-    Column("sigma", "±", fixed(4)),
+    Column("n_bkg", "N bkg", significant(2)),
+    Column("sigma", "±", significant(2)),
 )
 _CHAINS: Final = (
     Column("dataset", "dataset"),
@@ -38,7 +38,7 @@ _CHAINS: Final = (
 
 _VALIDATION: Final = (
     Column("quantity", "quantity"),
-    Column("got", "simulation", lambda value: f"{value:.4g}"),
+    Column("got", "simulation", significant(4)),
     Column("wanted", "wanted"),
     Column("is_met", "met", lambda value: "yes" if value else "no"),
 )

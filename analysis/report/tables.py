@@ -41,6 +41,15 @@ def fixed(digits: int, *, scale: float = 1.0) -> Callable[[float | None], str]:
     return show
 
 
+def significant(digits: int) -> Callable[[float | None], str]:
+    """Return what writes a number with `digits` significant digits."""
+
+    def show(value: float | None) -> str:
+        return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+    return show
+
+
 def percent(digits: int) -> Callable[[float | None], str]:
     """Return what writes a fraction in percent, without the sign: the unit stands in the head of the column."""
     return fixed(digits, scale=100.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from analysis.report import contents, cut_table, render
-from analysis.report.tables import NOTHING, Column, Table, count, fixed, percent, power, superscript
+from analysis.report.tables import NOTHING, Column, Table, count, fixed, percent, power, significant, superscript
 
 pytestmark = pytest.mark.fast
 
@@ -34,6 +34,8 @@ TABLE = Table(
         (fixed(2), float("nan"), NOTHING),
         (fixed(2, scale=1e9), 2.1e-9, "2.10"),
         (percent(1), 0.07, "7.0"),
+        (significant(2), 4.12e-7, "4.1e-07"),
+        (significant(2), 0.0, "0"),
     ],
 )
 def test_cells_are_written_as_the_field_does(show, value, wanted):
