@@ -166,6 +166,9 @@ def describe(path: str, object_path: str = TREE) -> dict[str, Any]:
         return content | {"size": size(path), "sha256": sha256(path)}
     except NtupleError:
         raise
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file; make it (the demo set: `lnv simulate --set demo`) or mend its path in the fileset"
+        raise NtupleError(msg) from error
     except Exception as error:
         msg = f"{path}: cannot be read as a ROOT file ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
         raise NtupleError(msg) from error

@@ -65,10 +65,18 @@ def _complete(name: str, metadata: Any, files: dict[str, str], advance: Any) -> 
     record = DatasetMetadata.from_dict(name, metadata)
     entries = []
     for path, tree in files.items():
-        described = verify.describe(path, tree)
+        described = _describe(name, path, tree)
         entries.append(filesets.FileEntry(path=path, **described | {"clusters": tuple(described["clusters"])}))
         advance(1)
     return filesets.Dataset(name, record, tuple(entries))
+
+
+def _describe(dataset: str, path: str, tree: str) -> dict[str, Any]:
+    try:
+        return verify.describe(path, tree)
+    except NtupleError as error:
+        msg = f"dataset {dataset!r}, file {error}"
+        raise NtupleError(msg) from error
 
 
 def rows(fileset: filesets.Fileset) -> list[dict[str, Any]]:
