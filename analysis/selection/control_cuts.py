@@ -18,6 +18,9 @@ class ControlCuts:
     photon_energy_max: float = requirement(
         1.3, unit="GeV", source=OURS, meaning="radiated photon: energy below; the cluster of an electron is harder"
     )
+    photon_angle_min: float = requirement(
+        0.22, unit="rad", source=OURS, meaning="radiated photon: angle to the expected impact of the probe above"
+    )
     m2_recoil_electron_max: float = requirement(
         0.15, unit="GeV^2/c^4", source=OURS, meaning="recoil of tag and photon: |m^2 - m_e^2| below, three sigma"
     )

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import SPECIES_MASS, Species
+from analysis.constants import P_TO_RADIUS, SPECIES_MASS, Species
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
 from analysis.kinematics import four_momentum, initial_four_momentum
@@ -26,6 +26,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 NO_TRACK = -1
+# Front of the barrel's crystals in cm.
+EMC_RADIUS = 95.0
 N_BODY_TRACKS = 2
 
 
@@ -186,12 +188,33 @@ class ElectronProbes(ProbeEvents):
         hard = photons.Photons(self.photons.p4[is_hard], self.photons.event[is_hard])
         offsets = np.concatenate([[0], np.cumsum(np.bincount(hard.event, minlength=self.n_events))])
         tag, photon = photons.pairs(self.event, offsets)
-        choice = np.concatenate([self.against_tag, self.against_tag[tag] - hard.p4[photon]])
+        beside = self.against_tag[tag] - hard.p4[photon]
+        is_apart = photons.opening_angle(hard.p4[photon, :3], self.impact(tag, beside)) > self.control.photon_angle_min
+        tag, photon, beside = tag[is_apart], photon[is_apart], beside[is_apart]
+        choice = np.concatenate([self.against_tag, beside])
         of_tag = np.concatenate([np.arange(len(self.tag)), tag])
         distance = np.abs(mass_squared(choice) - SPECIES_MASS[self.species] ** 2)
         order = np.lexsort((distance, of_tag))
         _, first = np.unique(of_tag[order], return_index=True)
         return choice[order[first]]
+
+    def impact(self, tag: IntArray, p4: FloatArray) -> FloatArray:
+        """Return the direction of the calorimeter's point that a probe is expected to hit, shape (N, 3).
+
+        A photon near a track counts as part of its cluster, whether near is measured from the track or, where the
+        track is lost, from here: with the track alone as measure the photons of lost probes would be found more often.
+
+        Args:
+            tag: Tags, shape (N,); the probe has the other charge.
+            p4: Four-momenta of the probes, shape (N, 4), in GeV.
+        """
+        pt = np.hypot(p4[:, 0], p4[:, 1])
+        radius = P_TO_RADIUS * pt / self.search.frame.field[self.event[tag]]
+        turn = np.arcsin(np.clip(EMC_RADIUS / (2.0 * np.maximum(radius, EMC_RADIUS / 2.0)), 0.0, 1.0))
+        turn = -self.search.charge[self.tag[tag]].astype(np.float64) * turn
+        x = p4[:, 0] * np.cos(turn) - p4[:, 1] * np.sin(turn)
+        y = p4[:, 0] * np.sin(turn) + p4[:, 1] * np.cos(turn)
+        return np.stack([x, y, p4[:, 2]], axis=1)
 
 
 class KaonProbes(ProbeEvents):
