@@ -36,7 +36,9 @@ run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, co
 	$(BIN)/lnv simulate --set demo --output samples --if-missing
 	$(BIN)/lnv fileset complete fileset.json --output samples/fileset.json
 	$(BIN)/lnv run samples/fileset.json --executor dask --cluster local --output results
-	$(BIN)/lnv limits --output results
+	$(BIN)/lnv systematics --output results
+	$(BIN)/lnv background --output results
+	$(BIN)/lnv limits --method all --systematics measured --background estimated --output results
 	$(BIN)/lnv report --output results
 
 PAPER := results/paper

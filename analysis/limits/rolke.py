@@ -120,9 +120,13 @@ def intervals(
 
 
 def _continued(ends: Ends, rows: Rows) -> FloatArray:
-    """Return max(2 U(1) - U(2), 0)."""
+    """Return max(2 U(1) - U(2), 0); infinite where the efficiency is so uncertain that no count has a limit."""
     one = np.ones(len(rows))
-    return np.maximum(2.0 * ends(one, rows)[1] - ends(2.0 * one, rows)[1], 0.0)
+    first, second = ends(one, rows)[1], ends(2.0 * one, rows)[1]
+    has_limit = np.isfinite(first) & np.isfinite(second)
+    upper = np.full(len(rows), np.inf)
+    upper[has_limit] = np.maximum(2.0 * first[has_limit] - second[has_limit], 0.0)
+    return upper
 
 
 def _first_positive(ends: Ends, rows: Rows, n: FloatArray, background: FloatArray) -> FloatArray:

@@ -218,10 +218,10 @@ def _demo() -> tuple[Dataset, ...]:
     return (
         signal(40_000),
         *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES),
-        *(majorana_point(m, "1nu", 10_000) for m in (0.700, 1.200)),
+        *(majorana_point(m, "1nu", 10_000) for m in DEMO_MASSES),
         *(background(name, 20_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
-        *(control(name, 20_000) for name in CONTROLS),
-        *(control_data(name, 20_000) for name in CONTROLS),
+        *(control(name, 50_000) for name in CONTROLS),
+        *(control_data(name, 50_000) for name in CONTROLS),
         *(continuum(name) for name in CONTINUUM_POINTS),
         pseudo_data(60_000),
     )
