@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from analysis.events.schema import EVENT
 from analysis.kinfit.hypotheses import smallest_by_name
 from analysis.objects import tracks
 from analysis.selection.cutflow import BoolArray
@@ -14,6 +15,7 @@ from analysis.selection.search_events import SearchEvents
 
 # Names of the four tracks of a candidate, in the order of its track indices.
 TRACKS: Final = ("k1", "k2", "e1", "e2")
+_TYPES: Final = {column.name: column.dtype for column in EVENT}
 M_KE: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
 
@@ -30,11 +32,16 @@ def make(view: SearchEvents, is_selected: BoolArray) -> dict[str, npt.NDArray[An
     """
     chosen = is_selected[view.best.event]
     best = view.best[chosen]
-    scalars = {name: view.columns.scalar(name)[best.event] for name in ("run", "event", "period")}
+    scalars = {name: _scalar(view, name, best.event) for name in ("run", "event", "period")}
     masses = dict(zip(M_KE, view.m_ke[chosen].T, strict=True))
     chi2 = {f"chi2_{name}": values for name, values in smallest_by_name(best.chi2).items()}
     charge = {"charge": view.charge[best.tracks[:, 0]]}
     return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, best.tracks)
+
+
+def _scalar(view: SearchEvents, name: str, event: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return an event scalar of the chosen events; a chunk without any does not read it."""
+    return view.columns.scalar(name)[event] if len(event) else np.empty(0, dtype=_TYPES[name])
 
 
 def sort(table: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 from coffea.processor import IterativeExecutor, Runner
@@ -57,13 +56,10 @@ def columns_read(item: WorkItem) -> list[str]:
 
 
 def read(item: WorkItem, branches: list[str]) -> int:
-    """Read the branches of a chunk into numpy arrays, one after the other; return their bytes."""
+    """Read the branches of a chunk in one call, as uproot does it fastest; return their bytes."""
     with uproot.open({item.filename: item.treename}, array_cache=None) as tree:
-        n_bytes = 0
-        for name in branches:
-            array = tree[name].array(entry_start=item.entrystart, entry_stop=item.entrystop, library="ak")
-            n_bytes += array.layout.to_packed().nbytes
-    return n_bytes
+        arrays = tree.arrays(branches, entry_start=item.entrystart, entry_stop=item.entrystop, how=dict)
+    return sum(int(array.layout.nbytes) for array in arrays.values())
 
 
 def measure(path: Path, name: str, rounds: int) -> dict[str, Any]:
@@ -101,7 +97,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
     given = parser.parse_args()
-    np.set_printoptions(precision=3)
     print(json.dumps(run(samples.make(given.samples), given.rounds), indent=1))
 
 

@@ -76,13 +76,14 @@ class ChunkColumns:
     def __init__(self, events: Any) -> None:
         self._events = events
         self._cache: dict[str, npt.NDArray[Any]] = {}
+        self._layouts: dict[str, Any] = {}
         self.n_events = len(events)
 
     def offsets(self, collection: str) -> IntArray:
         """Return the offsets of a collection, shape (n_events + 1,), starting at zero."""
         key = f"n{collection}"
         if key not in self._cache:
-            offsets = np.asarray(_list_layout(self._events[collection]).offsets.data, dtype=np.int64)
+            offsets = np.asarray(self._layout(collection).offsets.data, dtype=np.int64)
             self._cache[key] = offsets - offsets[0] if len(offsets) else np.zeros(1, dtype=np.int64)
         return self._cache[key]
 
@@ -90,7 +91,7 @@ class ChunkColumns:
         """Return a column of a collection over all events."""
         key = branch(collection, name)
         if key not in self._cache:
-            layout = _list_layout(self._events[collection])
+            layout = self._layout(collection)
             offsets = np.asarray(layout.offsets.data)
             self._cache[key] = self._content(layout.content, name, key)[offsets[0] : offsets[-1]]
         return self._cache[key]
@@ -103,7 +104,12 @@ class ChunkColumns:
 
     def has(self, collection: str, name: str) -> bool:
         """Whether the file has the column."""
-        return name in (self._events[collection].fields if collection else self._events.fields)
+        return name in (self._layout(collection).content.fields if collection else self._events.fields)
+
+    def _layout(self, collection: str) -> Any:
+        if collection not in self._layouts:
+            self._layouts[collection] = _list_layout(self._events[collection])
+        return self._layouts[collection]
 
     @staticmethod
     def _content(record: Any, name: str, key: str) -> npt.NDArray[Any]:
@@ -124,7 +130,9 @@ def _list_layout(array: Any) -> Any:
 
 
 def _numpy_layout(layout: Any) -> Any:
+    """Return the values of a column's layout, read now if they were not."""
     import awkward as ak  # noqa: PLC0415
 
-    data = ak.materialize(ak.Array(layout))
-    return data.layout.data if isinstance(data.layout, ak.contents.NumpyArray) else ak.to_numpy(data)
+    if isinstance(layout, ak.contents.NumpyArray):
+        return layout.data.materialize() if hasattr(layout.data, "materialize") else layout.data
+    return ak.to_numpy(ak.materialize(ak.Array(layout)))

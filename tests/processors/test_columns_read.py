@@ -1,0 +1,63 @@
+"""Which branches the search reads: those that it needs, those of the fit for chunks with candidates only."""
+
+import pytest
+from coffea.nanoevents import NanoEventsFactory
+
+from analysis.events.ntuple import BesSchema
+from analysis.events.schema import HELIX, TREE, branch
+from analysis.events.writer import NtupleWriter
+from analysis.objects.tracks import MOMENTUM_COVARIANCE
+from analysis.simulation import blocks, channels
+from processors.search import SearchProcessor
+
+GOOD_TRACKS = {*HELIX, "charge"}
+IDENTIFICATION = {
+    *(f"dedx_chi_{h}" for h in ("e", "pi", "k")),
+    "dedx_n_hits",
+    *(f"tof_{n}" for n in ("time", "sigma", "quality", "texp_e", "texp_pi", "texp_k")),
+    *(f"emc_{n}" for n in ("energy", "e3x3", "e5x5")),
+}
+FRAME = {"ip_x", "ip_y", "ip_z", "field"}
+OF_CANDIDATES = {"run", "event", "period"}
+
+
+def branches_read(path, n_events, kind):
+    log = []
+    metadata = {"dataset": "d", "filename": str(path), "kind": kind, "sqrt_s": 3.0969, "blind": False}
+    events = NanoEventsFactory.from_root(
+        {path: TREE}, schemaclass=BesSchema, metadata=metadata, entry_stop=n_events, access_log=log
+    ).events()
+    SearchProcessor().process(events)
+    return {entry.branch for entry in log}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    def make(channel, n_events=400):
+        path = tmp_path_factory.mktemp("columns") / "events.root"
+        recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
+        with NtupleWriter(path) as writer:
+            writer.extend(blocks.make_block(recipe, "columns", 0, n_events, 3))
+        return path
+
+    return make
+
+
+def of_tracks(names):
+    return {branch("Track", name) for name in names}
+
+
+def test_background_reads_no_column_of_fit_or_candidates(file):
+    read = branches_read(file(channels.BACKGROUNDS["kkpipi"]), 400, "background")
+    assert read == of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"}
+
+
+def test_signal_reads_the_covariance_besides(file):
+    read = branches_read(file(channels.SIGNAL), 400, "signal")
+    columns = GOOD_TRACKS | IDENTIFICATION | set(MOMENTUM_COVARIANCE)
+    assert read == of_tracks(columns) | FRAME | {"nTrack"} | OF_CANDIDATES
+
+
+def test_an_empty_chunk_reads_no_column_of_the_fit(file):
+    read = branches_read(file(channels.SIGNAL), 0, "signal")
+    assert not read & (of_tracks(MOMENTUM_COVARIANCE) | OF_CANDIDATES)
