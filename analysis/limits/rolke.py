@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ Rows = npt.NDArray[np.int64]
 # Counts of some of the experiments, and which -> lower and upper ends.
 Ends = Callable[[FloatArray, Rows], tuple[FloatArray, FloatArray]]
 ZeroCounts = Literal["extrapolated", "profile"]
+# Smaller backgrounds in events, and smaller uncertainties, are none.
+NEGLIGIBLE: Final = 1e-30
 
 
 class Model(Enum):
@@ -168,9 +170,9 @@ def _background(measured: dict[str, FloatArray]) -> Term:
     if "tau" in measured:
         n = checks.counts("n_bkg_region", measured["n_bkg_region"])
         return PoissonSideband(n, checks.positive("tau", measured["tau"]))
-    background = checks.non_negative("background", measured["background"])
+    background = _or_none(checks.non_negative("background", measured["background"]))
     if "background_sigma" in measured:
-        return Gaussian(background, checks.non_negative("background_sigma", measured["background_sigma"]))
+        return Gaussian(background, _or_none(checks.non_negative("background_sigma", measured["background_sigma"])))
     return Known(background)
 
 
@@ -182,5 +184,10 @@ def _efficiency(measured: dict[str, FloatArray]) -> Term:
         return Binomial(passed, total)
     efficiency = checks.efficiency("efficiency", measured["efficiency"])
     if "efficiency_sigma" in measured:
-        return Gaussian(efficiency, checks.non_negative("efficiency_sigma", measured["efficiency_sigma"]))
+        return Gaussian(efficiency, _or_none(checks.non_negative("efficiency_sigma", measured["efficiency_sigma"])))
     return Known(efficiency)
+
+
+def _or_none(values: FloatArray) -> FloatArray:
+    """Return the values with those that no arithmetic can tell from zero as zero: their inverse would overflow."""
+    return np.where(values < NEGLIGIBLE, 0.0, values)

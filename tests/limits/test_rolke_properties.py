@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.limits import bayesian, cls, combination, feldman_cousins, rolke
@@ -42,6 +42,8 @@ def test_more_events_never_lower_the_limit(n, efficiency, delta, background):
 
 @settings(max_examples=25, deadline=None)
 @given(counts, efficiencies, relative, backgrounds)
+@example(0, 1.0, 0.0, 1.1125369292536007e-308)
+@example(0, 0.5, 0.0, 1e-29)
 def test_the_limit_is_a_number_of_events_over_efficiency(n, efficiency, delta, background):
     assert limit(n, efficiency, delta, background) * efficiency == pytest.approx(
         limit(n, 1.0, delta, background), rel=1e-7
