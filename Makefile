@@ -8,7 +8,7 @@ RUN_READY := $(VENV)/.run-ready
 ALL_READY := $(VENV)/.all-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all run paper test check lint ci-packages golden docs lock clean
+.PHONY: help install install-all run paper test check lint bench bench-compare ci-packages golden docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,13 @@ lint: $(ALL_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(ALL_READY)  ## measure everything (15 minutes): benchmarks/results.json and docs/performance.md
+	$(BIN)/python -m benchmarks.suite --page docs/performance.md
+
+bench-compare: $(ALL_READY)  ## measure the ratios again and compare them with benchmarks/results.json
+	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output .bench.json
+	$(BIN)/python -m benchmarks.compare .bench.json
 
 golden: $(ALL_READY)  ## renew the golden files after a change that is meant to move them
 	$(BIN)/python -m pytest tests/golden tests/report/test_image_regression.py --renew-golden -q

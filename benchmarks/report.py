@@ -1,0 +1,192 @@
+"""The tables of docs/performance.md from benchmarks/results.json; the text around them is written by hand.
+
+Run: python -m benchmarks.report [--results benchmarks/results.json] [--page docs/performance.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Return a table in Markdown; numbers to three digits."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(x if isinstance(x, str) else number(x) for x in line) + " |" for line in lines)
+
+
+def number(x: float) -> str:
+    """Return a number to three digits, without an exponent."""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
+def limits(results: dict[str, Any]) -> str:
+    """Return the search against reading its columns."""
+    head = (
+        "events",
+        "search / read",
+        "lowest to highest turn",
+        "search, µs/event",
+        "read, µs/event",
+        "branches",
+        "bytes/event on disk",
+    )
+    rows = []
+    for name, f in results["limit"].items():
+        if "search_over_read" in f:
+            r, us = f["search_over_read"], f["us_per_event"]
+            spread = f"{r['low']:.2f} to {r['high']:.2f}"
+            rows.append(
+                (
+                    name,
+                    r["ratio"],
+                    spread,
+                    us["search"]["min"],
+                    us["read"]["min"],
+                    str(f["branches"]),
+                    f["bytes_per_event_on_disk"],
+                )
+            )
+    return table(head, rows)
+
+
+def peers(results: dict[str, Any]) -> str:
+    """Return the peers against the search."""
+    head = (
+        "events",
+        "peer",
+        "peer / search",
+        "lowest to highest turn",
+        "peer, µs/event",
+        "same events after every step",
+    )
+    rows = []
+    for name, f in results["peers"].items():
+        for peer in ("rdataframe", "awkward", "loop"):
+            if isinstance(f, dict) and (r := f.get(f"{peer}_over_search")):
+                spread = f"{r['low']:.2f} to {r['high']:.2f}"
+                of = f["loop_events"] if peer == "loop" else f["events"]
+                rows.append((name, peer, r["ratio"], spread, f["us_per_event"][peer]["min"], f"{of:,} of {of:,}"))
+    return table(head, rows)
+
+
+def scaling(results: dict[str, Any]) -> str:
+    """Return workers, overheads, start-up and memory."""
+    s, chunks = results["scaling"], results["memory"]
+    speed, chunk = s["workers"]["one_over_two"], s["chunk"]
+    rows = [
+        (
+            "one worker / two workers, wall time",
+            f"{speed['ratio']:.2f} ({speed['low']:.2f} to {speed['high']:.2f})",
+            "≥ 1.6",
+        ),
+        ("two threads of the fit", f"{results['kinfit']['threads']['speed_up_of_two_threads']:.2f}", "≥ 1.8"),
+        ("a chunk that does nothing, Runner alone", f"{chunk['runner_alone']['min']:.1f} ms", "≤ 30 ms"),
+        ("a chunk that does nothing, dask on two workers", f"{chunk['dask_two_workers']['min']:.1f} ms", "≤ 30 ms"),
+        ("first import to first chunk", f"{s['start_up']['min']:.1f} s", "≤ 12 s"),
+        ("largest worker at the default chunk", f"{s['memory']['worker_peak_mb']:.0f} MB", "< 1074 MB"),
+        *(
+            (
+                f"{c['chunks']:,} synthetic chunks: client, worker",
+                f"{c['client_peak_mb']:.0f} MB, {c['worker_peak_mb']:.0f} MB",
+                "flat",
+            )
+            for c in chunks
+        ),
+    ]
+    return table(("what", "measured", "wanted"), rows)
+
+
+def scheduler(results: dict[str, Any]) -> str:
+    """Return what one scheduler stands."""
+    head = (
+        "chunks",
+        "cores (sleeping threads)",
+        "s per chunk",
+        "chunks/s",
+        "share of what the cores could",
+        "client and scheduler, ms/chunk",
+    )
+    rows = [
+        (
+            f"{p['chunks']:,}",
+            str(p["cores"]),
+            p["seconds_per_chunk"],
+            p["chunks_per_second"],
+            p["efficiency"],
+            p["client_ms_per_chunk"],
+        )
+        for p in [*results["scheduler"], *results.get("scheduler_long", [])]
+    ]
+    return table(head, rows)
+
+
+def costs(results: dict[str, Any]) -> str:
+    """Return the cost of an event in every stage."""
+    rows = [
+        (name.replace("_", " of ", 1), c["min"], f"{1e6 / c['min']:,.0f}", c["bytes_per_event_of_file"])
+        for name, c in results["scaling"]["costs"].items()
+    ]
+    if skim := results.get("skim"):
+        us = skim["events"]["skim_us"]
+        rows.append(("skim of .dst", us, f"{1e6 / us:,.0f}", "-"))
+    for name, steps in results["simulation"]["us_per_event"].items():
+        rows.append((f"simulation of {name}", steps["total"], f"{1e6 / steps['total']:,.0f}", "-"))
+    return table(("stage", "µs/event, one core", "events/s/core", "bytes/event on disk"), rows)
+
+
+def others(results: dict[str, Any]) -> str:
+    """Return the ratios of the benchmarks that stand on their own."""
+    kinfit, scan = results["kinfit"], results["limits_scan"]
+    rows = [
+        ("fit: numba / C++ unrolled by hand", kinfit["kernel"]["numba_over_unrolled"]),
+        *((f"fit: {k.replace('_over_', ' / ')}", v) for k, v in kinfit["kernel"].items() if k.endswith("_over_numba")),
+        *((f"fit stage / reading its columns, {k}", v["stage_over_read"]) for k, v in kinfit["stage"].items()),
+    ]
+    if scan["root_over_ours"]:
+        rows.append(("limits: ROOT's TRolke / ours, per limit", scan["root_over_ours"]))
+    if skim := results.get("skim"):
+        rows.append(("skim / pybes3 reading the whole event", skim["events"]["ratio"]))
+    return table(("ratio", "value"), rows)
+
+
+def machine(results: dict[str, Any]) -> str:
+    """Return the machine and the versions."""
+    m = results["machine"]
+    packages = ", ".join(f"{k} {v}" for k, v in m.items() if k not in {"cpu", "cores", "load", "python"})
+    root = results["peers"].get("root") or "absent"
+    place = f"Machine: {m['cpu']}, {m['cores']} cores, load {m['load']:.1f} at the start"
+    return f"{place}; Python {m['python']}, {packages}; ROOT {root}."
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    f.__name__: f for f in (machine, limits, peers, scaling, scheduler, costs, others)
+}
+
+
+def renew(page: Path, results: dict[str, Any]) -> None:
+    """Replace what stands between ``<!-- NAME -->`` and ``<!-- end -->`` in a page by the table of that name."""
+    text = page.read_text()
+    for name, make in TABLES.items():
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        before, found, after = text.partition(start)
+        if found:
+            text = before + start + make(results) + "\n" + end + after.partition(end)[2]
+    page.write_text(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results.json")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "performance.md")
+    given = parser.parse_args()
+    renew(given.page, json.loads(given.results.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""How the search scales: workers, cost of a chunk, start-up, memory of a worker, and unit costs of every selection.
+
+- `workers`: the same chunks on a cluster of one worker and one of two, in turns; both clusters are there all the time.
+- `chunk`: what coffea's Runner, dask and our loop add to a chunk, from a processor that does nothing.
+- `start_up`: a new process, from its first import to its first finished chunk on a local cluster; numba's cache warm.
+- `memory`: peak of a worker that has processed chunks of the default size, from the worker's own operating system.
+- `costs`: microseconds per event of the selections, one core, on the events that each is made for.
+
+Run: python -m benchmarks.scaling [--rounds 5] [--samples DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from coffea.processor import ProcessorABC, Runner
+from coffea.processor.executor import WorkItem
+from coffea.util import coffea_console
+
+from analysis.events.ntuple import BesSchema
+from benchmarks import samples
+from benchmarks.timing import figure, ratio, take_turns
+from processors.clusters import ClusterOptions, connect
+from processors.executors import DaskExecutor, GuardedExecutor, IterativeExecutor
+from processors.search import SearchProcessor
+from processors.selections import _load
+
+N_CHUNKS = 16
+N_NULL = 200
+CONTROLS = ("ee", "kkpi0", "ppbarpipi")
+
+
+class Nothing(ProcessorABC):
+    """A processor that does nothing with a chunk."""
+
+    def process(self, events: Any) -> dict[str, Any]:
+        """Return the number of events."""
+        return {"n": len(events)}
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """Return what came."""
+        return accumulator
+
+
+def run_items(items: list[WorkItem], processor: ProcessorABC, executor: GuardedExecutor) -> dict[str, Any]:
+    """Process chunks as a run does.
+
+    Raises:
+        RuntimeError: A chunk failed.
+    """
+    runner = Runner(executor=executor, schema=BesSchema, metadata_cache={}, savemetrics=True)
+    result: dict[str, Any] = runner.run(items, processor)
+    if result.get("failed"):
+        msg = f"a chunk failed: {result['failed'][0]['message']}"
+        raise RuntimeError(msg)
+    return result
+
+
+def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
+    """Time chunks of signal and background on one and on two workers; then take the workers' peaks."""
+    items = [samples.work_item(path, name) for name, path in files.items()]
+    items = (items * N_CHUNKS)[:N_CHUNKS]
+    null = [samples.work_item(files["signal"], "signal", 0, 1)] * N_NULL
+    with ExitStack() as stack:
+        clients = {n: stack.enter_context(connect(ClusterOptions(workers=n))) for n in (1, 2)}
+        for n, client in clients.items():
+            client.register_worker_callbacks(_load_benchmarks)
+            client.wait_for_workers(n)
+        rivals = {
+            str(n): lambda client=client: run_items(items, SearchProcessor(), DaskExecutor(client=client))
+            for n, client in clients.items()
+        }
+        times = take_turns(rivals, rounds)
+        peaks = [int(p) for client in clients.values() for p in client.run(peak_memory).values()]
+        nothing = take_turns(
+            {
+                "dask": lambda: run_items(null, Nothing(), DaskExecutor(client=clients[2])),
+                "iterative": lambda: run_items(null[:20], Nothing(), IterativeExecutor()),
+            },
+            rounds,
+        )
+    return {
+        "workers": {"one_over_two": ratio(times["1"], times["2"]), "chunks": len(items)}
+        | {f"seconds_on_{n}": figure(t) for n, t in times.items()},
+        "chunk": {
+            "dask_two_workers": figure(nothing["dask"], len(null), "ms"),
+            "runner_alone": figure(nothing["iterative"], 20, "ms"),
+        },
+        "memory": {"worker_peak_mb": max(peaks) / 1e6, "events_per_chunk": len(items[0])},
+    }
+
+
+def _load_benchmarks() -> None:
+    """Make this module known to a worker: it is not installed there."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def peak_memory() -> int:
+    """Return the largest memory that this process ever had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+START = """
+import time; t = time.perf_counter()
+import sys, cloudpickle
+from processors.clusters import ClusterOptions, connect
+from processors.executors import DaskExecutor
+from processors.search import SearchProcessor
+from coffea.processor import Runner
+from analysis.events.ntuple import BesSchema
+if __name__ == "__main__":
+    item = cloudpickle.loads(bytes.fromhex(sys.argv[1]))
+    with connect(ClusterOptions(workers=2)) as client:
+        Runner(executor=DaskExecutor(client=client), schema=BesSchema, metadata_cache={}).run([item], SearchProcessor())
+        print("SECONDS", time.perf_counter() - t)
+"""
+
+
+def start_up(item: WorkItem, rounds: int, directory: Path) -> dict[str, Any]:
+    """Return the time from the first import of a new process to its first finished chunk."""
+    script = directory / "start_up.py"
+    script.write_text(START)
+    call = [sys.executable, str(script), cloudpickle.dumps(item).hex()]
+    times = []
+    for _ in range(rounds + 1):
+        out = subprocess.run(call, check=True, capture_output=True, text=True).stdout
+        times.append(float(out.partition("SECONDS")[2].split()[0]))
+    return figure(times[1:])
+
+
+def costs(files: dict[str, Path], rounds: int) -> dict[str, Any]:
+    """Return the cost per event of every selection, on one core, in processor time."""
+    result = {}
+    cases = {name: ("search", path) for name, path in files.items()}
+    for name, (selection, path) in cases.items():
+        result[f"search_{name}"] = _cost(samples.work_item(path, name), selection, rounds)
+    for name in CONTROLS:
+        path = samples.make_control(files["signal"].parent, name)
+        result[f"control_{name}"] = _cost(samples.work_item(path, name), f"control_{name}", rounds)
+    return result
+
+
+def _cost(item: WorkItem, selection: str, rounds: int) -> dict[str, Any]:
+    processor = _load(selection)()
+    times = take_turns({"": lambda: run_items([item], processor, IterativeExecutor())}, rounds, time.process_time)[""]
+    return figure(times, len(item), "us") | {"bytes_per_event_of_file": Path(item.filename).stat().st_size / len(item)}
+
+
+def run(files: dict[str, Path], rounds: int, directory: Path) -> dict[str, Any]:
+    """Return all figures."""
+    coffea_console.quiet = True
+    figures = workers(files, rounds)
+    figures["start_up"] = start_up(samples.work_item(files["signal"], "signal"), min(rounds, 3), directory)
+    figures["costs"] = costs(files, rounds)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
+    given = parser.parse_args()
+    print(json.dumps(run(samples.make(given.samples), given.rounds, given.samples), indent=1))
+
+
+if __name__ == "__main__":
+    main()

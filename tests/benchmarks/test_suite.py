@@ -1,0 +1,84 @@
+"""The benchmarks run on small input and the peers pass the same events; nothing here is timed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+N_EVENTS = 2_000
+
+
+@pytest.fixture(scope="module")
+def benchmarks():
+    """The package of the benchmarks, which lies beside the tests and is not installed."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from benchmarks import compare, limit, peers, samples
+
+        yield {"compare": compare, "limit": limit, "peers": peers, "samples": samples}
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def files(benchmarks, tmp_path_factory):
+    pytest.importorskip("pythia8mc", reason="pip install 'jpsi-lnv[sim]'")
+    return benchmarks["samples"].make(tmp_path_factory.mktemp("samples"), N_EVENTS)
+
+
+@pytest.mark.parametrize("name", ["signal", "kkpipi", "inclusive"])
+def test_peers_pass_the_same_events(benchmarks, files, name, tmp_path):
+    item = benchmarks["samples"].work_item(files[name], name)
+    found = benchmarks["peers"].agreement(item, None, tmp_path, 500)
+    assert found["events"] == N_EVENTS
+    assert found["equal"]
+    in_run = benchmarks["limit"].run_search(item)["out"][name]["search"]["cutflow"]
+    assert found["counts"] == list(in_run.values())[1:]
+    assert (found["counts"][-1] > 0) == (name == "signal")
+
+
+@pytest.mark.slow
+def test_rdataframe_passes_the_same_events(benchmarks, files, tmp_path):
+    if "ROOT_PYTHON" not in os.environ:
+        pytest.skip("set ROOT_PYTHON to a Python with ROOT: pip install --pre ROOT==0.1a12")
+    item = benchmarks["samples"].work_item(files["signal"], "signal")
+    with benchmarks["peers"].rdataframe(tmp_path) as root:
+        assert benchmarks["peers"].agreement(item, root, tmp_path, 100)["equal"]
+
+
+def test_the_limit_is_measured(benchmarks, files):
+    figures = benchmarks["limit"].measure(files["signal"], "signal", 1)
+    assert figures["search_over_read"]["ratio"] > 0
+    assert figures["branches"] == 24 + 10 + 3
+
+
+def test_the_suite_writes_its_results(files, tmp_path):
+    output = tmp_path / "results.json"
+    call = ["-m", "benchmarks.suite", "--only", "limit", "--rounds", "1", "--events", str(N_EVENTS)]
+    place = ["--samples", str(files["signal"].parent), "--output", str(output)]
+    subprocess.run([sys.executable, *call, *place], cwd=ROOT, check=True)
+    content = json.loads(output.read_text())
+    assert {"machine", "limit"} <= set(content)
+    assert content["machine"]["cores"] == os.cpu_count()
+
+
+def test_committed_results_fill_every_table(benchmarks):
+    from benchmarks import report
+
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    page = (ROOT / "docs" / "performance.md").read_text()
+    for name, make in report.TABLES.items():
+        assert f"<!-- {name} -->\n{make(results)}\n<!-- end -->" in page, "run python -m benchmarks.report"
+
+
+def test_a_ratio_that_worsened_is_found(benchmarks):
+    compare = benchmarks["compare"]
+    old = {"limit": {"a": {"search_over_read": {"ratio": 2.0, "median": 2.0}}}, "scan": {"root_over_ours": 4.0}}
+    new = {"limit": {"a": {"search_over_read": {"ratio": 2.4, "median": 2.0}}}, "scan": {"root_over_ours": 2.0}}
+    worse = {name: share for name, _, _, share in compare.compare(old, new)}
+    assert worse == pytest.approx({"limit.a.search_over_read": 0.2, "scan.root_over_ours": 1.0})
+    assert all(share <= 0 for *_, share in compare.compare(new, old))
