@@ -23,6 +23,8 @@ from processors.guard import failed_chunk
 WINDOW_MIN: Final = 8
 # Merging runs before further chunks, so that chunk results do not pile up.
 MERGE_PRIORITY: Final = 10
+# States of a task that had finished, but whose worker died with the result: the scheduler runs it again.
+RUNNING_AGAIN: Final = ("pending", "lost")
 
 Chunk = tuple[Future, Any]
 
@@ -124,8 +126,11 @@ class DaskLoop:
         if future in self._merges:
             yield from self._fetch(future, self._merges.pop(future))
             return
+        status = future.status
+        if status in RUNNING_AGAIN:
+            return
         item = self._chunks.pop(future)
-        if future.status == "finished":
+        if status == "finished":
             self._done.append((future, item))
             self._advance(len(item))
         else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -52,8 +52,16 @@ def rotated(p, v, turn):
     return p @ turn.T, matrix[..., rows, columns]
 
 
+def assert_same_chi2(one, two):
+    """Fits far above any cut may converge in one order of rounding and not in another; below it they may not."""
+    is_ok = (one.status == Status.OK) & (two.status == Status.OK)
+    assert is_ok[np.minimum(one.chi2, two.chi2) < fourc.CASCADE_CHI2].all()
+    np.testing.assert_allclose(two.chi2[is_ok], one.chi2[is_ok], rtol=1e-8)
+
+
 @settings(max_examples=25, deadline=None)
 @given(angle=st.floats(-np.pi, np.pi), seed=st.integers(0, 10**6))
+@example(angle=1.0, seed=1217)
 def test_rotation_about_the_beam_axis_changes_nothing(toys, p4_total, angle, seed):
     sample = toys((K, K, E, E), 20, seed)
     turn = Rotation.from_euler("z", angle).as_matrix()
@@ -61,7 +69,7 @@ def test_rotation_about_the_beam_axis_changes_nothing(toys, p4_total, angle, see
     total = np.append(turn @ p4_total[:3], p4_total[3])
     one = fourc.fit4c(sample.p, sample.v, sample.cand, HYPOTHESES, p4_total, limits=TIGHT)
     two = fourc.fit4c(p, v, sample.cand, HYPOTHESES, total, limits=TIGHT)
-    np.testing.assert_allclose(two.chi2, one.chi2, rtol=1e-8)
+    assert_same_chi2(one, two)
 
 
 @settings(max_examples=25, deadline=None)
@@ -70,7 +78,7 @@ def test_order_of_the_tracks_does_not_matter(toys, p4_total, order, seed):
     sample = toys((K, PI, K, PI), 20, seed)
     one = fourc.fit4c(sample.p, sample.v, sample.cand, HYPOTHESES, p4_total, limits=TIGHT)
     two = fourc.fit4c(sample.p, sample.v, sample.cand[:, order], HYPOTHESES[:, order], p4_total, limits=TIGHT)
-    np.testing.assert_allclose(two.chi2, one.chi2, rtol=1e-8)
+    assert_same_chi2(one, two)
 
 
 @settings(max_examples=25, deadline=None)
