@@ -70,8 +70,8 @@ bench: $(ALL_READY)  ## measure everything (15 minutes): benchmarks/results.json
 	$(BIN)/python -m benchmarks.suite --page docs/performance.md
 
 bench-compare: $(ALL_READY)  ## measure the ratios again and compare them with benchmarks/results.json
-	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output .bench.json
-	$(BIN)/python -m benchmarks.compare .bench.json
+	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output benchmarks/samples/compare.json
+	$(BIN)/python -m benchmarks.compare benchmarks/samples/compare.json
 
 golden: $(ALL_READY)  ## renew the golden files after a change that is meant to move them
 	$(BIN)/python -m pytest tests/golden tests/report/test_image_regression.py --renew-golden -q

@@ -69,13 +69,17 @@ def find_pairs(
     """
     n = np.diff(offsets)
     electron = np.flatnonzero(is_electron)
-    event = np.searchsorted(offsets, electron, side="right") - 1
+    event = _event_of_track(offsets)[electron]
     first = np.repeat(electron, n[event])
     start = np.repeat(offsets[event], n[event])
     within = np.arange(len(first)) - np.repeat(np.cumsum(n[event]) - n[event], n[event])
     second = start + within
     is_pair = is_partner[second] & (charge[first].astype(np.int64) * charge[second] < 0)
     return first[is_pair], second[is_pair]
+
+
+def _event_of_track(offsets: IntArray) -> IntArray:
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], field: Column, offsets: IntArray) -> Pairs:
@@ -91,9 +95,9 @@ def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], fie
     Returns:
         The pairs; the order is that of the arguments.
     """
-    at = np.searchsorted(offsets, electron, side="right") - 1
+    at = _event_of_track(offsets)[electron]
     alpha = P_TO_RADIUS / np.asarray(field, dtype=np.float64)[at]
-    one, two = ([np.asarray(c, dtype=np.float64)[i] for c in helix] for i in (electron, partner))
+    one, two = ([np.asarray(c)[i].astype(np.float64) for c in helix] for i in (electron, partner))
     out = np.empty((4, len(electron)))
     _geometry(tuple(one), tuple(two), alpha, M_ELECTRON**2, out)
     return Pairs(electron, partner, *out)
