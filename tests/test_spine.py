@@ -103,3 +103,19 @@ def test_limits_come_from_the_saved_result(reference):
     passed = result.datasets["signal"].selections["search"].n_passed
     assert first["efficiency"] == pytest.approx(passed / N_EVENTS)
     assert first["branching_fraction_ul"] == pytest.approx(first["n_up"] / 10087e6)
+
+
+def test_covariances_that_are_none_stop_the_run_and_leave_no_result(tmp_path, capsys):
+    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=3.0969)
+    columns = blocks.make_block(recipe, "signal", 0, N_EVENTS, 5)
+    # The upper triangle taken for the lower one, as a reader may do.
+    columns["Track_cov5"], columns["Track_cov1"] = columns["Track_cov1"], columns["Track_cov5"]
+    with NtupleWriter(tmp_path / "signal.root") as writer:
+        writer.extend(columns)
+    metadata = DatasetMetadata.from_dict("signal", {"kind": "signal", "sqrt_s": 3.0969}).to_dict()
+    plain = {"signal": {"files": {"signal.root": "Events"}, "metadata": metadata}}
+    (tmp_path / "plain.json").write_text(json.dumps(plain))
+    assert lnv("fileset", "complete", tmp_path / "plain.json", "--output", tmp_path / "fileset.json") == 0
+    assert lnv("run", tmp_path / "fileset.json", "--executor", "iterative", "--output", tmp_path / "results") == 1
+    assert "not positive definite" in capsys.readouterr().err
+    assert not (tmp_path / "results" / "accumulator.zip").exists()
