@@ -108,8 +108,11 @@ def test_limits_come_from_the_saved_result(reference):
 def test_covariances_that_are_none_stop_the_run_and_leave_no_result(tmp_path, capsys):
     recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=3.0969)
     columns = blocks.make_block(recipe, "signal", 0, N_EVENTS, 5)
-    # The upper triangle taken for the lower one, as a reader may do.
-    columns["Track_cov5"], columns["Track_cov1"] = columns["Track_cov1"], columns["Track_cov5"]
+    # The upper triangle taken for the lower one, as a reader may do: element i of the one is element order[i].
+    place = {(row, column): i for i, (row, column) in enumerate(zip(*np.tril_indices(5), strict=True))}
+    order = [place[column, row] for row, column in zip(*np.triu_indices(5), strict=True)]
+    misread = {f"Track_cov{i}": columns[f"Track_cov{j}"] for i, j in enumerate(order)}
+    columns |= misread
     with NtupleWriter(tmp_path / "signal.root") as writer:
         writer.extend(columns)
     metadata = DatasetMetadata.from_dict("signal", {"kind": "signal", "sqrt_s": 3.0969}).to_dict()
