@@ -67,7 +67,7 @@ lint: $(ALL_READY)
 	$(BIN)/lint-imports
 
 bench: $(ALL_READY)  ## measure everything (15 minutes): benchmarks/results.json and docs/performance.md
-	$(BIN)/python -m benchmarks.suite --page docs/performance.md
+	$(BIN)/python -m benchmarks.suite --pages
 
 bench-compare: $(ALL_READY)  ## measure the ratios again and compare them with benchmarks/results.json
 	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output benchmarks/samples/compare.json

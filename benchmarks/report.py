@@ -1,6 +1,6 @@
-"""The tables of docs/performance.md from benchmarks/results.json; the text around them is written by hand.
+"""The tables of docs/performance.md and docs/scaling.md from benchmarks/results.json; their text is written by hand.
 
-Run: python -m benchmarks.report [--results benchmarks/results.json] [--page docs/performance.md]
+Run: python -m benchmarks.report [--results benchmarks/results.json]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+PAGES = tuple(HERE.parent / "docs" / name for name in ("performance.md", "scaling.md"))
 
 
 def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -164,8 +165,85 @@ def machine(results: dict[str, Any]) -> str:
     return f"{place}; Python {m['python']}, {packages}; ROOT {root}."
 
 
+# What the plan of docs/scaling.md is made for, and what it assumes where the benchmarks cannot say.
+N_EVENTS = 1e10
+CORES = (10, 100, 1000)
+# Bytes of an event in a DST file, from the ten events of the real test file (36 kB each with truth, half without).
+DST_BYTES = 2e4
+SECONDS_PER_HOUR = 3600.0
+
+
+def plan(results: dict[str, Any]) -> str:
+    """Return core hours, disk and network for ten billion events, and wall time on more and more cores."""
+    rows = []
+    for name, us, kept, read in _stages(results):
+        hours = N_EVENTS * us * 1e-6 / SECONDS_PER_HOUR
+        walls = tuple(f"{hours / cores:,.2g} h" for cores in CORES)
+        rate = f"{read / us * CORES[-1] / 1e3:,.2g} GB/s"
+        rows.append(
+            (
+                name,
+                us,
+                f"{hours:,.0f}",
+                f"{N_EVENTS * read / 1e12:,.1f}",
+                f"{N_EVENTS * kept / 1e12:,.1f}",
+                *walls,
+                rate,
+            )
+        )
+    head = (
+        "stage",
+        "µs/event",
+        "core hours",
+        "read, TB",
+        "written, TB",
+        *(f"{c} cores" for c in CORES),
+        "read at 1000 cores",
+    )
+    return table(head, rows)
+
+
+def _stages(results: dict[str, Any]) -> list[tuple[str, float, float, float]]:
+    """Return (name, µs/event, bytes/event written, bytes/event read) of the stages."""
+    costs, disk = results["scaling"]["costs"], results["limit"]["inclusive"]
+    whole = costs["search_inclusive"]["bytes_per_event_of_file"]
+    stages = [("search, all events in ntuples", costs["search_inclusive"]["min"], 0.0, disk["bytes_per_event_on_disk"])]
+    if skim := results.get("skim"):
+        stages.insert(0, ("skim of .dst, keeping all", skim["events"]["skim_us"], whole, DST_BYTES))
+    control = max(c["min"] for name, c in costs.items() if name.startswith("control"))
+    stages.append(("the dearest control sample, on all events", control, 0.0, whole))
+    made = max(steps["total"] for steps in results["simulation"]["us_per_event"].values())
+    stages.append(("simulation here, the dearest channel", made, whole, 0.0))
+    return stages
+
+
+def stands(results: dict[str, Any]) -> str:
+    """Return up to how many cores one scheduler keeps up, for chunks of several sizes."""
+    points = [*results["scheduler"], *results.get("scheduler_long", [])]
+    rate = max(p["chunks_per_second"] for p in points)
+    us = results["scaling"]["costs"]["search_inclusive"]["min"]
+    rows = [
+        (
+            f"{size:,}",
+            us * size * 1e-6,
+            f"{rate * us * size * 1e-6:,.0f}",
+            f"{N_EVENTS / size:,.0f}",
+            f"{N_EVENTS / size / rate / 60:,.1f} min",
+        )
+        for size in (100_000, 300_000, 1_000_000)
+    ]
+    head = (
+        "events per chunk",
+        "s per chunk",
+        "cores that one scheduler keeps busy",
+        "chunks of 10¹⁰ events",
+        "shortest run",
+    )
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    f.__name__: f for f in (machine, limits, peers, scaling, scheduler, costs, others)
+    f.__name__: f for f in (machine, limits, peers, scaling, scheduler, costs, others, plan, stands)
 }
 
 
@@ -183,9 +261,9 @@ def renew(page: Path, results: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "performance.md")
     given = parser.parse_args()
-    renew(given.page, json.loads(given.results.read_text()))
+    for page in PAGES:
+        renew(page, json.loads(given.results.read_text()))
 
 
 if __name__ == "__main__":

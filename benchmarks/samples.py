@@ -13,6 +13,7 @@ from analysis.events.schema import TREE
 from analysis.events.writer import BASKET_EVENTS, NtupleWriter
 from analysis.simulation import samplesets
 from analysis.simulation.blocks import BLOCK_EVENTS, make_block
+from processors.chunks import preload
 
 SEED = 20_260_501
 # Three baskets: what a chunk of at most 100 000 events holds when it ends at a basket's edge.
@@ -64,4 +65,5 @@ def work_item(path: Path, name: str, start: int = 0, stop: int | None = None) ->
         n = int(file[TREE].num_entries)
         source = uuid.UUID(str(file.file.uuid))
     content = metadata(name).to_dict()
-    return WorkItem(name, str(path), TREE, start, n if stop is None else stop, source.bytes, content)
+    end = n if stop is None else stop
+    return WorkItem(name, str(path), TREE, start, end, source.bytes, content, preload(content))

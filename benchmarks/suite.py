@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=samples.N_EVENTS, help="events of each file")
     parser.add_argument("--samples", type=Path, default=HERE / "samples")
     parser.add_argument("--output", type=Path, default=HERE / "results.json")
-    parser.add_argument("--page", type=Path, help="page whose tables are renewed; none where it is left out")
+    parser.add_argument("--pages", action="store_true", help="renew the tables of the documentation")
     given = parser.parse_args()
     files = samples.make(given.samples, given.events)
     known = json.loads(given.output.read_text()) if given.output.exists() else {}
@@ -102,8 +102,9 @@ def main() -> None:
             known[name] = result
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
         given.output.write_text(json.dumps(known, indent=1) + "\n")
-    if given.page:
-        report.renew(given.page, known)
+    if given.pages:
+        for page in report.PAGES:
+            report.renew(page, known)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,24 @@ from __future__ import annotations
 import bisect
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, cast
 
 from coffea.processor.executor import WorkItem
 
+from analysis.events.schema import HELIX, branch
 from processors.fileset import Dataset, FileEntry, Fileset
 
+# What the search reads of every chunk that has events, whatever they are: read in one call, for a call per branch costs
+# as much as the reading of a few thousand events.
+FIRST_COLUMNS: Final = frozenset(
+    {
+        *("nTrack", "ip_x", "ip_y", "ip_z", "field"),
+        *(branch("Track", name) for name in ("charge", *HELIX, "dedx_n_hits", "emc_energy", "emc_e3x3", "emc_e5x5")),
+        *(branch("Track", f"{kind}_{h}") for kind in ("dedx_chi", "tof_texp") for h in ("e", "pi", "k")),
+        *(branch("Track", f"tof_{name}") for name in ("time", "sigma", "quality")),
+    }
+)
 # (first, one past the last) entry of a chunk.
 Span = tuple[int, int]
 
@@ -71,4 +83,10 @@ def _of_dataset(dataset: Dataset, chunksize: int, missing: Mapping[str, list[Spa
 
 
 def _item(dataset: str, file: FileEntry, start: int, stop: int, metadata: dict[str, object]) -> WorkItem:
-    return WorkItem(dataset, file.path, file.object_path, start, stop, uuid.UUID(file.uuid).bytes, metadata)
+    source = uuid.UUID(file.uuid).bytes
+    return WorkItem(dataset, file.path, file.object_path, start, stop, source, metadata, preload(metadata))
+
+
+def preload(metadata: Mapping[str, object]) -> frozenset[str] | None:
+    """Return the branches that a chunk's selections read in any case; None where nothing is known of them."""
+    return FIRST_COLUMNS if "search" in cast("Sequence[str]", metadata["selections"]) else None

@@ -8,6 +8,7 @@ from analysis.events.schema import HELIX, TREE, branch
 from analysis.events.writer import NtupleWriter
 from analysis.objects.tracks import MOMENTUM_COVARIANCE
 from analysis.simulation import blocks, channels
+from processors.chunks import FIRST_COLUMNS
 from processors.search import SearchProcessor
 
 GOOD_TRACKS = {*HELIX, "charge"}
@@ -50,6 +51,10 @@ def of_tracks(names):
 def test_background_reads_no_column_of_fit_or_candidates(file):
     read = branches_read(file(channels.BACKGROUNDS["kkpipi"]), 400, "background")
     assert read == of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"}
+
+
+def test_what_is_read_in_one_call_is_what_background_needs():
+    assert of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"} == FIRST_COLUMNS
 
 
 def test_signal_reads_the_covariance_besides(file):
