@@ -26,6 +26,8 @@ GROUP_MAX: Final = 20
 GROUPS_MIN: Final = 32
 # Chunks in flight per thread: enough that no worker waits for the client.
 WINDOW_PER_THREAD: Final = 4
+# Time in s after which an idle worker process ends; on a loaded machine the pause between two chunks is long.
+WORKER_IDLE: Final = 300
 # Interval in s at which the client looks whether the cluster still lives.
 HEARTBEAT: Final = 1.0
 
@@ -155,7 +157,7 @@ class FuturesExecutor(GuardedExecutor):
         import loky  # noqa: PLC0415
 
         futures: dict[Any, Any] = {}
-        pool = loky.get_reusable_executor(max_workers=self.workers)
+        pool = loky.get_reusable_executor(max_workers=self.workers, timeout=WORKER_IDLE)
         while waiting or futures:
             while waiting and len(futures) < self.workers * WINDOW_PER_THREAD:
                 item = waiting.pop()

@@ -64,17 +64,19 @@ def is_bad_file(root: BaseException) -> bool:
 
 
 def failure(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
-    """Return the record of a chunk that failed for good."""
-    root = list(causes(error))[-1]
+    """Return the record of a chunk that failed for good: in our own words where we have some, else the first cause."""
+    chain = list(causes(error))
+    root = chain[-1]
+    shown = next((cause for cause in chain if isinstance(cause, LnvError)), root)
     return {
         "dataset": item.dataset,
         "file": item.filename,
         "start": item.entrystart,
         "stop": item.entrystop,
-        "kind": type(root).__name__,
-        "message": str(root)[:MESSAGE_LENGTH],
+        "kind": type(shown).__name__,
+        "message": str(shown)[:MESSAGE_LENGTH],
         "attempts": attempts,
-        "is_ours": isinstance(root, LnvError),
+        "is_ours": isinstance(shown, LnvError),
         "is_bad_file": is_bad_file(root),
         "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH:],
     }
