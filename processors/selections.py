@@ -74,13 +74,16 @@ def load_processors(fileset: Fileset, cuts: Cuts) -> SelectionsProcessor:
     Raises:
         FilesetError: A dataset names a selection that does not exist.
     """
-    wanted = sorted({s for d in fileset.values() for s in d.metadata.selections})
-    return SelectionsProcessor({name: _load(name)(cuts=cuts) for name in wanted})
+    asked_by = {s: d.name for d in reversed(fileset.values()) for s in d.metadata.selections}
+    return SelectionsProcessor({name: _load(name, asked_by[name])(cuts=cuts) for name in sorted(asked_by)})
 
 
-def _load(name: str) -> Any:
+def _load(name: str, dataset: str) -> Any:
     if name not in REGISTRY:
-        msg = f"selection {name!r} does not exist; there are {sorted(REGISTRY)}: mend the metadata in the fileset"
+        msg = (
+            f"dataset {dataset!r}: selection {name!r} of its metadata does not exist; there are {sorted(REGISTRY)}: "
+            "mend the metadata in the fileset"
+        )
         raise FilesetError(msg)
     module, _, attribute = REGISTRY[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
