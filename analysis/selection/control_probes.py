@@ -7,6 +7,7 @@ Both tracks of an event can be tags.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ EMC_RADIUS = 95.0
 N_BODY_TRACKS = 2
 
 
-class ProbeEvents:
+class ProbeEvents(ABC):
     """A view of a chunk of events with tags and probes of one species.
 
     Args:
@@ -60,10 +61,10 @@ class ProbeEvents:
         """Confidence levels of the good tracks, as the search makes them."""
         return pid.identify(self.columns, self.search.cuts, self.search.is_good)
 
-    @cached_property
+    @property
+    @abstractmethod
     def is_identified(self) -> BoolArray:
         """Good tracks that pass the search's identification of the species, shape (tracks,)."""
-        raise NotImplementedError
 
     @cached_property
     def photons(self) -> photons.Photons:
@@ -90,15 +91,15 @@ class ProbeEvents:
         """What the initial four-momentum leaves after the tag, shape (N, 4), in GeV."""
         return initial_four_momentum(self.search.sqrt_s) - self.p4[self.tag]
 
-    @cached_property
+    @property
+    @abstractmethod
     def recoil(self) -> FloatArray:
         """Four-momentum expected of the probe, shape (N, 4), in GeV; NaN where there is none."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def m2_recoil_max(self) -> float:
         """Half width of the window of the recoil's squared mass in GeV^2/c^4."""
-        raise NotImplementedError
 
     @cached_property
     def m2_difference(self) -> FloatArray:
