@@ -16,26 +16,20 @@ from typing import Any
 
 import uproot
 from coffea.nanoevents import NanoEventsFactory
-from coffea.processor import IterativeExecutor, Runner
+from coffea.processor import Runner
 from coffea.processor.executor import WorkItem
-from coffea.util import coffea_console
 
 from analysis.events.ntuple import BesSchema
 from analysis.events.schema import TREE
 from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
+from processors.executors import IterativeExecutor
 from processors.search import SearchProcessor
 
 
 def run_search(item: WorkItem) -> dict[str, Any]:
     """Run the search on one chunk as a run does; return coffea's result."""
-    coffea_console.quiet = True
-    runner = Runner(
-        executor=IterativeExecutor(status=False, compression=None, retries=0),
-        schema=BesSchema,
-        metadata_cache={},
-        savemetrics=True,
-    )
+    runner = Runner(executor=IterativeExecutor(), schema=BesSchema, metadata_cache={}, savemetrics=True)
     result: dict[str, Any] = runner.run([item], SearchProcessor())
     return result
 
