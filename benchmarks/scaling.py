@@ -12,6 +12,8 @@ Run: python -m benchmarks.scaling [--rounds 5] [--samples DIRECTORY]
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib
 import json
 import resource
 import subprocess
@@ -32,7 +34,7 @@ from benchmarks.timing import figure, ratio, take_turns
 from processors.clusters import ClusterOptions, connect
 from processors.executors import DaskExecutor, GuardedExecutor, IterativeExecutor
 from processors.search import SearchProcessor
-from processors.selections import _load
+from processors.selections import REGISTRY
 
 N_CHUNKS = 16
 N_NULL = 200
@@ -69,7 +71,7 @@ def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Time chunks of signal and background on one and on two workers; then take the workers' peaks."""
     items = [samples.work_item(path, name) for name, path in files.items()]
     items = (items * N_CHUNKS)[:N_CHUNKS]
-    null = [samples.work_item(files["signal"], "signal", 0, 1)] * N_NULL
+    null = [dataclasses.replace(samples.work_item(files["signal"], "signal", 0, 1), preload=None)] * N_NULL
     with ExitStack() as stack:
         clients = {n: stack.enter_context(connect(ClusterOptions(workers=n))) for n in (1, 2)}
         for n, client in clients.items():
@@ -150,7 +152,8 @@ def costs(files: dict[str, Path], rounds: int) -> dict[str, Any]:
 
 
 def _cost(item: WorkItem, selection: str, rounds: int) -> dict[str, Any]:
-    processor = _load(selection)()
+    module, _, name = REGISTRY[selection].partition(":")
+    processor = getattr(importlib.import_module(module), name)()
     times = take_turns({"": lambda: run_items([item], processor, IterativeExecutor())}, rounds, time.process_time)[""]
     return figure(times, len(item), "us") | {"bytes_per_event_of_file": Path(item.filename).stat().st_size / len(item)}
 
