@@ -137,8 +137,8 @@ def costs(results: dict[str, Any]) -> str:
         (name.replace("_", " of ", 1), c["min"], f"{1e6 / c['min']:,.0f}", c["bytes_per_event_of_file"])
         for name, c in results["scaling"]["costs"].items()
     ]
-    if (skim := results.get("skim", {})) and "events" in skim:
-        us = skim["events"]["skim_us"]
+    if skim := results.get("skim"):
+        us = skim["us_per_event_of_a_large_file"]["wall"]["skim"]
         rows.append(("skim of .dst", us, f"{1e6 / us:,.0f}", "-"))
     for name, steps in results["simulation"]["us_per_event"].items():
         rows.append((f"simulation of {name}", steps["total"], f"{1e6 / steps['total']:,.0f}", "-"))
@@ -155,8 +155,9 @@ def others(results: dict[str, Any]) -> str:
     ]
     if scan["root_over_ours"]:
         rows.append(("limits: ROOT's TRolke / ours, per limit", scan["root_over_ours"]))
-    if (skim := results.get("skim", {})) and "events" in skim:
-        rows.append(("skim / pybes3 reading the whole event", skim["events"]["ratio"]))
+    if skim := results.get("skim"):
+        rows.append(("skim / pybes3 reading all, small files", skim["ms_per_small_file"]["wall"]["ratio"]))
+        rows.append(("skim / pybes3 reading all, a large file", skim["us_per_event_of_a_large_file"]["wall"]["ratio"]))
     return table(("ratio", "value"), rows)
 
 
@@ -212,8 +213,9 @@ def _stages(results: dict[str, Any]) -> list[tuple[str, float, float, float]]:
     costs, disk = results["scaling"]["costs"], results["limit"]["inclusive"]
     whole = costs["search_inclusive"]["bytes_per_event_of_file"]
     stages = [("search, all events in ntuples", costs["search_inclusive"]["min"], 0.0, disk["bytes_per_event_on_disk"])]
-    if (skim := results.get("skim", {})) and "events" in skim:
-        stages.insert(0, ("skim of .dst, keeping all", skim["events"]["skim_us"], whole, DST_BYTES))
+    if skim := results.get("skim"):
+        us = skim["us_per_event_of_a_large_file"]["wall"]["skim"]
+        stages.insert(0, ("skim of .dst, keeping all", us, whole, DST_BYTES))
     control = max(c["min"] for name, c in costs.items() if name.startswith("control"))
     stages.append(("the dearest control sample, on all events", control, 0.0, whole))
     made = max(steps["total"] for steps in results["simulation"]["us_per_event"].values())
