@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from distributed import Client, Future, wait
+from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
 from processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError, Result, merge
@@ -176,7 +177,8 @@ class DaskLoop:
         except TimeoutError:
             raise
         except (CancelledError, OSError, RuntimeError) as error:
-            if self._client.status == "running" and not isinstance(error, CancelledError):
+            # A closed connection is seen a moment before the client's status changes.
+            if self._client.status == "running" and not isinstance(error, (CancelledError, CommClosedError)):
                 raise
             msg = (
                 f"{self._address}: the scheduler is gone ({type(error).__name__}: {str(error).splitlines()[0]}); "
