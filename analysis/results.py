@@ -8,9 +8,9 @@ runs no code.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ import numpy.typing as npt
 import uhi.io
 import uhi.io.json
 
+from analysis import saving
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DatasetMetadata
 from analysis.errors import IncompleteError, ResultsError
 
 FORMAT_VERSION: Final = 1
-IDENTITY: Final = ("cuts_digest", "fileset_digest")
 
 
 @dataclass(frozen=True)
@@ -102,22 +102,16 @@ class Results:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Digests of cuts and fileset: what numbers derived from the result carry along."""
-        return {name: self.provenance.get(name) for name in IDENTITY}
+        """Digests of cuts, fileset and counts: what numbers derived from the result carry along (`analysis.derived`).
 
-    def require_identity(self, stated: Mapping[str, Any], where: str) -> None:
-        """Raise ResultsError, naming what differs, if numbers in a file were derived from another result.
-
-        Args:
-            stated: The `identity` that the file carries; empty where it carries none.
-            where: The file, for the message.
+        The counts tell results apart that other code, or opening the box, made of the same files.
         """
-        for name, value in stated.items():
-            if name in IDENTITY and value != self.provenance.get(name):
-                msg = (
-                    f"{where}: made from a result with another {name}: {value}, here it is {self.provenance.get(name)}"
-                )
-                raise ResultsError(msg)
+        counts = json.dumps(_counts(self.datasets), sort_keys=True)
+        return {
+            "cuts_digest": self.provenance.get("cuts_digest"),
+            "fileset_digest": self.provenance.get("fileset_digest"),
+            "counts_digest": hashlib.sha256(counts.encode()).hexdigest()[:16],
+        }
 
     def require_complete(self, *, allow_incomplete: bool = False) -> None:
         """Raise IncompleteError if events are missing, unless that is allowed."""
@@ -130,19 +124,13 @@ class Results:
 
 def write(path: Path, results: Results) -> None:
     """Write a result to `path` under a temporary name first, so that a half-written file never has the final name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("manifest.json", json.dumps(_manifest(results), indent=1))
-            archive.writestr("bookkeeping.json", json.dumps(results.bookkeeping, indent=1))
-            for dataset, result in results.datasets.items():
-                for name, selection in result.selections.items():
-                    archive.writestr(f"histograms/{dataset}/{name}.json", _dump_histograms(selection.histograms))
-                    archive.writestr(f"candidates/{dataset}/{name}.parquet", _dump_table(selection.candidates))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with saving.replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", json.dumps(_manifest(results), indent=1))
+        archive.writestr("bookkeeping.json", json.dumps(results.bookkeeping, indent=1))
+        for dataset, result in results.datasets.items():
+            for name, selection in result.selections.items():
+                archive.writestr(f"histograms/{dataset}/{name}.json", _dump_histograms(selection.histograms))
+                archive.writestr(f"candidates/{dataset}/{name}.parquet", _dump_table(selection.candidates))
 
 
 def read(path: Path) -> Results:
@@ -173,16 +161,20 @@ def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _manifest(results: Results) -> dict[str, Any]:
-    datasets = {
+    counts = _counts(results.datasets)
+    return {"format_version": FORMAT_VERSION, "provenance": results.provenance, "datasets": counts}
+
+
+def _counts(datasets: Mapping[str, DatasetResult]) -> dict[str, Any]:
+    return {
         name: {
             "metadata": d.metadata.to_dict(),
             "n_produced": d.n_produced,
             "n_events": d.n_events,
             "selections": {s: {"cutflow": r.cutflow, "status": r.status} for s, r in d.selections.items()},
         }
-        for name, d in results.datasets.items()
+        for name, d in datasets.items()
     }
-    return {"format_version": FORMAT_VERSION, "provenance": results.provenance, "datasets": datasets}
 
 
 def _read_dataset(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any]) -> DatasetResult:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis import saving
+
 # Numbers of a table are aligned right; a column is one of numbers if its first cell is.
 _NUMBER = (int, float)
 # Width of what goes to a file or a pipe: a log need not fold dataset names.
@@ -57,13 +59,4 @@ def write_json(path: str | Path, payload: Any) -> Path:
     Raises:
         ValueError: The payload holds NaN or infinity.
     """
-    target = Path(path)
-    text = json.dumps(payload, indent=2, allow_nan=False) + "\n"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+    return saving.write_text(Path(path), json.dumps(payload, indent=2, allow_nan=False) + "\n")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from analysis import saving
 from analysis.report import html, render, selection_tables, status, style
 from analysis.report.contents import Section
 from analysis.report.source import Source
@@ -39,31 +39,19 @@ def write(
         advance(1)
     for table in (t for section in sections for t in section.all_tables):
         write_table(output / TABLES, table)
-    replace(output / CUTFLOW, as_json(selection_tables.cutflow_record(source)))
-    replace(output / PAGE, html.page(source, sections, images))
+    saving.write_text(output / CUTFLOW, as_json(selection_tables.cutflow_record(source)))
+    saving.write_text(output / PAGE, html.page(source, sections, images))
     return [output / PAGE, output / CUTFLOW, output / FIGURES, output / TABLES]
 
 
 def write_table(directory: Path, table: Table) -> None:
     """Write a table as LaTeX, CSV, Markdown and JSON."""
-    directory.mkdir(parents=True, exist_ok=True)
-    replace(directory / f"{table.name}.tex", render.latex(table))
-    replace(directory / f"{table.name}.csv", render.comma_separated(table))
-    replace(directory / f"{table.name}.md", render.markdown(table))
-    replace(directory / f"{table.name}.json", as_json(render.record(table)))
+    saving.write_text(directory / f"{table.name}.tex", render.latex(table))
+    saving.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
+    saving.write_text(directory / f"{table.name}.md", render.markdown(table))
+    saving.write_text(directory / f"{table.name}.json", as_json(render.record(table)))
 
 
 def as_json(payload: Any) -> str:
     """Return JSON text without NaN."""
     return json.dumps(payload, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def replace(path: Path, content: str) -> None:
-    """Write a file so that it is either the old or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from analysis.limits.inputs import LimitInputs
 from analysis.report import limit_tables, selection_tables, spectra, status, style
 from analysis.report.contents import sections
 from analysis.report.pictures import Picture
-from analysis.report.source import Source
+from analysis.report.source import LIMITS, Source
 from analysis.report.tables import Column, Table
 
 SUBMISSION: Final = "submission"
@@ -44,11 +44,15 @@ def write(directory: Path, source: Source) -> list[Path]:
         source: Results and limits.
 
     Raises:
-        HepdataError: hepdata_lib is missing, there are no limits, or the validator finds fault.
+        HepdataError: hepdata_lib is missing, there are no limits or those of another result, or the validator finds
+            fault.
     """
     hepdata_lib = _library()
     if limit_tables.headline(source) is None:
         msg = "no limits.json beside the accumulator: nothing to submit; run `lnv limits` first"
+        raise HepdataError(msg)
+    if LIMITS in source.foreign:
+        msg = f"limits and spectrum of different results are no submission: {source.foreign[LIMITS]}"
         raise HepdataError(msg)
     # `_create` changes the working directory, so that paths have to be absolute.
     directory = directory.resolve()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
 from analysis import paper
-from analysis.errors import ResultsError
 
 PERCENT: Final = 100.0
 BILLION: Final = 1e9
@@ -20,20 +17,6 @@ TITLES: Final = {
     "mc_statistics": "MC statistics",
     "mc_modelling": "MC modeling",
 }
-
-
-def read(path: Path, made_by: str) -> dict[str, Any]:
-    """Return the JSON that a command wrote.
-
-    Raises:
-        ResultsError: It is missing or broken.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read ({type(error).__name__}); make it with `{made_by}`"
-        raise ResultsError(msg) from error
-    return content
 
 
 def table_1(systematics: dict[str, Any]) -> list[dict[str, Any]]:

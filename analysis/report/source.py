@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import results
+from analysis import derived, results
 from analysis.errors import ResultsError
 from analysis.results import Results, SelectionResult
 
@@ -15,7 +14,9 @@ SEARCH: Final = "search"
 ACCUMULATOR: Final = "accumulator.zip"
 LIMITS: Final = "limits"
 # What other stages may have left, by the stem of the file.
-OPTIONAL: Final = ("systematics", "background", "optimization", "limit_checks", "coverage", "topology", "validation")
+STUDIES: Final = ("systematics", "background", "optimization", "limit_checks", "coverage", "topology")
+# Made from no result: the simulation beside its references.
+VALIDATION: Final = "validation"
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Source:
         results: The merged accumulator.
         limits: Records of `limits.json`; empty without that file.
         extras: Stem of a JSON file that was found -> its content.
+        foreign: Stem of a file that was made from another result -> in what that one differs, and what to do.
     """
 
     results: Results
     limits: tuple[dict[str, Any], ...] = ()
     extras: dict[str, Any] = field(default_factory=dict)
+    foreign: dict[str, str] = field(default_factory=dict)
 
     def searches(self, *kinds: str) -> dict[str, SelectionResult]:
         """Return the search in every dataset of the given kinds, or of all kinds."""
@@ -49,25 +52,23 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
         ResultsError: There is no accumulator, or a file is not what its name says.
     """
     merged = results.read(accumulator or output / ACCUMULATOR)
-    content = {stem: _load(output / f"{stem}.json") for stem in (LIMITS, *OPTIONAL)}
-    extras = {stem: content[stem] for stem in OPTIONAL if content[stem] is not None}
-    return Source(merged, tuple(_limit_records(output / f"{LIMITS}.json", content[LIMITS])), extras)
+    commands = {stem: derived.COMMANDS[stem] for stem in (LIMITS, *STUDIES)} | {VALIDATION: "lnv simulate --validate"}
+    content = {
+        stem: derived.load(path, command)
+        for stem, command in commands.items()
+        if (path := output / f"{stem}.json").exists()
+    }
+    foreign = {
+        stem: f"{stem}.json: {reason}; run `{commands[stem]}` again"
+        for stem, found in content.items()
+        if stem != VALIDATION and (reason := derived.difference(found, merged))
+    }
+    limits = _limit_records(output / f"{LIMITS}.json", content.pop(LIMITS, {LIMITS: []}))
+    return Source(merged, tuple(limits), content, foreign)
 
 
-def _load(path: Path) -> Any:
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read as JSON ({error}); make it again"
-        raise ResultsError(msg) from error
-
-
-def _limit_records(path: Path, content: Any) -> list[dict[str, Any]]:
-    if content is None:
-        return []
-    if not isinstance(content, dict) or not isinstance(content.get("limits"), list):
+def _limit_records(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
+    if not isinstance(content.get("limits"), list):
         msg = f"{path}: got no list under 'limits'; make the file again with `lnv limits`"
         raise ResultsError(msg)
     return list(content["limits"])

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Final
 
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import CONTINUUM, DATA
-from analysis.errors import ResultsError
-from analysis.limits import gather
-from analysis.report.source import Source
+from analysis.report.source import LIMITS, Source
 from analysis.results import Results
 
 SIMULATION: Final = "Fast simulation"
-# Relative difference up to which two efficiencies are the same number, written and read again.
-TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -94,25 +89,10 @@ def _other_cuts(results: Results, cuts: Cuts) -> Flag | None:
 
 
 def _other_limits(source: Source) -> Flag | None:
-    if not source.limits:
-        return None
-    try:
-        ours = gather.overall(source.results, gather.Choices())
-    except ResultsError as error:
-        return Flag("OTHER LIMITS", f"limits.json cannot be of this result: {error}.")
-    first = source.limits[0]
-    same_efficiency = math.isclose(ours.efficiency, first["efficiency"], rel_tol=TOLERANCE)
-    if same_efficiency and first["n_obs"] in (None, ours.n_obs):
-        return None
-    return Flag("OTHER LIMITS", "limits.json was made from another result: run `lnv limits` again.")
+    reason = source.foreign.get(LIMITS)
+    return Flag("OTHER LIMITS", f"{reason}.") if reason else None
 
 
 def _other_studies(source: Source) -> Flag | None:
-    """Return what studies say that they were made from another result; one that does not say is believed."""
-    strangers = []
-    for stem, content in source.extras.items():
-        try:
-            source.results.require_identity(content.get("made_from", {}), f"{stem}.json")
-        except ResultsError as error:
-            strangers.append(str(error))
-    return Flag("OTHER STUDIES", f"{'; '.join(strangers)}. Make them again.") if strangers else None
+    reasons = [reason for stem, reason in source.foreign.items() if stem != LIMITS]
+    return Flag("OTHER STUDIES", f"{'; '.join(reasons)}.") if reasons else None

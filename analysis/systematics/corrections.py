@@ -43,7 +43,8 @@ def derive(results: Results) -> schemav2.CorrectionSet:
         for name in MAPS
         for species in TRACKS
     ]
-    return schemav2.CorrectionSet(schema_version=2, corrections=corrections)
+    origin = ", ".join(f"{name} {value}" for name, value in results.identity.items())
+    return schemav2.CorrectionSet(schema_version=2, description=f"made from: {origin}", corrections=corrections)
 
 
 def varied(ratios: RatioMap, variation: str) -> FloatArray:

@@ -147,12 +147,11 @@ def _of_mode(results: Results, mode: str) -> dict[int, dict[str, DatasetResult]]
     return found
 
 
-def to_json(tables: list[Table], results: Results) -> dict[str, Any]:
-    """Return tables in the form that ``lnv limits --systematics FILE`` reads, with every row and their origin."""
+def to_json(tables: list[Table]) -> dict[str, Any]:
+    """Return tables in the form that ``lnv limits --systematics FILE`` reads, with every row."""
     first, *rest = tables
     return {
         "source": "measured",
-        "made_from": results.identity,
         "overall": first.total,
         "per_mass": {f"{table.m_majorana:.3f}": table.total for table in rest},
         "tables": [table.to_dict() for table in tables],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from analysis import background, results
-from processors.console import console, print_table, write_json
+from analysis import background, derived, results
+from processors.console import console, print_table
 
 
 @click.command()
@@ -46,5 +46,5 @@ def command(*, accumulator: Path | None, output: Path, n_jpsi: float | None, all
     if found.inclusive_limit is not None:
         footer += f"; no inclusive event survives: below {found.inclusive_limit:.3g} at 90 %, shown only"
     print_table("Expected background in the signal region", rows, footer=footer)
-    path = write_json(output / "background.json", asdict(found) | {"total": asdict(total)})
+    path = derived.write(output, "background", asdict(found) | {"total": asdict(total)}, merged)
     console().print(f"wrote {path}")

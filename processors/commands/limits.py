@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from analysis import results
+from analysis import derived, results
 from analysis.limits import gather, measured, methods
 from analysis.limits.inputs import LimitInputs
 from analysis.limits.mixing import Normalisation
@@ -79,7 +79,7 @@ def command(
         [methods.upper_limit(i, method=name, confidence_level=confidence_level) for name in names] for i in inputs
     ]
     curve = read_curve(mixing, power=mixing_power) if mixing else None
-    _show_limits(output, limits, curve)
+    _show_limits(output, merged, limits, curve)
     if checks:
         _show_checks(output, merged, inputs, confidence_level)
 
@@ -107,7 +107,8 @@ def choose(merged: results.Results, systematics: str | None, background: str | N
         given = gather.GivenSystematics("measured from control samples", found.overall, found.per_mass)
     elif systematics is not None:
         given = gather.read_systematics(Path(systematics))
-        merged.require_identity(given.made_from, systematics)
+        if given.made_from:
+            derived.require({derived.MADE_FROM: given.made_from}, merged, Path(systematics), "lnv systematics")
     if background == measured.ESTIMATED:
         return gather.Choices(systematics=given, estimated=measured.backgrounds(merged))
     source = "assumed" if background is None else "command line"
@@ -127,14 +128,16 @@ def _events(text: str) -> float:
     return events
 
 
-def _show_limits(output: Path, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> None:
+def _show_limits(
+    output: Path, merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None
+) -> None:
     first = limits[0]
     power = limit_tables.power_of_ten(first[0])
     title = f"Upper limits at {100 * first[0].confidence_level:.4g} % CL, branching fractions in 1e{power}"
     rows = [limit_tables.limit_row(by_method, power) | _mixing(by_method[0], curve) for by_method in limits]
     print_table(title, rows, footer=limit_tables.limit_footer(first))
     records = [limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method]
-    path = write_json(output / "limits.json", {"limits": records})
+    path = derived.write(output, "limits", {"limits": records}, merged)
     console().print(f"wrote {path}")
 
 
@@ -161,8 +164,8 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
     for title, rows in limit_tables.check_tables(found, curves):
         print_table(title, rows)
     written = [
-        write_json(output / "limit_checks.json", found),
-        write_json(output / "coverage.json", {"curves": curves}),
+        derived.write(output, "limit_checks", found, merged),
+        derived.write(output, "coverage", {"curves": curves}, merged),
     ]
     if overall.n_obs is not None:
         written.append(write_json(output / "likelihood.json", pyhf_export.workspace(overall)))

@@ -7,24 +7,29 @@ from typing import Any
 
 import click
 
+from analysis import derived, results
 from analysis.report import side_by_side
-from processors.console import console, print_table, write_json
+from processors.console import console, print_table
+
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
+@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
-def command(*, output: Path) -> None:
-    """Show both tables side by side with the publication, from what `systematics` and `limits` wrote.
+def command(*, accumulator: Path | None, output: Path) -> None:
+    """Show both tables side by side with the publication, from what `systematics` and `limits` derived from a result.
 
     Writes paper_tables.json. As long as the data are blind, the limits are the expected ones.
     """
-    systematics = side_by_side.read(output / "systematics.json", "lnv systematics")
-    limits = side_by_side.read(output / "limits.json", "lnv limits")["limits"]
+    merged = results.read(accumulator or output / "accumulator.zip")
+    systematics = derived.read(output, "systematics", merged)
+    limits = derived.read(output, "limits", merged)["limits"]
     first, second = side_by_side.table_1(systematics), side_by_side.table_2(limits)
     overall = next(record for record in limits if record["m_majorana"] is None)
     print_table("Table 1: systematic uncertainties [%]", first)
     print_table("Table 2: ours | published", [_pairs(row) for row in second], footer=_footer(overall))
-    path = write_json(output / "paper_tables.json", {"table_1": first, "table_2": second})
+    path = derived.write(output, "paper_tables", {"table_1": first, "table_2": second}, merged)
     console().print(f"wrote {path}")
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from analysis import normalization, results
+from analysis import derived, normalization, results
 from analysis.datasets import SIGNAL
 from analysis.errors import ResultsError
 from analysis.systematics import corrections, table
 from analysis.systematics.table import Table
-from processors.console import console, print_table, write_json
+from processors.console import console, print_table
 
 # Heads of the columns of the table per mass.
 SHORT = {
@@ -48,7 +48,7 @@ def command(*, accumulator: Path | None, output: Path, rule: str, compare: Path 
     if tables[1:]:
         print_table("at each Majorana mass [%]", [_mass_row(t) for t in tables[1:]])
     efficiency = _correct(merged, output)
-    path = write_json(output / "systematics.json", table.to_json(tables, merged) | {"efficiency": efficiency})
+    path = derived.write(output, "systematics", table.to_json(tables) | {"efficiency": efficiency}, merged)
     console().print(f"wrote {path}, {output / CORRECTIONS}")
 
 

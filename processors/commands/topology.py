@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from analysis import results, topology
+from analysis import derived, results, topology
 from analysis.selection.steps import STAGES
-from processors.console import console, print_table, write_json
+from processors.console import console, print_table
 
 # Without a candidate the steps before these fail all later ones too: none of them can be the only one.
 DECIDED_ON_CANDIDATES = STAGES[1:]
@@ -43,7 +43,7 @@ def command(*, accumulator: Path | None, output: Path, step: str | None, separat
     else:
         console().print(f"no simulated event of {len(topology.count(merged))} datasets: none {what}")
     _write_csv(output / "topology.csv", rows)
-    path = write_json(output / "topology.json", {"all_but": step, "chains": rows})
+    path = derived.write(output, "topology", {"all_but": step, "chains": rows}, merged)
     console().print(f"wrote {path}, {output / 'topology.csv'}")
 
 

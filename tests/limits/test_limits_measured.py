@@ -9,6 +9,7 @@ import click
 import numpy as np
 import pytest
 
+from analysis import derived
 from analysis.constants import M_JPSI
 from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
@@ -94,15 +95,20 @@ def test_blind_search_data_hide_the_observation(result):
 
 
 def test_a_file_of_another_result_is_refused(result, tmp_path):
-    path = tmp_path / "systematics.json"
     made_from = {"cuts_digest": "abc", "fileset_digest": "def"}
-    path.write_text(json.dumps({"overall": 0.1, "made_from": made_from}))
     same = dataclasses.replace(result, provenance=made_from)
+    path = derived.write(tmp_path, "systematics", {"overall": 0.1}, same)
     assert limits.choose(same, str(path), None, 0.0).systematics.overall == 0.1
     for name, value in made_from.items():
         other = dataclasses.replace(result, provenance=made_from | {name: "xyz"})
-        with pytest.raises(gather.ResultsError, match=f"another {name}: {value}, here it is xyz"):
+        with pytest.raises(gather.ResultsError, match=f"another {name}: {value}, here it is xyz.*lnv systematics"):
             limits.choose(other, str(path), None, 0.0)
+
+
+def test_a_file_from_elsewhere_needs_no_origin(result, tmp_path):
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps({"overall": 0.07}))
+    assert limits.choose(result, str(path), None, 0.0).systematics.overall == 0.07
 
 
 def test_a_result_of_other_requirements_is_refused(result):

@@ -1,7 +1,6 @@
 """A small but whole result: histograms as the search books them, limits as `lnv limits` computes them."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from analysis import provenance, results
+from analysis import derived, provenance, results
 from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
 from analysis.histograms import book
@@ -102,7 +101,7 @@ def output(merged, whole, tmp_path_factory):
     """A directory as `lnv run` and `lnv limits` leave it."""
     directory = tmp_path_factory.mktemp("results")
     results.write(directory / "accumulator.zip", merged)
-    (directory / "limits.json").write_text(json.dumps({"limits": whole.limits}))
+    derived.write(directory, "limits", {"limits": whole.limits}, merged)
     return directory
 
 

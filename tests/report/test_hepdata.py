@@ -79,3 +79,10 @@ def test_without_limits_there_is_nothing_to_submit(tmp_path, merged):
     with pytest.raises(hepdata.HepdataError, match="lnv limits"):
         hepdata.write(tmp_path / "hepdata", source.Source(merged))
     assert not (tmp_path / "hepdata").exists()
+
+
+def test_limits_of_another_result_are_no_submission(tmp_path, merged, whole):
+    found = source.Source(merged, whole.limits, foreign={"limits": "made from a result with another cuts_digest"})
+    with pytest.raises(hepdata.HepdataError, match="another cuts_digest"):
+        hepdata.write(tmp_path / "hepdata", found)
+    assert not (tmp_path / "hepdata").exists()

@@ -115,6 +115,8 @@ def test_broken_limits_are_named(output, tmp_path):
     (directory / "limits.json").write_text("{")
     assert "limits.json" in str(invoke("--output", directory).exception)
     (directory / "limits.json").write_text("[]")
+    assert "got JSON of type list" in str(invoke("--output", directory).exception)
+    (directory / "limits.json").write_text("{}")
     assert "no list under 'limits'" in str(invoke("--output", directory).exception)
 
 

@@ -7,9 +7,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from analysis import paper
+from analysis import derived, paper
 from analysis.errors import ResultsError
 from analysis.report import side_by_side
+from analysis.results import Results, write
 from processors.commands import paper as command
 
 pytestmark = pytest.mark.fast
@@ -41,12 +42,29 @@ def test_every_published_mass_has_a_row():
     assert rows["0.575"]["published limit"] == 2.04
 
 
+def invoke(directory):
+    return CliRunner().invoke(command.command, ["--output", str(directory)], catch_exceptions=False)
+
+
 def test_the_command(tmp_path):
-    (tmp_path / "systematics.json").write_text(json.dumps(SYSTEMATICS))
-    with pytest.raises(ResultsError, match="lnv limits"):
-        CliRunner().invoke(command.command, ["--output", str(tmp_path)], catch_exceptions=False)
-    (tmp_path / "limits.json").write_text(json.dumps({"limits": LIMITS}))
-    done = CliRunner().invoke(command.command, ["--output", str(tmp_path)], catch_exceptions=False)
+    results = Results({}, {"cuts_digest": "abc"}, {"complete": True})
+    write(tmp_path / "accumulator.zip", results)
+    derived.write(tmp_path, "systematics", SYSTEMATICS, results)
+    with pytest.raises(ResultsError, match="make it with `lnv limits`"):
+        invoke(tmp_path)
+    derived.write(tmp_path, "limits", {"limits": LIMITS}, results)
+    done = invoke(tmp_path)
     assert done.exit_code == 0
     assert "the data are blind" in done.output
-    assert len(json.loads((tmp_path / "paper_tables.json").read_text())["table_2"]) == 39
+    written = json.loads((tmp_path / "paper_tables.json").read_text())
+    assert len(written["table_2"]) == 39
+    assert written["made_from"] == results.identity
+
+
+def test_tables_of_different_results_are_refused(tmp_path):
+    results, other = (Results({}, {"cuts_digest": d}, {"complete": True}) for d in ("abc", "xyz"))
+    write(tmp_path / "accumulator.zip", results)
+    derived.write(tmp_path, "systematics", SYSTEMATICS, other)
+    derived.write(tmp_path, "limits", {"limits": LIMITS}, results)
+    with pytest.raises(ResultsError, match="another cuts_digest: xyz, here it is abc; run `lnv systematics` again"):
+        invoke(tmp_path)

@@ -1,9 +1,12 @@
 """A result that is blinded, incomplete or made otherwise is labelled so."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 
+from analysis import derived, results
 from analysis.cuts import SELECTION
 from analysis.report import contents, html, source, status
 
@@ -47,11 +50,39 @@ def test_other_cuts_are_listed(whole, merged):
     assert "< 25" in pictures["chi2_4c"].explanation
 
 
-@pytest.mark.parametrize("field", ["efficiency", "n_obs"])
-def test_limits_of_another_result(whole, field):
-    first = whole.limits[0]
-    other = (first | {field: 0.5 * first[field] if field == "efficiency" else 7}, *whole.limits[1:])
-    assert labels(dataclasses.replace(whole, limits=other)) == ["OTHER LIMITS"]
+def copy_of(output, tmp_path, **changed):
+    """Return a copy of a directory of results whose accumulator has other parts."""
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    results.write(directory / "accumulator.zip", dataclasses.replace(source.read(output).results, **changed))
+    return directory
+
+
+def test_limits_of_another_result_are_called_so(output, tmp_path, merged):
+    directory = copy_of(output, tmp_path, provenance=merged.provenance | {"fileset_digest": "f" * 16})
+    flag = status.flags(source.read(directory))[0]
+    assert flag.label == "OTHER LIMITS"
+    assert "another fileset_digest" in flag.explanation
+    assert flag.explanation.endswith("run `lnv limits` again.")
+
+
+def test_the_same_files_with_other_counts_are_another_result(output, tmp_path, merged):
+    signal = merged.datasets["signal"]
+    more = dataclasses.replace(signal, n_produced=signal.n_produced + 1)
+    directory = copy_of(output, tmp_path, datasets=merged.datasets | {"signal": more})
+    assert labels(source.read(directory)) == ["OTHER LIMITS"]
+
+
+def test_studies_of_another_result_are_called_so(output, tmp_path, merged):
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    derived.write(directory, "topology", {"all_but": None, "chains": []}, merged)
+    assert labels(source.read(directory)) == []
+    (directory / "topology.json").write_text(json.dumps({"all_but": None, "chains": []}))
+    flag = status.flags(source.read(directory))[0]
+    assert flag.label == "OTHER STUDIES"
+    assert "topology.json: it does not say which result" in flag.explanation
+    assert "`lnv topology`" in flag.explanation
 
 
 def test_flags_stand_in_every_figure_and_in_the_summary():

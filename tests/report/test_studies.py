@@ -8,7 +8,7 @@ import pytest
 
 from analysis import background, optimization
 from analysis.limits import gather, studies
-from analysis.report import contents, render, status, study_figures
+from analysis.report import contents, render, study_figures
 from analysis.systematics import table
 from analysis.systematics.sources import Uncertainty
 
@@ -23,9 +23,9 @@ ROWS = (
 CHAIN = {"dataset": "a", "chain": "J/psi -> x", "events": 3, "share [%]": 100.0}
 
 
-def systematics(merged):
+def systematics():
     overall, at_mass = table.Table(None, ROWS), table.Table(0.9, ROWS)
-    return table.to_json([overall, at_mass], merged)
+    return table.to_json([overall, at_mass])
 
 
 def punzi_scan():
@@ -43,7 +43,7 @@ def punzi_scan():
 def studied(whole, merged):
     overall = gather.overall(merged, gather.Choices())
     extras = {
-        "systematics": systematics(merged),
+        "systematics": systematics(),
         "optimization": punzi_scan(),
         "limit_checks": {"background_scan": studies.background_scan(overall)},
         "topology": {
@@ -72,14 +72,6 @@ def test_measured_uncertainties_stand_beside_the_published_ones(studied):
     assert rows["tracking"]["published"] == pytest.approx(0.020)
     assert rows["total"]["value"] == pytest.approx(np.hypot(0.005, np.hypot(0.021, 0.05)))
     assert "2.10" in render.latex(found)
-
-
-def test_studies_of_another_result_are_called_so(studied):
-    assert "OTHER STUDIES" not in [f.label for f in status.flags(studied)]
-    other = studied.extras["systematics"] | {"made_from": {"cuts_digest": "0" * 16}}
-    found = dataclasses.replace(studied, extras=studied.extras | {"systematics": other})
-    flag = next(f for f in status.flags(found) if f.label == "OTHER STUDIES")
-    assert "systematics.json" in flag.explanation
 
 
 def test_pulls_are_differences_in_units_of_their_uncertainty(studied):
