@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 import numpy.typing as npt
 
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -59,11 +62,38 @@ def best_per_event(chi2: npt.NDArray[np.float64], event: IntArray) -> IntArray:
     return best
 
 
+def invariant_mass(p: FloatArray, cand: IntArray, species: tuple[int, ...], masses: tuple[float, ...]) -> FloatArray:
+    """Return the invariant mass of the four tracks of every candidate, (N,), in GeV/c^2.
+
+    Args:
+        p: (T, S, 3) momenta in GeV/c; S = 1 if the tracks have one momentum for all species, else one per species.
+        cand: (N, 4) track indices.
+        species: The species of the four tracks.
+        masses: Their masses in GeV/c^2.
+    """
+    rows = np.array(species if p.shape[1] > 1 else (0,) * len(species))
+    mass = np.empty(len(cand))
+    _masses(p, cand, rows, np.square(masses), mass)
+    return mass
+
+
 def tracks_used(cand: IntArray, n_tracks: int) -> BoolArray:
     """Return which of `n_tracks` tracks are in any candidate ``(N, 4)``, shape (n_tracks,)."""
     used = np.zeros(n_tracks, dtype=np.bool_)
     used[cand.ravel()] = True
     return used
+
+
+@kernel
+def _masses(p: FloatArray, cand: IntArray, rows: IntArray, mass2: FloatArray, mass: FloatArray) -> None:
+    for i in range(len(cand)):
+        x = y = z = e = 0.0
+        for k in range(len(rows)):
+            t, row = cand[i, k], rows[k]
+            px, py, pz = p[t, row, 0], p[t, row, 1], p[t, row, 2]
+            x, y, z = x + px, y + py, z + pz
+            e += math.sqrt(px * px + py * py + pz * pz + mass2[k])
+        mass[i] = math.sqrt(max(e * e - (x * x + y * y + z * z), 0.0))
 
 
 @kernel

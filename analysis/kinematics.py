@@ -35,9 +35,8 @@ def four_momentum(p3: npt.ArrayLike, mass: npt.ArrayLike) -> FloatArray:
 
 def invariant_mass(p4: npt.ArrayLike) -> FloatArray:
     """Return the invariant mass of four-momenta ``(..., 4)``; rounding below zero counts as zero."""
-    p = np.asarray(p4, dtype=np.float64)
-    m2 = np.square(p[..., 3]) - np.square(p[..., :3]).sum(axis=-1)
-    return np.sqrt(np.maximum(m2, 0.0))
+    x, y, z, e = np.moveaxis(np.asarray(p4, dtype=np.float64), -1, 0)
+    return np.sqrt(np.maximum(e * e - (x * x + y * y + z * z), 0.0))
 
 
 def scaled_window(low: float, high: float, sqrt_s: float) -> tuple[float, float]:

@@ -70,9 +70,9 @@ figure
 # momenta, and why masses of pairs are taken from fitted ones.
 
 # %%
-fitted = fourc.fitted_p4(p, v, combinations, SIGNAL_SPECIES, p4_total)
+_, fitted = fourc.fit_with_momenta(p, v, combinations, SIGNAL_SPECIES, p4_total)
 good = np.isfinite(fitted).all(axis=(1, 2)) & (fit.chi2[:, 0] < SELECTION.chi2_4c_max)
-measured_mass = invariant_mass(view.measured_p4[good].sum(axis=1))
+measured_mass = view.m_kkee[good]
 fitted_mass = invariant_mass(fitted[good].sum(axis=1))
 print(f"measured: {np.std(measured_mass) * 1e3:.1f} MeV/c2 wide; fitted: {np.ptp(fitted_mass) * 1e3:.1e} MeV/c2")
 print(f"difference of the fitted mass to m(J/psi): {1e3 * (np.median(fitted_mass) - M_JPSI):.2f} MeV/c2")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import candidates
+from analysis import candidates, kinematics
+from analysis.constants import Species
 
 pytestmark = pytest.mark.fast
 
@@ -102,3 +103,15 @@ def test_an_undefined_chi2_loses():
 
 def test_tracks_used():
     assert candidates.tracks_used(np.array([[0, 2, 3, 5]]), 7).tolist() == [True, False, True, True, False, True, False]
+
+
+@pytest.mark.parametrize("per_species", [False, True])
+def test_mass_is_that_of_the_summed_four_momenta(per_species):
+    rng = np.random.default_rng(3)
+    p = rng.normal(0, 0.5, (9, 3 if per_species else 1, 3))
+    cand = np.array([rng.choice(9, 4, replace=False) for _ in range(20)])
+    species, masses = (Species.K, Species.K, Species.E, Species.E), (0.494, 0.494, 0.0005, 0.0005)
+    rows = species if per_species else (0, 0, 0, 0)
+    p4 = np.stack([kinematics.four_momentum(p[cand[:, i], rows[i]], masses[i]) for i in range(4)], axis=1)
+    found = candidates.invariant_mass(p, cand, species, masses)
+    np.testing.assert_allclose(found, kinematics.invariant_mass(p4.sum(axis=1)), rtol=1e-13)

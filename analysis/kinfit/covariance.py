@@ -27,7 +27,7 @@ def fitted_covariance(
     it is V - V A^T (A V A^T + V_beam)^-1 A V. The square roots of the diagonal of V minus it normalise the pulls.
 
     Args:
-        p4: (N, 4, 4) fitted (px, py, pz, E) of `analysis.kinfit.fourc.fitted_p4`.
+        p4: (N, 4, 4) fitted (px, py, pz, E) of `analysis.kinfit.fourc.fit_with_momenta`.
         v: (T, S, 6) measured covariances.
         cand: (N, 4) track indices.
         hypothesis: (4,) species of the four tracks.

@@ -39,8 +39,8 @@ __all__ = [
     "check_tracks",
     "count_status",
     "fit4c",
+    "fit_with_momenta",
     "fitted_covariance",
-    "fitted_p4",
     "is_smallest",
 ]
 
@@ -134,7 +134,7 @@ def cascade(
     return fit
 
 
-def fitted_p4(
+def fit_with_momenta(
     p: FloatArray,
     v: FloatArray,
     cand: IntArray,
@@ -144,8 +144,8 @@ def fitted_p4(
     mass: npt.ArrayLike = SPECIES_MASS,
     spread: float = 0.0,
     limits: Limits = DEFAULT_LIMITS,
-) -> FloatArray:
-    """Return the fitted four-momenta of candidates under one hypothesis; `fitted_covariance` holds their errors.
+) -> tuple[Fit4C, FloatArray]:
+    """Fit every candidate under one hypothesis and return the fitted momenta too; `fitted_covariance` has their errors.
 
     Args:
         p: (T, S, 3) momenta, as in `fit4c`.
@@ -158,17 +158,18 @@ def fitted_p4(
         limits: When the iteration ends.
 
     Returns:
-        (px, py, pz, E) of the four tracks, ``(N, 4, 4)``, in GeV; NaN where the fit did not end as OK.
+        The fits, each field ``(N, 1)``, and (px, py, pz, E) of the four tracks, ``(N, 4, 4)``, in GeV: NaN where the
+        fit did not end as OK.
 
     Raises:
         ValueError: Shapes that do not fit, or tracks and species that do not exist.
     """
     species = np.asarray(hypothesis)
     problem = _problem(p, v, cand, species, p4_total, mass, None, spread, limits)
-    _, ready = _prepare(problem)
-    p4 = np.full((len(problem.cand), 4, 4), np.nan)
-    kernels.fit_momenta(ready, p4)
-    return p4
+    fit, ready = _prepare(problem)
+    p4 = np.empty((len(problem.cand), 4, 4))
+    kernels.fit_momenta(ready, fit, p4)
+    return fit, p4
 
 
 def check_tracks(p: FloatArray, v: FloatArray) -> npt.NDArray[np.int8]:

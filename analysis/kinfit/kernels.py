@@ -283,14 +283,26 @@ def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
 
 
 @kernel
-def fit_momenta(problem: Problem, fitted: FloatArray) -> None:
-    """Fit every candidate under the first hypothesis; fill the four-momenta (N, 4, 4) of the fits that end as OK."""
+def fit_momenta(problem: Problem, fit: Fit4C, p4: FloatArray) -> None:
+    """Fit every candidate under the first hypothesis; fill the four-momenta (N, 4, 4), NaN where a fit is not OK."""
     for i in range(len(problem.cand)):
-        if not problem.competes[i, 0] or check(problem, i, 0) != OK:
+        p4[i] = np.nan
+        if not problem.competes[i, 0]:
             continue
-        a, b, c, d = track(problem, i, 0, 0), track(problem, i, 0, 1), track(problem, i, 0, 2), track(problem, i, 0, 3)
-        fit = fit_one(a, b, c, d, total(problem, i), problem.beam, problem.limits, np.inf, np.inf)
-        if fit[1] == OK:
-            for k in range(4):
-                p = fit[3][k]
-                fitted[i, k, 0], fitted[i, k, 1], fitted[i, k, 2], fitted[i, k, 3] = p.x, p.y, p.z, p.e
+        status = check(problem, i, 0)
+        if status == OK:
+            a, b, c, d = (
+                track(problem, i, 0, 0),
+                track(problem, i, 0, 1),
+                track(problem, i, 0, 2),
+                track(problem, i, 0, 3),
+            )
+            chi2, status, n, fitted = fit_one(
+                a, b, c, d, total(problem, i), problem.beam, problem.limits, np.inf, np.inf
+            )
+            fit.chi2[i, 0], fit.n_iter[i, 0] = chi2, n
+            if status == OK:
+                for k in range(4):
+                    p = fitted[k]
+                    p4[i, k, 0], p4[i, k, 1], p4[i, k, 2], p4[i, k, 3] = p.x, p.y, p.z, p.e
+        fit.status[i, 0] = status

@@ -18,7 +18,7 @@ def is_electron(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], 
         cuts: The requirements.
     """
     cl_e = cl[:, Species.E]
-    has_share = cl_e > cuts.cl_e_ratio_min * cl.sum(axis=1)
+    has_share = cl_e > cuts.cl_e_ratio_min * (cl_e + cl[:, Species.PI] + cl[:, Species.K])
     return (cl_e > cuts.cl_e_min) & has_share & has_e_over_p(e_over_p, cuts)
 
 

@@ -116,8 +116,11 @@ def dedx_chi(
         hypotheses: Names of three hypotheses.
         chosen: Tracks to look at, in the order of the result.
     """
-    chi = np.stack([columns.flat("Track", f"dedx_chi_{h}")[chosen] for h in hypotheses], axis=1).astype(np.float64)
-    chi[columns.flat("Track", "dedx_n_hits")[chosen] <= 0] = np.nan
+    is_measured = columns.flat("Track", "dedx_n_hits")[chosen] > 0
+    chi = np.empty((len(is_measured), len(hypotheses)))
+    for i, h in enumerate(hypotheses):
+        chi[:, i] = columns.flat("Track", f"dedx_chi_{h}")[chosen]
+    chi[~is_measured] = np.nan
     return chi
 
 
@@ -131,11 +134,13 @@ def tof_chi(
         hypotheses: Names of three hypotheses.
         chosen: Tracks to look at, in the order of the result.
     """
-    expected = np.stack([columns.flat("Track", f"tof_texp_{h}")[chosen] for h in hypotheses], axis=1)
     time, sigma = (columns.flat("Track", f"tof_{n}")[chosen].astype(np.float64) for n in ("time", "sigma"))
     is_good = (columns.flat("Track", "tof_quality")[chosen] == TOF_GOOD) & (sigma > 0)
     width = np.where(is_good, sigma, np.nan)
-    return (time[:, None] - expected) / width[:, None]
+    chi = np.empty((len(time), len(hypotheses)))
+    for i, h in enumerate(hypotheses):
+        chi[:, i] = (time - columns.flat("Track", f"tof_texp_{h}")[chosen]) / width
+    return chi
 
 
 def confidence_levels(subsystems: tuple[FloatArray, ...], chi_max: float) -> Identification:

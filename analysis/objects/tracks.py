@@ -21,6 +21,7 @@ from analysis.events.schema import HELIX
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from analysis.cuts import Cuts
     from analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,6 +31,8 @@ Column = npt.NDArray[np.floating]
 MOMENTUM_COVARIANCE: Final = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
 # Column suffixes of the hypotheses e, pi, K: the order of `Species`.
 SPECIES_SUFFIXES: Final = ("_e", "", "_k")
+# Bounds are widened by this factor, so that no rounding lets one decide what the full formula would decide otherwise.
+ROUNDING: Final = 1.0 + 1e-9
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -132,6 +135,37 @@ def r_xy_r_z(helix: Sequence[Column], frame: EventFrame) -> tuple[FloatArray, Fl
     return r_xy, r_z
 
 
+def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> npt.NDArray[np.bool_]:
+    """Return which tracks lie in the acceptance and come from the interaction point (section III, paragraph 1).
+
+    Most tracks pass so near to the pivot that bounds decide: with b = abs(dr) + the pivot's distance to the interaction
+    point, r_xy is at most b, and the way between the two closest approaches at most pi b. Only the others are computed.
+
+    Args:
+        helix: dr, phi0, kappa, dz, tanl, each (T,).
+        frame: Offsets, interaction points and field.
+        cuts: The requirements.
+
+    Returns:
+        (T,) mask: abs(cos theta), r_xy and r_z below their limits.
+    """
+    good = np.zeros(len(helix[0]), dtype=np.bool_)
+    _good(frame, _alpha(frame), _uniform(helix), (cuts.cos_theta_max, cuts.r_xy_max, cuts.r_z_max), good)
+    return good
+
+
+def sum_per_event(offsets: npt.NDArray[np.int64], values: npt.NDArray[np.integer | np.bool_]) -> npt.NDArray[np.int64]:
+    """Return the sum over the tracks of each event, (E,).
+
+    Args:
+        offsets: (E+1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
+        values: (T,) integers or a mask, which counts.
+    """
+    total = np.zeros(len(offsets) - 1, dtype=np.int64)
+    _add_up(offsets, values, total)
+    return total
+
+
 def cos_theta(tanl: npt.ArrayLike) -> FloatArray:
     """Return the cosine of the polar angle of tracks with dip tangents `tanl`."""
     t = np.asarray(tanl, dtype=np.float64)
@@ -161,6 +195,15 @@ def _uniform(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 
 @kernel
+def _add_up(
+    offsets: npt.NDArray[np.int64], values: npt.NDArray[np.integer | np.bool_], total: npt.NDArray[np.int64]
+) -> None:
+    for event in range(len(total)):
+        for t in range(offsets[event], offsets[event + 1]):
+            total[event] += values[t]
+
+
+@kernel
 def _centre(
     dr: float, phi0: float, kappa: float, x: float, y: float, alpha: float
 ) -> tuple[float, float, float, float, float]:
@@ -175,16 +218,49 @@ def _distances(
     frame: EventFrame, alpha: FloatArray, helix: tuple[Column, ...], r_xy: FloatArray, r_z: FloatArray
 ) -> None:
     for event in range(len(frame.offsets) - 1):
-        x, y, z = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.z[event])
         for t in range(frame.offsets[event], frame.offsets[event + 1]):
-            phi0, kappa = np.float64(helix[1][t]), np.float64(helix[2][t])
-            cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), phi0, kappa, x, y, alpha[event])
-            side = math.copysign(1.0, kappa)
-            across, along = side * (sin * cx - cos * cy), -side * (cos * cx + sin * cy)
-            # atan and sqrt take 60 % of the time of atan2 and hypot; few tracks turn by more than 90 degrees.
-            turn = math.atan(across / along) if along > 0.0 else math.atan2(across, along)
-            r_xy[t] = abs(rho - side * math.sqrt(cx * cx + cy * cy))
-            r_z[t] = abs(np.float64(helix[3][t]) + rho * np.float64(helix[4][t]) * turn - z)
+            r_xy[t], r_z[t] = _distance(frame, alpha, helix, event, t)
+
+
+@kernel
+def _distance(
+    frame: EventFrame, alpha: FloatArray, helix: tuple[Column, ...], event: int, t: int
+) -> tuple[float, float]:
+    """Return r_xy and r_z of track t."""
+    x, y, z = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.z[event])
+    phi0, kappa = np.float64(helix[1][t]), np.float64(helix[2][t])
+    cx, cy, rho, cos, sin = _centre(np.float64(helix[0][t]), phi0, kappa, x, y, alpha[event])
+    side = math.copysign(1.0, kappa)
+    across, along = side * (sin * cx - cos * cy), -side * (cos * cx + sin * cy)
+    # atan and sqrt take 60 % of the time of atan2 and hypot; few tracks turn by more than 90 degrees.
+    turn = math.atan(across / along) if along > 0.0 else math.atan2(across, along)
+    r_xy = abs(rho - side * math.sqrt(cx * cx + cy * cy))
+    return r_xy, abs(np.float64(helix[3][t]) + rho * np.float64(helix[4][t]) * turn - z)
+
+
+@kernel
+def _good(
+    frame: EventFrame,
+    alpha: FloatArray,
+    helix: tuple[Column, ...],
+    limits: tuple[float, float, float],
+    good: npt.NDArray[np.bool_],
+) -> None:
+    cos_theta_max, r_xy_max, r_z_max = limits
+    for event in range(len(frame.offsets) - 1):
+        reach = math.hypot(np.float64(frame.x[event]), np.float64(frame.y[event]))
+        z = np.float64(frame.z[event])
+        for t in range(frame.offsets[event], frame.offsets[event + 1]):
+            kappa, tanl = np.float64(helix[2][t]), np.float64(helix[4][t])
+            is_helix = kappa != 0.0 and math.isfinite(np.float64(helix[1][t]) + kappa)
+            if not (is_helix and abs(tanl / math.sqrt(1.0 + tanl * tanl)) < cos_theta_max):
+                continue
+            near = ROUNDING * (abs(np.float64(helix[0][t])) + reach)
+            if near < r_xy_max and ROUNDING * abs(np.float64(helix[3][t]) - z) + math.pi * near * abs(tanl) < r_z_max:
+                good[t] = True
+            else:
+                r_xy, r_z = _distance(frame, alpha, helix, event, t)
+                good[t] = r_xy < r_xy_max and r_z < r_z_max
 
 
 @kernel

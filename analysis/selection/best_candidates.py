@@ -56,16 +56,19 @@ class FittedCandidates:
         return FittedCandidates(*(getattr(self, f.name)[keep] for f in fields(self)))
 
 
-def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArray) -> fourc.Fit4C:
-    """Fit every combination as KKee; chi2 and status have shape (N, 1).
+def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArray) -> tuple[fourc.Fit4C, FloatArray]:
+    """Fit every combination as KKee.
 
     Args:
         p: Momenta (tracks, S, 3) in GeV/c.
         v: Their covariances (tracks, S, 6).
         cand: Track indices (N, 4).
         p4_total: Initial four-momentum (4,) in GeV.
+
+    Returns:
+        The fits, of shape (N, 1), and the fitted four-momenta (N, 4, 4) in GeV; NaN where a fit is not OK.
     """
-    return fourc.fit4c(p, v, cand, hypotheses.HYPOTHESES[: SIGNAL + 1], p4_total)
+    return fourc.fit_with_momenta(p, v, cand, hypotheses.HYPOTHESES[SIGNAL], p4_total)
 
 
 def fit_best(
@@ -94,9 +97,10 @@ def fit_best(
     cand, event = combinations
     row = best_per_event(signal.chi2[:, SIGNAL], event)
     tracks = cand[row]
-    competes = hypotheses.competing(cuts.kkpipi_permutations, tracks, chi2_pid)
+    competes = hypotheses.competing(cuts.kkpipi_permutations, tracks, chi2_pid)[:, SIGNAL + 1 :]
     competes &= (signal.chi2[row, SIGNAL] < fourc.CASCADE_CHI2)[:, None]
-    competes[:, SIGNAL] = True
-    fit = fourc.fit4c(p, v, tracks, hypotheses.HYPOTHESES, p4_total, competes=competes)
-    chi2 = np.where(fit.status == fourc.Status.OK, fit.chi2, np.inf)
-    return FittedCandidates(row, event[row], tracks, chi2, fit.status)
+    others = fourc.fit4c(p, v, tracks, hypotheses.HYPOTHESES[SIGNAL + 1 :], p4_total, competes=competes)
+    status = np.concatenate([signal.status[row], others.status], axis=1)
+    chi2 = np.concatenate([signal.chi2[row], others.chi2], axis=1)
+    chi2[status != fourc.Status.OK] = np.inf
+    return FittedCandidates(row, event[row], tracks, chi2, status)

@@ -67,19 +67,9 @@ def find_pairs(
     Returns:
         Electron and partner, each (P,).
     """
-    n = np.diff(offsets)
-    electron = np.flatnonzero(is_electron)
-    event = _event_of_track(offsets)[electron]
-    first = np.repeat(electron, n[event])
-    start = np.repeat(offsets[event], n[event])
-    within = np.arange(len(first)) - np.repeat(np.cumsum(n[event]) - n[event], n[event])
-    second = start + within
-    is_pair = is_partner[second] & (charge[first].astype(np.int64) * charge[second] < 0)
-    return first[is_pair], second[is_pair]
-
-
-def _event_of_track(offsets: IntArray) -> IntArray:
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    pairs = np.empty((2, _count_pairs(offsets, charge, is_electron, is_partner)), dtype=np.int64)
+    _fill_pairs(offsets, charge, is_electron, is_partner, pairs)
+    return pairs[0], pairs[1]
 
 
 def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], field: Column, offsets: IntArray) -> Pairs:
@@ -95,11 +85,10 @@ def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], fie
     Returns:
         The pairs; the order is that of the arguments.
     """
-    at = _event_of_track(offsets)[electron]
-    alpha = P_TO_RADIUS / np.asarray(field, dtype=np.float64)[at]
-    one, two = ([np.asarray(c)[i].astype(np.float64) for c in helix] for i in (electron, partner))
+    alpha = np.repeat(P_TO_RADIUS / np.asarray(field, dtype=np.float64), np.diff(offsets))
+    dr, phi0, kappa, _, tanl = (np.ascontiguousarray(c) for c in helix)
     out = np.empty((4, len(electron)))
-    _geometry(tuple(one), tuple(two), alpha, M_ELECTRON**2, out)
+    _geometry(electron, partner, (dr, phi0, kappa), tanl, alpha, M_ELECTRON**2, out)
     return Pairs(electron, partner, *out)
 
 
@@ -108,6 +97,20 @@ def is_conversion(pairs: Pairs, cuts: Cuts) -> BoolArray:
     touches = np.abs(pairs.delta_xy) < cuts.conversion_delta_xy_max
     in_material = (pairs.radius > cuts.conversion_radius_min) & (pairs.radius < cuts.conversion_radius_max)
     return touches & in_material & (pairs.m_ee < cuts.conversion_m_ee_max)
+
+
+def closest_radius(pairs: Pairs, electrons: IntArray) -> FloatArray:
+    """Return the radius in cm of the pair with the smallest m(ee) of each candidate, shape (B,); inf without any pair.
+
+    Args:
+        pairs: The pairs of all electrons.
+        electrons: (B, 2) track indices of the electrons of each candidate.
+    """
+    n_tracks = int(electrons.max(initial=-1)) + 1
+    m_ee, radius = np.full(n_tracks, np.inf), np.full(n_tracks, np.inf)
+    _closest(pairs.electron, pairs.m_ee, pairs.radius, m_ee, radius)
+    first = np.argmin(m_ee[electrons], axis=1)
+    return np.asarray(radius[np.take_along_axis(electrons, first[:, None], axis=1)[:, 0]])
 
 
 def conversion_electrons(
@@ -143,30 +146,77 @@ def conversion_electrons(
 
 
 @kernel
-def _circle(helix: tuple[FloatArray, ...], i: int, alpha: float) -> tuple[float, float, float]:
-    """Return the centre of a track's circle and its radius in cm."""
-    rho, along = alpha / helix[2][i], helix[0][i] - alpha / helix[2][i]
-    return along * math.cos(helix[1][i]), along * math.sin(helix[1][i]), abs(rho)
+def _count_pairs(
+    offsets: IntArray, charge: npt.NDArray[np.integer], is_electron: BoolArray, is_partner: BoolArray
+) -> int:
+    n = 0
+    for event in range(len(offsets) - 1):
+        for first in range(offsets[event], offsets[event + 1]):
+            if is_electron[first]:
+                for second in range(offsets[event], offsets[event + 1]):
+                    n += is_partner[second] and charge[first] * charge[second] < 0
+    return n
+
+
+@kernel
+def _fill_pairs(
+    offsets: IntArray,
+    charge: npt.NDArray[np.integer],
+    is_electron: BoolArray,
+    is_partner: BoolArray,
+    pairs: IntArray,
+) -> None:
+    n = 0
+    for event in range(len(offsets) - 1):
+        for first in range(offsets[event], offsets[event + 1]):
+            if is_electron[first]:
+                for second in range(offsets[event], offsets[event + 1]):
+                    if is_partner[second] and charge[first] * charge[second] < 0:
+                        pairs[0, n], pairs[1, n] = first, second
+                        n += 1
+
+
+@kernel
+def _closest(
+    electron: IntArray, m_ee: FloatArray, radius: FloatArray, smallest: FloatArray, radius_there: FloatArray
+) -> None:
+    """Keep of every electron's pairs the smallest m(ee) and the radius of that pair; of equal ones the last."""
+    for i in range(len(electron)):
+        if m_ee[i] <= smallest[electron[i]]:
+            smallest[electron[i]], radius_there[electron[i]] = m_ee[i], radius[i]
+
+
+@kernel
+def _circle(helix: tuple[Column, ...], t: int, alpha: float) -> tuple[float, float, float, float]:
+    """Return the centre of a track's circle, its radius and the track's transverse momentum."""
+    dr, phi0, kappa = np.float64(helix[0][t]), np.float64(helix[1][t]), np.float64(helix[2][t])
+    along = dr - alpha / kappa
+    return along * math.cos(phi0), along * math.sin(phi0), abs(alpha / kappa), 1.0 / abs(kappa)
 
 
 @kernel
 def _geometry(
-    one: tuple[FloatArray, ...], two: tuple[FloatArray, ...], alpha: FloatArray, mass2: float, out: FloatArray
+    electron: IntArray,
+    partner: IntArray,
+    helix: tuple[Column, ...],
+    tanl: Column,
+    alpha: FloatArray,
+    mass2: float,
+    out: FloatArray,
 ) -> None:
-    for i in range(len(alpha)):
-        x1, y1, r1 = _circle(one, i, alpha[i])
-        x2, y2, r2 = _circle(two, i, alpha[i])
-        distance = math.hypot(x2 - x1, y2 - y1)
+    for i in range(len(electron)):
+        x1, y1, r1, pt1 = _circle(helix, electron[i], alpha[electron[i]])
+        x2, y2, r2, pt2 = _circle(helix, partner[i], alpha[electron[i]])
+        distance = math.sqrt((x2 - x1) ** 2 + (y2 - y1) ** 2)
         ux, uy = (x2 - x1) / distance, (y2 - y1) / distance
         # Middle of the two points where the line of centres leaves the circles.
         x = 0.5 * (x1 + x2 + (r1 - r2) * ux)
         y = 0.5 * (y1 + y2 + (r1 - r2) * uy)
-        out[0, i] = math.hypot(x, y)
+        out[0, i] = math.sqrt(x * x + y * y)
         out[1, i] = distance - r1 - r2
         # There both transverse momenta lie along the common tangent: only the dip angles differ.
-        tan1, tan2 = one[4][i], two[4][i]
+        tan1, tan2 = np.float64(tanl[electron[i]]), np.float64(tanl[partner[i]])
         out[2, i] = abs(math.atan(tan1) - math.atan(tan2))
-        pt1, pt2 = 1.0 / abs(one[2][i]), 1.0 / abs(two[2][i])
         e1 = math.sqrt(pt1 * pt1 * (1.0 + tan1 * tan1) + mass2)
         e2 = math.sqrt(pt2 * pt2 * (1.0 + tan2 * tan2) + mass2)
         m2 = (e1 + e2) ** 2 - (pt1 + pt2) ** 2 - (pt1 * tan1 + pt2 * tan2) ** 2

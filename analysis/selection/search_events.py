@@ -16,7 +16,7 @@ from analysis import candidates
 from analysis.constants import M_JPSI, SPECIES_MASS, Species
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
-from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from analysis.kinematics import initial_four_momentum, invariant_mass
 from analysis.kinfit import fourc
 from analysis.objects import electrons, kaons, pid, tracks
 from analysis.selection import conversion
@@ -66,11 +66,7 @@ class SearchEvents:
     @cached_property
     def is_good(self) -> BoolArray:
         """Tracks within the acceptance that come from the interaction point."""
-        helix = tracks.read_helix(self.columns)
-        r_xy, r_z = tracks.r_xy_r_z(helix, self.frame)
-        cos_theta = tracks.cos_theta(self.columns.flat("Track", "tanl"))
-        cuts = self.cuts
-        return (np.abs(cos_theta) < cuts.cos_theta_max) & (r_xy < cuts.r_xy_max) & (r_z < cuts.r_z_max)
+        return tracks.is_good(tracks.read_helix(self.columns), self.frame, self.cuts)
 
     @cached_property
     def n_good(self) -> IntArray:
@@ -80,7 +76,7 @@ class SearchEvents:
     @cached_property
     def is_retained(self) -> BoolArray:
         """Events with enough good tracks whose charges add up to the wanted net charge."""
-        net_charge = self._sum_tracks(np.where(self.is_good, self.charge, 0))
+        net_charge = tracks.sum_per_event(self.offsets, self.charge * self.is_good)
         return (self.n_good >= self.cuts.n_tracks_min) & (net_charge == self.cuts.net_charge)
 
     @cached_property
@@ -144,18 +140,10 @@ class SearchEvents:
         return tracks.read_momenta(self.columns, self.frame, needed)
 
     @cached_property
-    def measured_p4(self) -> FloatArray:
-        """Measured four-momenta of the tracks of every combination, shape (N, 4, 4), in GeV."""
-        p, _ = self.momenta
-        cand = self.combinations[0]
-        rows = SIGNAL_SPECIES if p.shape[1] > 1 else (0,) * len(SIGNAL_SPECIES)
-        of_track = np.stack([p[cand[:, i], row] for i, row in enumerate(rows)], axis=1)
-        return four_momentum(of_track, SIGNAL_MASSES)
-
-    @cached_property
     def m_kkee(self) -> FloatArray:
         """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
-        return invariant_mass(self.measured_p4.sum(axis=1)) * (M_JPSI / self.sqrt_s)
+        mass = candidates.invariant_mass(self.momenta[0], self.combinations[0], SIGNAL_SPECIES, SIGNAL_MASSES)
+        return mass * (M_JPSI / self.sqrt_s)
 
     @cached_property
     def p4_total(self) -> FloatArray:
@@ -163,16 +151,15 @@ class SearchEvents:
         return initial_four_momentum(self.sqrt_s)
 
     @cached_property
-    def signal_fit(self) -> fourc.Fit4C:
-        """The 4C fit of every combination as KKee."""
+    def signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
+        """The 4C fit of every combination as KKee, and the fitted four-momenta (N, 4, 4) in GeV."""
         return fit_signal(*self.momenta, self.combinations[0], self.p4_total)
 
     @cached_property
     def best(self) -> FittedCandidates:
         """The combination of each event with the smallest chi2 of the 4C fit."""
-        return fit_best(
-            self.signal_fit, *self.momenta, self.combinations, self.identification.chi2, self.p4_total, self.cuts
-        )
+        signal, _ = self.signal_fit
+        return fit_best(signal, *self.momenta, self.combinations, self.identification.chi2, self.p4_total, self.cuts)
 
     def fit_status(self, is_counted: BoolArray) -> dict[str, int]:
         """Return how the fits of the chosen events ended: every combination as KKee, and the best one's alternatives.
@@ -180,7 +167,7 @@ class SearchEvents:
         Args:
             is_counted: Events to count, shape (events,).
         """
-        signal = self.signal_fit.status[is_counted[self.combinations[1]]]
+        signal = self.signal_fit[0].status[is_counted[self.combinations[1]]]
         alternatives = self.best.status[is_counted[self.best.event], 1:]
         return fourc.count_status(np.concatenate([signal.ravel(), alternatives.ravel()]))
 
@@ -208,20 +195,12 @@ class SearchEvents:
     @cached_property
     def conversion_radius(self) -> FloatArray:
         """Radius in cm of the pair with the smallest m(ee) of each best candidate; inf without any pair."""
-        pairs = self.conversions
-        closest = np.full(len(self.charge), np.inf)
-        radius = np.full(len(self.charge), np.inf)
-        order = np.argsort(-pairs.m_ee, kind="stable")  # of several pairs of an electron the last assignment stays
-        closest[pairs.electron[order]] = pairs.m_ee[order]
-        radius[pairs.electron[order]] = pairs.radius[order]
-        electrons_of = self.best.tracks[:, 2:]
-        first = np.argmin(closest[electrons_of], axis=1)
-        return radius[np.take_along_axis(electrons_of, first[:, None], axis=1)[:, 0]]
+        return conversion.closest_radius(self.conversions, self.best.tracks[:, 2:])
 
     @cached_property
     def fitted_p4(self) -> FloatArray:
         """Fitted four-momenta (K, K, e, e) of the best candidates, shape (B, 4, 4), in GeV; NaN without a fit."""
-        return fourc.fitted_p4(*self.momenta, self.best.tracks, SIGNAL_SPECIES, self.p4_total)
+        return self.signal_fit[1][self.best.row]
 
     @cached_property
     def m_ke(self) -> FloatArray:
@@ -242,11 +221,7 @@ class SearchEvents:
 
     def count_tracks(self, mask: BoolArray) -> IntArray:
         """Return how many tracks of each event a mask selects."""
-        return self._sum_tracks(mask)
-
-    def _sum_tracks(self, values: npt.NDArray[np.number] | BoolArray) -> IntArray:
-        running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+        return tracks.sum_per_event(self.offsets, mask)
 
     def _of_play(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
         """Return a decision on confidence levels and E/p as one per track; False for tracks not in play."""

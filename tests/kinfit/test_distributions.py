@@ -39,7 +39,7 @@ def test_tail_above_the_cut(chi2):
 
 @pytest.fixture(scope="module")
 def fitted(signal_toys, p4_total):
-    return fourc.fitted_p4(signal_toys.p, signal_toys.v, signal_toys.cand, KKEE[0], p4_total)
+    return fourc.fit_with_momenta(signal_toys.p, signal_toys.v, signal_toys.cand, KKEE[0], p4_total)[1]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def run(sample, p4_total):
         assert not np.isnan(fit.chi2).any()
         assert sum(fourc.count_status(fit.status).values()) == fit.status.size
         assert not fourc.is_smallest(fit)[0]
-    assert np.isnan(fourc.fitted_p4(sample.p, sample.v, sample.cand, HYPOTHESES[0], p4_total)[0]).all()
+    assert np.isnan(fourc.fit_with_momenta(sample.p, sample.v, sample.cand, HYPOTHESES[0], p4_total)[1][0]).all()
     full, cascade = fits
     assert full.status[0, 0] == cascade.status[0, 0]
     assert np.isinf(full.chi2[0]).all()

@@ -30,7 +30,7 @@ def test_numba_equals_numpy(toys, p4_total, generated, spread):
         chi2, status, p = reference.fit(*sample.of_candidates, masses, p4_total, spread=spread, limits=LIMITS)
         np.testing.assert_array_equal(fit.status[:, h], status)
         np.testing.assert_allclose(fit.chi2[:, h], chi2, rtol=1e-9)
-        p4 = fourc.fitted_p4(sample.p, sample.v, sample.cand, species, p4_total, spread=spread)
+        p4 = fourc.fit_with_momenta(sample.p, sample.v, sample.cand, species, p4_total, spread=spread)[1]
         is_ok = status == Status.OK
         np.testing.assert_allclose(p4[is_ok, :, :3], p[is_ok], atol=1e-9)
         assert np.isnan(p4[~is_ok]).all()
@@ -104,7 +104,7 @@ def test_three_constraints_are_a_lower_bound(toys, p4_total, generated):
 
 def test_fit_of_fitted_momenta_is_perfect(signal_toys, p4_total):
     some = signal_toys[slice(5000)]
-    p4 = fourc.fitted_p4(some.p, some.v, some.cand, KKEE[0], p4_total)
+    p4 = fourc.fit_with_momenta(some.p, some.v, some.cand, KKEE[0], p4_total)[1]
     p = some.p.copy()
     p[some.cand, 0] = p4[..., :3]
     again = fourc.fit4c(p, some.v, some.cand, KKEE, p4_total)

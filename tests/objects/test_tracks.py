@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis import helix
+from analysis.cuts import SELECTION
 from analysis.events import schema
 from analysis.events.columns import ArrayColumns
 from analysis.kinfit import fourc
@@ -135,3 +138,53 @@ def test_real_tracks_have_usable_momenta_under_every_hypothesis(boss_file):
     assert (fourc.check_tracks(p, v) == fourc.Status.OK).all()
     r_xy, _ = tracks.r_xy_r_z(tracks.read_helix(columns), frame)
     assert np.median(r_xy) < 0.05
+
+
+def plain_is_good(h, frame, cuts):
+    r_xy, r_z = tracks.r_xy_r_z(h.T, frame)
+    in_acceptance = np.abs(tracks.cos_theta(h[:, 4])) < cuts.cos_theta_max
+    return in_acceptance & (r_xy < cuts.r_xy_max) & (r_z < cuts.r_z_max)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**6), near=st.sampled_from([0.01, 0.3, 1.0, 5.0]), shift=st.sampled_from([0.0, 0.2, 3.0]))
+def test_good_tracks_are_those_of_the_full_formulae(seed, near, shift):
+    rng = np.random.default_rng(seed)
+    n_tracks = rng.integers(0, 6, 40)
+    n = n_tracks.sum()
+    h = np.stack(
+        [
+            rng.normal(0, near, n),
+            rng.uniform(0, 2 * np.pi, n),
+            rng.choice([-1, 1], n) / rng.uniform(0.03, 2.0, n),
+            rng.normal(0, 10 * near, n),
+            rng.normal(0, 2, n),
+        ],
+        axis=1,
+    )
+    x, y, z = shift * rng.normal(0, 1, (3, 40))
+    frame = tracks.EventFrame(np.concatenate([[0], np.cumsum(n_tracks)]), x, y, z, rng.choice([0.9, 1.0], 40))
+    np.testing.assert_array_equal(tracks.is_good(h.T, frame, SELECTION), plain_is_good(h, frame, SELECTION))
+
+
+@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_broken_helix_is_not_good(column, value):
+    h = np.array([[0.01, 1.0, 2.0, 0.1, 0.2]])
+    frame = tracks.EventFrame(np.array([0, 1]), *np.zeros((3, 1)), np.ones(1))
+    assert tracks.is_good(h.T, frame, SELECTION).tolist() == [True]
+    h[0, column] = value
+    assert tracks.is_good(h.T, frame, SELECTION).tolist() == [False]
+
+
+def test_a_straight_track_is_not_good():
+    h = np.array([[0.01, 1.0, 0.0, 0.1, 0.2]])
+    frame = tracks.EventFrame(np.array([0, 1]), *np.zeros((3, 1)), np.ones(1))
+    assert tracks.is_good(h.T, frame, SELECTION).tolist() == [False]
+
+
+def test_sums_per_event():
+    offsets = np.array([0, 2, 2, 5])
+    charge = np.array([1, -1, 1, 1, -1], dtype=np.int8)
+    assert tracks.sum_per_event(offsets, charge).tolist() == [0, 0, 1]
+    assert tracks.sum_per_event(offsets, charge > 0).tolist() == [1, 0, 2]

@@ -118,6 +118,16 @@ def test_kaons_can_be_left_out_as_partners():
 
 
 @pytest.mark.fast
+def test_closest_pair_of_a_candidate():
+    electron, m_ee, radius = np.array([3, 0, 3, 1]), np.array([0.2, 0.5, 0.1, 0.3]), np.array([1.0, 2.0, 3.0, 4.0])
+    pairs = conversion.Pairs(electron, electron, radius, m_ee, m_ee, m_ee)
+    candidates = np.array([[0, 3], [0, 1], [2, 2]])
+    assert conversion.closest_radius(pairs, candidates).tolist() == [3.0, 4.0, np.inf]
+    nothing = conversion.Pairs(*(np.zeros(0, dtype=p.dtype) for p in pairs))
+    assert conversion.closest_radius(nothing, candidates[:0]).shape == (0,)
+
+
+@pytest.mark.fast
 def test_no_tracks():
     nothing = np.zeros(0, dtype=bool)
     arguments = (np.zeros(3, np.int64), np.zeros(0, np.int8), np.empty((5, 0)), np.ones(2), nothing, nothing, nothing)
