@@ -6,7 +6,6 @@ G. Punzi, PHYSTAT2003, arXiv:physics/0308063: efficiency/(a/2 + sqrt(b)), with a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import hist
@@ -44,7 +43,6 @@ class Scan:
 
     Attributes:
         variable: Name of the axis.
-        label: Its label, for the figure.
         threshold: (N,) upper ends tried.
         efficiency: (N,) signal efficiency.
         n_bkg: (N,) expected background.
@@ -52,7 +50,6 @@ class Scan:
     """
 
     variable: str
-    label: str
     threshold: FloatArray
     efficiency: FloatArray
     n_bkg: FloatArray
@@ -107,7 +104,7 @@ def scan_below(
     efficiency = np.cumsum(project(signal, variable, windows)) / n_produced
     n_bkg = np.cumsum(project(background, variable, windows))
     axis = signal.axes[variable]
-    return Scan(variable, axis.label, np.asarray(axis.edges[1:]), efficiency, n_bkg, punzi(efficiency, n_bkg))
+    return Scan(variable, np.asarray(axis.edges[1:]), efficiency, n_bkg, punzi(efficiency, n_bkg))
 
 
 def project(histogram: hist.Hist, variable: str, windows: dict[str, tuple[float, float]]) -> FloatArray:
@@ -136,29 +133,3 @@ def _window(axis: Any, window: tuple[float, float] | None) -> slice:
         msg = f"axis {axis.name!r}: the range {window} does not end at bin edges; the nearest are {edges[ends]}"
         raise ValueError(msg)
     return slice(*ends)
-
-
-def plot(scan: Scan, chosen: float, path: Path) -> Path:
-    """Draw the figure of merit, the efficiency and the background against the requirement; return the path."""
-    import matplotlib as mpl  # noqa: PLC0415 - workers have no use for it
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with mpl.rc_context({"font.size": 11}):
-        figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-        upper.plot(scan.threshold, scan.figure_of_merit, color="C0")
-        upper.axvline(chosen, color="C3", linestyle="--", label=f"chosen: {chosen:g}")
-        best = scan.threshold[scan.best]
-        upper.plot(best, scan.figure_of_merit[scan.best], "o", color="C0", label=f"largest: {best:g}")
-        upper.axvspan(*scan.plateau, color="C0", alpha=0.12, label="within 1 % of the largest")
-        upper.set_ylabel(r"$\varepsilon/(1.5+\sqrt{b})$")
-        upper.legend(frameon=False)
-        lower.plot(scan.threshold, scan.efficiency, color="C2", label=r"$\varepsilon$")
-        lower.set_ylabel(r"$\varepsilon$", color="C2")
-        right = lower.twinx()
-        right.plot(scan.threshold, scan.n_bkg, color="C1")
-        right.set_ylabel("$b$ [events]", color="C1")
-        lower.set_xlabel(f"{scan.label} below")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    return path

@@ -18,9 +18,10 @@ from analysis.report import (
     status,
     study_figures,
     study_tables,
+    validation_page,
 )
 from analysis.report.pictures import Picture
-from analysis.report.source import Source
+from analysis.report.source import VALIDATION, Source
 from analysis.report.tables import Table
 
 # First letters of the names of figures that belong to the selection; the others are distributions.
@@ -61,6 +62,7 @@ def sections(source: Source) -> tuple[Section, ...]:
         _spectra(source),
         _candidates(source),
         _studies(source),
+        _simulation(source),
         _closure(source),
         _origin(source),
     )
@@ -81,8 +83,9 @@ def _result(source: Source) -> Section:
     )
 
 
-def _event_pictures(source: Source) -> list[Picture]:
-    return spectra.pictures(source, status.cuts_of(source.results))
+def _event_pictures(source: Source, *, of_the_selection: bool) -> tuple[Picture, ...]:
+    found = spectra.pictures(source, status.cuts_of(source.results))
+    return tuple(p for p in found if p.name.startswith(OF_THE_SELECTION) == of_the_selection)
 
 
 def _selection(source: Source) -> Section:
@@ -95,11 +98,7 @@ def _selection(source: Source) -> Section:
         "selection",
         "Selection",
         "Every requirement, what it leaves of every dataset, and the distribution of its variable after all others.",
-        tuple(
-            p
-            for p in spectra.pictures(source, status.cuts_of(source.results))
-            if p.name.startswith(("cutflow", "n_minus_1"))
-        ),
+        _event_pictures(source, of_the_selection=True),
         (selection_tables.overview(source), cut_table.cuts(status.cuts_of(source.results))),
         tuple(flows),
     )
@@ -110,11 +109,7 @@ def _spectra(source: Source) -> Section:
         "distributions",
         "Distributions",
         "Masses, the quality of the kinematic fit and the identification of the tracks.",
-        tuple(
-            p
-            for p in spectra.pictures(source, status.cuts_of(source.results))
-            if not p.name.startswith(("cutflow", "n_minus_1"))
-        ),
+        _event_pictures(source, of_the_selection=False),
     )
 
 
@@ -131,6 +126,17 @@ def _studies(source: Source) -> Section:
         "What enters the limit besides counts, and how the limit moves with the choices that were made.",
         (*coverage_figure.pictures(source), *study_figures.pictures(source)),
         study_tables.all_tables(source),
+    )
+
+
+def _simulation(source: Source) -> Section:
+    found = source.extras.get(VALIDATION)
+    introduction = "The fast simulation beside its references, from `lnv simulate --validate`; made from no result."
+    if found is None:
+        return Section("simulation", "Simulation", introduction)
+    comparisons, identification = validation_page.tables(found)
+    return Section(
+        "simulation", "Simulation", introduction, validation_page.pictures(found), (comparisons,), (identification,)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,20 @@ from analysis.results import Results, SelectionResult
 SEARCH: Final = "search"
 ACCUMULATOR: Final = "accumulator.zip"
 LIMITS: Final = "limits"
-# What other stages may have left, by the stem of the file.
-STUDIES: Final = ("systematics", "background", "optimization", "limit_checks", "coverage", "topology")
 # Made from no result: the simulation beside its references.
 VALIDATION: Final = "validation"
+# What other stages may have left: stem of the file -> what it must hold to be shown.
+CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
+    LIMITS: ("limits",),
+    "systematics": ("overall", "per_mass", "tables"),
+    "background": ("contributions", "total"),
+    "optimization": ("variable", "best", "plateau", "chosen", "scan"),
+    "limit_checks": ("background_scan", "chi2_scan"),
+    "coverage": ("curves",),
+    "topology": ("all_but", "chains"),
+    VALIDATION: ("rows", "efficiency", "identification", "note"),
+}
+COMMANDS: Final = {**derived.COMMANDS, VALIDATION: "lnv simulate --validate"}
 
 
 @dataclass(frozen=True)
@@ -52,23 +63,20 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
         ResultsError: There is no accumulator, or a file is not what its name says.
     """
     merged = results.read(accumulator or output / ACCUMULATOR)
-    commands = {stem: derived.COMMANDS[stem] for stem in (LIMITS, *STUDIES)} | {VALIDATION: "lnv simulate --validate"}
-    content = {
-        stem: derived.load(path, command)
-        for stem, command in commands.items()
-        if (path := output / f"{stem}.json").exists()
-    }
+    content = {stem: _load(path) for stem in CONTENT if (path := output / f"{stem}.json").exists()}
     foreign = {
-        stem: f"{stem}.json: {reason}; run `{commands[stem]}` again"
+        stem: f"{stem}.json: {reason}; run `{COMMANDS[stem]}` again"
         for stem, found in content.items()
         if stem != VALIDATION and (reason := derived.difference(found, merged))
     }
-    limits = _limit_records(output / f"{LIMITS}.json", content.pop(LIMITS, {LIMITS: []}))
+    limits = content.pop(LIMITS, {LIMITS: []})[LIMITS]
     return Source(merged, tuple(limits), content, foreign)
 
 
-def _limit_records(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
-    if not isinstance(content.get("limits"), list):
-        msg = f"{path}: got no list under 'limits'; make the file again with `lnv limits`"
+def _load(path: Path) -> dict[str, Any]:
+    command = COMMANDS[path.stem]
+    content = derived.load(path, command)
+    if missing := [key for key in CONTENT[path.stem] if key not in content]:
+        msg = f"{path}: holds no {', '.join(map(repr, missing))}; make it again with `{command}`"
         raise ResultsError(msg)
-    return list(content["limits"])
+    return content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,14 +24,22 @@ SCANS: Final = {
 
 def pictures(source: Source) -> list[Picture]:
     """Return every figure whose study was made."""
-    made = (_optimization(source), _sources(source), _pulls(source), *(_scan(source, name) for name in SCANS))
+    scan = source.extras.get("optimization")
+    made = (
+        optimization(scan) if scan else None,
+        _sources(source),
+        _pulls(source),
+        *(_scan(source, name) for name in SCANS),
+    )
     return [picture for picture in made if picture is not None]
 
 
-def _optimization(source: Source) -> Picture | None:
-    found = source.extras.get("optimization")
-    if found is None:
-        return None
+def optimization(found: dict[str, Any]) -> Picture:
+    """Return the figure of merit, the efficiency and the background against a requirement.
+
+    Args:
+        found: Content of ``optimization.json``.
+    """
     rows, variable = found["scan"], found["variable"]
     x, merit, efficiency, background = (
         np.array([r[key] for r in rows]) for key in (variable, "figure_of_merit", "efficiency", "n_bkg")

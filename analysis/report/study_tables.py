@@ -36,13 +36,6 @@ _CHAINS: Final = (
     Column("share [%]", "share", fixed(2), "%"),
 )
 
-_VALIDATION: Final = (
-    Column("quantity", "quantity"),
-    Column("got", "simulation", significant(4)),
-    Column("wanted", "wanted"),
-    Column("is_met", "met", lambda value: "yes" if value else "no"),
-)
-
 
 def all_tables(source: Source) -> tuple[Table, ...]:
     """Return every table whose study was made."""
@@ -52,7 +45,6 @@ def all_tables(source: Source) -> tuple[Table, ...]:
         _background(source),
         *_scans(source),
         _chains(source),
-        _validation(source),
     )
     return tuple(table for table in made if table is not None and table.rows)
 
@@ -128,11 +120,3 @@ def _chains(source: Source) -> Table | None:
     step = found["all_but"]
     what = f"fail the step {step} only" if step else "pass the selection"
     return Table("topology", f"Decay chains of simulated events that {what}", _CHAINS, tuple(found["chains"]))
-
-
-def _validation(source: Source) -> Table | None:
-    found = source.extras.get("validation")
-    if found is None:
-        return None
-    title = "The fast simulation against what is published about the detector"
-    return Table("validation", title, _VALIDATION, tuple(found["rows"]), note=found["note"])

@@ -9,12 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from analysis import paper
 from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
@@ -22,8 +19,7 @@ from analysis.cuts import SELECTION, Cuts
 from analysis.helix import momentum_and_covariance
 from analysis.kinematics import initial_four_momentum
 from analysis.kinfit.fourc import NDF, fit4c
-from analysis.report import style, validation_response
-from analysis.report.pictures import Picture
+from analysis.report import validation_response
 from analysis.report.validation_response import BARREL, ENDCAP, columns_of
 from analysis.selection import cutflow
 from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
@@ -212,53 +208,3 @@ def shape_row(points: list[Point] | tuple[Point, ...]) -> Row:
     """Return the largest deviation of the shape in mass."""
     deviation = 100 * float(np.abs(relative_shape(points) - 1).max())
     return Row("efficiency against m_majorana above 0.6, largest deviation [%]", deviation, "below 10", 0.0, 10.0)
-
-
-def pictures(report: Report) -> tuple[Picture, ...]:
-    """Return the figures: efficiency against the neutrino's mass, identification against momentum."""
-    return (
-        Picture(
-            "validation_efficiency",
-            "Efficiency of the search",
-            "Detector parameters were chosen knowing the published values; compare the shapes.",
-            partial(_draw_efficiency, report.points),
-        ),
-        Picture(
-            "validation_identification",
-            "Tracks read as electron or kaon",
-            "Shares of the tracks of each species that pass the requirements of the other.",
-            partial(_draw_identification, report.identification),
-        ),
-    )
-
-
-def _draw_efficiency(points: tuple[Point, ...], axes: Axes) -> None:
-    mass = [p.m_majorana for p in points]
-    axes.plot(mass, [100 * p.published for p in points], "o", color=style.DATA, label="published")
-    axes.plot(mass, [100 * p.efficiency for p in points], color=style.SIGNAL, label="fast simulation")
-    axes.set_xlabel(r"$m_{\nu_M}$ [GeV/$c^2$]")
-    axes.set_ylabel("Efficiency [%]")
-    axes.set_ylim(bottom=0)
-    axes.legend()
-
-
-def _draw_identification(rows: tuple[dict[str, Any], ...], axes: Axes) -> None:
-    """Draw what a species is read as; shares that are zero everywhere are left out."""
-    for species in dict.fromkeys(row["species"] for row in rows):
-        own = [row for row in rows if row["species"] == species]
-        momentum = [(row["p_min"] + row["p_max"]) / 2 for row in own]
-        for key, line in (("as_electron", "-"), ("as_kaon", "--")):
-            shares = [row[key] for row in own]
-            if any(shares):
-                axes.plot(momentum, shares, f"o{line}", label=f"{species} {key.replace('_', ' ')}")
-    axes.set_yscale("log")
-    axes.set_ylim(1e-4, 3.0)
-    axes.set_xlabel(r"$p$ [GeV/$c$]")
-    axes.set_ylabel("Share of the tracks")
-    axes.legend(ncols=2, fontsize="x-small")
-
-
-def save_figures(report: Report, directory: Path) -> list[Path]:
-    """Write the figures and return their files."""
-    drawn = pictures(report)
-    return [file for p in drawn for file in style.save(p.figure("Fast simulation"), directory, p.name)]

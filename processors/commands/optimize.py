@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from analysis import background, normalization, optimization, results
+from analysis import background, derived, normalization, optimization, results
 from analysis.cuts import Cuts
 from analysis.datasets import SIGNAL
 from analysis.errors import ResultsError
 from analysis.optimization import Scan
-from processors.console import console, print_table, write_json
+from analysis.report.source import Source
+from processors.console import console, print_table
 
 HISTOGRAM = "chi2_4c_m_kkee"
 VARIABLES = ("chi2_4c", "m_kkee")
@@ -44,7 +46,6 @@ def command(
         f"{scan.figure_of_merit[now] / scan.figure_of_merit[scan.best]:.1%} of the largest"
     )
     print_table("Punzi figure of merit", scan.to_rows(len(scan.threshold) // ROWS), footer=footer)
-    figure = optimization.plot(scan, chosen, output / "optimization.png")
     record = {
         "variable": variable,
         "best": float(best),
@@ -52,8 +53,16 @@ def command(
         "chosen": chosen,
         "scan": scan.to_rows(),
     }
-    path = write_json(output / "optimization.json", record)
-    console().print(f"wrote {path}, {figure}")
+    path = derived.write(output, "optimization", record, merged)
+    console().print(f"wrote {path}, {_draw(output, record, merged)}")
+
+
+def _draw(output: Path, record: dict[str, Any], merged: results.Results) -> Path:
+    from analysis.report import status, study_figures, style  # noqa: PLC0415 draws a figure
+
+    flags = [flag.label for flag in status.flags(Source(merged))]
+    figure = study_figures.optimization(record).figure(status.label(merged), flags)
+    return style.save(figure, output, "optimization", ["png"])[0]
 
 
 def kept(cuts: Cuts) -> dict[str, tuple[float, float]]:

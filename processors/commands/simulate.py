@@ -122,7 +122,7 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
 
 def _validate(results: Path, seed: int) -> None:
     """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
-    from analysis.report import validation  # noqa: PLC0415 draws figures
+    from analysis.report import validation, validation_page  # noqa: PLC0415 draws figures
     from processors.console import print_table, write_json  # noqa: PLC0415
     from processors.progress import bar  # noqa: PLC0415
 
@@ -130,6 +130,7 @@ def _validate(results: Path, seed: int) -> None:
         report = validation.validate(seed, advance)
     print_table("validation of the simulation", report.shown)
     print_table("identification: mean E/p, and shares of the tracks read as", report.identification)
-    path = write_json(results / "validation.json", report.to_dict())
-    figures = validation.save_figures(report, results)
+    found = report.to_dict()
+    path = write_json(results / "validation.json", found)
+    figures = validation_page.save_figures(found, results)
     console().print("written: " + ", ".join(str(p) for p in (path, *figures)), soft_wrap=True)

@@ -117,7 +117,9 @@ def test_broken_limits_are_named(output, tmp_path):
     (directory / "limits.json").write_text("[]")
     assert "got JSON of type list" in str(invoke("--output", directory).exception)
     (directory / "limits.json").write_text("{}")
-    assert "no list under 'limits'" in str(invoke("--output", directory).exception)
+    assert "limits.json: holds no 'limits'; make it again with `lnv limits`" in str(
+        invoke("--output", directory).exception
+    )
 
 
 def test_an_unknown_dataset_is_wrong_usage(output):

@@ -95,5 +95,23 @@ def test_background_of_the_command_is_shown(whole):
     assert "0.02 ± 0.01 events: exclusive decays" in shown.tables[0].note
 
 
+def test_the_validation_of_the_simulation_has_its_own_section(whole):
+    found = {
+        "rows": [{"quantity": "barrel TOF [ps]", "got": 68.3, "wanted": "68 within 10%", "is_met": True}],
+        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.17, "published": 0.16}],
+        "identification": [
+            {"species": "e", "p_min": 0.4, "p_max": 0.6, "e_over_p": 0.98, "as_electron": 0.9, "as_kaon": 0.01}
+        ],
+        "note": "a comparison of shapes",
+    }
+    shown = section(dataclasses.replace(whole, extras={"validation": found}), "simulation")
+    assert [p.name for p in shown.pictures] == ["validation_efficiency", "validation_identification"]
+    for picture in shown.pictures:
+        assert picture.figure("Fast simulation").axes[0].get_legend().get_texts()
+    assert "68.3 | 68 within 10% | yes" in render.markdown(shown.tables[0])
+    assert "90.00" in render.markdown(shown.folded[0])
+    assert "simulation" not in [s.name for s in contents.sections(whole)]
+
+
 def test_closure_is_shown_with_a_limit(whole):
     assert {t.name for t in section(whole, "closure").folded} == {"closure", "closure_relations"}

@@ -1,0 +1,96 @@
+"""What the report shows of the simulation's validation: figures and tables from ``validation.json``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+
+from analysis.report import style
+from analysis.report.pictures import Picture
+from analysis.report.status import SIMULATION
+from analysis.report.tables import Column, Table, fixed, percent, significant
+
+_COMPARISONS: Final = (
+    Column("quantity", "quantity"),
+    Column("got", "simulation", significant(4)),
+    Column("wanted", "wanted"),
+    Column("is_met", "met", lambda value: "yes" if value else "no"),
+)
+_IDENTIFICATION: Final = (
+    Column("species", "species"),
+    Column("p_min", "p from", fixed(1), "GeV/c"),
+    Column("p_max", "p to", fixed(1), "GeV/c"),
+    Column("e_over_p", "mean E/p", fixed(2)),
+    Column("as_electron", "as electron", percent(2), "%"),
+    Column("as_kaon", "as kaon", percent(2), "%"),
+)
+
+
+def pictures(found: dict[str, Any]) -> tuple[Picture, ...]:
+    """Return the figures: efficiency against the neutrino's mass, identification against momentum.
+
+    Args:
+        found: Content of ``validation.json``.
+    """
+    return (
+        Picture(
+            "validation_efficiency",
+            "Efficiency of the search in the fast simulation",
+            "Detector parameters were chosen knowing the published values; compare the shapes.",
+            partial(_draw_efficiency, found["efficiency"]),
+        ),
+        Picture(
+            "validation_identification",
+            "Tracks of the fast simulation read as electron or kaon",
+            "Shares of the tracks of each species that pass the requirements of the other.",
+            partial(_draw_identification, found["identification"]),
+        ),
+    )
+
+
+def tables(found: dict[str, Any]) -> tuple[Table, Table]:
+    """Return the comparisons with the references, and the identification by species and momentum."""
+    title = "The fast simulation against what is published about the detector"
+    return (
+        Table("validation", title, _COMPARISONS, tuple(found["rows"]), note=found["note"]),
+        Table(
+            "validation_identification",
+            "Identification of simulated tracks",
+            _IDENTIFICATION,
+            tuple(found["identification"]),
+        ),
+    )
+
+
+def save_figures(found: dict[str, Any], directory: Path) -> list[Path]:
+    """Write the figures and return their files."""
+    return [file for p in pictures(found) for file in style.save(p.figure(SIMULATION), directory, p.name)]
+
+
+def _draw_efficiency(points: list[dict[str, Any]], axes: Axes) -> None:
+    mass = [p["m_majorana"] for p in points]
+    axes.plot(mass, [100 * p["published"] for p in points], "o", color=style.DATA, label="published")
+    axes.plot(mass, [100 * p["efficiency"] for p in points], color=style.SIGNAL, label="fast simulation")
+    axes.set_xlabel(r"$m_{\nu_M}$ [GeV/$c^2$]")
+    axes.set_ylabel("Efficiency [%]")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+
+
+def _draw_identification(rows: list[dict[str, Any]], axes: Axes) -> None:
+    """Draw what a species is read as; shares that are zero everywhere are left out."""
+    for species in dict.fromkeys(row["species"] for row in rows):
+        own = [row for row in rows if row["species"] == species]
+        momentum = [(row["p_min"] + row["p_max"]) / 2 for row in own]
+        for key, line in (("as_electron", "-"), ("as_kaon", "--")):
+            shares = [row[key] for row in own]
+            if any(shares):
+                axes.plot(momentum, shares, f"o{line}", label=f"{species} {key.replace('_', ' ')}")
+    axes.set_yscale("log")
+    axes.set_ylim(1e-4, 3.0)
+    axes.set_xlabel(r"$p$ [GeV/$c$]")
+    axes.set_ylabel("Share of the tracks")
+    axes.legend(ncols=2, fontsize="x-small")
