@@ -151,15 +151,20 @@ class SearchEvents:
         return initial_four_momentum(self.sqrt_s)
 
     @cached_property
-    def signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
+    def _signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
         """The 4C fit of every combination as KKee, and the fitted four-momenta (N, 4, 4) in GeV."""
         return fit_signal(*self.momenta, self.combinations[0], self.p4_total)
+
+    @property
+    def signal_fit(self) -> fourc.Fit4C:
+        """The 4C fit of every combination as KKee, shape (N, 1)."""
+        return self._signal_fit[0]
 
     @cached_property
     def best(self) -> FittedCandidates:
         """The combination of each event with the smallest chi2 of the 4C fit."""
-        signal, _ = self.signal_fit
-        return fit_best(signal, *self.momenta, self.combinations, self.identification.chi2, self.p4_total, self.cuts)
+        chi2_pid = self.identification.chi2
+        return fit_best(self.signal_fit, *self.momenta, self.combinations, chi2_pid, self.p4_total, self.cuts)
 
     def fit_status(self, is_counted: BoolArray) -> dict[str, int]:
         """Return how the fits of the chosen events ended: every combination as KKee, and the best one's alternatives.
@@ -167,7 +172,7 @@ class SearchEvents:
         Args:
             is_counted: Events to count, shape (events,).
         """
-        signal = self.signal_fit[0].status[is_counted[self.combinations[1]]]
+        signal = self.signal_fit.status[is_counted[self.combinations[1]]]
         alternatives = self.best.status[is_counted[self.best.event], 1:]
         return fourc.count_status(np.concatenate([signal.ravel(), alternatives.ravel()]))
 
@@ -200,7 +205,7 @@ class SearchEvents:
     @cached_property
     def fitted_p4(self) -> FloatArray:
         """Fitted four-momenta (K, K, e, e) of the best candidates, shape (B, 4, 4), in GeV; NaN without a fit."""
-        return self.signal_fit[1][self.best.row]
+        return self._signal_fit[1][self.best.row]
 
     @cached_property
     def m_ke(self) -> FloatArray:
