@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+PEERS = ("rdataframe", "awkward", "loop")
 PAGES = tuple(HERE.parent / "docs" / name for name in ("performance.md", "scaling.md"))
 
 
@@ -66,14 +67,23 @@ def peers(results: dict[str, Any]) -> str:
         "peer, µs/event",
         "same events after every step",
     )
+    measured = {name: f for name, f in results["peers"].items() if isinstance(f, dict)}
     rows = []
-    for name, f in results["peers"].items():
-        for peer in ("rdataframe", "awkward", "loop"):
-            if isinstance(f, dict) and (r := f.get(f"{peer}_over_search")):
+    for name, f in measured.items():
+        for peer in PEERS:
+            if r := f.get(f"{peer}_over_search"):
                 spread = f"{r['low']:.2f} to {r['high']:.2f}"
                 of = f["loop_events"] if peer == "loop" else f["events"]
                 rows.append((name, peer, r["ratio"], spread, f["us_per_event"][peer]["min"], f"{of:,} of {of:,}"))
-    return table(head, rows)
+    everywhere = [peer for peer in PEERS if all(peer in f["us_per_event"] for f in measured.values())]
+    return table(head, rows + [_together(measured, peer) for peer in everywhere])
+
+
+def _together(measured: dict[str, Any], peer: str) -> tuple[Any, ...]:
+    """Return the row of as many events of each kind."""
+    costs = [(f["us_per_event"][peer]["min"], f["us_per_event"]["search"]["min"]) for f in measured.values()]
+    theirs, ours = (sum(values) for values in zip(*costs, strict=True))
+    return "all three", peer, theirs / ours, "-", theirs / len(costs), "-"
 
 
 def scaling(results: dict[str, Any]) -> str:
