@@ -21,6 +21,11 @@ COMPACTNESS_EDGES: Final = np.linspace(0.6, 1.0, 9)
 # Quantiles: dense enough for straight lines between them, as far out as a thousand tracks reach.
 CHI: Final = np.linspace(-3.0, 3.0, 25)
 N_TRACKS_MIN: Final = 300
+# Decays whose tracks the control samples are, and how to simulate more of them.
+_NEEDED: Final = {
+    "e": "J/psi -> 2(e+ e-) (`lnv simulate --channel eeee`)",
+    "pi": "J/psi -> 2(pi+ pi-) (`lnv simulate --channel pipipipi`)",
+}
 # Width in cells of the smoothing of the densities, and what is added to every cell, as a share of one track.
 _SMOOTHING: Final = 1.0
 _PRIOR: Final = 0.1
@@ -46,6 +51,8 @@ def build(electrons: ControlTracks, pions: ControlTracks) -> EmcTables:
     x, y = _nodes(E_OVER_P_EDGES), _nodes(COMPACTNESS_EDGES)
     score = np.empty((*shape, len(x), len(y)))
     tables = EmcTables(P_EDGES, COS_THETA_EDGES, x, y, score, CHI, np.empty((len(KINDS), *shape, len(CHI))))
+    for kind, tracks in zip(KINDS, samples, strict=True):
+        _check(kind, tracks)
     for i, j in np.ndindex(*shape):
         own = [_in_bin(tracks, i, j) for tracks in samples]
         score[i, j] = np.log(_density(own[0]) / _density(own[1]))
@@ -54,6 +61,15 @@ def build(electrons: ControlTracks, pions: ControlTracks) -> EmcTables:
         for i, j in np.ndindex(*shape):
             tables.quantiles[k, i, j] = np.quantile(scores[_is_in_bin(tracks, i, j)], norm.cdf(CHI))
     return tables
+
+
+def occupancy(tracks: ControlTracks) -> npt.NDArray[np.int64]:
+    """Return how many tracks with a cluster lie in each bin of p and abs(cos theta), shape (P, C)."""
+    chosen = _select(tracks)
+    counts = np.empty((len(P_EDGES) - 1, len(COS_THETA_EDGES) - 1), dtype=np.int64)
+    for i, j in np.ndindex(*counts.shape):
+        counts[i, j] = np.count_nonzero(_is_in_bin(chosen, i, j))
+    return counts
 
 
 def _nodes(edges: FloatArray) -> FloatArray:
@@ -73,15 +89,22 @@ def _is_in_bin(tracks: ControlTracks, i: int, j: int) -> npt.NDArray[np.bool_]:
 
 
 def _in_bin(tracks: ControlTracks, i: int, j: int) -> ControlTracks:
-    chosen = _is_in_bin(tracks, i, j)
-    n = np.count_nonzero(chosen)
+    return ControlTracks(*(values[_is_in_bin(tracks, i, j)] for values in tracks))
+
+
+def _check(kind: str, tracks: ControlTracks) -> None:
+    """Raise EmcTableError for the thinnest bin of one kind if it has too few tracks."""
+    counts = occupancy(tracks)
+    i, j = np.unravel_index(np.argmin(counts), counts.shape)
+    n = int(counts[i, j])
     if n < N_TRACKS_MIN:
+        times = N_TRACKS_MIN / max(n, 1)
         msg = (
-            f"control tracks: got {n} of one kind with p in {P_EDGES[i]} to {P_EDGES[i + 1]} GeV/c and |cos theta| in "
-            f"{COS_THETA_EDGES[j]} to {COS_THETA_EDGES[j + 1]}, wanted {N_TRACKS_MIN}; give larger samples"
+            f"control tracks: got {n} of kind {kind!r} with p in {P_EDGES[i]} to {P_EDGES[i + 1]} GeV/c and "
+            f"|cos theta| in {COS_THETA_EDGES[j]} to {COS_THETA_EDGES[j + 1]}, the thinnest bin; wanted "
+            f"{N_TRACKS_MIN}: give {times:.1f} times as many events with {_NEEDED[kind]}"
         )
         raise EmcTableError(msg)
-    return ControlTracks(*(values[chosen] for values in tracks))
 
 
 def _density(tracks: ControlTracks) -> FloatArray:

@@ -1,0 +1,197 @@
+"""Electrons and pions for the calorimeter's tables, by tag and probe: J/psi -> 2(e+ e-) and J/psi -> 2(pi+ pi-).
+
+Events have four tracks. Three of them are tags, identified by dE/dx and TOF, and by E/p for purity; the fourth is the
+probe. Charge, lepton number and strangeness leave it the tags' species, and the kinematic fit says so once more: its
+chi2 with four tracks of the species is small, and smaller than without any. Of the calorimeter nothing is asked about
+the probe, and nothing at all of the generator. Each of the four is the probe in turn.
+
+The events that the search hides are hidden here too, and some more: those in which any reading of the tracks as
+K K e e, identified or not, has a mass in the signal region.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.constants import M_JPSI, SPECIES_MASS, Species
+from analysis.cuts import SELECTION
+from analysis.events.columns import Columns
+from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from analysis.kinfit import fourc
+from analysis.objects import pid, tracks
+from analysis.objects.emc_tables import ControlTracks
+from analysis.selection.emc_cuts import EMC_CONTROL, EmcControlCuts
+from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+N_TRACKS: Final = 4
+N_TAGS: Final = 3
+# Species that the fit tells apart.
+FITTED: Final = (Species.E, Species.PI, Species.K)
+# Tracks are ordered (+, +, -, -): either charge can be the kaons' in K K e e.
+_KKEE: Final = (SIGNAL_SPECIES, SIGNAL_SPECIES[::-1])
+
+
+def assignments(own: Species) -> npt.NDArray[np.int64]:
+    """Return four tracks of one species, and the assignments without it that its chi2 competes with, shape (7, 4).
+
+    Tracks are ordered (+, +, -, -), and a species occurs as often in either charge. Assignments with two tracks of the
+    species do not compete: an electron that radiates looks like a heavier particle, and would be lost.
+
+    Args:
+        own: Species that all four tracks have in the first one.
+    """
+    pairs = list(itertools.product([s for s in FITTED if s != own], repeat=2))
+    rivals = [(*plus, *minus) for plus in pairs for minus in pairs if sorted(plus) == sorted(minus)]
+    return np.array([(own,) * N_TRACKS, *rivals], dtype=np.int64)
+
+
+class EmcProbes:
+    """A view of a chunk of events in which one species is looked for.
+
+    Args:
+        columns: The chunk's columns.
+        species: Electron or pion.
+        cuts: The requirements.
+    """
+
+    def __init__(self, columns: Columns, species: Species, cuts: EmcControlCuts = EMC_CONTROL) -> None:
+        self.columns = columns
+        self.species = species
+        self.cuts = cuts
+        self.n_events = columns.n_events
+        # Good tracks and E/p of the search, which do not depend on the energy; that of each event stands in the file.
+        self.search = SearchEvents(columns, dataclasses.replace(SELECTION, pid_emc=False), M_JPSI)
+
+    @cached_property
+    def has_four_tracks(self) -> BoolArray:
+        """Events with four good tracks, two of each charge, and no more, shape (events,)."""
+        charge = self.search.charge
+        n_of_charge = [self.search.count_tracks(self.search.is_good & (charge == sign)) for sign in (1, -1)]
+        return (n_of_charge[0] == N_TRACKS // 2) & (n_of_charge[1] == N_TRACKS // 2)
+
+    @cached_property
+    def event(self) -> IntArray:
+        """The events with four tracks, shape (B,)."""
+        return np.flatnonzero(self.has_four_tracks)
+
+    @cached_property
+    def quartet(self) -> IntArray:
+        """Indices of their tracks, in the order (+, +, -, -), shape (B, 4)."""
+        chosen = self.search.is_good & np.repeat(self.has_four_tracks, np.diff(self.search.offsets))
+        track = np.flatnonzero(chosen)
+        event = np.searchsorted(self.search.offsets, track, side="right")
+        order = np.lexsort((-self.search.charge[track].astype(np.int64), event))
+        return track[order].reshape(-1, N_TRACKS)
+
+    @cached_property
+    def momenta(self) -> tuple[FloatArray, FloatArray]:
+        """Momenta (tracks, S, 3) and covariances (tracks, S, 6) at the interaction point of their tracks."""
+        needed = np.zeros(len(self.search.charge), dtype=np.bool_)
+        needed[self.quartet.ravel()] = True
+        return tracks.read_momenta(self.columns, self.search.frame, needed)
+
+    @cached_property
+    def sqrt_s(self) -> FloatArray:
+        """Centre-of-mass energy of these events in GeV, shape (B,)."""
+        return self.columns.scalar("sqrt_s")[self.event].astype(np.float64)
+
+    @cached_property
+    def is_visible(self) -> BoolArray:
+        """Events outside the box: no reading of their four tracks as K K e e is in it, shape (events,)."""
+        p, _ = self.momenta
+        hidden = np.zeros(self.n_events, dtype=np.bool_)
+        for species in _KKEE:
+            rows = species if p.shape[1] > 1 else (0,) * N_TRACKS
+            p3 = np.stack([p[self.quartet[:, i], row] for i, row in enumerate(rows)], axis=1)
+            p4 = four_momentum(p3, [SPECIES_MASS[s] for s in species]).sum(axis=1)
+            mass = invariant_mass(p4) * (M_JPSI / self.sqrt_s)
+            hidden[self.event] |= (mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)
+        return ~hidden
+
+    @cached_property
+    def is_tag(self) -> BoolArray:
+        """Which of the four tracks are tags, shape (B, 4)."""
+        needed = np.zeros(len(self.search.charge), dtype=np.bool_)
+        needed[self.quartet.ravel()] = True
+        cl = pid.identify(self.columns, self.search.cuts, needed).cl
+        is_likely = (cl[:, self.species] > self.cuts.cl_tag_min) & (
+            pid.cl_ratio(cl, self.species) > self.cuts.cl_ratio_tag_min
+        )
+        return (is_likely & self._has_e_over_p)[self.quartet]
+
+    @property
+    def _has_e_over_p(self) -> BoolArray:
+        """Tracks with the E/p of a tag, shape (tracks,)."""
+        ratio, cuts = self.search.e_over_p, self.cuts
+        if self.species == Species.E:
+            return (ratio > cuts.e_over_p_electron_min) & (ratio < cuts.e_over_p_electron_max)
+        return ratio < cuts.e_over_p_pion_max
+
+    @cached_property
+    def is_untagged(self) -> BoolArray:
+        """Which of the four tracks have three tags beside them, shape (B, 4)."""
+        return self.is_tag.sum(axis=1, keepdims=True) - self.is_tag == N_TAGS
+
+    @cached_property
+    def has_tags(self) -> BoolArray:
+        """Visible events with three tags, shape (events,)."""
+        return self.of_event(np.asarray(self.is_untagged.any(axis=1))) & self.is_visible
+
+    @cached_property
+    def fit(self) -> fourc.Fit4C:
+        """The 4C fit of the events with four tracks under `assignments`; skipped for those without tags."""
+        hypotheses = assignments(self.species)
+        competes = np.repeat(self.has_tags[self.event][:, None], len(hypotheses), axis=1)
+        return fourc.cascade(
+            *self.momenta, self.quartet, hypotheses, initial_four_momentum(self.sqrt_s), competes=competes
+        )
+
+    @cached_property
+    def is_smallest(self) -> BoolArray:
+        """Events whose chi2 with four tracks of the species is the smallest, shape (events,)."""
+        return self.of_event(fourc.is_smallest(self.fit))
+
+    @cached_property
+    def passes_fit(self) -> BoolArray:
+        """Events whose chi2 with four tracks of the species passes the requirement, shape (events,)."""
+        return self.of_event(self.fit.chi2[:, 0] < self.cuts.chi2_4c_max)
+
+    @cached_property
+    def is_selected(self) -> BoolArray:
+        """Which of the events with four tracks have probes, shape (B,)."""
+        return (self.has_tags & self.passes_fit & self.is_smallest)[self.event]
+
+    @cached_property
+    def probe(self) -> IntArray:
+        """Track index of every probe, shape (N,)."""
+        return self.quartet[self.is_untagged & self.is_selected[:, None]]
+
+    @property
+    def n_tags(self) -> int:
+        """Tags of the events that have probes."""
+        return int(np.count_nonzero(self.is_tag[self.is_selected]))
+
+    def of_event(self, decision: BoolArray) -> BoolArray:
+        """Return a decision on the events with four tracks as one on all events."""
+        per_event = np.zeros(self.n_events, dtype=np.bool_)
+        per_event[self.event] = decision
+        return per_event
+
+
+def control_tracks(columns: Columns, chosen: IntArray) -> ControlTracks:
+    """Return what the tables are made of, for chosen tracks, in their order."""
+    names = ("kappa", "tanl", "emc_energy", "emc_e3x3", "emc_e5x5")
+    kappa, tanl, energy, e3x3, e5x5 = (columns.flat("Track", n)[chosen].astype(np.float64) for n in names)
+    p = tracks.momentum(kappa, tanl)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return ControlTracks(p, tracks.cos_theta(tanl), pid.e_over_p(energy, p), e3x3 / e5x5)

@@ -1,0 +1,140 @@
+"""Collects the probes of the calorimeter's control samples over files, with the executors of a run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+from coffea.processor import column_accumulator
+from coffea.processor.executor import WorkItem
+
+from analysis.constants import Species
+from analysis.errors import FilesetError, NtupleError
+from analysis.events.columns import ChunkColumns, Columns
+from analysis.events.ntuple import BesSchema
+from analysis.objects.emc_pid import KINDS
+from analysis.objects.emc_tables import ControlTracks
+from analysis.selection import cutflow, misidentified
+from analysis.selection.emc_probes import EmcProbes, control_tracks
+from analysis.selection.emc_steps import EMC_STEPS
+from processors import fileset as filesets
+from processors import verify
+from processors.chunks import cut
+from processors.fileset import FileEntry
+
+FILESET_SUFFIX: Final = ".json"
+SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
+
+
+def read_files(sources: Iterable[str], datasets: str | None = None) -> list[FileEntry]:
+    """Return the files that paths of ntuples and of completed filesets mean.
+
+    Args:
+        sources: Paths or addresses; one that ends in ``.json`` is a fileset.
+        datasets: Shell patterns of dataset names of the filesets, separated by commas; None: all.
+
+    Raises:
+        FilesetError: A fileset is not usable, or a file is given twice.
+        NtupleError: A file is absent or is not an ntuple.
+    """
+    files: list[FileEntry] = []
+    for source in sources:
+        if source.endswith(FILESET_SUFFIX):
+            chosen = filesets.select(filesets.load(source), datasets)
+            files += [file for dataset in chosen.values() for file in dataset.files]
+        else:
+            described = verify.describe(source)
+            files.append(FileEntry(path=source, **described | {"clusters": tuple(described["clusters"])}))
+    seen: dict[str, str] = {}
+    for file in files:
+        if file.uuid in seen:
+            msg = f"{file.path}: is {seen[file.uuid]} once more (UUID {file.uuid}): give it once"
+            raise FilesetError(msg)
+        seen[file.uuid] = file.path
+    return files
+
+
+def work_items(files: Iterable[FileEntry], chunksize: int) -> list[WorkItem]:
+    """Return the chunks of files, of at most `chunksize` events."""
+    return [
+        WorkItem(Path(f.path).stem, f.path, f.object_path, start, stop, uuid.UUID(f.uuid).bytes, {})
+        for f in files
+        for start, stop in cut((0, f.num_entries), chunksize, f.clusters)
+    ]
+
+
+def select_item(item: WorkItem) -> dict[str, Any]:
+    """Return what one chunk gives, by kind; the function that executors call.
+
+    Raises:
+        NtupleError: The file holds fewer events than it did.
+    """
+    factory = NanoEventsFactory.from_root(
+        {item.filename: item.treename},
+        schemaclass=BesSchema,
+        entry_start=item.entrystart,
+        entry_stop=item.entrystop,
+        mode="virtual",
+    )
+    events = factory.events()
+    if len(events) != len(item):
+        msg = f"{item.filename}: got {len(events)} events from {item.entrystart} on, wanted {len(item)}: it changed"
+        raise NtupleError(msg)
+    return {"out": select(ChunkColumns(events))}
+
+
+def select(columns: Columns) -> dict[str, dict[str, Any]]:
+    """Return, by kind, cut flow, number of tags, the probes' tracks, and of simulation how many are of the kind."""
+    out: dict[str, dict[str, Any]] = {}
+    for kind, species in SPECIES.items():
+        view = EmcProbes(columns, species)
+        tracks = control_tracks(columns, view.probe)
+        out[kind] = {
+            "cutflow": cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible),
+            "tags": view.n_tags,
+            "tracks": {name: column_accumulator(values) for name, values in tracks._asdict().items()},
+            "truth": _count_truth(columns, view, kind),
+        }
+    return out
+
+
+def _count_truth(columns: Columns, view: EmcProbes, kind: str) -> dict[str, int]:
+    """Return probes with a known species and those of them that are of the kind; for information only."""
+    if not columns.has("Track", "gen"):
+        return {"known": 0, "right": 0}
+    right = misidentified.true_species(columns)[view.probe] == misidentified.SPECIES.index(kind)
+    return {"known": len(right), "right": int(np.count_nonzero(right))}
+
+
+def tracks_of(found: dict[str, Any]) -> tuple[ControlTracks, ...]:
+    """Return the probes of every kind from the merged result of `select_item`."""
+    return tuple(ControlTracks(**{n: v.value for n, v in found[kind]["tracks"].items()}) for kind in KINDS)
+
+
+def rows(found: dict[str, Any], occupancy: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return one line per kind: cut flow, tags, probes, probes per bin, and purity where it is known.
+
+    Args:
+        found: The merged result of `select_item`.
+        occupancy: Probes in each bin of the tables, by kind.
+    """
+    lines = []
+    for kind, counts in zip(KINDS, occupancy, strict=True):
+        result = found[kind]
+        known = result["truth"]["known"]
+        lines.append(
+            {
+                "species": kind,
+                **result["cutflow"],
+                "tags": result["tags"],
+                "probes": len(result["tracks"]["p"].value),
+                "per_bin_min": int(counts.min()),
+                "per_bin_median": float(np.median(counts)),
+                "purity": result["truth"]["right"] / known if known else None,
+            }
+        )
+    return lines
