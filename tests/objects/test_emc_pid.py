@@ -1,16 +1,17 @@
 """chi of the calorimeter: standard normal for its own kind, far for the other."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy import stats
 from scipy.interpolate import RegularGridInterpolator
 
 from analysis.events.columns import ArrayColumns
 from analysis.objects import emc_pid, emc_tables
 from analysis.objects.emc_tables import ControlTracks
+from analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast
 
@@ -112,9 +113,29 @@ def test_tables_of_the_wrong_shape_are_refused(tables):
         emc_pid.from_json(content, "tables.json")
 
 
-def test_too_few_tracks_say_which_bin():
-    with pytest.raises(emc_pid.EmcTableError, match=r"p in 0\.2 to 0\.3 .* wanted 300"):
-        emc_tables.build(make_tracks("e", 1000, 1), make_tracks("pi", 1000, 2))
+@pytest.mark.parametrize("kind", ["e", "pi"])
+def test_too_few_tracks_say_which_bin_and_what_to_give(kind):
+    n = {"e": 100_000, "pi": 100_000, kind: 1000}
+    samples = [make_tracks(k, n[k], seed) for seed, k in enumerate(("e", "pi"))]
+    counts = emc_tables.occupancy(samples[kind == "pi"])
+    thinnest = np.unravel_index(counts.argmin(), counts.shape)[0]
+    low, high = emc_tables.P_EDGES[thinnest : thinnest + 2]
+    message = rf"got {counts.min()} of kind '{kind}' with p in {low} to {high} .* wanted 300: .* times .*lnv simulate"
+    with pytest.raises(emc_pid.EmcTableError, match=message):
+        emc_tables.build(*samples)
+
+
+def test_occupancy_counts_every_track_of_the_tables_once():
+    tracks = make_tracks("e", 10_000, 6)
+    edges = np.concatenate([emc_tables.P_EDGES, [np.nan]])
+    tracks.p[: len(edges)] = edges
+    tracks.cos_theta[: len(edges)] = 0.5
+    tracks.e_over_p[len(edges) : 100] = 0.0
+    has_cluster = tracks.e_over_p > 0
+    inside = has_cluster & (tracks.p >= 0.2) & (tracks.p < 2.0) & (np.abs(tracks.cos_theta) < 0.93)
+    assert emc_tables.occupancy(tracks).sum() == np.count_nonzero(inside)
+    chi = emc_pid.evaluate(emc_pid.load(), *tracks)
+    assert np.count_nonzero(np.isfinite(chi[has_cluster, 0])) == np.count_nonzero(inside)
 
 
 def test_the_packages_tables():
@@ -130,35 +151,24 @@ def test_the_packages_tables():
 
 
 @pytest.mark.parametrize(("name", "kind", "own"), [("eeee", "e", 0), ("pipipipi", "pi", 1)])
-def test_the_packages_tables_fit_the_simulation(name, kind, own):
+def test_the_packages_tables_fit_generated_tracks(name, kind, own):
+    """The tables come from probes of other events; here the tracks are taken by their generated particle."""
     from analysis.constants import M_JPSI
+    from analysis.selection.misidentified import SPECIES, true_species
     from analysis.simulation.blocks import Recipe, make_block
     from analysis.simulation.channels import BACKGROUNDS
 
-    block = make_block(Recipe(channels=((BACKGROUNDS[name], 1.0),), sqrt_s=M_JPSI), name, 0, 4000, 99)
-    offsets, gen = block["Track_gen"]
-    event = np.repeat(np.arange(4000), np.diff(offsets))
-    code = np.abs(block["Gen_pdg_id"][1][block["Gen_pdg_id"][0][event] + gen.astype(np.int64)])
-    arrays = {n: v[1] for n, v in block.items() if n.startswith("Track_")}
-    chi = emc_pid.emc_chi(ArrayColumns(arrays, {"Track": offsets}, 4000), emc_pid.load())
-    own_chi = chi[(code == {"e": 11, "pi": 211}[kind]) & np.isfinite(chi[:, 0]), own]
-    assert len(own_chi) > 10_000
-    assert abs(own_chi.mean()) < 0.05
-    assert own_chi.std() == pytest.approx(1.0, abs=0.05)
-
-
-def test_command_says_what_is_missing(tmp_path):
-    from analysis.constants import M_JPSI
-    from analysis.events.writer import NtupleWriter
-    from analysis.simulation.blocks import Recipe, make_block
-    from analysis.simulation.channels import BACKGROUNDS
-    from processors.commands.emc_tables import PION, command, read_tracks
-
-    recipe = Recipe(channels=((BACKGROUNDS["pipipipi"], 1.0),), sqrt_s=M_JPSI)
-    path = str(tmp_path / "pions.root")
-    with NtupleWriter(path) as writer:
-        writer.extend(make_block(recipe, "pipipipi", 0, 500, 1))
-    tracks = read_tracks([path], PION)
-    assert 1000 < len(tracks.p) < 2500
-    result = CliRunner().invoke(command, ["--electrons", path, "--pions", path])
-    assert isinstance(result.exception, emc_pid.EmcTableError)
+    block = make_block(Recipe(channels=((BACKGROUNDS[name], 1.0),), sqrt_s=M_JPSI), name, 0, 16_000, 99)
+    offsets = {c: block[f"{c}_{column}"][0] for c, column in (("Track", "kappa"), ("Gen", "pdg_id"))}
+    columns = ArrayColumns({n: v[1] for n, v in block.items() if isinstance(v, tuple)}, offsets, 16_000)
+    is_own = true_species(columns) == SPECIES.index(kind)
+    chi = emc_pid.emc_chi(columns, emc_pid.load())[:, own]
+    chosen = is_own & np.isfinite(chi)
+    assert np.count_nonzero(chosen) > 40_000
+    assert abs(chi[chosen].mean()) < 0.02
+    assert chi[chosen].std() == pytest.approx(1.0, abs=0.02)
+    p = momentum(columns.flat("Track", "kappa"), columns.flat("Track", "tanl"))
+    for low, high in itertools.pairwise(emc_tables.P_EDGES[:-1]):
+        in_bin = chi[chosen & (p >= low) & (p < high)]
+        assert abs(in_bin.mean()) < 0.05 + 4 / np.sqrt(len(in_bin))
+        assert in_bin.std() == pytest.approx(1.0, abs=0.05 + 3 / np.sqrt(len(in_bin)))
