@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from analysis.constants import M_JPSI
 from analysis.errors import FilesetError
 
 DATA: Final = "data"
@@ -24,6 +25,8 @@ KINDS: Final = {
     "control": "simulation of a control channel",
 }
 MAJORANA_MODES: Final = ("2nu", "1nu")
+# Energy in GeV that no e+e- collider at the J/psi reaches (BEPCII: 5.6): a larger number is one in MeV.
+SQRT_S_MAX: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,9 @@ class DatasetMetadata:
         Raises:
             FilesetError: A key is missing, unknown or has a value that means nothing; dataset and key are named.
         """
+        if not isinstance(metadata, Mapping):
+            msg = f"dataset {dataset!r}: metadata are {metadata!r}; wanted an object such as {{'kind': …, 'sqrt_s': …}}"
+            raise FilesetError(msg)
         known = {f.name for f in dataclasses.fields(cls)}
         for key in ("kind", "sqrt_s"):
             if key not in metadata:
@@ -83,7 +89,11 @@ class DatasetMetadata:
         if unknown := sorted(set(metadata) - known):
             msg = f"dataset {dataset!r}: unknown metadata key {unknown[0]!r}; known are {sorted(known)}"
             raise FilesetError(msg)
-        record = cls(**{**metadata, "selections": tuple(metadata.get("selections", ("search",)))})
+        selections = metadata.get("selections", ("search",))
+        if not isinstance(selections, (list, tuple)):
+            msg = f"dataset {dataset!r}: metadata 'selections' is {selections!r}; wanted a list of names"
+            raise FilesetError(msg)
+        record = cls(**{**metadata, "selections": tuple(selections)})
         record._check(dataset)
         return record
 
@@ -95,17 +105,23 @@ class DatasetMetadata:
 
     def _check(self, dataset: str) -> None:
         wanted = {
-            "kind": (self.kind in KINDS, f"one of {sorted(KINDS)}"),
-            "sqrt_s": (_is_positive(self.sqrt_s), "a positive energy in GeV"),
+            "kind": (isinstance(self.kind, str) and self.kind in KINDS, f"one of {sorted(KINDS)}"),
+            "sqrt_s": (_is_positive(self.sqrt_s, SQRT_S_MAX), f"an energy between 0 and {SQRT_S_MAX:g} GeV"),
             "m_majorana": (
-                (self.kind == MAJORANA) == _is_positive(self.m_majorana),
-                "a mass in GeV/c^2 with kind 'majorana' only",
+                _is_positive(self.m_majorana, M_JPSI) if self.kind == MAJORANA else self.m_majorana is None,
+                f"a mass between 0 and {M_JPSI:g} GeV/c^2 with kind 'majorana' only",
             ),
             "majorana_mode": (
                 self.majorana_mode in MAJORANA_MODES if self.kind == MAJORANA else self.majorana_mode is None,
                 f"one of {MAJORANA_MODES} with kind 'majorana' only",
             ),
             "luminosity": (self.luminosity is None or _is_positive(self.luminosity), "a positive luminosity in pb^-1"),
+            "branching_fraction": (
+                self.branching_fraction is None or _is_positive(self.branching_fraction, 1.0),
+                "a fraction between 0 and 1, not percent",
+            ),
+            "blind": (self.blind is None or isinstance(self.blind, bool), "true or false"),
+            "is_simulation": (isinstance(self.is_simulation, bool), "true or false"),
             "n_jpsi": (self.n_jpsi is None or _is_positive(self.n_jpsi), "a positive number of J/psi"),
         }
         for key, (is_right, want) in wanted.items():
@@ -114,5 +130,7 @@ class DatasetMetadata:
                 raise FilesetError(msg)
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+def _is_positive(value: object, largest: float = math.inf) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and 0 < value <= largest

@@ -76,8 +76,17 @@ def _has_debug(arguments: list[str]) -> bool:
     return "--debug" in arguments
 
 
+def _of_the_system(error: OSError) -> str:
+    """Return an error of the operating system in words: which file, what is wrong, where to look further."""
+    where = f"{error.filename}: {error.strerror}" if error.filename else f"{type(error).__name__}: {error}"
+    return f"{where}; mend it or name another path (`lnv --debug …` shows where it happened)"
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run `lnv` and leave with its status: 0, 1 for an `LnvError`, 2 for wrong usage, 130 if interrupted."""
+    """Run `lnv` and leave with its status.
+
+    It is 0, 1 for an `LnvError` or an error of the operating system, 2 for wrong usage, 130 if interrupted.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     try:
         status = lnv.main(args=given, prog_name="lnv", standalone_mode=False)
@@ -94,5 +103,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader (`head`, a pager) is gone: nothing is left to say, not even at the interpreter's last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    except OSError as error:
+        if _has_debug(given):
+            raise
+        click.echo(f"error: {_of_the_system(error)}", err=True)
         status = FAILED
     sys.exit(status if isinstance(status, int) else 0)

@@ -87,7 +87,7 @@ def read_raw(path: str | Path) -> dict[str, Any]:
         msg = f"fileset {path}: cannot be read ({error.strerror}); give the path of a fileset's JSON file"
         raise FilesetError(msg) from None
     except ValueError as error:
-        msg = f"fileset {path}: is not JSON ({error})"
+        msg = f"fileset {path}: is not JSON ({error}); mend it there"
         raise FilesetError(msg) from None
     if not isinstance(raw, dict) or not raw:
         msg = f"fileset {path}: got {type(raw).__name__}; wanted a non-empty object of datasets"

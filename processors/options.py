@@ -13,18 +13,41 @@ from processors.clusters import ClusterOptions
 
 PATH: Final = click.Path(path_type=Path)
 
+SECONDS: Final = click.FloatRange(min=0, min_open=True)
+
+
+def _memory(ctx: click.Context, parameter: click.Parameter, given: str | None) -> str | None:  # noqa: ARG001 click's
+    """Return a size as it was given, once dask can read it."""
+    if given is None:
+        return None
+    from dask.utils import parse_bytes  # noqa: PLC0415 slow to import, and only this option needs it
+
+    try:
+        size = parse_bytes(given)
+    except ValueError:
+        size = 0
+    if size <= 0:
+        msg = f"got {given!r}; wanted a size such as 4GiB or 500MB"
+        raise click.BadParameter(msg)
+    return given
+
+
 _CLUSTER_OPTIONS: Final = (
     click.option("--cluster", default="local", help="local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT."),
     click.option("--workers", type=click.IntRange(1), default=2, help="Worker processes, or jobs of a batch system."),
     click.option("--adapt", is_flag=True, help="Let the number of batch jobs follow the work, up to --workers."),
-    click.option("--memory", help="Memory limit of a local worker, such as 4GiB.  [default: no limit]"),
+    click.option(
+        "--memory", callback=_memory, help="Memory limit of a local worker, such as 4GiB.  [default: no limit]"
+    ),
     click.option("--site", type=PATH, help="TOML file of site presets for slurm and htcondor (see docs/examples)."),
     click.option("--tls", is_flag=True, help="Encrypt a cluster of our own with temporary keys."),
     click.option("--tls-ca-file", type=PATH, help="Certificate of the authority, for tls://HOST:PORT."),
     click.option("--tls-cert", type=PATH, help="Certificate of this client, for tls://HOST:PORT."),
     click.option("--tls-key", type=PATH, help="Key of this client, for tls://HOST:PORT."),
     click.option("--dashboard-address", default="127.0.0.1:0", help="Where the dashboard of our own cluster listens."),
-    click.option("--no-workers-timeout", default=300.0, help="Time in s without any worker that ends a run."),
+    click.option(
+        "--no-workers-timeout", type=SECONDS, default=300.0, help="Time in s without any worker that ends a run."
+    ),
 )
 _CLUSTER_NAMES: Final = (
     "cluster",

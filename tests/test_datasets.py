@@ -33,11 +33,23 @@ def test_round_trip():
         ({"luminosity": 0}, "luminosity"),
         ({"n_jpsi": -1}, "n_jpsi"),
         ({"sqrts": 3.1}, "sqrts"),
+        ({"sqrt_s": 3096.9}, "sqrt_s"),
+        ({"kind": "majorana", "m_majorana": 900, "majorana_mode": "2nu"}, "m_majorana"),
+        ({"kind": ["data"]}, "kind"),
+        ({"blind": "no"}, "blind"),
+        ({"is_simulation": 0}, "is_simulation"),
+        ({"branching_fraction": 6.86}, "branching_fraction"),
+        ({"selections": "search"}, "selections"),
     ],
 )
 def test_a_wrong_value_names_dataset_and_key(change, key):
     with pytest.raises(FilesetError, match=rf"dataset 'jpsi'.*'{key}'"):
         DatasetMetadata.from_dict("jpsi", GOOD | change)
+
+
+def test_metadata_of_another_form_are_refused():
+    with pytest.raises(FilesetError, match="dataset 'jpsi': metadata are 'data'"):
+        DatasetMetadata.from_dict("jpsi", "data")
 
 
 @pytest.mark.parametrize("key", ["kind", "sqrt_s"])

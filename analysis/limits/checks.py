@@ -45,6 +45,12 @@ def efficiency(name: str, value: npt.ArrayLike) -> FloatArray:
     return _require(name, array, array <= 1.0, "a fraction in (0, 1], not percent")
 
 
+def fraction(name: str, value: npt.ArrayLike) -> FloatArray:
+    """Return `value` as float64 array; ValueError unless every element lies in [0, 1]."""
+    array = non_negative(name, value)
+    return _require(name, array, array <= 1.0, "a fraction in [0, 1], not percent")
+
+
 def confidence_level(value: float) -> float:
     """Return `value`; ValueError unless it lies in (0, 1)."""
     array = as_finite("confidence_level", value)

@@ -11,6 +11,7 @@ from pathlib import Path
 from analysis import normalization
 from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
 from analysis.datasets import DATA, MAJORANA, SIGNAL
+from analysis.derived import MADE_FROM
 from analysis.errors import ResultsError
 from analysis.limits import checks, majorana
 from analysis.limits.inputs import LimitInputs
@@ -67,8 +68,10 @@ def read_systematics(path: Path) -> GivenSystematics:
         per_mass = {mass_mev(float(mass)): float(value) for mass, value in given.get("per_mass", {}).items()}
         overall_value = float(checks.non_negative("overall", given["overall"]))
         checks.non_negative("per_mass", list(per_mass.values()))
+        if MADE_FROM not in given:
+            checks.fraction("overall or per_mass", [overall_value, *per_mass.values()])
         source = f"{given.get('source', 'given')} ({path.name})"
-        return GivenSystematics(source, overall_value, per_mass, dict(given.get("made_from", {})))
+        return GivenSystematics(source, overall_value, per_mass, dict(given.get(MADE_FROM, {})))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
         msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"

@@ -19,7 +19,7 @@ from processors import clusters
 from processors.clusters import BATCH, ClusterOptions, connect, dashboard
 from processors.console import console, print_table, write_json
 from processors.executors import ClusterError
-from processors.options import PATH, cluster_options
+from processors.options import PATH, SECONDS, cluster_options
 from processors.preflight import prepare
 
 # What an extra adds: module -> (what for, how to get it).
@@ -41,7 +41,7 @@ TIMEOUT: Final = 120.0
 
 @click.command()
 @click.option("--output", type=PATH, default=Path("results"), help="Directory for doctor.json.")
-@click.option("--timeout", default=TIMEOUT, help="Time in s to wait for a worker.")
+@click.option("--timeout", type=SECONDS, default=TIMEOUT, help="Time in s to wait for a worker.")
 @cluster_options
 def command(where: ClusterOptions, output: Path, timeout: float) -> None:
     """Say what is installed, start or find a cluster, wait for one worker and run one task on it.

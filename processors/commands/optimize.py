@@ -74,7 +74,7 @@ def make_scan(merged: results.Results, variable: str, n_jpsi: float | None) -> S
     """Return the scan of one axis, the other one within the selection's range.
 
     Raises:
-        ResultsError: Signal or background are missing.
+        ResultsError: Signal or background are missing, or the selection's range of the other axis has no bin edges.
     """
     signal = merged.of_kind(SIGNAL)
     n_produced = normalization.signal_efficiency(signal).n_total
@@ -84,4 +84,9 @@ def make_scan(merged: results.Results, variable: str, n_jpsi: float | None) -> S
         raise ResultsError(msg)
     counts = sum((h[HISTOGRAM] for h in histograms[1:]), start=histograms[0][HISTOGRAM])
     windows = {name: window for name, window in kept(merged.cuts).items() if name != variable}
-    return optimization.scan_below(counts, n_produced, background.spectrum(merged, counts, n_jpsi), variable, windows)
+    expected = background.spectrum(merged, counts, n_jpsi)
+    try:
+        return optimization.scan_below(counts, n_produced, expected, variable, windows)
+    except ValueError as error:
+        msg = f"no scan of {variable} with this result: {error}; run `lnv run` with cuts at bin edges"
+        raise ResultsError(msg) from error

@@ -76,7 +76,15 @@ def command(
 def _samples(
     seed: int, *, name: str, channel: str | None, majorana: float | None, mode: str, inclusive: bool, events: int
 ) -> SampleSet:
-    """Return the set that was asked for, or a set of one dataset."""
+    """Return the set that was asked for, or a set of one dataset.
+
+    Raises:
+        click.UsageError: More than one dataset was asked for.
+    """
+    asked = {"--channel": channel is not None, "--majorana": majorana is not None, "--inclusive": inclusive}
+    if len(given := [option for option, is_there in asked.items() if is_there]) > 1:
+        msg = f"got {' and '.join(given)}; wanted one of them: each makes one dataset"
+        raise click.UsageError(msg)
     if majorana is not None:
         dataset = samplesets.majorana_point(majorana, mode, events)
     elif inclusive:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from analysis.datasets import KINDS
+from analysis.datasets import KINDS, SQRT_S_MAX
 from analysis.errors import IncompleteError
 from analysis.events.mapping import read_map
 from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
@@ -20,6 +20,10 @@ from processors.options import PATH, cluster_options
 from processors.skim import PRESELECTIONS, Skim
 from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records, remove_partials
 
+ENERGY = click.FloatRange(0, SQRT_S_MAX, min_open=True)
+# The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
+FIELD = click.FloatRange(0, 2, min_open=True)
+
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -30,8 +34,8 @@ from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_reco
 @click.option("--all", "keeps_all", is_flag=True, help="Keep all events: short for --preselection all.")
 @click.option("--mapping", type=PATH, help="TOML: the FILEs are ntuples of your own, and this says what is what.")
 @click.option("--run-table", type=PATH, help="JSON: interaction point, energy, field and period of each run.")
-@click.option("--sqrt-s", type=float, help="Centre-of-mass energy in GeV, without a run table.")
-@click.option("--field", type=float, default=1.0, help="Magnetic field in T, without a run table.")
+@click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="Centre-of-mass energy in GeV, without a run table.")
+@click.option("--field", type=FIELD, metavar="TESLA", default=1.0, help="Magnetic field in T, without a run table.")
 @click.option("--period", type=click.Choice([str(p) for p in PERIODS]), default="2018", help="Without a run table.")
 @click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
@@ -74,8 +78,8 @@ def _runs(run_table: Path | None, sqrt_s: float | None, field: float, period: in
     """Return the run table, or the same conditions for all runs, with a warning that says which."""
     if run_table is not None:
         return read_run_table(run_table)
-    if sqrt_s is None or sqrt_s <= 0 or field <= 0:
-        msg = f"got --sqrt-s {sqrt_s} and --field {field}; wanted --run-table FILE, or --sqrt-s and --field above 0"
+    if sqrt_s is None:
+        msg = "got neither --run-table nor --sqrt-s; wanted the energy of the beams from one of them"
         raise click.UsageError(msg)
     conditions = Conditions(sqrt_s=sqrt_s, field=field, period=period)
     click.echo(

@@ -41,7 +41,7 @@ def command(*, accumulator: Path | None, output: Path, step: str | None, separat
     if rows:
         print_table(f"Decay chains of simulated events that {what}", rows)
     else:
-        console().print(f"no simulated event of {len(topology.count(merged))} datasets: none {what}")
+        console().print(f"none of the simulated events of {len(topology.count(merged))} datasets {what}")
     _write_csv(output / "topology.csv", rows)
     path = derived.write(output, "topology", {"all_but": step, "chains": rows}, merged)
     console().print(f"wrote {path}, {output / 'topology.csv'}")

@@ -105,6 +105,13 @@ def test_a_file_of_another_result_is_refused(result, tmp_path):
             limits.choose(other, str(path), None, 0.0)
 
 
+def test_a_file_in_percent_is_refused(result, tmp_path):
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps({"overall": 7.1}))
+    with pytest.raises(gather.ResultsError, match=r"7\.1: wanted a fraction in \[0, 1\], not percent"):
+        limits.choose(result, str(path), None, 0.0)
+
+
 def test_a_file_from_elsewhere_needs_no_origin(result, tmp_path):
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"overall": 0.07}))

@@ -57,6 +57,35 @@ def test_an_error_is_one_line_and_a_traceback_on_request(tmp_path, capsys):
         main(["--debug", "run", str(path)])
 
 
+def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["limits", "--closure", "--output", str(tmp_path / "file" / "deep")]
+    assert status(arguments) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.startswith(f"error: {tmp_path / 'file'}")
+    assert "name another path" in shown
+    with pytest.raises(OSError, match="file"):
+        main(["--debug", *arguments])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "f.json", "--memory", "lots"],
+        ["run", "f.json", "--no-workers-timeout", "-1"],
+        ["doctor", "--timeout", "0"],
+        ["simulate", "--channel", "signal", "--majorana", "0.9"],
+        ["skim", "a.dst", "--output", "o", "--sqrt-s", "3097"],
+        ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--field", "10"],
+        ["skim", "a.dst", "--output", "o"],
+    ],
+)
+def test_numbers_that_mean_nothing_are_wrong_usage(arguments, capsys):
+    assert status(arguments) == 2
+    assert "Error: " in capsys.readouterr().err
+
+
 def test_wrong_usage_is_status_2(capsys):
     assert status(["nix"]) == 2
     assert status(["run"]) == 2

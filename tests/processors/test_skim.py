@@ -240,8 +240,8 @@ def test_a_bad_file_is_named_and_the_others_are_kept(inputs, tmp_path, capsys):
     ("arguments", "message"),
     [
         (("absent.dst", "--sqrt-s", "3.1"), "absent.dst: cannot be read: No such file"),
-        (("a.dst",), "wanted --run-table FILE, or --sqrt-s"),
-        (("a.dst", "--sqrt-s", "-1"), "wanted --run-table FILE, or --sqrt-s"),
+        (("a.dst",), "got neither --run-table nor --sqrt-s"),
+        (("a.dst", "--sqrt-s", "-1"), "-1.0 is not in the range 0<x<=10.0"),
         (("a.dst", "--run-table", "absent.json"), "run table absent.json: cannot be read as JSON"),
     ],
 )
