@@ -16,6 +16,11 @@ from analysis.report.study_tables import overall_sources
 HEADROOM: Final = 1.4
 # Details of a row of the table of systematic uncertainties that are a difference of data and simulation.
 DIFFERENCES: Final = {"electron": "electron_sigma", "kaon": "kaon_sigma", "difference": "sigma"}
+# Variables that a Punzi scan knows: label of the axis, and in words.
+VARIABLES: Final = {
+    "chi2_4c": (r"$\chi^2_\mathrm{4C}$", "χ²₄C"),
+    "m_kkee": (r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]", "M(KKee)"),
+}
 SCANS: Final = {
     "background_scan": ("n_bkg", "Assumed background [events]", "the assumed background"),
     "chi2_scan": ("chi2_4c_max", r"$\chi^2_\mathrm{4C}$ below", "the requirement on χ²₄C"),
@@ -41,25 +46,27 @@ def optimization(found: dict[str, Any]) -> Picture:
         found: Content of ``optimization.json``.
     """
     rows, variable = found["scan"], found["variable"]
+    label, words = VARIABLES.get(variable, (variable, variable))
     x, merit, efficiency, background = (
         np.array([r[key] for r in rows]) for key in (variable, "figure_of_merit", "efficiency", "n_bkg")
     )
 
     def draw(axes: Axes) -> None:
         curves = {"figure of merit": (merit, "-"), "efficiency": (efficiency, "--"), "background": (background, ":")}
-        for label, (values, look) in curves.items():
+        for name, (values, look) in curves.items():
             largest = values.max()
-            axes.plot(x, values / largest if largest else values, look, label=f"{label}, largest {largest:.3g}")
+            axes.plot(x, values / largest if largest else values, look, label=f"{name}, largest {largest:.3g}")
         axes.axvspan(*found["plateau"], color=style.BAND_1, alpha=0.5, label=f"within {1 - NEARLY:.0%} of the largest")
         axes.axvline(found["chosen"], color=style.REGION, label=f"chosen: {found['chosen']:g}")
-        axes.set_xlabel(r"$\chi^2_\mathrm{4C}$ below" if variable == "chi2_4c" else f"{variable} below")
+        axes.set_xlabel(f"{label} below")
+        axes.set_xlim(x[0], x[-1])
         axes.set_ylabel("Fraction of the largest value")
-        axes.set_ylim(0, HEADROOM * 1.15)
-        axes.legend(loc="upper right", fontsize=9)
+        axes.set_ylim(0, HEADROOM)
+        axes.legend(loc="upper center", ncols=2, fontsize=9)
 
     return Picture(
         "optimization",
-        f"Punzi figure of merit against the requirement on {variable}",
+        f"Punzi figure of merit against the requirement on {words}",
         f"Largest at {found['best']:g}; the selection has {found['chosen']:g}.",
         draw,
     )

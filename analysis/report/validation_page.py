@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.report import style
+from analysis.report.limit_figures import M_NU_LABEL
 from analysis.report.pictures import Picture
 from analysis.report.status import SIMULATION
 from analysis.report.tables import Column, Table, fixed, percent, significant
@@ -74,21 +76,22 @@ def _draw_efficiency(points: list[dict[str, Any]], axes: Axes) -> None:
     mass = [p["m_majorana"] for p in points]
     axes.plot(mass, [100 * p["published"] for p in points], "o", color=style.DATA, label="published")
     axes.plot(mass, [100 * p["efficiency"] for p in points], color=style.SIGNAL, label="fast simulation")
-    axes.set_xlabel(r"$m_{\nu_M}$ [GeV/$c^2$]")
+    axes.set_xlabel(M_NU_LABEL)
     axes.set_ylabel("Efficiency [%]")
     axes.set_ylim(bottom=0)
     axes.legend()
 
 
 def _draw_identification(rows: list[dict[str, Any]], axes: Axes) -> None:
-    """Draw what a species is read as; shares that are zero everywhere are left out."""
+    """Draw what a species is read as; shares of zero have no place on the axis."""
     for species in dict.fromkeys(row["species"] for row in rows):
         own = [row for row in rows if row["species"] == species]
         momentum = [(row["p_min"] + row["p_max"]) / 2 for row in own]
         for key, line in (("as_electron", "-"), ("as_kaon", "--")):
-            shares = [row[key] for row in own]
-            if any(shares):
-                axes.plot(momentum, shares, f"o{line}", label=f"{species} {key.replace('_', ' ')}")
+            shares = np.array([row[key] for row in own])
+            if shares.any():
+                shown = np.where(shares > 0, shares, np.nan)
+                axes.plot(momentum, shown, f"o{line}", label=f"{species} {key.replace('_', ' ')}")
     axes.set_yscale("log")
     axes.set_ylim(1e-4, 3.0)
     axes.set_xlabel(r"$p$ [GeV/$c$]")
