@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,8 +67,12 @@ def work_items(files: Iterable[FileEntry], chunksize: int) -> list[WorkItem]:
     ]
 
 
-def select_item(item: WorkItem) -> dict[str, Any]:
+def select_item(item: WorkItem, pions_every: int = 1) -> dict[str, Any]:
     """Return what one chunk gives, by kind; the function that executors call.
+
+    Args:
+        item: The chunk.
+        pions_every: Look for pions in events whose number is a multiple of this one; 1: in all.
 
     Raises:
         NtupleError: The file holds fewer events than it did.
@@ -84,14 +88,19 @@ def select_item(item: WorkItem) -> dict[str, Any]:
     if len(events) != len(item):
         msg = f"{item.filename}: got {len(events)} events from {item.entrystart} on, wanted {len(item)}: it changed"
         raise NtupleError(msg)
-    return {"out": select(ChunkColumns(events))}
+    return {"out": select(ChunkColumns(events), {Species.PI: pions_every})}
 
 
-def select(columns: Columns) -> dict[str, dict[str, Any]]:
-    """Return, by kind, cut flow, number of tags, the probes' tracks, and of simulation how many are of the kind."""
+def select(columns: Columns, every: Mapping[Species, int]) -> dict[str, dict[str, Any]]:
+    """Return, by kind, cut flow, number of tags, the probes' tracks, and of simulation how many are of the kind.
+
+    Args:
+        columns: The chunk.
+        every: Species that is looked for in some events only -> see `EmcProbes`.
+    """
     out: dict[str, dict[str, Any]] = {}
     for kind, species in SPECIES.items():
-        view = EmcProbes(columns, species)
+        view = EmcProbes(columns, species, every=every.get(species, 1))
         tracks = control_tracks(columns, view.probe)
         out[kind] = {
             "cutflow": cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible),

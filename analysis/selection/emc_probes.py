@@ -62,22 +62,24 @@ class EmcProbes:
         columns: The chunk's columns.
         species: Electron or pion.
         cuts: The requirements.
+        every: Use events whose number is a multiple of this one; 1: all.
     """
 
-    def __init__(self, columns: Columns, species: Species, cuts: EmcControlCuts = EMC_CONTROL) -> None:
+    def __init__(self, columns: Columns, species: Species, cuts: EmcControlCuts = EMC_CONTROL, every: int = 1) -> None:
         self.columns = columns
         self.species = species
         self.cuts = cuts
+        self.every = every
         self.n_events = columns.n_events
         # Good tracks and E/p of the search, which do not depend on the energy; that of each event stands in the file.
         self.search = SearchEvents(columns, dataclasses.replace(SELECTION, pid_emc=False), M_JPSI)
 
     @cached_property
     def has_four_tracks(self) -> BoolArray:
-        """Events with four good tracks, two of each charge, and no more, shape (events,)."""
-        charge = self.search.charge
+        """Used events with four good tracks, two of each charge, and no more, shape (events,)."""
+        charge, is_used = self.search.charge, self.columns.scalar("event") % self.every == 0
         n_of_charge = [self.search.count_tracks(self.search.is_good & (charge == sign)) for sign in (1, -1)]
-        return (n_of_charge[0] == N_TRACKS // 2) & (n_of_charge[1] == N_TRACKS // 2)
+        return is_used & (n_of_charge[0] == N_TRACKS // 2) & (n_of_charge[1] == N_TRACKS // 2)
 
     @cached_property
     def event(self) -> IntArray:

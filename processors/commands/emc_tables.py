@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,13 @@ from processors.options import PATH, cluster_options
 @click.command("emc-tables")
 @click.argument("sources", metavar="FILE...", nargs=-1, required=True)
 @click.option("--datasets", help="Shell patterns of dataset names of a fileset, separated by commas.")
+@click.option(
+    "--pions-every",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Look for pions in every N-th event only: recorded decays give 400 pions per electron, 32 bytes each.",
+)
 @click.option("--output", type=PATH, default=Path("emc_pid.json"), help="File to write.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the chunks.")
 @cluster_options
@@ -27,6 +36,7 @@ def command(
     *,
     sources: tuple[str, ...],
     datasets: str | None,
+    pions_every: int,
     output: Path,
     executor: str,
     where: ClusterOptions,
@@ -47,12 +57,14 @@ def command(
     from processors import emc_probes  # noqa: PLC0415
 
     files = emc_probes.read_files(sources, datasets)
-    found = _select(emc_probes.work_items(files, chunksize), executor, where)
+    select = partial(emc_probes.select_item, pions_every=pions_every)
+    found = _select(emc_probes.work_items(files, chunksize), select, executor, where)
     tracks = emc_probes.tracks_of(found)
     shown = emc_probes.rows(found, [emc_tables.occupancy(t) for t in tracks])
     print_table("Control samples of the calorimeter", shown, footer="per bin: probes in each bin of p and |cos theta|")
     made_from = {
         "files": [Path(f.path).name for f in files],
+        "pions_every": pions_every,
         "cuts": dataclasses.asdict(EMC_CONTROL),
         "samples": shown,
     }
@@ -61,18 +73,18 @@ def command(
     console().print(f"written: {output}", soft_wrap=True)
 
 
-def _select(items: list[Any], executor: str, where: ClusterOptions) -> dict[str, Any]:
+def _select(
+    items: list[Any], select: Callable[[Any], dict[str, Any]], executor: str, where: ClusterOptions
+) -> dict[str, Any]:
     """Return the merged result of all chunks.
 
     Raises:
         IncompleteError: A chunk could not be processed.
     """
-    from processors.emc_probes import select_item  # noqa: PLC0415
-
     failed: list[dict[str, Any]] = []
     with make_executors(executor, where) as make:
         run = make("processing", sum(len(i) for i in items), lambda group: failed.extend(group.get("failed", [])))
-        merged, _ = run(items, select_item, None)
+        merged, _ = run(items, select, None)
     if failed:
         msg = f"{len(failed)} of {len(items)} chunks failed, no tables were made; the first: {failed[0]['message']}"
         raise IncompleteError(msg)

@@ -98,6 +98,18 @@ def test_data_give_the_same_tables_without_a_purity(files, small_samples, tmp_pa
     assert simulated == recorded
 
 
+def test_pions_of_some_events_only(files, small_samples, tmp_path):
+    numbers = {}
+    for every in (1, 2):
+        output = tmp_path / f"{every}.json"
+        make(files, "mc", output, "--pions-every", every)
+        made_from = json.loads(output.read_text())["made_from"]
+        assert made_from["pions_every"] == every
+        numbers[every] = [row["probes"] for row in made_from["samples"]]
+    assert numbers[2][0] == numbers[1][0]
+    assert numbers[2][1] == pytest.approx(numbers[1][1] / 2, rel=0.05)
+
+
 def test_datasets_of_a_fileset(files, small_samples, tmp_path):
     plain = {
         channel: {
