@@ -7,10 +7,11 @@ The posterior is P(n_obs | mu), averaged over efficiency and background, for mu 
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from analysis.limits import checks
 from analysis.limits.marginal import CountModel, count_model
+from analysis.limits.roots import falling_to
 
 
 def posterior_above(model: CountModel, n_obs: int, mu: float) -> float:
@@ -40,9 +41,4 @@ def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float
     checks.counts("n_obs", n_obs)
     model = count_model(**measured)
     level = 1.0 - checks.confidence_level(confidence_level)
-    high = (n_obs + 1.0) / model.mean_efficiency
-    while posterior_above(model, n_obs, high) > level:
-        high *= 2.0
-    return float(
-        optimize.brentq(lambda mu: posterior_above(model, n_obs, mu) - level, 0.0, high, xtol=1e-10, rtol=1e-12)
-    )
+    return falling_to(level, lambda mu: posterior_above(model, n_obs, mu), (n_obs + 1.0) / model.mean_efficiency)

@@ -7,10 +7,9 @@ that no toys are needed. One-sided; without background it is the classical upper
 
 from __future__ import annotations
 
-from scipy import optimize
-
 from analysis.limits import checks
 from analysis.limits.marginal import CountModel, count_model
+from analysis.limits.roots import falling_to
 
 
 def confidence(model: CountModel, n_obs: int, mu: float) -> float:
@@ -32,7 +31,4 @@ def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float
     checks.counts("n_obs", n_obs)
     model = count_model(**measured)
     level = 1.0 - checks.confidence_level(confidence_level)
-    high = (n_obs + 1.0) / model.mean_efficiency
-    while confidence(model, n_obs, high) > level:
-        high *= 2.0
-    return float(optimize.brentq(lambda mu: confidence(model, n_obs, mu) - level, 0.0, high, xtol=1e-10, rtol=1e-12))
+    return falling_to(level, lambda mu: confidence(model, n_obs, mu), (n_obs + 1.0) / model.mean_efficiency)

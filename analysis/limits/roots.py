@@ -1,4 +1,4 @@
-"""Roots of many increasing functions at once."""
+"""Roots of monotonous functions: of many increasing ones at once, and of a single falling one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize
 
 FloatArray = npt.NDArray[np.float64]
 ValueAndSlope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -52,3 +53,17 @@ def _newton_or_half(
         newton = point - value / slope
     is_inside = (newton >= low) & (newton <= high)  # false for NaN
     return np.where(is_inside, newton, 0.5 * (low + high))
+
+
+def falling_to(level: float, function: Callable[[float], float], scale: float) -> float:
+    """Return where a function that falls from 1 at zero to 0 at infinity reaches a level.
+
+    Args:
+        level: In (0, 1).
+        function: The function.
+        scale: Positive number, doubled until the function is not above the level.
+    """
+    high = scale
+    while function(high) > level:
+        high *= 2.0
+    return float(optimize.brentq(lambda x: function(x) - level, 0.0, high, xtol=1e-10, rtol=1e-12))

@@ -22,6 +22,10 @@ from scipy.special import xlogy
 FloatArray = npt.NDArray[np.float64]
 
 
+def _floats(values: npt.ArrayLike) -> FloatArray:
+    return np.asarray(values, dtype=np.float64)
+
+
 class Term(Protocol):
     """A measured quantity and the cost of moving it."""
 
@@ -43,8 +47,13 @@ class Term(Protocol):
         """Return the term of some of the experiments, whose fields are arrays (N,)."""
 
 
-class _Rows:
-    """Choice of rows, for terms whose fields are all arrays (N,)."""
+class _Fields:
+    """What terms have in common whose fields are all numbers or arrays (N,)."""
+
+    @property
+    def pull_limit(self) -> FloatArray:
+        """Nothing holds a pull back."""
+        return np.asarray(np.inf)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Self:
         """Return the term of some of the experiments."""
@@ -52,7 +61,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class Known(_Rows):
+class Known(_Fields):
     """A value without uncertainty."""
 
     value: npt.ArrayLike
@@ -60,12 +69,7 @@ class Known(_Rows):
     @property
     def measured(self) -> FloatArray:
         """The value."""
-        return np.asarray(self.value, dtype=np.float64)
-
-    @property
-    def pull_limit(self) -> FloatArray:
-        """Nothing holds a pull back."""
-        return np.asarray(np.inf)
+        return _floats(self.value)
 
     def at(self, pull: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the value, whatever the pull."""
@@ -78,7 +82,7 @@ class Known(_Rows):
 
 
 @dataclass(frozen=True)
-class Gaussian(_Rows):
+class Gaussian(_Fields):
     """A value with a Gaussian uncertainty; zero uncertainty means known."""
 
     mean: npt.ArrayLike
@@ -87,27 +91,22 @@ class Gaussian(_Rows):
     @property
     def measured(self) -> FloatArray:
         """The mean."""
-        return np.asarray(self.mean, dtype=np.float64)
-
-    @property
-    def pull_limit(self) -> FloatArray:
-        """Nothing holds a pull back."""
-        return np.asarray(np.inf)
+        return _floats(self.mean)
 
     def at(self, pull: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return mean + sigma² pull."""
-        variance = np.square(np.asarray(self.sigma, dtype=np.float64)) + np.zeros_like(pull)
+        variance = np.square(_floats(self.sigma)) + np.zeros_like(pull)
         return self.measured + variance * pull, variance
 
     def cost(self, value: FloatArray) -> FloatArray:
         """Return ((value - mean)/sigma)²."""
-        sigma = np.asarray(self.sigma, dtype=np.float64)
+        sigma = _floats(self.sigma)
         shift = value - self.measured
         return np.square(np.divide(shift, sigma, out=np.zeros_like(shift), where=sigma > 0.0))
 
 
 @dataclass(frozen=True)
-class PoissonSideband(_Rows):
+class PoissonSideband(_Fields):
     """A background b seen as `n` events where tau b are expected (a side band, or simulation of tau times the data)."""
 
     n: npt.ArrayLike
@@ -116,16 +115,16 @@ class PoissonSideband(_Rows):
     @property
     def measured(self) -> FloatArray:
         """n/tau."""
-        return np.asarray(self.n, dtype=np.float64) / np.asarray(self.tau, dtype=np.float64)
+        return _floats(self.n) / _floats(self.tau)
 
     @property
     def pull_limit(self) -> FloatArray:
         """The background yields to any pull of tau."""
-        return np.asarray(self.tau, dtype=np.float64)
+        return _floats(self.tau)
 
     def at(self, pull: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return n/(tau - pull); without side-band events zero up to the pull tau, where any value is as good."""
-        n = np.asarray(self.n, dtype=np.float64)
+        n = _floats(self.n)
         room = self.pull_limit - pull
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             value = np.where(n > 0.0, n / room, 0.0)
@@ -134,12 +133,12 @@ class PoissonSideband(_Rows):
 
     def cost(self, value: FloatArray) -> FloatArray:
         """Return the Poisson deviance of the side-band count."""
-        n = np.asarray(self.n, dtype=np.float64)
-        return poisson_deviance(n, np.asarray(self.tau, dtype=np.float64) * value)
+        n = _floats(self.n)
+        return poisson_deviance(n, _floats(self.tau) * value)
 
 
 @dataclass(frozen=True)
-class Binomial(_Rows):
+class Binomial(_Fields):
     """An efficiency counted as `passed` of `total` simulated events."""
 
     passed: npt.ArrayLike
@@ -148,16 +147,11 @@ class Binomial(_Rows):
     @property
     def measured(self) -> FloatArray:
         """passed/total."""
-        return np.asarray(self.passed, dtype=np.float64) / np.asarray(self.total, dtype=np.float64)
-
-    @property
-    def pull_limit(self) -> FloatArray:
-        """Nothing holds a pull back."""
-        return np.asarray(np.inf)
+        return _floats(self.passed) / _floats(self.total)
 
     def at(self, pull: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the root in (0, 1] of pull e² + (total - pull) e - passed = 0."""
-        passed, total = np.asarray(self.passed, dtype=np.float64), np.asarray(self.total, dtype=np.float64)
+        passed, total = _floats(self.passed), _floats(self.total)
         rest = total - pull
         root = np.sqrt(np.square(rest) + 4.0 * pull * passed)
         value = 2.0 * passed / (rest + root)
@@ -166,7 +160,7 @@ class Binomial(_Rows):
 
     def cost(self, value: FloatArray) -> FloatArray:
         """Return the binomial deviance of the simulated counts."""
-        passed, total = np.asarray(self.passed, dtype=np.float64), np.asarray(self.total, dtype=np.float64)
+        passed, total = _floats(self.passed), _floats(self.total)
         failed = total - passed
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             gain = xlogy(passed, self.measured / value) + xlogy(failed, (failed / total) / (1.0 - value))

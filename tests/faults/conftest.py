@@ -3,22 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from run_cases import make_fileset, run
-
-from processors.executors import IterativeExecutor
-
-
-@pytest.fixture(scope="session")
-def small_fileset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A completed fileset of two datasets in five files, one of them empty."""
-    return make_fileset(tmp_path_factory.mktemp("small"), {"signal": [350, 0, 420], "other": [500, 230]})
-
-
-@pytest.fixture(scope="session")
-def reference(small_fileset, tmp_path_factory):
-    """The undisturbed result."""
-    return run(small_fileset, tmp_path_factory.mktemp("reference"), IterativeExecutor)[0]
+from run_fixtures import reference, small_fileset  # noqa: F401 fixtures
