@@ -131,9 +131,7 @@ def _studies(source: Source) -> Section:
 
 def _simulation(source: Source) -> Section:
     found = source.extras.get(VALIDATION)
-    introduction = (
-        "The fast simulation beside its references, from lnv simulate --validate; made from no result."
-    )
+    introduction = "The fast simulation beside its references, from lnv simulate --validate; made from no result."
     if found is None:
         return Section("simulation", "Simulation", introduction)
     comparisons, identification = validation_page.tables(found)
