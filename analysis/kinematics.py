@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import HALF_CROSSING_ANGLE, M_JPSI
+from analysis.constants import HALF_CROSSING_ANGLE
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -37,9 +37,3 @@ def invariant_mass(p4: npt.ArrayLike) -> FloatArray:
     """Return the invariant mass of four-momenta ``(..., 4)``; rounding below zero counts as zero."""
     x, y, z, e = np.moveaxis(np.asarray(p4, dtype=np.float64), -1, 0)
     return np.sqrt(np.maximum(e * e - (x * x + y * y + z * z), 0.0))
-
-
-def scaled_window(low: float, high: float, sqrt_s: float) -> tuple[float, float]:
-    """Return a mass window of the J/psi moved to another centre-of-mass energy by sqrt(s)/m(J/psi)."""
-    scale = sqrt_s / M_JPSI
-    return low * scale, high * scale

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass, scaled_window
+from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 
 pytestmark = pytest.mark.fast
 
@@ -36,7 +36,3 @@ def test_a_track_has_its_mass(p3, mass):
 
 def test_rounding_below_zero_is_zero():
     assert invariant_mass([1.0, 0.0, 0.0, 1.0 - 1e-12]) == 0
-
-
-def test_the_window_moves_with_the_energy():
-    assert scaled_window(3.07, 3.12, 2 * 3.0969) == pytest.approx((6.14, 6.24))

@@ -114,11 +114,6 @@ class CountModel:
         """Efficiency averaged over the nodes."""
         return float(self.efficiency @ self.weights)
 
-    @property
-    def mean_background(self) -> float:
-        """Background averaged over the nodes, in events."""
-        return float(self.background @ self.weights)
-
 
 def count_model(
     *, efficiency: float, efficiency_sigma: float = 0.0, background: float = 0.0, background_sigma: float = 0.0

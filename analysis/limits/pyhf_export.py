@@ -12,7 +12,6 @@ import numpy as np
 
 from analysis.limits.inputs import LimitInputs
 
-ASYMPTOTIC_WARNING: Final = "asymptotic formulae: not valid below about five events"
 # A likelihood file cannot hold a sample of exactly nothing: the fit divides by it.
 SMALLEST_BACKGROUND: Final = 1e-9
 SIGNAL_YIELD: Final = 1.0

@@ -33,7 +33,7 @@ PUBLISHED: Final[dict[str, Any]] = {
 PUBLISHED_LABEL: Final = "published, arXiv:2507.06872"
 # Two samples of J/psi are the same one if their sizes agree to this.
 SAME_SAMPLE: Final = 0.05
-NANO: Final = 1e9
+BILLION: Final = 1e9
 
 
 def pictures(source: Source) -> list[Picture]:
@@ -83,7 +83,7 @@ def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> P
         if not np.isnan(observed).all():
             axes.plot(mass, observed, "o-", color=style.DATA, label="observed")
         if is_same_sample:
-            limits = [r.branching_fraction_ul_1e9 * scale / NANO for r in paper.MASS_SCAN]
+            limits = [r.branching_fraction_ul_1e9 * scale / BILLION for r in paper.MASS_SCAN]
             axes.plot([r.m_majorana for r in paper.MASS_SCAN], limits, label=PUBLISHED_LABEL, **PUBLISHED)
         _finish_scan(axes, rf"Upper limit on $B$ [$10^{{{power}}}$]")
 
@@ -109,7 +109,7 @@ def _yields(records: Sequence[dict[str, Any]]) -> Picture:
         _draw_bands(axes, mass, records, _values(records, "n_jpsi"))
         if not np.isnan(observed).all():
             axes.plot(mass, observed, "o-", color=style.DATA, label="observed")
-        published = [r.branching_fraction_ul_1e9 / NANO * paper.N_JPSI for r in paper.MASS_SCAN]
+        published = [r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN]
         axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
         _finish_scan(axes, "Upper limit on produced events")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis import paper
+from analysis import constants, paper
+from analysis.cuts import SELECTION
 from analysis.limits import gather, rolke
 from analysis.report import closure
 from processors.cli import lnv
@@ -37,6 +38,12 @@ def test_table_1_adds_up_in_quadrature():
 )
 def test_uncertainties_per_track_add_linearly(row, per_track):
     assert 2 * sum(per_track.values()) == pytest.approx(paper.SYSTEMATIC_PERCENT[row])
+
+
+def test_the_cuts_are_the_published_ones():
+    assert (SELECTION.m_kkee_min, SELECTION.m_kkee_max) == paper.SIGNAL_REGION
+    assert SELECTION.chi2_4c_max == paper.CHI2_4C_MAX
+    assert (constants.N_JPSI, constants.N_JPSI_UNCERTAINTY) == (paper.N_JPSI, paper.N_JPSI_UNCERTAINTY)
 
 
 @pytest.mark.xfail(strict=True, reason="23.2/(10087e6) is 2.30e-9, the publication has 2.1e-9")
