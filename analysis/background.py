@@ -20,7 +20,7 @@ from analysis.candidate_table import TRACKS
 from analysis.cuts import Cuts
 from analysis.efficiency import clopper_pearson
 from analysis.errors import ResultsError
-from analysis.normalization import Count
+from analysis.normalization import UPPER_OF_NONE, Count, Survivors, all_passed
 from analysis.results import DatasetResult, Results
 from analysis.selection.misidentified import ROLES, SPECIES
 
@@ -32,8 +32,6 @@ Passes = Callable[[Candidates], BoolArray]
 MISID: Final = "misid"
 # Role of each track of a candidate.
 ROLE_OF: Final = {"k1": "kaon", "k2": "kaon", "e1": "electron", "e2": "electron"}
-# Upper end of the exact one-sigma interval of a Poisson mean when nothing is seen.
-UPPER_OF_NONE: Final = 1.841
 # Mean of a Poisson distribution that gives no event in one of ten cases.
 UPPER_AT_90: Final = math.log(10.0)
 
@@ -104,9 +102,9 @@ class Background:
         """Sum and uncertainty of exclusive decays and continuum."""
         values = [(c.n_bkg, c.sigma) for c in self.contributions]
         values += [(self.continuum.value, self.continuum.sigma)] if self.continuum else []
-        source = f"{len(self.contributions)} exclusive decays with PID weights" + (
-            ", continuum" if self.continuum else ""
-        )
+        source = f"{len(self.contributions)} exclusive decays with PID weights"
+        if self.continuum:
+            source += f", continuum ({self.continuum.source})"
         return Count(math.fsum(v for v, _ in values), math.hypot(*(s for _, s in values)), source)
 
 
@@ -121,13 +119,19 @@ def in_signal_region(cuts: Cuts) -> Passes:
     return passes
 
 
-def estimate(results: Results, passes: Passes | None = None, n_jpsi: float | None = None) -> Background:
+def estimate(
+    results: Results,
+    passes: Passes | None = None,
+    n_jpsi: float | None = None,
+    survivors: Survivors = all_passed,
+) -> Background:
     """Return the background among the candidates that a function selects; by default in the signal region.
 
     Args:
         results: A merged accumulator.
         passes: Says which candidates count; None: those in the signal region.
         n_jpsi: Number of J/psi; None: that of the data.
+        survivors: Counts the continuum events that `passes` selects among the candidates of a search.
 
     Raises:
         ResultsError: No background dataset ran with the selection "misid", or one lacks its branching fraction.
@@ -140,7 +144,7 @@ def estimate(results: Results, passes: Passes | None = None, n_jpsi: float | Non
         contribute(name, d, normalization.exclusive_weight(name, d, number), probabilities, chosen)
         for name, d in datasets.items()
     )
-    continuum = normalization.continuum(results, number)
+    continuum = normalization.continuum(results, number, survivors)
     return Background(contributions, continuum, inclusive_limit(results, number))
 
 

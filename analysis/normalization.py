@@ -6,7 +6,7 @@ Numbers of J/psi and luminosities: BESIII, Chin. Phys. C 46, 074001 (2022), doi:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,10 @@ from analysis.errors import ResultsError
 from analysis.results import DatasetResult, Results, SelectionResult
 
 SEARCH: Final = "search"
+# Upper end of the exact one-sigma interval of a Poisson mean when nothing is seen.
+UPPER_OF_NONE: Final = 1.841
+# Counts events of a search: all that pass, or those near a mass.
+Survivors = Callable[[SelectionResult], int]
 
 
 @dataclass(frozen=True)
@@ -176,12 +180,20 @@ def jpsi_luminosity(number: float) -> float:
     return LUMINOSITY_JPSI * number / N_JPSI
 
 
-def continuum(results: Results, number: float | None = None) -> Count | None:
+def all_passed(search: SelectionResult) -> int:
+    """Return the events that pass the whole search."""
+    return search.n_passed
+
+
+def continuum(results: Results, number: float | None = None, survivors: Survivors = all_passed) -> Count | None:
     """Return the continuum events expected in the signal region of the J/psi data; None without such datasets.
+
+    Where none survives, the uncertainty is the upper end of the one-sigma interval of none.
 
     Args:
         results: A merged accumulator.
         number: Number of J/psi; None: that of the data.
+        survivors: Counts the events of a dataset's search that are asked for.
 
     Raises:
         ResultsError: A continuum dataset has no luminosity.
@@ -197,7 +209,6 @@ def continuum(results: Results, number: float | None = None) -> Count | None:
         return Count(0.0, 0.0, f"hidden: {', '.join(blind)}")
     points = [(d.metadata.sqrt_s, d.metadata.luminosity or 0.0) for d in datasets.values()]
     scale = continuum_scale(points, jpsi_luminosity(number or n_jpsi(results).value))
-    n = sum(search_of(name, d).n_passed for name, d in datasets.items())
-    return Count(
-        scale * n, scale * math.sqrt(n), f"{n} events at {len(points)} energy points, each {scale:.3g} at the J/psi"
-    )
+    n = sum(survivors(search_of(name, d)) for name, d in datasets.items())
+    sigma = scale * (math.sqrt(n) if n else UPPER_OF_NONE)
+    return Count(scale * n, sigma, f"{n} events at {len(points)} energy points, each {scale:.3g} at the J/psi")

@@ -65,6 +65,18 @@ def test_surviving_continuum_events_are_scaled():
     scale = normalization.continuum_scale([(3.080, 167.0), (3.650, 410.0)])
     assert (count.value, count.sigma) == pytest.approx((2 * scale, math.sqrt(2) * scale))
     assert normalization.continuum(results()) is None
+    chosen = normalization.continuum(found, survivors=lambda search: min(search.n_passed, 1))
+    assert chosen.value == pytest.approx(scale)
+
+
+def test_no_surviving_continuum_event_is_no_certainty():
+    count = normalization.continuum(
+        results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0, blind=False))
+    )
+    assert count.value == 0
+    scale = normalization.continuum_scale([(3.080, 167.0)])
+    # P(0) = 0.159 = (1 - 0.683)/2
+    assert math.exp(-count.sigma / scale) == pytest.approx(0.1587, abs=1e-4)
 
 
 def test_blind_continuum_gives_no_number():

@@ -141,9 +141,7 @@ def _merged(datasets: Iterable[DatasetResult], m_majorana: float | None = None) 
 
 def _n_passed(dataset: DatasetResult, m_majorana: float | None) -> int:
     search = dataset.selections[SEARCH]
-    if m_majorana is None or search.n_passed == 0:
-        return search.n_passed
-    return majorana.count(search.candidates, m_majorana)
+    return search.n_passed if m_majorana is None else majorana.survivors(m_majorana, search)
 
 
 def _inputs(results: Results, choices: Choices, signal: _Simulated, *, m_majorana: float | None) -> LimitInputs:

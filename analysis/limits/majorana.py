@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.errors import ResultsError
+from analysis.results import SelectionResult
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -45,3 +46,9 @@ def in_interval(masses: FloatArray, m_majorana: float) -> npt.NDArray[np.bool_]:
 def count(candidates: Mapping[str, npt.NDArray[Any]], m_majorana: float) -> int:
     """Return how many candidates have both M(Ke) in the interval around `m_majorana`."""
     return int(np.count_nonzero(in_interval(paired_masses(candidates), m_majorana)))
+
+
+def survivors(m_majorana: float, search: SelectionResult) -> int:
+    """Return how many events that pass a search have both M(Ke) in the interval around a mass in GeV/c^2."""
+    # A search that selects nothing stores no column.
+    return count(search.candidates, m_majorana) if search.n_passed else 0

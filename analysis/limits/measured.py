@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,9 @@ def backgrounds(results: Results) -> Backgrounds:
     """
     overall = background.estimate(results).total
     per_mass = {
-        mass: background.estimate(results, _in_interval(results.cuts, mass / 1000)).total
+        mass: background.estimate(
+            results, _in_interval(results.cuts, mass / 1000), survivors=partial(majorana.survivors, mass / 1000)
+        ).total
         for mass in table.masses(results)
     }
     return Backgrounds(overall, per_mass)

@@ -9,13 +9,14 @@ import click
 import numpy as np
 import pytest
 
-from analysis import derived
+from analysis import background, derived
 from analysis.constants import M_JPSI
 from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
-from analysis.limits import gather, measured
+from analysis.limits import gather, majorana, measured
 from analysis.normalization import Count
 from analysis.results import DatasetResult, Results, SelectionResult
+from analysis.systematics import table
 from processors.commands import limits
 
 pytestmark = pytest.mark.fast
@@ -51,6 +52,19 @@ def test_an_estimate_replaces_the_given_background(result):
     assert (inputs.n_bkg, inputs.n_bkg_sigma) == (0.3, 0.1)
     assert inputs.provenance["n_bkg"] == "exclusive"
     assert choices.background(0.9).value == 0.01
+
+
+def test_a_continuum_event_is_background_near_its_own_masses(monkeypatch):
+    monkeypatch.setattr(background, "exclusive", lambda results: {})
+    monkeypatch.setattr(background, "measure", lambda results: None)
+    monkeypatch.setattr(table, "masses", lambda results: [900, 1200])
+    columns = {name: np.array([0.9]) for name in majorana.M_KE_COLUMNS}
+    metadata = DatasetMetadata(kind="continuum", sqrt_s=3.08, luminosity=167.0, blind=False)
+    search = SelectionResult({"all": 10, "signal_region": 1}, candidates=columns)
+    of_one = Results({"c": DatasetResult(metadata, 10, 10, {"search": search})}, {}, {"complete": True})
+    found = measured.backgrounds(of_one)
+    assert found.overall.value == found.per_mass[900].value > 0
+    assert found.per_mass[1200].value == 0
 
 
 def test_defaults_without_samples(result):
