@@ -64,10 +64,10 @@ def closure_row(row: Any) -> Row:
         "eff %": f"{100 * row.efficiency:.2f}",
         "sys %": f"{100 * row.delta_sys:.1f}",
         "published": f"{row.published:.2f}",
-        "10.087e9": f"{row.recomputed:.3f}",
-        "ratio": f"{row.ratio:.3f}",
-        "10.87e9": f"{row.recomputed_inferred:.3f}",
-        "ratio'": f"{row.ratio_inferred:.3f}",
+        "recomputed": f"{row.recomputed:.3f}",
+        "published/recomputed": f"{row.ratio:.3f}",
+        "with 10.87e9 J/psi": f"{row.recomputed_inferred:.3f}",
+        "published/that": f"{row.ratio_inferred:.3f}",
     }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from analysis.candidate_table import M_KE
+from analysis.efficiency import binomial_sigma
 from analysis.report.source import SEARCH, Source
 from analysis.report.tables import Column, Table, count, file_name, fixed, percent
 from analysis.results import DatasetResult
@@ -43,10 +43,7 @@ _CANDIDATES: Final = (
 
 def binomial_error(passed: int, total: int) -> float | None:
     """Return the binomial standard error of passed/total; None of nothing."""
-    if total <= 0:
-        return None
-    efficiency = passed / total
-    return math.sqrt(max(efficiency * (1.0 - efficiency), 0.0) / total)
+    return float(binomial_sigma(passed, total)) if total > 0 else None
 
 
 def cutflow_rows(cutflow: Mapping[str, int], n_produced: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,22 @@ def test_the_summary_names_what_went_wrong(capsys):
     shown = capsys.readouterr().out
     for word in ("INCOMPLETE", "300 MB", "skipped: g.root", "2 chunk(s)", "ValueError: no", "and 3 more", "3 events"):
         assert word in shown
+
+
+def written_calls():
+    """Return (file, words) of every call of `lnv` with options in README, Makefile and documentation."""
+    root = Path(__file__).parents[2]
+    for path in (root / "README.md", root / "Makefile", *sorted((root / "docs").glob("*.md"))):
+        for call in re.findall(r"(?:^|[`\s/])lnv ([a-z][^`\n#]*)", path.read_text()):
+            yield pytest.param(call.split(), id=f"{path.name}: {call.strip()}")
+
+
+@pytest.mark.parametrize("words", list(written_calls()))
+def test_documented_calls_have_the_options_they_use(words):
+    command = lnv.get_command(click.Context(lnv), words[0].rstrip(".,;:)"))
+    assert command is not None
+    if isinstance(command, click.Group) and words[1:] and words[1] in command.commands:
+        command = command.commands[words[1]]
+    known = {option for parameter in command.params for option in parameter.opts}
+    used = {word.rstrip(".,;:)") for word in words if word.startswith("--")}
+    assert used <= known | {"--help"}
