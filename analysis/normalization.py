@@ -88,6 +88,11 @@ def search_of(name: str, dataset: DatasetResult) -> SelectionResult:
     return dataset.selections[SEARCH]
 
 
+def all_passed(search: SelectionResult) -> int:
+    """Return the events that pass the whole search."""
+    return search.n_passed
+
+
 def signal_efficiency(datasets: Mapping[str, DatasetResult]) -> Efficiency:
     """Return the efficiency of signal samples taken together, whose events are mixed as the data are.
 
@@ -99,13 +104,20 @@ def signal_efficiency(datasets: Mapping[str, DatasetResult]) -> Efficiency:
         msg = "no signal dataset: no efficiency; add one to the fileset"
         raise ResultsError(msg)
     if single := sorted(name for name, d in datasets.items() if d.metadata.period is not None):
-        msg = f"datasets {single} are of one period each; combine them with `period_efficiency`"
+        msg = (
+            f"datasets {single} are of one period each, and wanted are samples that mix the periods as the data do: "
+            "leave 'period' out of their metadata, or give the limits --systematics FILE"
+        )
         raise ResultsError(msg)
     return Efficiency(sum(search_of(name, d).n_passed for name, d in datasets.items()), total)
 
 
-def period_efficiency(datasets: Mapping[str, DatasetResult]) -> tuple[float, float]:
+def period_efficiency(datasets: Mapping[str, DatasetResult], survivors: Survivors = all_passed) -> tuple[float, float]:
     """Return the efficiency of samples of single periods weighted by their numbers of J/psi, and its uncertainty.
+
+    Args:
+        datasets: Name -> sample, whose metadata name the period.
+        survivors: Counts the events of a sample's search that are asked for.
 
     Raises:
         ResultsError: A period is unknown or lacks a sample, or nothing was generated.
@@ -124,7 +136,7 @@ def period_efficiency(datasets: Mapping[str, DatasetResult]) -> tuple[float, flo
     value = variance = 0.0
     for number, samples in of_period.items():
         produced = sum(require_produced(name, d) for name, d in samples.items())
-        of_samples = Efficiency(sum(search_of(name, d).n_passed for name, d in samples.items()), produced)
+        of_samples = Efficiency(sum(survivors(search_of(name, d)) for name, d in samples.items()), produced)
         share = PERIODS[number].n_jpsi / whole
         value += share * of_samples.value
         variance += (share * of_samples.sigma) ** 2
@@ -178,11 +190,6 @@ def continuum_scale(points: Iterable[tuple[float, float]], luminosity: float = L
 def jpsi_luminosity(number: float) -> float:
     """Return the luminosity in pb^-1 that gives a number of J/psi: the published one in proportion."""
     return LUMINOSITY_JPSI * number / N_JPSI
-
-
-def all_passed(search: SelectionResult) -> int:
-    """Return the events that pass the whole search."""
-    return search.n_passed
 
 
 def continuum(results: Results, number: float | None = None, survivors: Survivors = all_passed) -> Count | None:

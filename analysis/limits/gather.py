@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from analysis import normalization
 from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
 from analysis.datasets import DATA, MAJORANA, SIGNAL
 from analysis.derived import MADE_FROM
+from analysis.efficiency import Efficiency
 from analysis.errors import ResultsError
 from analysis.limits import checks, majorana
 from analysis.limits.inputs import LimitInputs
@@ -109,7 +111,7 @@ def overall(results: Results, choices: Choices) -> LimitInputs:
     Raises:
         ResultsError: There is no signal dataset, or none of its events passes.
     """
-    signal = _merged(results.of_kind(SIGNAL).values())
+    signal = _merged(results.of_kind(SIGNAL))
     if signal.n_produced == 0:
         msg = f"no dataset of kind 'signal' among {sorted(results.datasets)}: no efficiency; add one to the fileset"
         raise ResultsError(msg)
@@ -118,10 +120,10 @@ def overall(results: Results, choices: Choices) -> LimitInputs:
 
 def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
     """Return the inputs of the limit at every mass for which J/psi -> nu nu was simulated, in increasing order."""
-    simulated: dict[int, list[DatasetResult]] = {}
-    for dataset in results.of_kind(MAJORANA).values():
+    simulated: dict[int, dict[str, DatasetResult]] = {}
+    for name, dataset in results.of_kind(MAJORANA).items():
         if dataset.metadata.majorana_mode == "2nu" and dataset.metadata.m_majorana is not None:
-            simulated.setdefault(mass_mev(dataset.metadata.m_majorana), []).append(dataset)
+            simulated.setdefault(mass_mev(dataset.metadata.m_majorana), {})[name] = dataset
     return [
         _inputs(results, choices, _merged(datasets, mass / 1000.0), m_majorana=mass / 1000.0)
         for mass, datasets in sorted(simulated.items())
@@ -130,18 +132,35 @@ def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
 
 @dataclass(frozen=True)
 class _Simulated:
+    """Signal samples: events, efficiency with its statistical uncertainty, and how the samples were put together."""
+
     n_passed: int
     n_produced: int
+    efficiency: float
+    sigma: float
+    source: str
 
 
-def _merged(datasets: Iterable[DatasetResult], m_majorana: float | None = None) -> _Simulated:
-    listed = list(datasets)
-    return _Simulated(sum(_n_passed(d, m_majorana) for d in listed), sum(d.n_produced for d in listed))
+def _merged(datasets: Mapping[str, DatasetResult], m_majorana: float | None = None) -> _Simulated:
+    """Return samples as one: added up, or, if they are of different periods, weighted as the data are."""
+    n_passed = sum(_n_passed(d, m_majorana) for d in datasets.values())
+    n_produced = sum(d.n_produced for d in datasets.values())
+    source = f"{n_passed} of {n_produced} simulated events"
+    if n_passed == 0:
+        return _Simulated(0, n_produced, 0.0, 0.0, source)
+    if len({d.metadata.period for d in datasets.values()}) > 1:
+        value, sigma = normalization.period_efficiency(datasets, _survivors(m_majorana))
+        return _Simulated(n_passed, n_produced, value, sigma, f"{source}, periods weighted by their J/psi")
+    added = Efficiency(n_passed, n_produced)
+    return _Simulated(n_passed, n_produced, added.value, added.sigma, source)
+
+
+def _survivors(m_majorana: float | None) -> normalization.Survivors:
+    return normalization.all_passed if m_majorana is None else partial(majorana.survivors, m_majorana)
 
 
 def _n_passed(dataset: DatasetResult, m_majorana: float | None) -> int:
-    search = dataset.selections[SEARCH]
-    return search.n_passed if m_majorana is None else majorana.survivors(m_majorana, search)
+    return _survivors(m_majorana)(dataset.selections[SEARCH])
 
 
 def _inputs(results: Results, choices: Choices, signal: _Simulated, *, m_majorana: float | None) -> LimitInputs:
@@ -157,14 +176,14 @@ def _inputs(results: Results, choices: Choices, signal: _Simulated, *, m_majoran
         n_obs=n_obs,
         n_bkg=background.value,
         n_bkg_sigma=background.sigma,
-        efficiency=signal.n_passed / signal.n_produced,
+        efficiency=signal.efficiency,
         delta_sys=delta_sys,
         n_jpsi=n_jpsi.value,
         m_majorana=m_majorana,
         provenance={
             "n_obs": observed_source,
             "n_bkg": background.source,
-            "efficiency": f"{signal.n_passed} of {signal.n_produced} simulated events",
+            "efficiency": signal.source,
             "delta_sys": systematics_source,
             "n_jpsi": n_jpsi.source,
         },
@@ -183,6 +202,6 @@ def _observed(results: Results, m_majorana: float | None) -> tuple[int | None, s
 def _delta_sys(choices: Choices, signal: _Simulated, m_majorana: float | None) -> tuple[float, str]:
     if choices.systematics is not None:
         return choices.systematics.of(m_majorana), choices.systematics.source
-    failed = signal.n_produced - signal.n_passed
-    of_statistics = math.sqrt(failed / (signal.n_passed * signal.n_produced))
-    return math.hypot(of_statistics, N_JPSI_UNCERTAINTY / N_JPSI), "N(J/psi) and simulated statistics only"
+    return math.hypot(
+        signal.sigma / signal.efficiency, N_JPSI_UNCERTAINTY / N_JPSI
+    ), "N(J/psi) and simulated statistics only"

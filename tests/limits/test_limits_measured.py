@@ -67,6 +67,18 @@ def test_a_continuum_event_is_background_near_its_own_masses(monkeypatch):
     assert found.per_mass[1200].value == 0
 
 
+def test_signal_of_different_periods_is_weighted_as_the_data_are(result):
+    passed = {2009: 100, 2012: 200, 2018: 3000}
+    produced = {2009: 1000, 2012: 1000, 2018: 10_000}
+    samples = {f"signal_{p}": dataset("signal", passed[p], produced[p], period=p) for p in passed}
+    of_periods = dataclasses.replace(result, datasets={"data": result.datasets["data"]} | samples)
+    inputs = gather.overall(of_periods, gather.Choices())
+    assert inputs.efficiency == pytest.approx((224 * 0.1 + 1088.5 * 0.2 + 8774 * 0.3) / 10086.5)
+    assert "weighted" in inputs.provenance["efficiency"]
+    of_one = dataclasses.replace(result, datasets={"signal_2009": samples["signal_2009"]})
+    assert gather.overall(of_one, gather.Choices()).efficiency == 0.1
+
+
 def test_defaults_without_samples(result):
     choices = limits.choose(result, None, None, 0.0)
     assert choices.systematics is None
