@@ -20,7 +20,7 @@ from analysis.candidate_table import TRACKS
 from analysis.cuts import Cuts
 from analysis.efficiency import clopper_pearson
 from analysis.errors import ResultsError
-from analysis.normalization import UPPER_OF_NONE, Count, Survivors, all_passed
+from analysis.normalization import UPPER_AT_90, Count, Survivors, all_passed
 from analysis.results import DatasetResult, Results
 from analysis.selection.misidentified import ROLES, SPECIES
 
@@ -32,8 +32,8 @@ Passes = Callable[[Candidates], BoolArray]
 MISID: Final = "misid"
 # Role of each track of a candidate.
 ROLE_OF: Final = {"k1": "kaon", "k2": "kaon", "e1": "electron", "e2": "electron"}
-# Mean of a Poisson distribution that gives no event in one of ten cases.
-UPPER_AT_90: Final = math.log(10.0)
+# Upper end of the exact one-sigma interval of a Poisson mean when nothing is seen.
+UPPER_OF_NONE: Final = 1.841
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from analysis.errors import ResultsError
 from analysis.results import DatasetResult, Results, SelectionResult
 
 SEARCH: Final = "search"
-# Upper end of the exact one-sigma interval of a Poisson mean when nothing is seen.
-UPPER_OF_NONE: Final = 1.841
+# Mean of a Poisson distribution that gives no event in one of ten cases.
+UPPER_AT_90: Final = math.log(10.0)
 # Counts events of a search: all that pass, or those near a mass.
 Survivors = Callable[[SelectionResult], int]
 
@@ -195,7 +195,9 @@ def jpsi_luminosity(number: float) -> float:
 def continuum(results: Results, number: float | None = None, survivors: Survivors = all_passed) -> Count | None:
     """Return the continuum events expected in the signal region of the J/psi data; None without such datasets.
 
-    Where none survives, the uncertainty is the upper end of the one-sigma interval of none.
+    Where none survives, the uncertainty is zero: with no event in a Poisson side band the likelihood of a large signal
+    is that of no background, whatever the scale, and so is the upper limit (Nucl. Instrum. Meth. A 551, 493, models of
+    a Poisson background); a Gaussian as wide as the scale would multiply it. `source` gives the upper limit at 90 %.
 
     Args:
         results: A merged accumulator.
@@ -217,5 +219,7 @@ def continuum(results: Results, number: float | None = None, survivors: Survivor
     points = [(d.metadata.sqrt_s, d.metadata.luminosity or 0.0) for d in datasets.values()]
     scale = continuum_scale(points, jpsi_luminosity(number or n_jpsi(results).value))
     n = sum(survivors(search_of(name, d)) for name, d in datasets.items())
-    sigma = scale * (math.sqrt(n) if n else UPPER_OF_NONE)
-    return Count(scale * n, sigma, f"{n} events at {len(points)} energy points, each {scale:.3g} at the J/psi")
+    source = f"{n} events at {len(points)} energy points, each {scale:.3g} at the J/psi"
+    if n == 0:
+        source += f", below {scale * UPPER_AT_90:.3g} at 90 %"
+    return Count(scale * n, scale * math.sqrt(n), source)

@@ -12,6 +12,7 @@ from analysis import normalization
 from analysis.constants import M_JPSI, N_JPSI
 from analysis.datasets import DatasetMetadata
 from analysis.errors import ResultsError
+from analysis.limits import rolke
 from analysis.results import DatasetResult, Results, SelectionResult
 
 pytestmark = pytest.mark.fast
@@ -69,14 +70,23 @@ def test_surviving_continuum_events_are_scaled():
     assert chosen.value == pytest.approx(scale)
 
 
-def test_no_surviving_continuum_event_is_no_certainty():
+@pytest.mark.parametrize("n_obs", [1, 2, 4])
+def test_no_surviving_continuum_event_leaves_the_limit_of_no_background(n_obs):
+    """The side band's own model, Poisson counts in both, says what the count's zero uncertainty stands for."""
     count = normalization.continuum(
         results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0, blind=False))
     )
-    assert count.value == 0
+    assert (count.value, count.sigma) == (0.0, 0.0)
     scale = normalization.continuum_scale([(3.080, 167.0)])
-    # P(0) = 0.159 = (1 - 0.683)/2
-    assert math.exp(-count.sigma / scale) == pytest.approx(0.1587, abs=1e-4)
+    assert f"below {scale * 2.3026:.3g} at 90 %" in count.source
+    limits = [
+        rolke.upper_limit(
+            rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY,
+            n_obs=n_obs, n_bkg_region=0, tau=tau, efficiency=0.16, efficiency_sigma=0.01,
+        )
+        for tau in (1.0 / scale, 1e6)
+    ]  # fmt: skip
+    assert limits[0] == pytest.approx(limits[1], rel=1e-6)
 
 
 def test_blind_continuum_gives_no_number():
