@@ -16,6 +16,7 @@ from analysis.selection.search_events import SearchEvents
 # Names of the four tracks of a candidate, in the order of its track indices.
 TRACKS: Final = ("k1", "k2", "e1", "e2")
 _TYPES: Final = {column.name: column.dtype for column in EVENT}
+# Fitted masses of kaon i and electron j, one way to pair them after the other.
 M_KE: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
 

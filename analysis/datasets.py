@@ -130,6 +130,11 @@ class DatasetMetadata:
                 raise FilesetError(msg)
 
 
+def mass_mev(m_majorana: float) -> int:
+    """Return a mass of GeV/c^2 in whole MeV/c^2, a key that compares exactly."""
+    return round(1000.0 * m_majorana)
+
+
 def _is_positive(value: object, largest: float = math.inf) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analysis import normalization
 from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
-from analysis.datasets import DATA, MAJORANA, SIGNAL
+from analysis.datasets import DATA, MAJORANA, SIGNAL, mass_mev
 from analysis.derived import MADE_FROM
 from analysis.efficiency import Efficiency
 from analysis.errors import ResultsError
@@ -52,11 +52,6 @@ class GivenSystematics:
             msg = f"{self.source}: no systematic uncertainty for mass {m_majorana} GeV/c^2; add it under 'per_mass'"
             raise ResultsError(msg)
         return self.per_mass[key]
-
-
-def mass_mev(m_majorana: float) -> int:
-    """Return a mass of GeV/c^2 in whole MeV/c^2, a key that compares exactly."""
-    return round(1000.0 * m_majorana)
 
 
 def read_systematics(path: Path) -> GivenSystematics:

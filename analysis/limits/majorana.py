@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from analysis.candidate_table import M_KE
 from analysis.errors import ResultsError
 from analysis.results import SelectionResult
 
@@ -15,8 +16,6 @@ FloatArray = npt.NDArray[np.float64]
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
-# Candidate columns: fitted mass of kaon i and electron j in GeV/c^2, one pairing after the other.
-M_KE_COLUMNS: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
 
 def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
@@ -25,12 +24,12 @@ def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
     The two Ke pairs come from two neutrinos of one mass, and either kaon can belong to either electron.
 
     Raises:
-        ResultsError: The candidates lack the columns of `M_KE_COLUMNS`.
+        ResultsError: The candidates lack the columns of `M_KE`.
     """
-    if missing := [name for name in M_KE_COLUMNS if name not in candidates]:
+    if missing := [name for name in M_KE if name not in candidates]:
         msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
         raise ResultsError(msg)
-    masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_COLUMNS], axis=-1)
+    masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE], axis=-1)
     straight, crossed = masses[:, :2], masses[:, 2:]
     is_straight = np.abs(np.diff(straight)) <= np.abs(np.diff(crossed))
     return np.where(is_straight, straight, crossed)

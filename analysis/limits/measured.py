@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from analysis import background
 from analysis.cuts import Cuts
+from analysis.datasets import mass_mev
 from analysis.limits import majorana
 from analysis.normalization import Count
 from analysis.results import Results
@@ -65,7 +66,7 @@ def systematics(results: Results) -> Systematics:
         ResultsError: A sample is missing or empty.
     """
     overall, *rest = table.measure(results)
-    per_mass = {round(1000 * t.m_majorana): t.total for t in rest if t.m_majorana is not None}
+    per_mass = {mass_mev(t.m_majorana): t.total for t in rest if t.m_majorana is not None}
     return Systematics(overall.total, per_mass)
 
 

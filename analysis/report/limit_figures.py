@@ -10,8 +10,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from analysis import paper
+from analysis.datasets import mass_mev
 from analysis.efficiency import binomial_sigma
-from analysis.limits.gather import mass_mev
 from analysis.report import limit_tables, style
 from analysis.report.pictures import Picture
 from analysis.report.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from analysis import paper
-from analysis.limits.gather import mass_mev
+from analysis.datasets import mass_mev
 from analysis.report.source import Source
 from analysis.report.tables import Column, Table, fixed, percent, power, significant, superscript
 

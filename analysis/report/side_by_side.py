@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from analysis import paper
+from analysis.datasets import mass_mev
 
 PERCENT: Final = 100.0
 BILLION: Final = 1e9
@@ -44,12 +45,8 @@ def table_2(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Args:
         limits: Records of ``limits.json``.
     """
-    ours = {_mev(r["m_majorana"]): r for r in limits if r["m_majorana"] is not None}
-    return [_row_2(point, ours.get(_mev(point.m_majorana), {})) for point in paper.MASS_SCAN]
-
-
-def _mev(mass: float) -> int:
-    return round(1000.0 * mass)
+    ours = {mass_mev(r["m_majorana"]): r for r in limits if r["m_majorana"] is not None}
+    return [_row_2(point, ours.get(mass_mev(point.m_majorana), {})) for point in paper.MASS_SCAN]
 
 
 def _row_2(point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:

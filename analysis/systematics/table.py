@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from analysis import normalization
-from analysis.datasets import MAJORANA, SIGNAL
+from analysis.datasets import MAJORANA, SIGNAL, mass_mev
 from analysis.efficiency import Efficiency
 from analysis.errors import ResultsError
 from analysis.results import DatasetResult, Results
@@ -143,7 +143,7 @@ def _of_mode(results: Results, mode: str) -> dict[int, dict[str, DatasetResult]]
     for name, dataset in results.of_kind(MAJORANA).items():
         mass = dataset.metadata.m_majorana
         if dataset.metadata.majorana_mode == mode and mass is not None:
-            found.setdefault(round(1000 * mass), {})[name] = dataset
+            found.setdefault(mass_mev(mass), {})[name] = dataset
     return found
 
 

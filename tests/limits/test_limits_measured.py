@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from analysis import background, derived
+from analysis.candidate_table import M_KE
 from analysis.constants import M_JPSI
 from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
-from analysis.limits import gather, majorana, measured
+from analysis.limits import gather, measured
 from analysis.normalization import Count
 from analysis.results import DatasetResult, Results, SelectionResult
 from analysis.systematics import table
@@ -58,7 +59,7 @@ def test_a_continuum_event_is_background_near_its_own_masses(monkeypatch):
     monkeypatch.setattr(background, "exclusive", lambda results: {})
     monkeypatch.setattr(background, "measure", lambda results: None)
     monkeypatch.setattr(table, "masses", lambda results: [900, 1200])
-    columns = {name: np.array([0.9]) for name in majorana.M_KE_COLUMNS}
+    columns = {name: np.array([0.9]) for name in M_KE}
     metadata = DatasetMetadata(kind="continuum", sqrt_s=3.08, luminosity=167.0, blind=False)
     search = SelectionResult({"all": 10, "signal_region": 1}, candidates=columns)
     of_one = Results({"c": DatasetResult(metadata, 10, 10, {"search": search})}, {}, {"complete": True})

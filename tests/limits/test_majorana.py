@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.candidate_table import M_KE
 from analysis.cuts import SELECTION
 from analysis.errors import ResultsError
 from analysis.histograms import CHI2_4C, M_KKEE_COARSE
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.fast
 
 def candidates(*rows):
     columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return dict(zip(majorana.M_KE_COLUMNS, columns.T, strict=True))
+    return dict(zip(M_KE, columns.T, strict=True))
 
 
 def test_the_pairing_of_least_difference_is_taken():
