@@ -170,7 +170,8 @@ def describe(path: str, object_path: str = TREE) -> dict[str, Any]:
         msg = f"{path}: no such file; make it (the demo set: `lnv simulate --set demo`) or mend its path in the fileset"
         raise NtupleError(msg) from error
     except Exception as error:
-        msg = f"{path}: cannot be read as a ROOT file ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        msg = f"{path}: cannot be read as a ROOT file ({reason}); restore it or take it out of the fileset"
         raise NtupleError(msg) from error
 
 

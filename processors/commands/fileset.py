@@ -51,7 +51,7 @@ def _files(name: str, entry: Any, directory: Path) -> dict[str, str]:
     for pattern, tree in filesets.raw_files(name, entry).items():
         paths = list(filesets.expand(pattern, directory))
         if not paths:
-            msg = f"dataset {name!r}: no file matches {pattern} (looked from {directory})"
+            msg = f"dataset {name!r}: no file matches {pattern} (looked from {directory}); mend it in the fileset"
             raise FilesetError(msg)
         for path in paths:
             if path in found:

@@ -74,6 +74,9 @@ def command(
     The exit status is not 0 unless every event of every file is in the result exactly once. A run that is limited on
     request (--max-files, --max-chunks, --test) ends well, but its result is marked incomplete.
     """
+    if post_mortem and not debug:
+        msg = "got --pdb without --debug; wanted both: the debugger opens in this process only"
+        raise click.UsageError(msg)
     if test or debug:
         given |= {name: given[name] or 1 for name in ("max_files", "max_chunks")}
     options = RunOptions(**given)

@@ -76,6 +76,7 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
         ["run", "f.json", "--memory", "lots"],
         ["run", "f.json", "--no-workers-timeout", "-1"],
         ["doctor", "--timeout", "0"],
+        ["run", "f.json", "--pdb"],
         ["simulate", "--channel", "signal", "--majorana", "0.9"],
         ["skim", "a.dst", "--output", "o", "--sqrt-s", "3097"],
         ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--field", "10"],
