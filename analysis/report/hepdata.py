@@ -48,11 +48,11 @@ def write(directory: Path, source: Source) -> list[Path]:
             fault.
     """
     hepdata_lib = _library()
-    if limit_tables.headline(source) is None:
-        msg = "no limits.json beside the accumulator: nothing to submit; run `lnv limits` first"
-        raise HepdataError(msg)
     if LIMITS in source.foreign:
         msg = f"limits and spectrum of different results are no submission: {source.foreign[LIMITS]}"
+        raise HepdataError(msg)
+    if limit_tables.headline(source) is None:
+        msg = "no limits.json beside the accumulator: nothing to submit; run `lnv limits` first"
         raise HepdataError(msg)
     # `_create` changes the working directory, so that paths have to be absolute.
     directory = directory.resolve()

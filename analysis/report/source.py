@@ -55,6 +55,8 @@ class Source:
 def read(output: Path, accumulator: Path | None = None) -> Source:
     """Read what `lnv run`, `lnv limits` and later stages left in `output`.
 
+    Numbers made from another result are shown and named in `Source.foreign`; those of unknown origin are named only.
+
     Args:
         output: Directory of the results.
         accumulator: Another merged accumulator; None: the one in `output`.
@@ -69,8 +71,9 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
         for stem, found in content.items()
         if stem != VALIDATION and (reason := derived.difference(found, merged))
     }
-    limits = content.pop(LIMITS, {LIMITS: []})[LIMITS]
-    return Source(merged, tuple(limits), content, foreign)
+    shown = {stem: found for stem, found in content.items() if stem == VALIDATION or derived.MADE_FROM in found}
+    limits = shown.pop(LIMITS, {LIMITS: []})[LIMITS]
+    return Source(merged, tuple(limits), shown, foreign)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def test_studies_of_another_result_are_called_so(output, tmp_path, merged):
     derived.write(directory, "topology", {"all_but": None, "chains": []}, merged)
     assert labels(source.read(directory)) == []
     (directory / "topology.json").write_text(json.dumps({"all_but": None, "chains": []}))
-    flag = status.flags(source.read(directory))[0]
+    found = source.read(directory)
+    assert found.extras == {}
+    flag = status.flags(found)[0]
     assert flag.label == "OTHER STUDIES"
     assert "topology.json: it does not say which result" in flag.explanation
     assert "`lnv topology`" in flag.explanation
