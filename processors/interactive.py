@@ -14,8 +14,8 @@ from analysis.events.ntuple import BesSchema
 from analysis.events.schema import TREE
 from analysis.results import Results
 from processors import fileset as filesets
+from processors.backends import make_executors
 from processors.clusters import ClusterOptions
-from processors.commands.run import make_executors
 from processors.run import RunOptions, process, to_results
 from processors.selections import load_processors
 

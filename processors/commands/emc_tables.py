@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from analysis.errors import IncompleteError, NtupleError
+from processors.backends import EXECUTORS, make_executors
 from processors.clusters import ClusterOptions
-from processors.commands.run import EXECUTORS, make_executors
 from processors.console import console, print_table
 from processors.options import PATH, cluster_options
 

@@ -10,8 +10,8 @@ import click
 from analysis.errors import IncompleteError
 from analysis.simulation import samplesets
 from analysis.simulation.samplesets import SampleSet
+from processors.backends import EXECUTORS, make_executors
 from processors.clusters import ClusterOptions
-from processors.commands.run import EXECUTORS, make_executors
 from processors.console import console
 from processors.options import PATH, cluster_options
 from processors.simulate import (

@@ -13,8 +13,8 @@ from analysis.errors import IncompleteError
 from analysis.events.mapping import read_map
 from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
 from processors import skim_books
+from processors.backends import EXECUTORS, make_executors
 from processors.clusters import ClusterOptions
-from processors.commands.run import EXECUTORS, make_executors
 from processors.console import console, print_table, write_json
 from processors.options import PATH, cluster_options
 from processors.skim import PRESELECTIONS, Skim

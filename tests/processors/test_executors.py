@@ -171,7 +171,7 @@ def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
 
 def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
     pytest.importorskip("bokeh", reason="pip install 'jpsi-lnv[dask]'")
-    from processors.commands.run import make_executors
+    from processors.backends import make_executors
 
     report = tmp_path / "report.html"
     with make_executors("dask", ClusterOptions(workers=1), report) as make:
