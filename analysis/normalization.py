@@ -43,6 +43,8 @@ PERIODS: Final[Mapping[int, Period]] = {
     2012: Period(1088.5e6, 4.4e6, 323.0),
     2018: Period(8774.0e6, 39.4e6, 2678.0),
 }
+# Period -> number of J/psi.
+PUBLISHED: Final[Mapping[int, float]] = {year: period.n_jpsi for year, period in PERIODS.items()}
 LUMINOSITY_JPSI: Final = math.fsum(p.luminosity for p in PERIODS.values())
 
 
@@ -74,6 +76,19 @@ def n_jpsi(results: Results) -> Count:
         raise ResultsError(msg)
     total = math.fsum(known)
     return Count(total, total * N_JPSI_UNCERTAINTY / N_JPSI, "metadata of the data")
+
+
+def n_jpsi_by_period(results: Results) -> dict[int, float]:
+    """Return the number of J/psi of each period: what the data's metadata say, else the published numbers."""
+    found: dict[int, float] = {}
+    for dataset in results.of_kind(DATA).values():
+        period, number = dataset.metadata.period, dataset.metadata.n_jpsi
+        if SEARCH not in dataset.selections:
+            continue
+        if period is None or number is None:
+            return dict(PUBLISHED)
+        found[period] = found.get(period, 0.0) + number
+    return found or dict(PUBLISHED)
 
 
 def search_of(name: str, dataset: DatasetResult) -> SelectionResult:
@@ -112,11 +127,16 @@ def signal_efficiency(datasets: Mapping[str, DatasetResult]) -> Efficiency:
     return Efficiency(sum(search_of(name, d).n_passed for name, d in datasets.items()), total)
 
 
-def period_efficiency(datasets: Mapping[str, DatasetResult], survivors: Survivors = all_passed) -> tuple[float, float]:
+def period_efficiency(
+    datasets: Mapping[str, DatasetResult],
+    n_jpsi_of: Mapping[int, float] = PUBLISHED,
+    survivors: Survivors = all_passed,
+) -> tuple[float, float]:
     """Return the efficiency of samples of single periods weighted by their numbers of J/psi, and its uncertainty.
 
     Args:
         datasets: Name -> sample, whose metadata name the period.
+        n_jpsi_of: Period -> number of J/psi in the data.
         survivors: Counts the events of a sample's search that are asked for.
 
     Raises:
@@ -125,19 +145,19 @@ def period_efficiency(datasets: Mapping[str, DatasetResult], survivors: Survivor
     of_period: dict[int, dict[str, DatasetResult]] = {}
     for name, dataset in datasets.items():
         period = dataset.metadata.period
-        if period is None or period not in PERIODS:
-            msg = f"dataset {name!r}: period {period!r} is none of {sorted(PERIODS)}"
+        if period is None or period not in n_jpsi_of:
+            msg = f"dataset {name!r}: period {period!r} is none of {sorted(n_jpsi_of)}, those of the data"
             raise ResultsError(msg)
         of_period.setdefault(period, {})[name] = dataset
-    if missing := sorted(set(PERIODS) - set(of_period)):
+    if missing := sorted(set(n_jpsi_of) - set(of_period)):
         msg = f"no signal dataset for the periods {missing}; got {sorted(of_period)}"
         raise ResultsError(msg)
-    whole = math.fsum(p.n_jpsi for p in PERIODS.values())
+    whole = math.fsum(n_jpsi_of.values())
     value = variance = 0.0
     for number, samples in of_period.items():
         produced = sum(require_produced(name, d) for name, d in samples.items())
         of_samples = Efficiency(sum(survivors(search_of(name, d)) for name, d in samples.items()), produced)
-        share = PERIODS[number].n_jpsi / whole
+        share = n_jpsi_of[number] / whole
         value += share * of_samples.value
         variance += (share * of_samples.sigma) ** 2
     return value, math.sqrt(variance)

@@ -106,7 +106,7 @@ def overall(results: Results, choices: Choices) -> LimitInputs:
     Raises:
         ResultsError: There is no signal dataset, or none of its events passes.
     """
-    signal = _merged(results.of_kind(SIGNAL))
+    signal = _merged(results, results.of_kind(SIGNAL))
     if signal.n_produced == 0:
         msg = f"no dataset of kind 'signal' among {sorted(results.datasets)}: no efficiency; add one to the fileset"
         raise ResultsError(msg)
@@ -120,7 +120,7 @@ def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
         if dataset.metadata.majorana_mode == "2nu" and dataset.metadata.m_majorana is not None:
             simulated.setdefault(mass_mev(dataset.metadata.m_majorana), {})[name] = dataset
     return [
-        _inputs(results, choices, _merged(datasets, mass / 1000.0), m_majorana=mass / 1000.0)
+        _inputs(results, choices, _merged(results, datasets, mass / 1000.0), m_majorana=mass / 1000.0)
         for mass, datasets in sorted(simulated.items())
     ]
 
@@ -136,7 +136,7 @@ class _Simulated:
     source: str
 
 
-def _merged(datasets: Mapping[str, DatasetResult], m_majorana: float | None = None) -> _Simulated:
+def _merged(results: Results, datasets: Mapping[str, DatasetResult], m_majorana: float | None = None) -> _Simulated:
     """Return samples as one: added up, or, if they are of different periods, weighted as the data are."""
     n_passed = sum(_n_passed(d, m_majorana) for d in datasets.values())
     n_produced = sum(d.n_produced for d in datasets.values())
@@ -144,7 +144,8 @@ def _merged(datasets: Mapping[str, DatasetResult], m_majorana: float | None = No
     if n_passed == 0:
         return _Simulated(0, n_produced, 0.0, 0.0, source)
     if len({d.metadata.period for d in datasets.values()}) > 1:
-        value, sigma = normalization.period_efficiency(datasets, _survivors(m_majorana))
+        weights = normalization.n_jpsi_by_period(results)
+        value, sigma = normalization.period_efficiency(datasets, weights, _survivors(m_majorana))
         return _Simulated(n_passed, n_produced, value, sigma, f"{source}, periods weighted by their J/psi")
     added = Efficiency(n_passed, n_produced)
     return _Simulated(n_passed, n_produced, added.value, added.sigma, source)

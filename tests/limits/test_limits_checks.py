@@ -58,6 +58,7 @@ def test_periods_are_combined_where_every_dataset_names_its_own(dataset, merged)
     assert [c["name"] for c in found["channels"]] == ["period 2009", "period 2019"]
     assert [c["n_obs"] for c in found["channels"]] == [0, 1]
     weighted = (225 * 0.15 + 8774 * 0.16) / (225 + 8774)
+    assert inputs.efficiency == pytest.approx(weighted)
     assert found["n_up"] == pytest.approx(23.187 * 0.1583 / weighted, rel=1e-3)
     assert studies.periods(result, inputs.without_observation()) is None
 
