@@ -62,20 +62,6 @@ class EmcTables(NamedTuple):
     quantiles: FloatArray
 
 
-def emc_chi(columns: Columns, tables: EmcTables, needed: npt.NDArray[np.bool_] | None = None) -> FloatArray:
-    """Return chi of the calorimeter for e, pi, K, ``(T, 3)``; NaN without a cluster or outside the tables.
-
-    Args:
-        columns: The chunk.
-        tables: The tables, of `load`.
-        needed: (T,) tracks to compute; the others are NaN. All where it is left out.
-    """
-    chi = np.full((len(columns.flat("Track", "kappa")), 3), np.nan)
-    chosen = np.arange(len(chi)) if needed is None else np.flatnonzero(needed)
-    chi[chosen] = chi_of_chosen(columns, tables, chosen)
-    return chi
-
-
 def chi_of_chosen(columns: Columns, tables: EmcTables, chosen: npt.NDArray[np.int64]) -> FloatArray:
     """Return chi of the calorimeter for e, pi, K of chosen tracks, in their order, ``(N, 3)``.
 

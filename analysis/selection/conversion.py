@@ -113,38 +113,6 @@ def closest_radius(pairs: Pairs, electrons: IntArray) -> FloatArray:
     return np.asarray(radius[np.take_along_axis(electrons, first[:, None], axis=1)[:, 0]])
 
 
-def conversion_electrons(
-    offsets: IntArray,
-    charge: npt.NDArray[np.integer],
-    helix: Sequence[Column],
-    field: Column,
-    is_electron: BoolArray,
-    is_good: BoolArray,
-    is_kaon: BoolArray,
-    cuts: Cuts,
-) -> BoolArray:
-    """Return the electrons that form a conversion with any partner, shape (T,).
-
-    Args:
-        offsets: (E + 1,) offsets of the tracks.
-        charge: (T,) charge of each track.
-        helix: dr, phi0, kappa, dz, tanl, each (T,).
-        field: (E,) magnetic field in T.
-        is_electron: (T,) tracks the veto is applied to.
-        is_good: (T,) good tracks.
-        is_kaon: (T,) tracks read as kaons: partners too, unless ``cuts.conversion_partners`` is "not_kaons".
-        cuts: The requirements.
-
-    Returns:
-        (T,) mask.
-    """
-    is_partner = is_good if cuts.conversion_partners == "all" else is_good & ~is_kaon
-    pairs = geometry(*find_pairs(offsets, charge, is_electron, is_partner), helix, field, offsets)
-    vetoed = np.zeros(len(charge), dtype=np.bool_)
-    vetoed[pairs.electron[is_conversion(pairs, cuts)]] = True
-    return vetoed
-
-
 @kernel
 def _count_pairs(
     offsets: IntArray, charge: npt.NDArray[np.integer], is_electron: BoolArray, is_partner: BoolArray

@@ -19,7 +19,6 @@ from analysis.simulation.parameters import PARAMETER_SETS, PERIODS
 from analysis.simulation.particles import Particles
 
 BLOCK_EVENTS: Final = 16_384
-INCLUSIVE: Final = "inclusive"
 
 
 @dataclass(frozen=True, kw_only=True)

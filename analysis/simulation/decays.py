@@ -45,13 +45,6 @@ def boost(p4: FloatArray, frame: FloatArray) -> FloatArray:
     return out
 
 
-def to_rest_frame(p4: FloatArray, frame: FloatArray) -> FloatArray:
-    """Return four-momenta as seen in the rest frame of `frame`; the inverse of `boost`."""
-    opposite = frame.copy()
-    opposite[..., :3] *= -1.0
-    return boost(p4, opposite)
-
-
 def isotropic(rng: np.random.Generator, n: int) -> FloatArray:
     """Return n unit vectors, uniform on the sphere, (n, 3)."""
     return direction(rng.uniform(-1.0, 1.0, n), rng.uniform(-np.pi, np.pi, n))

@@ -116,10 +116,6 @@ class DetectorParameters:
     noise_clusters: float = parameter(0.3, "", ASSUMPTION, "mean number of clusters of beam background")
     neutral_hadron_response: float = parameter(0.4, "", ASSUMPTION, "share of K_L and neutrons that leave a cluster")
 
-    def digest_fields(self) -> dict[str, float]:
-        """Return name -> value of every parameter."""
-        return dataclasses.asdict(self)
-
 
 NOMINAL: Final = DetectorParameters()
 

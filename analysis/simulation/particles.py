@@ -64,7 +64,6 @@ KINDS: Final[Mapping[int, Kind]] = MappingProxyType(
     }
 )
 SELF_CONJUGATE: Final = (PHOTON, PION0, ETA, ETA_PRIME, OMEGA, PHI, JPSI, VIRTUAL_PHOTON, MAJORANA_NEUTRINO)
-NEUTRINOS: Final = (12, 14, 16)
 # Charged particles that live long enough to make a track, in the order of `CHARGED_MASSES`.
 CHARGED: Final = (ELECTRON, MUON, PION, KAON, PROTON)
 

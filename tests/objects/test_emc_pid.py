@@ -79,13 +79,11 @@ def test_chi_of_columns(tables):
     values = np.array([[-1.0, 0.0, 0.97, 0.88, 0.94], [1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.3, 0.2, 0.29]])
     arrays = {f"Track_{n}": values[:, i].astype(np.float32) for i, n in enumerate(names)}
     columns = ArrayColumns(arrays, {"Track": np.array([0, 3])}, 1)
-    chi = emc_pid.emc_chi(columns, tables)
+    chi = emc_pid.chi_of_chosen(columns, tables, np.arange(3))
     assert np.isfinite(chi).all(axis=1).tolist() == [True, False, True]
     expected = emc_pid.evaluate(tables, np.array([1.0]), np.zeros(1), np.array([0.97]), np.array([0.88 / 0.94]))
     np.testing.assert_allclose(chi[:1], expected, atol=1e-4)
-    some = emc_pid.emc_chi(columns, tables, np.array([False, True, True]))
-    assert np.isfinite(some).all(axis=1).tolist() == [False, False, True]
-    np.testing.assert_array_equal(some[2], chi[2])
+    np.testing.assert_array_equal(emc_pid.chi_of_chosen(columns, tables, np.array([2, 1])), chi[[2, 1]])
 
 
 def test_tables_survive_their_file(tables, tmp_path):
@@ -162,7 +160,7 @@ def test_the_packages_tables_fit_generated_tracks(name, kind, own):
     offsets = {c: block[f"{c}_{column}"][0] for c, column in (("Track", "kappa"), ("Gen", "pdg_id"))}
     columns = ArrayColumns({n: v[1] for n, v in block.items() if isinstance(v, tuple)}, offsets, 16_000)
     is_own = true_species(columns) == SPECIES.index(kind)
-    chi = emc_pid.emc_chi(columns, emc_pid.load())[:, own]
+    chi = emc_pid.chi_of_chosen(columns, emc_pid.load(), np.arange(len(is_own)))[:, own]
     chosen = is_own & np.isfinite(chi)
     assert np.count_nonzero(chosen) > 40_000
     assert abs(chi[chosen].mean()) < 0.02
