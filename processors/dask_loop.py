@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
 
-from distributed import Client, Future, wait
+from dask.utils import key_split
+from distributed import Client, Future
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
@@ -22,12 +24,27 @@ from processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterE
 from processors.guard import failed_chunk
 
 WINDOW_MIN: Final = 8
+# Part of the window that is submitted at once: a message to the scheduler costs more than a task in it.
+WINDOW_PART: Final = 4
 # Merging runs before further chunks, so that chunk results do not pile up.
 MERGE_PRIORITY: Final = 10
 # States of a task that had finished, but whose worker died with the result: the scheduler runs it again.
 RUNNING_AGAIN: Final = ("pending", "lost")
+# State of every task once the connection to the scheduler is lost.
+CANCELLED: Final = "cancelled"
 
 Chunk = tuple[Future, Any]
+
+
+def merge_chunks(results: Sequence[Result]) -> Result:
+    """Return the sum of chunk results; the task that merges a group on a worker."""
+    forget_names()
+    return merge(results)
+
+
+def forget_names() -> None:
+    """Empty the cache in which dask keeps the names of the last 100 000 tasks, in every process that sees them."""
+    key_split.cache_clear()
 
 
 class DaskLoop:
@@ -53,6 +70,10 @@ class DaskLoop:
         self._done: list[Chunk] = []
         self._merges: dict[Future, list[Chunk]] = {}
         self._suspects: list[Any] = []
+        # Futures as they finish, put there by dask's threads: nobody has to wait for all of them at once.
+        self._finished: SimpleQueue[Future] = SimpleQueue()
+        self._again: list[Future] = []
+        self._anchor: Future | None = None
         self._window = WINDOW_MIN
         self._last_look = self._last_worker = time.monotonic()
 
@@ -67,6 +88,7 @@ class DaskLoop:
         self._chunks.clear()
         self._done.clear()
         self._merges.clear()
+        self._anchor = None
 
     def groups(self, items: Sequence[Any], size: int) -> Iterator[Result]:
         """Process all items and return their results, merged in groups of `size`, as they finish.
@@ -76,21 +98,37 @@ class DaskLoop:
         """
         waiting = list(reversed(items))
         self._look()
+        # Dask forgets a family of tasks with its last member and keeps a record of each: one member stays, or every
+        # merge would be a new family.
+        self._anchor = self._call(self._client.submit, int, key=f"merge-{self._prefix}-anchor")
         while waiting or self._chunks or self._done or self._merges:
-            while waiting and len(self._chunks) < self._window:
-                self._submit(waiting.pop())
+            self._fill(waiting)
             self._merge(size, rest=not waiting and not self._chunks)
             for future in self._wait():
-                yield from self._finished(future)
+                yield from self._take(future)
         for item in self._suspects:
             yield self._alone(item)
 
-    def _submit(self, item: Any) -> Future:
-        key = f"{self._prefix}-{self._n_submitted}"
-        self._n_submitted += 1
-        future = self._call(self._client.submit, self._function, item, key=key, pure=False)
-        self._chunks[future] = item
-        return future
+    def _fill(self, waiting: list[Any]) -> None:
+        """Submit items from the end of `waiting` once there is room for a part of the window."""
+        room = self._window - len(self._chunks)
+        if waiting and room >= self._window // WINDOW_PART:
+            items = waiting[-room:][::-1]
+            del waiting[-room:]
+            self._submit(items)
+
+    def _submit(self, items: list[Any]) -> list[Future]:
+        """Submit items in one message, which carries the function once."""
+        first, self._n_submitted = self._n_submitted, self._n_submitted + len(items)
+        keys = [f"{self._prefix}-{n}" for n in range(first, self._n_submitted)]
+        futures: list[Future] = self._call(self._client.map, self._function, items, key=keys, pure=False)
+        self._chunks |= dict(zip(futures, items, strict=True))
+        self._watch(futures)
+        return futures
+
+    def _watch(self, futures: Iterable[Future]) -> None:
+        for future in futures:
+            future.add_done_callback(self._finished.put)
 
     def _merge(self, size: int, *, rest: bool) -> None:
         """Submit the merging of full groups; of what is left too if no further chunk will come."""
@@ -98,22 +136,29 @@ class DaskLoop:
             group, self._done = self._done[:size], self._done[size:]
             key = f"merge-{self._prefix}-{uuid.uuid4().hex[:8]}"
             futures = [future for future, _ in group]
-            merged = self._call(self._client.submit, merge, futures, key=key, pure=False, priority=MERGE_PRIORITY)
+            merged = self._call(
+                self._client.submit, merge_chunks, futures, key=key, pure=False, priority=MERGE_PRIORITY
+            )
             self._merges[merged] = group
+            self._watch([merged])
 
     def _wait(self) -> list[Future]:
         """Return the futures that finished, after a heartbeat at most."""
         if time.monotonic() - self._last_look > HEARTBEAT:
             self._look()
-        pending = [*self._chunks, *self._merges]
         try:
-            done = self._call(wait, pending, timeout=HEARTBEAT, return_when="FIRST_COMPLETED").done if pending else ()
-        except TimeoutError:
+            done = [self._finished.get(timeout=HEARTBEAT)]
+        except Empty:
             return []
-        return list(done)
+        while not self._finished.empty():
+            done.append(self._finished.get())
+        return done
 
     def _look(self) -> None:
         """Fit the window to the threads that there are; end the run if there have been none for too long."""
+        again, self._again = self._again, []
+        self._watch(again)
+        forget_names()
         threads = sum(self._call(self._client.nthreads).values())
         now = self._last_look = time.monotonic()
         self._window = max(WINDOW_MIN, threads * WINDOW_PER_THREAD)
@@ -123,13 +168,16 @@ class DaskLoop:
             msg = f"{self._address}: no worker for {self._timeout:g} s; start workers, then `lnv run --resume`"
             raise ClusterError(msg)
 
-    def _finished(self, future: Future) -> Iterator[Result]:
+    def _take(self, future: Future) -> Iterator[Result]:
         if future in self._merges:
             yield from self._fetch(future, self._merges.pop(future))
             return
         status = future.status
         if status in RUNNING_AGAIN:
+            self._again.append(future)
             return
+        if status == CANCELLED:
+            self._call(future.result)
         item = self._chunks.pop(future)
         if status == "finished":
             self._done.append((future, item))
@@ -161,7 +209,7 @@ class DaskLoop:
 
     def _alone(self, item: Any) -> Result:
         """Process one item while nothing else runs, so that a dead worker is blamed on the right chunk."""
-        future = self._submit(item)
+        (future,) = self._submit([item])
         try:
             result: Result = self._call(future.result)
         except KilledWorker as error:

@@ -10,10 +10,12 @@ import gc
 import os
 import platform
 import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from analysis.errors import LnvError, NtupleError
@@ -29,8 +31,10 @@ MESSAGE_LENGTH: Final = 500
 TRACEBACK_LENGTH: Final = 8000
 # The generation of objects that a chunk made and left.
 YOUNG_CYCLES: Final = 1
-# The kernel gives the largest memory of a process in units of 1024 bytes.
+# Unit of the kernel's sizes of a process, in bytes.
 KIBIBYTE: Final = 1024
+PROCESS_STATUS: Final = Path("/proc/self/status")
+PEAK: Final = "VmHWM:"
 # Growth of the pause between two attempts.
 BACKOFF_FACTOR: Final = 2
 
@@ -47,6 +51,17 @@ class Peak(int):
 def worker_name() -> str:
     """Return the name of this process in the book-keeping."""
     return f"{platform.node()}:{os.getpid()}"
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory that this process ever had, in bytes.
+
+    The peak of `resource.getrusage` is that of the parent if the parent is larger: a new process inherits it.
+    """
+    if PROCESS_STATUS.exists():
+        return int(PROCESS_STATUS.read_text().partition(PEAK)[2].split()[0]) * KIBIBYTE
+    unit = 1 if sys.platform == "darwin" else KIBIBYTE
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -127,6 +142,6 @@ class Guarded:
         cost = {
             "cputime": time.process_time() - started,
             "retried": attempt - 1,
-            "memory": {worker_name(): Peak(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE)},
+            "memory": {worker_name(): Peak(peak_memory())},
         }
         return {"out": result["out"], "metrics": dict(result.get("metrics", {})) | cost}
