@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from matplotlib.figure import Figure
 from processors import ledger
 from processors.clusters import ClusterOptions, connect
 from processors.executors import DaskExecutor
+from processors.guard import peak_memory
 
 CHUNKS = (100, 1_000, 10_000)
 MEGABYTE = 1e6
@@ -53,7 +53,7 @@ def measure(n_chunks: int) -> dict[str, float]:
     assert len(result["out"]["data"]["ledger"]["files"][str(file_uuid)]) == 1
     return {
         "chunks": n_chunks,
-        "client_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE,
+        "client_peak_mb": peak_memory() / MEGABYTE,
         "worker_peak_mb": max(result["metrics"]["memory"].values()) / MEGABYTE,
         "seconds": seconds,
     }

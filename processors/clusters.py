@@ -13,7 +13,9 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.core import Status
 from distributed.security import Security
+from tornado.ioloop import IOLoop
 
+from processors.event_loop import event_loop
 from processors.executors import ClusterError
 
 # Settings of the runs, unless the user's own dask configuration says otherwise.
@@ -93,17 +95,18 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
     """
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(dask_settings(options)))
+        loop = stack.enter_context(event_loop())
         if options.cluster.startswith(ADDRESSES):
-            client = stack.enter_context(_client(options.cluster, _certificates(options)))
+            client = stack.enter_context(_client(options.cluster, _certificates(options), loop))
         else:
-            cluster = stack.enter_context(start(options))
-            client = stack.enter_context(_client(cluster, cluster.security))
+            cluster = stack.enter_context(start(options, loop))
+            client = stack.enter_context(_client(cluster, cluster.security, loop))
         yield client
 
 
-def _client(where: Any, security: Security | None) -> Client:
+def _client(where: Any, security: Security | None, loop: IOLoop) -> Client:
     try:
-        return Client(where, security=security)
+        return Client(where, security=security, loop=loop)
     except (OSError, TimeoutError, RuntimeError, TypeError, ValueError) as error:
         msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
         raise ClusterError(msg) from error
@@ -121,27 +124,28 @@ def _certificates(options: ClusterOptions) -> Security | None:
     )
 
 
-def start(options: ClusterOptions) -> Any:
-    """Start a cluster of our own: local processes or batch jobs.
+def start(options: ClusterOptions, loop: IOLoop) -> Any:
+    """Start a cluster of our own in an event loop: local processes or batch jobs.
 
     Raises:
         ClusterError: The name is unknown, dask-jobqueue is absent, or the preset is wrong.
     """
     if options.cluster == LOCAL:
-        return _local(options)
+        return _local(options, loop)
     if options.cluster not in BATCH:
         msg = f"cluster {options.cluster!r} is unknown; wanted local, {', '.join(BATCH)}, tcp://… or tls://…"
         raise ClusterError(msg)
-    return _batch(options)
+    return _batch(options, loop)
 
 
-def _local(options: ClusterOptions) -> LocalCluster:
+def _local(options: ClusterOptions, loop: IOLoop) -> LocalCluster:
     security: dict[str, Any] = {"security": Security.temporary(), "protocol": "tls://"} if options.tls else {}
     return LocalCluster(
         n_workers=options.workers,
         threads_per_worker=1,
         memory_limit=options.memory or 0,
         dashboard_address=options.dashboard_address,
+        loop=loop,
         **security,
     )
 
@@ -166,8 +170,8 @@ def read_preset(options: ClusterOptions) -> dict[str, Any]:
     return preset
 
 
-def make_batch(options: ClusterOptions) -> Any:
-    """Return a cluster of batch jobs that has no jobs yet.
+def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Any:
+    """Return a cluster of batch jobs that has no jobs yet; without an event loop it starts one.
 
     Raises:
         ClusterError: dask-jobqueue is absent, or the preset has keys that it does not know.
@@ -185,7 +189,7 @@ def make_batch(options: ClusterOptions) -> Any:
     arguments["scheduler_options"] = scheduler | arguments.get("scheduler_options", {})
     arguments["job_script_prologue"] = [*worker_environment(), *arguments.get("job_script_prologue", [])]
     try:
-        return getattr(dask_jobqueue, BATCH[options.cluster])(**arguments)
+        return getattr(dask_jobqueue, BATCH[options.cluster])(loop=loop, **arguments)
     except (TypeError, ValueError) as error:
         msg = f"cluster {options.cluster!r}, preset {options.site or '(none, give --site FILE.toml)'}: {error}"
         raise ClusterError(msg) from error
@@ -200,8 +204,8 @@ def worker_environment() -> list[str]:
     ]
 
 
-def _batch(options: ClusterOptions) -> Any:
-    cluster, preset = make_batch(options), read_preset(options)
+def _batch(options: ClusterOptions, loop: IOLoop) -> Any:
+    cluster, preset = make_batch(options, loop), read_preset(options)
     most = preset.get("maximum_jobs", options.workers)
     if options.adapt:
         cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 1), maximum_jobs=most)

@@ -1,0 +1,64 @@
+"""What a run leaves behind in client, scheduler and workers does not grow with the number of chunks."""
+
+import gc
+import resource
+import subprocess
+import sys
+import tracemalloc
+import uuid
+
+import pytest
+from coffea.processor.executor import WorkItem
+from dask.utils import key_split
+
+from processors import ledger
+from processors.clusters import ClusterOptions, connect
+from processors.executors import DaskExecutor
+from processors.guard import peak_memory
+
+N_WARM, N_CHUNKS = 100, 300
+# Bytes that may stay per chunk; dask's default logs alone keep 10 000.
+BYTES_MAX = 1500
+
+
+def run_chunks(client, first, n_chunks):
+    """Process chunks of nothing but a line of the ledger; return their number of events."""
+    file_uuid = uuid.uuid4()
+
+    def chunk(item):
+        line = ledger.entry(str(uuid.UUID(bytes=item.fileuuid)), item.entrystart, item.entrystop, len(item))
+        return {"out": {"data": {"ledger": line}}, "metrics": {}}
+
+    items = [WorkItem("data", "f.root", "Events", i, i + 1, file_uuid.bytes) for i in range(first, first + n_chunks)]
+    result, _ = DaskExecutor(client=client)(items, chunk, None)
+    return result["out"]["data"]["ledger"]["n_events"]
+
+
+def test_nothing_of_a_finished_chunk_stays():
+    with connect(ClusterOptions(workers=2)) as client:
+        client.wait_for_workers(2)
+        run_chunks(client, 0, N_WARM)
+        gc.collect()
+        tracemalloc.start()
+        assert run_chunks(client, N_WARM, N_CHUNKS) == N_CHUNKS
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        scheduler = client.cluster.scheduler
+        client.sync(client.scheduler.versions)  # the releases before it have arrived
+        assert len(scheduler.tasks) == 0
+        assert len(scheduler.transition_log) <= 10
+        assert len(scheduler.extensions["spans"].spans) < 10
+        names = client.run(lambda: key_split.cache_info().currsize)
+    assert kept / N_CHUNKS < BYTES_MAX
+    assert max(names.values()) < N_CHUNKS / 2
+
+
+@pytest.mark.fast
+def test_the_peak_is_that_of_the_process_not_of_its_parent():
+    large = bytearray(200_000_000)
+    large[::4096] = b"x" * len(large[::4096])
+    code = "from processors.guard import peak_memory; print(peak_memory())"
+    child = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    assert child < peak_memory() - len(large) / 2
+    assert peak_memory() == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, rel=0.1)
