@@ -104,9 +104,21 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
         yield client
 
 
+class _TidyClient(Client):
+    """A client that closes itself if it cannot connect, while its event loop still runs."""
+
+    def start(self, **kwargs: Any) -> None:
+        """Connect to the scheduler."""
+        try:
+            super().start(**kwargs)
+        except Exception:
+            self.close()
+            raise
+
+
 def _client(where: Any, security: Security | None, loop: IOLoop) -> Client:
     try:
-        return Client(where, security=security, loop=loop)
+        return _TidyClient(where, security=security, loop=loop)
     except (OSError, TimeoutError, RuntimeError, TypeError, ValueError) as error:
         msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
         raise ClusterError(msg) from error

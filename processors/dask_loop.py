@@ -23,9 +23,9 @@ from distributed.scheduler import KilledWorker, NoWorkerError
 from processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError, Result, merge
 from processors.guard import failed_chunk
 
-WINDOW_MIN: Final = 8
+WINDOW_MIN: Final = 32
 # Part of the window that is submitted at once: a message to the scheduler costs more than a task in it.
-WINDOW_PART: Final = 4
+WINDOW_PART: Final = 2
 # Merging runs before further chunks, so that chunk results do not pile up.
 MERGE_PRIORITY: Final = 10
 # States of a task that had finished, but whose worker died with the result: the scheduler runs it again.
