@@ -127,6 +127,7 @@ def scheduler(results: dict[str, Any]) -> str:
         "chunks/s",
         "share of what the cores could",
         "client and scheduler, ms/chunk",
+        "client and scheduler, peak MB",
     )
     rows = [
         (
@@ -136,6 +137,7 @@ def scheduler(results: dict[str, Any]) -> str:
             p["chunks_per_second"],
             p["efficiency"],
             p["client_ms_per_chunk"],
+            p["client_peak_mb"],
         )
         for p in [*results["scheduler"], *results.get("scheduler_long", [])]
     ]

@@ -29,6 +29,8 @@ from processors.executors import DaskExecutor
 from processors.guard import peak_memory
 
 PROCESSES = 2
+# Time in s of the search in a chunk of 100 000 events (docs/performance.md).
+SECONDS = 0.133
 
 
 def wait_as_search(item: WorkItem, seconds: float) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=2_000)
     parser.add_argument("--cores", default="16,64,256")
-    parser.add_argument("--seconds", type=float, default=0.133, help="s that a chunk takes")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="s that a chunk takes")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     points = [measure(given.chunks, int(n), given.seconds) for n in given.cores.split(",")]

@@ -72,7 +72,7 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
         "limit": lambda: limit.run(files, rounds),
         "peers": lambda: peers.run(files, min(rounds, 5), directory),
         "scaling": lambda: scaling.run(files, min(rounds, 5), directory),
-        "scheduler": lambda: [scheduler.measure(2_000, n, 0.5) for n in (16, 128)],
+        "scheduler": lambda: [scheduler.measure(3_000, n, scheduler.SECONDS) for n in (16, 64, 256)],
         "memory": memory,
         "kinfit": lambda: script("kinfit", "--rounds", "2")["kinfit"],
         "simulation": lambda: script("simulation", "--repeat", "3"),
