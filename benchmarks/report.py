@@ -238,7 +238,8 @@ def _stages(results: dict[str, Any]) -> list[tuple[str, float, float, float]]:
 
 def stands(results: dict[str, Any]) -> str:
     """Return up to how many cores one scheduler keeps up, for chunks of several sizes."""
-    points = [*results["scheduler"], *results.get("scheduler_long", [])]
+    # The rate that lasted, where a long run was measured.
+    points = results.get("scheduler_long") or results["scheduler"]
     rate = max(p["chunks_per_second"] for p in points)
     us = results["scaling"]["costs"]["search_inclusive"]["min"]
     rows = [
