@@ -23,9 +23,9 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
     # The statistical profiler keeps the deep stacks of awkward: 0.15 to 0.3 MB per chunk that never come back.
     "distributed.worker.profile.enabled": False,
     # Logs for debugging dask itself: the last messages of every connection with the tasks in them, transitions, events.
-    # A thousand of each, dask's default, take 30 MB of a client with its scheduler after a few thousand chunks.
+    # A thousand of each, dask's default, take 30 MB of a client with its scheduler in a run of 10 000 chunks.
     "distributed.admin.low-level-log-length": 10,
-    # What the dashboard and a performance report draw of the past; 100 000 tasks, dask's default, take 100 MB.
+    # What the dashboard and a performance report draw of the past; dask's default are 100 000 tasks.
     "distributed.scheduler.dashboard.tasks.task-stream-length": 10_000,
     # A worker holds what it works on: if it dies, the right chunk is blamed.
     "distributed.scheduler.worker-saturation": 1.0,
