@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import importlib
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
 from processors.clusters import ClusterOptions, connect
 from processors.executors import DaskExecutor, GuardedExecutor, IterativeExecutor
+from processors.guard import peak_memory
 from processors.search import SearchProcessor
 from processors.selections import REGISTRY
 
@@ -104,11 +104,6 @@ def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
 def _load_benchmarks() -> None:
     """Make this module known to a worker: it is not installed there."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-
-
-def peak_memory() -> int:
-    """Return the largest memory that this process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 START = """

@@ -110,7 +110,7 @@ class Parts:
         except OSError as error:
             partial.unlink(missing_ok=True)
             reason = os.strerror(error.errno or 0)
-            msg = f"{path}: cannot store a partial result ({reason}); free space, then `lnv run --resume`"
+            msg = f"{path}: cannot store a partial result ({reason}); mend that, then `lnv run --resume`"
             raise ResultsError(msg) from error
 
     def clear(self) -> None:

@@ -121,6 +121,8 @@ def _client(where: Any, security: Security | None, loop: IOLoop) -> Client:
         return _TidyClient(where, security=security, loop=loop)
     except (OSError, TimeoutError, RuntimeError, TypeError, ValueError) as error:
         msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
+        if str(where).startswith("tls://"):
+            msg += " are --tls-ca-file, --tls-cert and --tls-key those of the cluster?"
         raise ClusterError(msg) from error
 
 

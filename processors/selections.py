@@ -10,6 +10,7 @@ from coffea.processor import ProcessorABC, accumulate
 
 from analysis.cuts import Cuts
 from analysis.errors import FilesetError, NtupleError
+from analysis.events.ntuple import file_uuid
 from processors import ledger
 from processors.fileset import Fileset
 
@@ -28,13 +29,17 @@ class SelectionsProcessor(ProcessorABC):
         """Return ``{dataset: {selection: {...}, "ledger": {...}}}`` of one chunk.
 
         Raises:
-            NtupleError: The file holds fewer events than the fileset says.
+            NtupleError: The file is not the one of the fileset: another UUID, or fewer events.
             FilesetError: The metadata name a selection that does not exist.
         """
         metadata = events.metadata
         start, stop = metadata["entrystart"], metadata["entrystop"]
-        if len(events) != stop - start:
-            msg = f"got {len(events)} events; wanted {stop - start}: the file is not the one of the fileset"
+        got, wanted = (file_uuid(events), len(events)), (metadata["fileuuid"], stop - start)
+        if got != wanted:
+            msg = (
+                f"{metadata['filename']}: got UUID {got[0]} and {got[1]} events from {start} on; "
+                f"wanted {wanted[0]} and {wanted[1]}: the file was replaced; restore it, then `lnv run --resume`"
+            )
             raise NtupleError(msg)
         line = {metadata["dataset"]: {ledger.LEDGER: ledger.entry(metadata["fileuuid"], start, stop, len(events))}}
         outputs = [self._find(name).process(events) for name in metadata["selections"]]

@@ -115,6 +115,12 @@ class BesGen(base.NanoCollection):
         return ak.zip(components, with_name="LorentzVector", behavior=self.behavior)
 
 
+def file_uuid(events: ak.Array) -> str:
+    """Return the UUID of the ROOT file that coffea's events are read from."""
+    handle = events.attrs["@events_factory"].file_handle
+    return str(handle.file.uuid)
+
+
 def _float64(array: ak.Array) -> ak.Array:
     return ak.values_astype(ak.without_parameters(array), np.float64)
 

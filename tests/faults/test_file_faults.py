@@ -125,6 +125,16 @@ def test_what_is_not_verified_becomes_a_named_hole(own, tmp_path, damage, withou
     assert len(skipping.bookkeeping["skipped_files"]) == 1
 
 
+def test_a_file_that_is_replaced_during_the_run_becomes_a_named_hole(own, tmp_path, without_bad):
+    """As many events as before: only the UUID tells, and coffea does not look at it."""
+    wanted = next(f.uuid for f in filesets.load(own)["signal"].files if f.path.endswith(BAD))
+    replace(own.parent / BAD)
+    result, outcome = run(own, tmp_path / "r", iterative, verification="none")
+    assert not result.is_complete
+    assert all(BAD in r["message"] and wanted in r["message"] and "replaced" in r["message"] for r in outcome.failed)
+    assert result.datasets["signal"].n_events == without_bad.datasets["signal"].n_events
+
+
 def test_a_replaced_file_of_equal_size_is_seen_by_its_uuid(own, tmp_path):
     fileset = filesets.load(own)
     replace(own.parent / BAD)
