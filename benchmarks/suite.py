@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import limit, peers, report, samples, scaling, scheduler
+from benchmarks import limit, peers, report, samples, scaling
 
 HERE = Path(__file__).parent
 PACKAGES = ("awkward", "coffea", "distributed", "hist", "numba", "numpy", "uproot")
@@ -31,8 +31,8 @@ def script(name: str, *arguments: str) -> Any:
     """Run a benchmark that stands on its own and return what it writes."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "result.json"
-        call = [sys.executable, str(HERE / f"{name}.py"), *arguments, "--output", str(output)]
-        subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
+        call = [sys.executable, "-m", f"benchmarks.{name}", *arguments, "--output", str(output)]
+        subprocess.run(call, check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent)
         return json.loads(output.read_text())
 
 
@@ -40,7 +40,7 @@ def memory() -> Any:
     """Return the memory of client and workers for few and for many chunks."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "memory"
-        call = [sys.executable, str(HERE / "run_memory.py"), "--chunks", "100,10000", "--output", str(output)]
+        call = [sys.executable, str(HERE / "run_memory.py"), "--chunks", "100,1000,10000", "--output", str(output)]
         subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
         return json.loads(output.with_suffix(".json").read_text())
 
@@ -72,7 +72,7 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
         "limit": lambda: limit.run(files, rounds),
         "peers": lambda: peers.run(files, min(rounds, 5), directory),
         "scaling": lambda: scaling.run(files, min(rounds, 5), directory),
-        "scheduler": lambda: [scheduler.measure(3_000, n, scheduler.SECONDS) for n in (16, 64, 256)],
+        "scheduler": lambda: script("scheduler", "--chunks", "3000", "--cores", "16,64,256"),
         "memory": memory,
         "kinfit": lambda: script("kinfit", "--rounds", "2")["kinfit"],
         "simulation": lambda: script("simulation", "--repeat", "3"),
