@@ -60,7 +60,8 @@ def main() -> None:
         return
     rows = compare(old, new)
     for name, before, now, worse in rows:
-        print(f"{name:60} {before:8.2f} {now:8.2f} {100 * worse:+6.0f} % worse{'  <<<' if worse > TOLERANCE else ''}")
+        change = f"{100 * abs(worse):4.0f} % {'worse' if worse > 0 else 'better'}"
+        print(f"{name:60} {before:8.2f} {now:8.2f} {change}{'  <<<' if worse > TOLERANCE else ''}")
     bad = [row for row in rows if row[3] > TOLERANCE]
     print(f"{len(rows)} ratios, {len(bad)} worse by more than {100 * TOLERANCE:.0f} %")
     sys.exit(bool(bad))

@@ -74,7 +74,7 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
         "scaling": lambda: scaling.run(files, min(rounds, 5), directory),
         "scheduler": lambda: script("scheduler", "--chunks", "3000", "--cores", "16,64,256"),
         "memory": memory,
-        "kinfit": lambda: script("kinfit", "--rounds", "2")["kinfit"],
+        "kinfit": lambda: script("kinfit", "--rounds", "5")["kinfit"],
         "simulation": lambda: script("simulation", "--repeat", "3"),
         "limits_scan": lambda: script("limits_scan", "--toys", "2000", "--rounds", "3"),
         "skim": skim,
