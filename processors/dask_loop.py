@@ -199,11 +199,11 @@ class DaskLoop:
     def _fetch(self, merged: Future, group: list[Chunk]) -> Iterator[Result]:
         """Fetch a merged group; if the merging failed, fetch its chunks one by one."""
         if merged.status == "finished":
-            yield self._call(merged.result)
+            yield self._result(merged)
             return
         for future, item in group:
             try:
-                yield self._call(future.result)
+                yield self._result(future)
             except KilledWorker:
                 self._suspects.append(item)
 
@@ -211,12 +211,24 @@ class DaskLoop:
         """Process one item while nothing else runs, so that a dead worker is blamed on the right chunk."""
         (future,) = self._submit([item])
         try:
-            result: Result = self._call(future.result)
+            result = self._result(future)
         except KilledWorker as error:
             result = failed_chunk(item, error, 1)
         del self._chunks[future]
         self._advance(len(item))
         return result
+
+    def _result(self, future: Future) -> Result:
+        """Fetch a result; while it does not come, its worker may be gone with it, look for workers ever less often."""
+        patience = HEARTBEAT
+        while True:
+            try:
+                result: Result = self._call(future.result, timeout=patience)
+            except TimeoutError:
+                self._look()
+                patience *= 2
+            else:
+                return result
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call something that needs the scheduler; its loss becomes one clear error."""

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import wait
 from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
 from analysis.provenance import source_digest
 from processors.clusters import ClusterOptions, connect
+from processors.dask_loop import DaskLoop
 from processors.executors import ClusterError, DaskExecutor, IterativeExecutor
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -102,6 +104,20 @@ def test_all_workers_gone_then_resume(small_fileset, tmp_path, reference):
     assert 0 < n_resumed < 1500
     assert_same(result, reference)
     assert result.is_complete
+
+
+def test_workers_that_die_with_a_finished_result_are_missed(tmp_path):
+    """Finished, but not fetched yet: nobody can compute it again, and nobody says so."""
+    with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        client.wait_for_workers(1, timeout=30)
+        future = client.submit(dict)
+        wait(future)
+        cluster.kill_worker(0)
+        with (
+            DaskLoop(client, dict, lambda _: None, 2.0) as loop,
+            pytest.raises(ClusterError, match="no worker for 2 s"),
+        ):
+            loop._result(future)
 
 
 def test_the_scheduler_killed_then_resume(small_fileset, tmp_path, reference):
