@@ -6,9 +6,15 @@ BIN := $(VENV)/bin
 PIP_LOCKED := $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r
 RUN_READY := $(VENV)/.run-ready
 ALL_READY := $(VENV)/.all-ready
+# ROOT lives in an environment of its own, where its compiler meets no other one; what compares with it looks here.
+ROOT_VENV := .root-venv
+ROOT_READY := $(ROOT_VENV)/.ready
+ifneq ($(wildcard $(ROOT_READY)),)
+export ROOT_PYTHON ?= $(CURDIR)/$(ROOT_VENV)/bin/python
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all run paper test check lint bench bench-compare ci-packages golden docs lock clean
+.PHONY: help install install-all root run paper test check lint bench bench-compare ci-packages golden docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +34,13 @@ $(ALL_READY): requirements/all.lock $(RUN_READY)
 	$(PIP_LOCKED) requirements/all.lock
 	@touch $@
 
+$(ROOT_READY): requirements/root.lock
+	$(PYTHON) -m venv $(ROOT_VENV)
+	$(ROOT_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/root.lock
+	@touch $@
+
+root: $(ROOT_READY)  ## install ROOT beside the rest (250 MB), for the tests and benchmarks that compare with it
+
 install: $(RUN_READY)  ## make .venv with the locked dependencies and the package
 
 install-all: $(ALL_READY)  ## the same with every extra and the test tools
@@ -42,7 +55,7 @@ run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, co
 	$(BIN)/lnv report --output results
 
 PAPER := results/paper
-paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big sample set (about an hour; resumes)
+paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big sample set (a quarter of an hour; resumes)
 	$(BIN)/lnv simulate --set paper --output samples --if-missing
 	$(BIN)/lnv fileset complete samples/paper/fileset.json --output samples/paper.json
 	$(BIN)/lnv run samples/paper.json --executor dask --cluster local --resume --output $(PAPER)
@@ -85,6 +98,7 @@ ci-packages:  ## install the Debian packages that the service tests use (needs r
 lock:  ## renew the lock files (needs uv)
 	cd requirements && uv pip compile ../pyproject.toml build.in --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o all.lock
 	cd requirements && uv pip compile ../pyproject.toml build.in --extra dask --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -c all.lock -o run.lock
+	cd requirements && uv pip compile root.in --prerelease allow --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -c all.lock -o root.lock
 
 clean:  ## remove what the commands made (not the samples)
 	rm -rf results .pytest_cache .mypy_cache .ruff_cache

@@ -2,7 +2,7 @@
 
 Everything that is measured is measured anew in a toy: counts, background, efficiency; all limits of a mass are solved
 at once in numpy. The rival is ROOT's own TRolke, compiled C++ with closed forms, one limit after the other (ROOT_PYTHON
-names a Python that has ROOT: `pip install --pre ROOT==0.1a12`; left out without it). The two take turns on the same
+names a Python that has ROOT: `make root`; left out without it). The two take turns on the same
 inputs, in CPU seconds of one process, and the minimum of the rounds counts.
 
 Run: python benchmarks/limits_scan.py [--toys 10000] [--workers 2] [--output benchmarks/limits_scan.json]

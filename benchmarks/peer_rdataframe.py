@@ -2,7 +2,7 @@
 
 The first argument is the directory that keeps the library.
 
-Needs a Python with ROOT (`pip install --pre ROOT==0.1a12`) and a C++ compiler; benchmarks/peers.py starts it.
+Needs a Python with ROOT (`make root`) and a C++ compiler; benchmarks/peers.py starts it.
 """
 
 import sys

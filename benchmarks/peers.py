@@ -75,7 +75,7 @@ def rdataframe(directory: Path) -> Iterator[RDataFrame | None]:
     """Start the peer, or say why it is left out."""
     python = os.environ.get("ROOT_PYTHON")
     if python is None:
-        print("RDataFrame is left out: set ROOT_PYTHON to a Python with ROOT (pip install --pre ROOT==0.1a12)")
+        print("RDataFrame is left out: make root, or set ROOT_PYTHON to a Python with ROOT")
         yield None
         return
     peer = RDataFrame(python, write_tables(directory / "emc_tables.txt"))

@@ -44,7 +44,7 @@ def test_peers_pass_the_same_events(benchmarks, files, name, tmp_path):
 @pytest.mark.slow
 def test_rdataframe_passes_the_same_events(benchmarks, files, tmp_path):
     if "ROOT_PYTHON" not in os.environ:
-        pytest.skip("set ROOT_PYTHON to a Python with ROOT: pip install --pre ROOT==0.1a12")
+        pytest.skip("make root (or set ROOT_PYTHON to a Python with ROOT)")
     item = benchmarks["samples"].work_item(files["signal"], "signal")
     with benchmarks["peers"].rdataframe(tmp_path) as root:
         assert benchmarks["peers"].agreement(item, root, tmp_path, 100)["equal"]

@@ -1,7 +1,7 @@
 """The profile-likelihood interval against ROOT's own TRolke, where ROOT is installed.
 
-ROOT is a test oracle only. Without it these tests skip; `pip install --pre ROOT==0.1a12` provides it, in the
-environment of the tests or in one whose Python is named by the variable ROOT_PYTHON.
+ROOT is a test oracle only. Without it these tests skip; `make root` provides it, or any Python that has it and is named
+by the variable ROOT_PYTHON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from analysis.limits.rolke import Model, interval
 
-INSTALL = "pip install --pre ROOT==0.1a12 (or set ROOT_PYTHON to a Python that has it)"
+INSTALL = "make root (or set ROOT_PYTHON to a Python that has it)"
 SCRIPT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ import collections
 import errno
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import awkward as ak
@@ -76,10 +77,18 @@ def test_a_file_says_how_many_events_were_produced(tmp_path):
 
 
 def test_files_are_read_by_root(tmp_path):
-    root = pytest.importorskip("ROOT", reason="pip install root")
+    if "ROOT_PYTHON" not in os.environ:
+        pytest.skip("make root (or set ROOT_PYTHON to a Python with ROOT)")
     items, _ = make(tmp_path, IterativeExecutor(), 300)
-    file = root.TFile.Open(items[0].filename)
-    assert file.Get("Events").GetEntries() == 300
+    code = (
+        "import sys, ROOT; file = ROOT.TFile.Open(sys.argv[1]); events, meta = file.Get('Events'), file.Get('Meta'); "
+        "n = sum(len(event.Track_kappa) for event in events); print('READ', events.GetEntries(), n, meta.GetEntries())"
+    )
+    call = [os.environ["ROOT_PYTHON"], "-c", code, items[0].filename]
+    out = subprocess.run(call, check=True, capture_output=True, text=True).stdout
+    with uproot.open(items[0].filename) as file:
+        n_tracks = int(file["Events/nTrack"].array(library="np").sum())
+    assert out.partition("READ")[2].split() == ["300", str(n_tracks), "1"]
 
 
 def test_the_tracked_fileset_is_the_one_of_the_demo_set():
