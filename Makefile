@@ -55,7 +55,7 @@ run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, co
 	$(BIN)/lnv report --output results
 
 PAPER := results/paper
-paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big sample set (a quarter of an hour; resumes)
+paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big sample set (a few minutes; resumes)
 	$(BIN)/lnv simulate --set paper --output samples --if-missing
 	$(BIN)/lnv fileset complete samples/paper/fileset.json --output samples/paper.json
 	$(BIN)/lnv run samples/paper.json --executor dask --cluster local --resume --output $(PAPER)
