@@ -7,6 +7,7 @@ worker's memory grows with the number of chunks, and what is stored survives the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -56,7 +57,7 @@ def merge(results: Sequence[Result]) -> Result:
 
 
 @dataclass
-class GuardedExecutor(ExecutorBase):
+class GuardedExecutor(ExecutorBase, ABC):
     """Base of the executors: guards chunks, passes groups to the sink, merges them.
 
     Attributes:
@@ -82,6 +83,15 @@ class GuardedExecutor(ExecutorBase):
             accumulator = accumulate([group], accumulator)
         return accumulator, 0
 
+    @abstractmethod
+    def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process all items and return their results merged in groups, in the order in which they finish."""
+
+
+@dataclass
+class LocalExecutor(GuardedExecutor):
+    """Base of the executors of this machine, which merges the results here."""
+
     def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
         """Process all items and return their results merged in groups, in the order in which they finish."""
         size, pending = group_size(len(items)), []
@@ -93,13 +103,13 @@ class GuardedExecutor(ExecutorBase):
         if pending:
             yield merge(pending)
 
+    @abstractmethod
     def results(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
         """Process all items and return the results one by one."""
-        raise NotImplementedError
 
 
 @dataclass
-class IterativeExecutor(GuardedExecutor):
+class IterativeExecutor(LocalExecutor):
     """One chunk after the other in this process."""
 
     name: ClassVar[str] = "iterative"
@@ -125,7 +135,7 @@ class DebugExecutor(IterativeExecutor):
 
 
 @dataclass
-class FuturesExecutor(GuardedExecutor):
+class FuturesExecutor(LocalExecutor):
     """Processes of this machine.
 
     Attributes:

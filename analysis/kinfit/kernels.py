@@ -143,6 +143,12 @@ def track(problem: Problem, i: int, h: int, k: int) -> Track:
 
 
 @kernel
+def tracks_of(problem: Problem, i: int, h: int) -> tuple[Track, Track, Track, Track]:
+    """Return the tracks of candidate i under hypothesis h."""
+    return track(problem, i, h, 0), track(problem, i, h, 1), track(problem, i, h, 2), track(problem, i, h, 3)
+
+
+@kernel
 def _inverse(a: Track, b: Track, c: Track, d: Track, beam_xx: float) -> Symmetric:
     """Return the inverse of the summed covariance, by cofactors."""
     xx, xy, xz = a.xx + b.xx + c.xx + d.xx + beam_xx, a.xy + b.xy + c.xy + d.xy, a.xz + b.xz + c.xz + d.xz
@@ -243,12 +249,7 @@ def fit_all(problem: Problem, fit: Fit4C) -> None:
                 continue
             status = check(problem, i, h)
             if status == OK:
-                a, b, c, d = (
-                    track(problem, i, h, 0),
-                    track(problem, i, h, 1),
-                    track(problem, i, h, 2),
-                    track(problem, i, h, 3),
-                )
+                a, b, c, d = tracks_of(problem, i, h)
                 chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.beam, problem.limits, np.inf, np.inf)
                 fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
             fit.status[i, h] = status
@@ -266,12 +267,7 @@ def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
             status = check(problem, i, h)
             chi2 = np.inf
             if status == OK:
-                a, b, c, d = (
-                    track(problem, i, h, 0),
-                    track(problem, i, h, 1),
-                    track(problem, i, h, 2),
-                    track(problem, i, h, 3),
-                )
+                a, b, c, d = tracks_of(problem, i, h)
                 chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.beam, problem.limits, threshold, bound)
                 fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
             fit.status[i, h] = status
@@ -291,12 +287,7 @@ def fit_momenta(problem: Problem, fit: Fit4C, p4: FloatArray) -> None:
             continue
         status = check(problem, i, 0)
         if status == OK:
-            a, b, c, d = (
-                track(problem, i, 0, 0),
-                track(problem, i, 0, 1),
-                track(problem, i, 0, 2),
-                track(problem, i, 0, 3),
-            )
+            a, b, c, d = tracks_of(problem, i, 0)
             chi2, status, n, fitted = fit_one(
                 a, b, c, d, total(problem, i), problem.beam, problem.limits, np.inf, np.inf
             )

@@ -154,18 +154,6 @@ def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> npt.NDArr
     return good
 
 
-def sum_per_event(offsets: npt.NDArray[np.int64], values: npt.NDArray[np.integer | np.bool_]) -> npt.NDArray[np.int64]:
-    """Return the sum over the tracks of each event, (E,).
-
-    Args:
-        offsets: (E+1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
-        values: (T,) integers or a mask, which counts.
-    """
-    total = np.zeros(len(offsets) - 1, dtype=np.int64)
-    _add_up(offsets, values, total)
-    return total
-
-
 def cos_theta(tanl: npt.ArrayLike) -> FloatArray:
     """Return the cosine of the polar angle of tracks with dip tangents `tanl`."""
     t = np.asarray(tanl, dtype=np.float64)
@@ -192,15 +180,6 @@ def _uniform(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Return contiguous columns of one floating type: what a kernel takes as one tuple."""
     dtype = np.result_type(np.float32, *columns)
     return tuple(np.ascontiguousarray(c, dtype=dtype) for c in columns)
-
-
-@kernel
-def _add_up(
-    offsets: npt.NDArray[np.int64], values: npt.NDArray[np.integer | np.bool_], total: npt.NDArray[np.int64]
-) -> None:
-    for event in range(len(total)):
-        for t in range(offsets[event], offsets[event + 1]):
-            total[event] += values[t]
 
 
 @kernel

@@ -16,6 +16,7 @@ from analysis import candidates
 from analysis.constants import M_JPSI, SPECIES_MASS, Species
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
+from analysis.events.jagged import sum_per_event
 from analysis.kinematics import initial_four_momentum, invariant_mass
 from analysis.kinfit import fourc
 from analysis.objects import electrons, kaons, pid, tracks
@@ -76,7 +77,7 @@ class SearchEvents:
     @cached_property
     def is_retained(self) -> BoolArray:
         """Events with enough good tracks whose charges add up to the wanted net charge."""
-        net_charge = tracks.sum_per_event(self.offsets, self.charge * self.is_good)
+        net_charge = sum_per_event(self.offsets, self.charge * self.is_good)
         return (self.n_good >= self.cuts.n_tracks_min) & (net_charge == self.cuts.net_charge)
 
     @cached_property
@@ -226,7 +227,7 @@ class SearchEvents:
 
     def count_tracks(self, mask: BoolArray) -> IntArray:
         """Return how many tracks of each event a mask selects."""
-        return tracks.sum_per_event(self.offsets, mask)
+        return sum_per_event(self.offsets, mask)
 
     def _of_play(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
         """Return a decision on confidence levels and E/p as one per track; False for tracks not in play."""

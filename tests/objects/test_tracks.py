@@ -181,10 +181,3 @@ def test_a_straight_track_is_not_good():
     h = np.array([[0.01, 1.0, 0.0, 0.1, 0.2]])
     frame = tracks.EventFrame(np.array([0, 1]), *np.zeros((3, 1)), np.ones(1))
     assert tracks.is_good(h.T, frame, SELECTION).tolist() == [False]
-
-
-def test_sums_per_event():
-    offsets = np.array([0, 2, 2, 5])
-    charge = np.array([1, -1, 1, 1, -1], dtype=np.int8)
-    assert tracks.sum_per_event(offsets, charge).tolist() == [0, 0, 1]
-    assert tracks.sum_per_event(offsets, charge > 0).tolist() == [1, 0, 2]
