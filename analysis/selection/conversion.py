@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.constants import M_ELECTRON, P_TO_RADIUS
+from analysis.events.jagged import sum_per_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +68,11 @@ def find_pairs(
     Returns:
         Electron and partner, each (P,).
     """
-    pairs = np.empty((2, _count_pairs(offsets, charge, is_electron, is_partner)), dtype=np.int64)
-    _fill_pairs(offsets, charge, is_electron, is_partner, pairs)
-    return pairs[0], pairs[1]
+    # Room for every electron with every track of its event.
+    most = int(sum_per_event(offsets, is_electron) @ np.diff(offsets))
+    pairs = np.empty((2, most), dtype=np.int64)
+    n = _fill_pairs(offsets, charge, is_electron, is_partner, pairs)
+    return pairs[0, :n], pairs[1, :n]
 
 
 def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], field: Column, offsets: IntArray) -> Pairs:
@@ -114,26 +117,14 @@ def closest_radius(pairs: Pairs, electrons: IntArray) -> FloatArray:
 
 
 @kernel
-def _count_pairs(
-    offsets: IntArray, charge: npt.NDArray[np.integer], is_electron: BoolArray, is_partner: BoolArray
-) -> int:
-    n = 0
-    for event in range(len(offsets) - 1):
-        for first in range(offsets[event], offsets[event + 1]):
-            if is_electron[first]:
-                for second in range(offsets[event], offsets[event + 1]):
-                    n += is_partner[second] and charge[first] * charge[second] < 0
-    return n
-
-
-@kernel
 def _fill_pairs(
     offsets: IntArray,
     charge: npt.NDArray[np.integer],
     is_electron: BoolArray,
     is_partner: BoolArray,
     pairs: IntArray,
-) -> None:
+) -> int:
+    """Write the pairs and return their number."""
     n = 0
     for event in range(len(offsets) - 1):
         for first in range(offsets[event], offsets[event + 1]):
@@ -142,6 +133,7 @@ def _fill_pairs(
                     if is_partner[second] and charge[first] * charge[second] < 0:
                         pairs[0, n], pairs[1, n] = first, second
                         n += 1
+    return n
 
 
 @kernel
