@@ -27,8 +27,10 @@ def run(sample, p4_total):
         assert not np.isnan(fit.chi2).any()
         assert sum(fourc.count_status(fit.status).values()) == fit.status.size
         assert not fourc.is_smallest(fit)[0]
-    assert np.isnan(fourc.fit_with_momenta(sample.p, sample.v, sample.cand, HYPOTHESES[0], p4_total)[1][0]).all()
     full, cascade = fits
+    signal, p4 = fourc.fit_with_momenta(sample.p, sample.v, sample.cand, HYPOTHESES[0], p4_total)
+    assert np.isnan(p4[0]).all()
+    np.testing.assert_array_equal(signal.status, full.status[:, :1])
     assert full.status[0, 0] == cascade.status[0, 0]
     assert np.isinf(full.chi2[0]).all()
     return full.status[0]

@@ -30,7 +30,10 @@ def test_numba_equals_numpy(toys, p4_total, generated, spread):
         chi2, status, p = reference.fit(*sample.of_candidates, masses, p4_total, spread=spread, limits=LIMITS)
         np.testing.assert_array_equal(fit.status[:, h], status)
         np.testing.assert_allclose(fit.chi2[:, h], chi2, rtol=1e-9)
-        p4 = fourc.fit_with_momenta(sample.p, sample.v, sample.cand, species, p4_total, spread=spread)[1]
+        one, p4 = fourc.fit_with_momenta(sample.p, sample.v, sample.cand, species, p4_total, spread=spread)
+        np.testing.assert_array_equal(one.status[:, 0], fit.status[:, h])
+        np.testing.assert_array_equal(one.n_iter[:, 0], fit.n_iter[:, h])
+        np.testing.assert_allclose(one.chi2[:, 0], fit.chi2[:, h], rtol=1e-9)
         is_ok = status == Status.OK
         np.testing.assert_allclose(p4[is_ok, :, :3], p[is_ok], atol=1e-9)
         assert np.isnan(p4[~is_ok]).all()
