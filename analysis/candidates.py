@@ -42,7 +42,8 @@ def find(
     _count(offsets, charge, is_electron, is_kaon, event_mask, n)
     cand = np.empty((n.sum(), 4), dtype=np.int64)
     _fill(offsets, charge, is_electron, is_kaon, n, cand)
-    return cand, np.repeat(np.arange(len(n)), n)
+    has_any = np.flatnonzero(n)
+    return cand, np.repeat(has_any, n[has_any])
 
 
 def best_per_event(chi2: npt.NDArray[np.float64], event: IntArray) -> IntArray:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+Column = npt.NDArray[np.floating]
 
 # The hypotheses that are compared, in the order of `Species`.
 CONSIDERED: Final = ("e", "pi", "k")
 TOF_GOOD: Final = 1
 INVALID: Final = -1.0
-EVERY_TRACK: Final = slice(None)
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -106,40 +106,35 @@ def _emc_chi(columns: Columns, chosen: IntArray) -> FloatArray:
     return chi_of_chosen(columns, load(), chosen)
 
 
-def dedx_chi(
-    columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | slice = EVERY_TRACK
-) -> FloatArray:
+def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | None = None) -> FloatArray:
     """Return chi of dE/dx for e, pi, K or other hypotheses, ``(T, 3)``; NaN without a measurement.
 
     Args:
         columns: The chunk.
         hypotheses: Names of three hypotheses.
-        chosen: Tracks to look at, in the order of the result.
+        chosen: Indices of the tracks to look at, in the order of the result; all where it is left out.
     """
-    is_measured = columns.flat("Track", "dedx_n_hits")[chosen] > 0
-    chi = np.empty((len(is_measured), len(hypotheses)))
-    for i, h in enumerate(hypotheses):
-        chi[:, i] = columns.flat("Track", f"dedx_chi_{h}")[chosen]
-    chi[~is_measured] = np.nan
+    n_hits = columns.flat("Track", "dedx_n_hits")
+    if chosen is None:
+        chosen = np.arange(len(n_hits))
+    chi = np.empty((len(chosen), len(hypotheses)))
+    _take_dedx(chosen, n_hits, tuple(columns.flat("Track", f"dedx_chi_{h}") for h in hypotheses), chi)
     return chi
 
 
-def tof_chi(
-    columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | slice = EVERY_TRACK
-) -> FloatArray:
+def tof_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | None = None) -> FloatArray:
     """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K or others, ``(T, 3)``; or NaN.
 
     Args:
         columns: The chunk.
         hypotheses: Names of three hypotheses.
-        chosen: Tracks to look at, in the order of the result.
+        chosen: Indices of the tracks to look at, in the order of the result; all where it is left out.
     """
-    time, sigma = (columns.flat("Track", f"tof_{n}")[chosen].astype(np.float64) for n in ("time", "sigma"))
-    is_good = (columns.flat("Track", "tof_quality")[chosen] == TOF_GOOD) & (sigma > 0)
-    width = np.where(is_good, sigma, np.nan)
-    chi = np.empty((len(time), len(hypotheses)))
-    for i, h in enumerate(hypotheses):
-        chi[:, i] = (time - columns.flat("Track", f"tof_texp_{h}")[chosen]) / width
+    time, sigma, quality = (columns.flat("Track", f"tof_{name}") for name in ("time", "sigma", "quality"))
+    if chosen is None:
+        chosen = np.arange(len(time))
+    chi = np.empty((len(chosen), len(hypotheses)))
+    _take_tof(chosen, (time, sigma), quality, tuple(columns.flat("Track", f"tof_texp_{h}") for h in hypotheses), chi)
     return chi
 
 
@@ -174,6 +169,30 @@ def cl_ratio(cl: FloatArray, species: int = Species.E) -> FloatArray:
 def e_over_p(emc_energy: npt.ArrayLike, momentum: npt.ArrayLike) -> FloatArray:
     """Return the energy of the EMC cluster over the momentum; 0 without a cluster or with infinite momentum."""
     return np.asarray(emc_energy, dtype=np.float64) / np.asarray(momentum, dtype=np.float64)
+
+
+@kernel
+def _take_dedx(
+    chosen: IntArray, n_hits: npt.NDArray[np.integer], measured: tuple[Column, ...], chi: FloatArray
+) -> None:
+    for i, t in enumerate(chosen):
+        for h in range(len(measured)):
+            chi[i, h] = np.float64(measured[h][t]) if n_hits[t] > 0 else np.nan
+
+
+@kernel
+def _take_tof(
+    chosen: IntArray,
+    measured: tuple[Column, Column],
+    quality: npt.NDArray[np.integer],
+    expected: tuple[Column, ...],
+    chi: FloatArray,
+) -> None:
+    for i, t in enumerate(chosen):
+        time, sigma = np.float64(measured[0][t]), np.float64(measured[1][t])
+        width = sigma if quality[t] == TOF_GOOD and sigma > 0.0 else np.nan
+        for h in range(len(expected)):
+            chi[i, h] = (time - np.float64(expected[h][t])) / width
 
 
 @kernel

@@ -218,6 +218,17 @@ def _distance(
 
 
 @kernel
+def _is_inside(tanl: float, cos_theta_max: float) -> bool:
+    """Whether abs(cos theta) lies below its limit; the squares decide unless they are as good as equal."""
+    square, limit = tanl * tanl, cos_theta_max * cos_theta_max * (1.0 + tanl * tanl)
+    if ROUNDING * square < limit:
+        return True
+    if square > ROUNDING * limit:
+        return False
+    return abs(tanl / math.sqrt(1.0 + square)) < cos_theta_max
+
+
+@kernel
 def _good(
     frame: EventFrame,
     alpha: FloatArray,
@@ -227,12 +238,12 @@ def _good(
 ) -> None:
     cos_theta_max, r_xy_max, r_z_max = limits
     for event in range(len(frame.offsets) - 1):
-        reach = math.hypot(np.float64(frame.x[event]), np.float64(frame.y[event]))
+        reach = abs(np.float64(frame.x[event])) + abs(np.float64(frame.y[event]))
         z = np.float64(frame.z[event])
         for t in range(frame.offsets[event], frame.offsets[event + 1]):
             kappa, tanl = np.float64(helix[2][t]), np.float64(helix[4][t])
             is_helix = kappa != 0.0 and math.isfinite(np.float64(helix[1][t]) + kappa)
-            if not (is_helix and abs(tanl / math.sqrt(1.0 + tanl * tanl)) < cos_theta_max):
+            if not (is_helix and _is_inside(tanl, cos_theta_max)):
                 continue
             near = ROUNDING * (abs(np.float64(helix[0][t])) + reach)
             if near < r_xy_max and ROUNDING * abs(np.float64(helix[3][t]) - z) + math.pi * near * abs(tanl) < r_z_max:

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.constants import M_ELECTRON, P_TO_RADIUS
-from analysis.events.jagged import sum_per_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +52,12 @@ class Pairs(NamedTuple):
 
 
 def find_pairs(
-    offsets: IntArray, charge: npt.NDArray[np.integer], is_electron: BoolArray, is_partner: BoolArray
-) -> tuple[IntArray, IntArray]:
+    offsets: IntArray,
+    charge: npt.NDArray[np.integer],
+    electrons: IntArray,
+    event: IntArray,
+    is_partner: BoolArray,
+) -> tuple[IntArray, IntArray, IntArray]:
     """Return the track indices of every electron and opposite-sign partner of the same event.
 
     A pair of two electrons appears twice, once from each side: both are vetoed.
@@ -62,33 +65,33 @@ def find_pairs(
     Args:
         offsets: (E + 1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
         charge: (T,) charge of each track.
-        is_electron: (T,) tracks the veto is applied to.
+        electrons: (N,) track indices of the tracks the veto is applied to.
+        event: (N,) their events.
         is_partner: (T,) tracks they are paired with.
 
     Returns:
-        Electron and partner, each (P,).
+        Electron, partner and their event, each (P,).
     """
     # Room for every electron with every track of its event.
-    most = int(sum_per_event(offsets, is_electron) @ np.diff(offsets))
-    pairs = np.empty((2, most), dtype=np.int64)
-    n = _fill_pairs(offsets, charge, is_electron, is_partner, pairs)
-    return pairs[0, :n], pairs[1, :n]
+    pairs = np.empty((3, int((offsets[event + 1] - offsets[event]).sum())), dtype=np.int64)
+    n = _fill_pairs(offsets, charge, electrons, event, is_partner, pairs)
+    return pairs[0, :n], pairs[1, :n], pairs[2, :n]
 
 
-def geometry(electron: IntArray, partner: IntArray, helix: Sequence[Column], field: Column, offsets: IntArray) -> Pairs:
+def geometry(electron: IntArray, partner: IntArray, event: IntArray, helix: Sequence[Column], field: Column) -> Pairs:
     """Return the conversion geometry of pairs of tracks.
 
     Args:
         electron: (P,) track index of the electron.
         partner: (P,) track index of its partner.
+        event: (P,) their event.
         helix: dr, phi0, kappa, dz, tanl, each (T,), at the pivot (0, 0, 0), electron hypothesis where there is one.
         field: (E,) magnetic field in T.
-        offsets: (E + 1,) offsets of the tracks.
 
     Returns:
         The pairs; the order is that of the arguments.
     """
-    alpha = np.repeat(P_TO_RADIUS / np.asarray(field, dtype=np.float64), np.diff(offsets))
+    alpha = P_TO_RADIUS / np.asarray(field, dtype=np.float64)[event]
     dr, phi0, kappa, _, tanl = (np.ascontiguousarray(c) for c in helix)
     out = np.empty((4, len(electron)))
     _geometry(electron, partner, (dr, phi0, kappa), tanl, alpha, M_ELECTRON**2, out)
@@ -120,19 +123,18 @@ def closest_radius(pairs: Pairs, electrons: IntArray) -> FloatArray:
 def _fill_pairs(
     offsets: IntArray,
     charge: npt.NDArray[np.integer],
-    is_electron: BoolArray,
+    electrons: IntArray,
+    event: IntArray,
     is_partner: BoolArray,
     pairs: IntArray,
 ) -> int:
     """Write the pairs and return their number."""
     n = 0
-    for event in range(len(offsets) - 1):
-        for first in range(offsets[event], offsets[event + 1]):
-            if is_electron[first]:
-                for second in range(offsets[event], offsets[event + 1]):
-                    if is_partner[second] and charge[first] * charge[second] < 0:
-                        pairs[0, n], pairs[1, n] = first, second
-                        n += 1
+    for i, first in enumerate(electrons):
+        for second in range(offsets[event[i]], offsets[event[i] + 1]):
+            if is_partner[second] and charge[first] * charge[second] < 0:
+                pairs[0, n], pairs[1, n], pairs[2, n] = first, second, event[i]
+                n += 1
     return n
 
 
@@ -165,8 +167,8 @@ def _geometry(
     out: FloatArray,
 ) -> None:
     for i in range(len(electron)):
-        x1, y1, r1, pt1 = _circle(helix, electron[i], alpha[electron[i]])
-        x2, y2, r2, pt2 = _circle(helix, partner[i], alpha[electron[i]])
+        x1, y1, r1, pt1 = _circle(helix, electron[i], alpha[i])
+        x2, y2, r2, pt2 = _circle(helix, partner[i], alpha[i])
         distance = math.sqrt((x2 - x1) ** 2 + (y2 - y1) ** 2)
         ux, uy = (x2 - x1) / distance, (y2 - y1) / distance
         # Middle of the two points where the line of centres leaves the circles.

@@ -51,9 +51,11 @@ def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) ->
     Hidden events are in the first count only, which the fileset gives away anyway: no difference of two counts
     contains their number alone.
     """
-    reached = depth(decisions)[is_visible]
-    flow = {step.name: int(np.count_nonzero(reached > i)) for i, step in enumerate(steps)}
-    return {ALL_EVENTS: len(is_visible)} | flow
+    flow, passes = {ALL_EVENTS: len(is_visible)}, is_visible.copy()
+    for step, decision in zip(steps, decisions, strict=True):
+        passes &= decision
+        flow[step.name] = int(np.count_nonzero(passes))
+    return flow
 
 
 def passes_all_but(decisions: BoolArray, left_out: Sequence[int]) -> BoolArray:

@@ -16,7 +16,7 @@ from analysis import candidates
 from analysis.constants import M_JPSI, SPECIES_MASS, Species
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
-from analysis.events.jagged import sum_per_event
+from analysis.events.jagged import of_event, sum_per_event
 from analysis.kinematics import initial_four_momentum, invariant_mass
 from analysis.kinfit import fourc
 from analysis.objects import electrons, kaons, pid, tracks
@@ -83,7 +83,7 @@ class SearchEvents:
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks of retained events that have confidence levels."""
-        return pid.is_measured(self.columns, self.cuts, self.is_good & self._of_event(self.is_retained))
+        return pid.is_measured(self.columns, self.cuts, self.is_good & of_event(self.offsets, self.is_retained))
 
     @cached_property
     def has_pid(self) -> BoolArray:
@@ -100,7 +100,7 @@ class SearchEvents:
     def in_play(self) -> BoolArray:
         """Identified tracks whose event has enough of them with an electron's E/p: no others can make a candidate."""
         has_e_over_p = self.is_identified & electrons.has_e_over_p(self.e_over_p, self.cuts)
-        return self.is_identified & self._of_event(self.count_tracks(has_e_over_p) >= self.cuts.n_electrons_min)
+        return self.is_identified & of_event(self.offsets, self.count_tracks(has_e_over_p) >= self.cuts.n_electrons_min)
 
     @cached_property
     def identification(self) -> pid.Identification:
@@ -118,9 +118,20 @@ class SearchEvents:
         return self._of_play(kaons.is_kaon)
 
     @cached_property
+    def n_electrons(self) -> IntArray:
+        """Electron candidates of each event."""
+        return self.count_tracks(self.is_electron)
+
+    @cached_property
+    def n_kaons(self) -> IntArray:
+        """Kaon candidates of each event."""
+        return self.count_tracks(self.is_kaon)
+
+    @cached_property
     def combinations(self) -> tuple[IntArray, IntArray]:
         """Track indices (K, K, e, e) of every combination, shape (N, 4), and its event, shape (N,)."""
-        return candidates.find(self.offsets, self.charge, self.is_electron, self.is_kaon, self.has_pid)
+        has_pairs = self.has_pid & (self.n_electrons > 1) & (self.n_kaons > 1)
+        return candidates.find(self.offsets, self.charge, self.is_electron, self.is_kaon, has_pairs)
 
     @cached_property
     def has_candidate(self) -> BoolArray:
@@ -185,11 +196,10 @@ class SearchEvents:
     @cached_property
     def conversions(self) -> conversion.Pairs:
         """Geometry of every pair of a best candidate's electron and a good track of the other charge."""
-        is_selected = np.zeros(len(self.charge), dtype=np.bool_)
-        is_selected[self.best.tracks[:, 2:].ravel()] = True
         is_partner = self.is_good if self.cuts.conversion_partners == "all" else self.is_good & ~self.is_kaon
-        pairs = conversion.find_pairs(self.offsets, self.charge, is_selected, is_partner)
-        return conversion.geometry(*pairs, tracks.read_helix(self.columns), self.frame.field, self.offsets)
+        selected, event = self.best.tracks[:, 2:].ravel(), np.repeat(self.best.event, 2)
+        pairs = conversion.find_pairs(self.offsets, self.charge, selected, event, is_partner)
+        return conversion.geometry(*pairs, tracks.read_helix(self.columns), self.frame.field)
 
     @cached_property
     def has_conversion(self) -> BoolArray:
@@ -235,6 +245,3 @@ class SearchEvents:
         per_track = np.zeros(len(self.in_play), dtype=np.bool_)
         per_track[chosen] = decide(self.identification.cl[chosen], self.e_over_p[chosen], self.cuts)
         return per_track
-
-    def _of_event(self, values: BoolArray) -> BoolArray:
-        return np.repeat(values, np.diff(self.offsets))

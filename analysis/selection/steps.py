@@ -28,12 +28,12 @@ def confidence_levels(events: SearchEvents) -> BoolArray:
 
 def electrons(events: SearchEvents) -> BoolArray:
     """At least two electrons: CL_e > 0.001, CL_e/(CL_e + CL_K + CL_pi) > 0.8, 0.8 < E/p < 1.2."""
-    return events.count_tracks(events.is_electron) >= events.cuts.n_electrons_min
+    return events.n_electrons >= events.cuts.n_electrons_min
 
 
 def kaons(events: SearchEvents) -> BoolArray:
     """At least two kaons: CL_K > 0, CL_K > CL_pi, E/p < 0.8."""
-    return events.count_tracks(events.is_kaon) >= events.cuts.n_kaons_min
+    return events.n_kaons >= events.cuts.n_kaons_min
 
 
 def charge_pattern(events: SearchEvents) -> BoolArray:

@@ -181,3 +181,11 @@ def test_a_straight_track_is_not_good():
     h = np.array([[0.01, 1.0, 0.0, 0.1, 0.2]])
     frame = tracks.EventFrame(np.array([0, 1]), *np.zeros((3, 1)), np.ones(1))
     assert tracks.is_good(h.T, frame, SELECTION).tolist() == [False]
+
+
+@given(limit=st.floats(0.01, 1.0), steps=st.integers(-3, 3), sign=st.sampled_from([-1.0, 1.0]))
+def test_the_polar_angle_is_decided_as_by_its_cosine_at_the_edge_too(limit, steps, sign):
+    tanl = sign * min(limit / np.sqrt(1.0 - limit * limit), 1e9) if limit < 1.0 else sign * 1e9
+    for _ in range(abs(steps)):
+        tanl = np.nextafter(tanl, np.copysign(np.inf, steps))
+    assert tracks._is_inside(tanl, limit) == (abs(tracks.cos_theta(tanl)) < limit)

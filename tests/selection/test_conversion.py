@@ -29,10 +29,17 @@ def helix_through(point, phi, pt, charge, tanl):
     return rho - charge * math.hypot(cx, cy), phi0, charge / pt, point[2] - rho * tanl * turn, tanl
 
 
+def find_pairs(offsets, charge, is_electron, is_partner):
+    """Return the pairs of the electrons that a mask selects."""
+    electrons = np.flatnonzero(is_electron)
+    event = np.searchsorted(offsets, electrons, side="right") - 1
+    return conversion.find_pairs(offsets, charge, electrons, event, is_partner)
+
+
 def pair_geometry(first, second):
     helix = np.array([first, second]).T
     one, two = np.array([0]), np.array([1])
-    pairs = conversion.geometry(one, two, helix, np.array([FIELD]), np.array([0, 2]))
+    pairs = conversion.geometry(one, two, np.array([0]), helix, np.array([FIELD]))
     return conversion.Pairs(*(values[0] for values in pairs))
 
 
@@ -96,13 +103,13 @@ def test_every_pair_of_opposite_charge(n_tracks, seed):
     charge = rng.choice([-1, 1], offsets[-1]).astype(np.int8)
     is_electron, is_partner = rng.random((2, offsets[-1])) < 0.5
     expected = [
-        (e, p)
-        for start, stop in itertools.pairwise(offsets)
+        (e, p, event)
+        for event, (start, stop) in enumerate(itertools.pairwise(offsets))
         for e in range(start, stop)
         for p in range(start, stop)
         if is_electron[e] and is_partner[p] and charge[e] == -charge[p]
     ]
-    found = conversion.find_pairs(offsets, charge, is_electron, is_partner)
+    found = find_pairs(offsets, charge, is_electron, is_partner)
     assert list(zip(*map(np.ndarray.tolist, found), strict=True)) == expected
 
 
@@ -137,8 +144,8 @@ def test_no_tracks():
 def conversion_electrons(offsets, charge, helix, field, is_electron, is_good, is_kaon, cuts):
     """Return the electrons (T,) that form a conversion with any partner, as the search decides it."""
     is_partner = is_good if cuts.conversion_partners == "all" else is_good & ~is_kaon
-    found = conversion.find_pairs(offsets, charge, is_electron, is_partner)
-    pairs = conversion.geometry(*found, helix, field, offsets)
+    found = find_pairs(offsets, charge, is_electron, is_partner)
+    pairs = conversion.geometry(*found, helix, field)
     vetoed = np.zeros(len(charge), dtype=bool)
     vetoed[pairs.electron[conversion.is_conversion(pairs, cuts)]] = True
     return vetoed
@@ -168,8 +175,8 @@ class Sample:
         self.is_electron = (np.abs(columns.flat("Gen", "pdg_id")[row]) == 11) & self.is_good
 
     def pairs(self, is_electron, is_partner):
-        found = conversion.find_pairs(self.frame.offsets, self.charge, is_electron, is_partner)
-        return conversion.geometry(*found, self.helix, self.frame.field, self.frame.offsets)
+        found = find_pairs(self.frame.offsets, self.charge, is_electron, is_partner)
+        return conversion.geometry(*found, self.helix, self.frame.field)
 
 
 def test_conversions_are_rejected():

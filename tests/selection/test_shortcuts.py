@@ -20,7 +20,7 @@ class PlainEvents(SearchEvents):
 
     @property
     def is_identified(self):
-        return self.is_good & self._of_event(self.is_retained) & (self.identification.ndof > 0)
+        return self.is_good & np.repeat(self.is_retained, np.diff(self.offsets)) & (self.identification.ndof > 0)
 
     @property
     def in_play(self):
