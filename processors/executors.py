@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from coffea.processor import accumulate
+from coffea.processor import ProcessorABC, Runner, accumulate
 from coffea.processor.executor import ExecutorBase
 
 from analysis.errors import LnvError
+from analysis.events.ntuple import BesSchema
+from processors import kept_file
 from processors.guard import Guarded, failed_chunk
 
 Result = dict[str, Any]
@@ -54,6 +56,24 @@ def merge(results: Sequence[Result]) -> Result:
     """Return the sum of chunk results; the task that merges a group on a worker."""
     total: Result = accumulate(results)
     return total
+
+
+def process_chunks(items: Sequence[Any], processor: ProcessorABC, executor: GuardedExecutor) -> Result:
+    """Let a processor loose on chunks; return coffea's result, with the records of the chunks that failed.
+
+    Args:
+        items: Coffea's work items.
+        processor: The processor.
+        executor: Where the chunks are processed.
+    """
+    if not items:
+        return {"out": {}}
+    runner = Runner(executor=executor, schema=BesSchema, metadata_cache={}, savemetrics=True)
+    try:
+        result: Result = runner.run(list(items), processor, uproot_options=kept_file.UPROOT_OPTIONS)
+    finally:
+        kept_file.forget()
+    return result
 
 
 @dataclass

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from analysis.errors import LnvError, NtupleError
 from analysis.provenance import source_digest
+from processors import kept_file
 from processors.remote_io import set_xrootd_limits
 
 # Computed when a worker first loads this module: the digest of the code that it runs, whatever happens to the files.
@@ -128,6 +129,7 @@ class Guarded:
             try:
                 return self.unguarded(item, attempt)
             except Exception as error:
+                kept_file.forget()
                 if attempt == self.attempts or not is_io_error(error):
                     return failed_chunk(item, error, attempt)
             time.sleep(self.backoff * BACKOFF_FACTOR ** (attempt - 1))

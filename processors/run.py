@@ -12,20 +12,19 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from coffea.processor import Runner, accumulate
+from coffea.processor import accumulate
 
 from analysis import provenance, results
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import CONTINUUM, DATA
 from analysis.errors import IncompleteError, NtupleError, ResultsError
-from analysis.events.ntuple import BesSchema
 from processors import ledger, verify
 from processors.bookkeeping import Outcome, cause, describe_failures
 from processors.checkpoints import Parts
 from processors.chunks import work_items
 from processors.console import console, write_json
 from processors.covariances import Covariances
-from processors.executors import GuardedExecutor
+from processors.executors import GuardedExecutor, process_chunks
 from processors.fileset import Fileset, select, without
 from processors.guard import FAILED
 from processors.selections import SelectionsProcessor
@@ -159,7 +158,7 @@ def _round(
     items = work_items(fileset, options.chunksize, missing, options.max_chunks)
     n_events = sum(len(i) for i in items)
     executor = make_executor("processing", n_events, _sink(parts, options.max_failures))
-    result = _run(items, processor, executor)
+    result = process_chunks(items, processor, executor)
     n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
     total = accumulate([result["out"]], stored)
     outcome = Outcome(fileset, total, result.get(FAILED, []), result.get("metrics", {}))
@@ -184,14 +183,6 @@ def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
             raise IncompleteError(msg)
 
     return store
-
-
-def _run(items: list[Any], processor: SelectionsProcessor, executor: GuardedExecutor) -> dict[str, Any]:
-    if not items:
-        return {"out": {}}
-    runner = Runner(executor=executor, schema=BesSchema, metadata_cache={}, savemetrics=True)
-    result: dict[str, Any] = runner.run(items, processor)
-    return result
 
 
 def _configuration(processor: SelectionsProcessor, options: RunOptions) -> str:
