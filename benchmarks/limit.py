@@ -11,31 +11,33 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import uproot
 from coffea.nanoevents import NanoEventsFactory
-from coffea.processor import Runner
 from coffea.processor.executor import WorkItem
 
 from analysis.events.ntuple import BesSchema
 from analysis.events.schema import TREE
 from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
-from processors.executors import IterativeExecutor
+from processors.executors import IterativeExecutor, process_chunks
 from processors.search import SearchProcessor
 
 
-def run_search(item: WorkItem) -> dict[str, Any]:
-    """Run the search on one chunk as a run does; return coffea's result."""
-    runner = Runner(executor=IterativeExecutor(), schema=BesSchema, metadata_cache={}, savemetrics=True)
-    result: dict[str, Any] = runner.run([item], SearchProcessor())
-    return result
+def run_search(items: list[WorkItem]) -> dict[str, Any]:
+    """Run the search on chunks as a run does; return coffea's result."""
+    return process_chunks(items, SearchProcessor(), IterativeExecutor())
 
 
-def columns_read(item: WorkItem) -> list[str]:
-    """Return the branches that the search reads of a chunk, counters included."""
+def columns_read(items: list[WorkItem]) -> list[str]:
+    """Return the branches that the search reads of any of the chunks, counters included."""
+    return sorted({branch for item in items for branch in _columns_read(item)})
+
+
+def _columns_read(item: WorkItem) -> Iterator[str]:
     log: list[Any] = []
     factory = NanoEventsFactory.from_root(
         {item.filename: item.treename},
@@ -46,38 +48,43 @@ def columns_read(item: WorkItem) -> list[str]:
         access_log=log,
     )
     SearchProcessor().process(factory.events())
-    return sorted({entry.branch for entry in log})
+    return (entry.branch for entry in log)
 
 
-def read(item: WorkItem, branches: list[str]) -> int:
-    """Read the branches of a chunk in one call, as uproot does it fastest; return their bytes."""
-    with uproot.open({item.filename: item.treename}, array_cache=None) as tree:
-        arrays = tree.arrays(branches, entry_start=item.entrystart, entry_stop=item.entrystop, how=dict)
+def read(items: list[WorkItem], branches: list[str]) -> int:
+    """Open a file and read the branches, a chunk in one call as uproot does it fastest; return their bytes."""
+    with uproot.open({items[0].filename: items[0].treename}, array_cache=None) as tree:
+        return sum(_read_chunk(tree, item, branches) for item in items)
+
+
+def _read_chunk(tree: Any, item: WorkItem, branches: list[str]) -> int:
+    arrays = tree.arrays(branches, entry_start=item.entrystart, entry_stop=item.entrystop, how=dict)
     return sum(int(array.layout.nbytes) for array in arrays.values())
 
 
 def measure(path: Path, name: str, rounds: int) -> dict[str, Any]:
     """Return the figures of one dataset."""
-    item = samples.work_item(path, name)
-    branches = columns_read(item)
-    rivals = {"search": lambda: run_search(item), "read": lambda: read(item, branches)}
+    items = samples.work_items(path, name)
+    branches = columns_read(items)
+    rivals = {"search": lambda: run_search(items), "read": lambda: read(items, branches)}
     times = take_turns(rivals, rounds)
     with uproot.open({path: TREE}) as tree:
         on_disk = sum(int(tree[b].compressed_bytes) for b in branches)
-    n = len(item)
+    n = sum(len(item) for item in items)
     return {
         "search_over_read": ratio(times["search"], times["read"]),
         "us_per_event": {key: figure(values, n, "us") for key, values in times.items()},
+        "chunks": len(items),
         "branches": len(branches),
-        "bytes_per_event": read(item, branches) / n,
+        "bytes_per_event": read(items, branches) / n,
         "bytes_per_event_on_disk": on_disk / n,
     }
 
 
 def overhead(path: Path, name: str, rounds: int) -> dict[str, Any]:
-    """Return the cost of a chunk of no events: what every chunk costs before it does anything."""
+    """Return the cost of a chunk of no events of a file not opened yet: what it costs before it does anything."""
     item = samples.work_item(path, name, 0, 0)
-    return figure(take_turns({"empty": lambda: run_search(item)}, rounds)["empty"], 1, "ms")
+    return figure(take_turns({"empty": lambda: run_search([item])}, rounds)["empty"], 1, "ms")
 
 
 def run(files: dict[str, Path], rounds: int) -> dict[str, Any]:

@@ -40,30 +40,35 @@ FIRST = ("charge", "dr", "phi0", "kappa", "dz", "tanl", "dedx_n_hits", "tof_time
          *(f"tof_texp_{h}" for h in HYPOTHESES))  # fmt: skip
 
 
-def run(path: Path, n_events: int | None = None) -> np.ndarray:
+def run(path: Path, step: int) -> np.ndarray:
     """Return for every event how many steps it passes.
 
     Args:
         path: The ntuple.
-        n_events: Events to look at, from the first; all where it is left out.
+        step: Events to read at a time.
     """
     with uproot.open({path: TREE}) as tree:
-        tracks = read(tree, FIRST, n_events)
-        scalars = tree.arrays(list(SCALARS), entry_stop=n_events)
-        for name in SCALARS:
-            tracks[name] = ak.broadcast_arrays(ak.values_astype(scalars[name], np.float64), tracks.kappa)[0]
-        tracks["index"] = ak.local_index(tracks.kappa)
-        depth = np.zeros(len(tracks), dtype=np.int64)
-        events, tracks = select_tracks(tracks, depth)
-        if len(events):
-            covariance = read(tree, COVARIANCE, n_events)[events]
-            select_candidates(events, tracks, covariance, depth)
+        starts = range(0, int(tree.num_entries), step)
+        return np.concatenate([run_chunk(tree, start, start + step) for start in starts])
+
+
+def run_chunk(tree: Any, start: int, stop: int) -> np.ndarray:
+    """Return for every event of a chunk how many steps it passes."""
+    tracks = read(tree, FIRST, start, stop)
+    scalars = tree.arrays(list(SCALARS), entry_start=start, entry_stop=stop)
+    for name in SCALARS:
+        tracks[name] = ak.broadcast_arrays(ak.values_astype(scalars[name], np.float64), tracks.kappa)[0]
+    tracks["index"] = ak.local_index(tracks.kappa)
+    depth = np.zeros(len(tracks), dtype=np.int64)
+    events, tracks = select_tracks(tracks, depth)
+    if len(events):
+        select_candidates(events, tracks, read(tree, COVARIANCE, start, stop)[events], depth)
     return depth
 
 
-def read(tree: Any, names: tuple[str, ...], n_events: int | None) -> ak.Array:
+def read(tree: Any, names: tuple[str, ...], start: int, stop: int) -> ak.Array:
     """Return columns of the tracks as records, in double precision."""
-    columns = tree.arrays([f"Track_{n}" for n in names], entry_stop=n_events)
+    columns = tree.arrays([f"Track_{n}" for n in names], entry_start=start, entry_stop=stop)
     return ak.zip({n: ak.values_astype(columns[f"Track_{n}"], np.float64) for n in names})
 
 

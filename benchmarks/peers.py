@@ -94,8 +94,12 @@ def write_tables(path: Path) -> Path:
     return path
 
 
-def depth(item: WorkItem) -> np.ndarray:
-    """Return how many steps each event of a chunk passes in our search."""
+def depth(items: list[WorkItem]) -> np.ndarray:
+    """Return how many steps each event of a file passes in our search."""
+    return np.concatenate([_depth(item) for item in items])
+
+
+def _depth(item: WorkItem) -> np.ndarray:
     return cutflow.depth(cutflow.apply(SECTION_III, SearchEvents(_columns(item), SELECTION, item.usermeta["sqrt_s"])))
 
 
@@ -112,20 +116,20 @@ def _columns(item: WorkItem) -> Columns:
     return ArrayColumns(flat, {"Track": offsets}, len(item))
 
 
-def agreement(item: WorkItem, root: RDataFrame | None, directory: Path, n_loop: int) -> dict[str, Any]:
+def agreement(items: list[WorkItem], root: RDataFrame | None, directory: Path, n_loop: int) -> dict[str, Any]:
     """Compare the events that pass each step, one by one; raise where a peer differs.
 
     Raises:
         AssertionError: An event passes another number of steps.
     """
-    ours, path = depth(item), Path(item.filename)
-    np.testing.assert_array_equal(peer_awkward.run(path), ours, err_msg="awkward")
-    branches = [*limit.columns_read(item), *(f"Track_{name}" for name in peer_loop.COVARIANCE)]
+    ours, path = depth(items), Path(items[0].filename)
+    np.testing.assert_array_equal(peer_awkward.run(path, samples.CHUNK_EVENTS), ours, err_msg="awkward")
+    branches = [*limit.columns_read(items), *(f"Track_{name}" for name in peer_loop.COVARIANCE)]
     np.testing.assert_array_equal(peer_loop.run(path, branches, n_loop), ours[:n_loop], err_msg="loop")
     if root is not None:
         passing = directory / "passing.txt"
         root.run(path, passing)
-        number = _columns(item).scalar("event")
+        number = np.concatenate([_columns(item).scalar("event") for item in items])
         for i, line in enumerate(passing.read_text().splitlines()):
             np.testing.assert_array_equal(
                 np.array(line.split(), dtype=np.int64), number[ours > i], err_msg="rdataframe"
@@ -133,13 +137,13 @@ def agreement(item: WorkItem, root: RDataFrame | None, directory: Path, n_loop: 
     return {"events": len(ours), "counts": [int((ours > i).sum()) for i in range(len(SECTION_III))], "equal": True}
 
 
-def measure(item: WorkItem, root: RDataFrame | None, rounds: int, n_loop: int) -> dict[str, Any]:
-    """Time the search and its peers in turns."""
-    path, n = Path(item.filename), len(item)
-    branches = limit.columns_read(item)
+def measure(items: list[WorkItem], root: RDataFrame | None, rounds: int, n_loop: int) -> dict[str, Any]:
+    """Time the search and its peers in turns on one file."""
+    path, n = Path(items[0].filename), sum(len(item) for item in items)
+    branches = limit.columns_read(items)
     rivals: dict[str, Any] = {
-        "search": lambda: limit.run_search(item),
-        "awkward": lambda: peer_awkward.run(path),
+        "search": lambda: limit.run_search(items),
+        "awkward": lambda: peer_awkward.run(path, samples.CHUNK_EVENTS),
         "loop": lambda: peer_loop.run(path, branches, n_loop),
     }
     if root is not None:
@@ -157,9 +161,9 @@ def run(files: dict[str, Path], rounds: int, directory: Path, n_loop: int = N_LO
     with rdataframe(directory) as root:
         result["root"] = None if root is None else root.version
         for name, path in files.items():
-            item = samples.work_item(path, name)
-            result[name] = agreement(item, root, directory, min(n_loop, len(item)))
-            result[name] |= measure(item, root, rounds, min(n_loop, len(item)))
+            items = samples.work_items(path, name)
+            n = min(n_loop, len(items[0]))
+            result[name] = agreement(items, root, directory, n) | measure(items, root, rounds, n)
     return result
 
 

@@ -1,4 +1,4 @@
-"""The events that the benchmarks read: one file per dataset, as many events as the default chunk takes."""
+"""The events that the benchmarks read: one file per dataset, as large as a file of a sample set, and its chunks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from analysis.events.schema import TREE
 from analysis.events.writer import BASKET_EVENTS, NtupleWriter
 from analysis.simulation import samplesets
 from analysis.simulation.blocks import BLOCK_EVENTS, make_block
-from processors.chunks import preload
+from processors.chunks import cut, preload
 
 SEED = 20_260_501
 # Three baskets: what a chunk of at most 100 000 events holds when it ends at a basket's edge.
-N_EVENTS = 3 * BASKET_EVENTS
+CHUNK_EVENTS = 3 * BASKET_EVENTS
+N_EVENTS = samplesets.FILE_BLOCKS * BLOCK_EVENTS
 BACKGROUND_LIKE = ("inclusive", "kkpipi")
 NAMES = (*BACKGROUND_LIKE, "signal")
 
@@ -59,11 +60,17 @@ def metadata(name: str) -> DatasetMetadata:
     return _dataset(name, 1).metadata
 
 
-def work_item(path: Path, name: str, start: int = 0, stop: int | None = None) -> WorkItem:
-    """Return a chunk of a file, the whole of it where no `stop` is given."""
+def work_items(path: Path, name: str) -> list[WorkItem]:
+    """Return the chunks of a file."""
+    with uproot.open({path: TREE}) as tree:
+        spans = cut((0, int(tree.num_entries)), CHUNK_EVENTS)
+    return [work_item(path, name, start, stop) for start, stop in spans]
+
+
+def work_item(path: Path, name: str, start: int = 0, stop: int = CHUNK_EVENTS) -> WorkItem:
+    """Return a chunk of a file, its first one where no entries are given."""
     with uproot.open(path) as file:
-        n = int(file[TREE].num_entries)
+        end = min(stop, int(file[TREE].num_entries))
         source = uuid.UUID(str(file.file.uuid))
     content = metadata(name).to_dict()
-    end = n if stop is None else stop
     return WorkItem(name, str(path), TREE, start, end, source.bytes, content, preload(content))

@@ -1,7 +1,8 @@
 """How the search scales: workers, cost of a chunk, start-up, memory of a worker, and unit costs of every selection.
 
 - `workers`: the same chunks on a cluster of one worker and one of two, in turns; both clusters are there all the time.
-- `chunk`: what coffea's Runner, dask and our loop add to a chunk, from a processor that does nothing.
+- `chunk`: what coffea's Runner, dask and our loop add to a chunk, from a processor that does nothing, on chunks of one
+  file and with a new file every time.
 - `start_up`: a new process, from its first import to its first finished chunk on a local cluster; numba's cache warm.
 - `memory`: peak of a worker that has processed chunks of the default size, from the worker's own operating system.
 - `costs`: microseconds per event of the selections, one core, on the events that each is made for.
@@ -23,21 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from coffea.processor import ProcessorABC, Runner
+from coffea.processor import ProcessorABC
 from coffea.processor.executor import WorkItem
 from coffea.util import coffea_console
 
-from analysis.events.ntuple import BesSchema
 from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
 from processors.clusters import ClusterOptions, connect
-from processors.executors import DaskExecutor, GuardedExecutor, IterativeExecutor
+from processors.executors import DaskExecutor, GuardedExecutor, IterativeExecutor, process_chunks
 from processors.guard import peak_memory
 from processors.search import SearchProcessor
 from processors.selections import REGISTRY
 
 N_CHUNKS = 16
 N_NULL = 200
+N_ALONE = 20
 CONTROLS = ("ee", "kkpi0", "ppbarpipi")
 
 
@@ -59,8 +60,7 @@ def run_items(items: list[WorkItem], processor: ProcessorABC, executor: GuardedE
     Raises:
         RuntimeError: A chunk failed.
     """
-    runner = Runner(executor=executor, schema=BesSchema, metadata_cache={}, savemetrics=True)
-    result: dict[str, Any] = runner.run(items, processor)
+    result = process_chunks(items, processor, executor)
     if result.get("failed"):
         msg = f"a chunk failed: {result['failed'][0]['message']}"
         raise RuntimeError(msg)
@@ -69,9 +69,9 @@ def run_items(items: list[WorkItem], processor: ProcessorABC, executor: GuardedE
 
 def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Time chunks of signal and background on one and on two workers; then take the workers' peaks."""
-    items = [samples.work_item(path, name) for name, path in files.items()]
+    items = [item for name, path in files.items() for item in samples.work_items(path, name)]
     items = (items * N_CHUNKS)[:N_CHUNKS]
-    null = [dataclasses.replace(samples.work_item(files["signal"], "signal", 0, 1), preload=None)] * N_NULL
+    null = [dataclasses.replace(samples.work_item(path, name, 0, 1), preload=None) for name, path in files.items()]
     with ExitStack() as stack:
         clients = {n: stack.enter_context(connect(ClusterOptions(workers=n))) for n in (1, 2)}
         for n, client in clients.items():
@@ -85,8 +85,9 @@ def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
         peaks = [int(p) for client in clients.values() for p in client.run(peak_memory).values()]
         nothing = take_turns(
             {
-                "dask": lambda: run_items(null, Nothing(), DaskExecutor(client=clients[2])),
-                "iterative": lambda: run_items(null[:20], Nothing(), IterativeExecutor()),
+                "dask": lambda: run_items(null[:1] * N_NULL, Nothing(), DaskExecutor(client=clients[2])),
+                "iterative": lambda: run_items(null[:1] * N_ALONE, Nothing(), IterativeExecutor()),
+                "new_file": lambda: run_items((null * N_ALONE)[:N_ALONE], Nothing(), IterativeExecutor()),
             },
             rounds,
         )
@@ -94,8 +95,9 @@ def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
         "workers": {"one_over_two": ratio(times["1"], times["2"]), "chunks": len(items)}
         | {f"seconds_on_{n}": figure(t) for n, t in times.items()},
         "chunk": {
-            "dask_two_workers": figure(nothing["dask"], len(null), "ms"),
-            "runner_alone": figure(nothing["iterative"], 20, "ms"),
+            "dask_two_workers": figure(nothing["dask"], N_NULL, "ms"),
+            "runner_alone": figure(nothing["iterative"], N_ALONE, "ms"),
+            "runner_new_file": figure(nothing["new_file"], N_ALONE, "ms"),
         },
         "memory": {"worker_peak_mb": max(peaks) / 1e6, "events_per_chunk": len(items[0])},
     }
@@ -110,14 +112,12 @@ START = """
 import time; t = time.perf_counter()
 import sys, cloudpickle
 from processors.clusters import ClusterOptions, connect
-from processors.executors import DaskExecutor
+from processors.executors import DaskExecutor, process_chunks
 from processors.search import SearchProcessor
-from coffea.processor import Runner
-from analysis.events.ntuple import BesSchema
 if __name__ == "__main__":
     item = cloudpickle.loads(bytes.fromhex(sys.argv[1]))
     with connect(ClusterOptions(workers=2)) as client:
-        Runner(executor=DaskExecutor(client=client), schema=BesSchema, metadata_cache={}).run([item], SearchProcessor())
+        process_chunks([item], SearchProcessor(), DaskExecutor(client=client))
         print("SECONDS", time.perf_counter() - t)
 """
 
@@ -139,18 +139,19 @@ def costs(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     result = {}
     cases = {name: ("search", path) for name, path in files.items()}
     for name, (selection, path) in cases.items():
-        result[f"search_{name}"] = _cost(samples.work_item(path, name), selection, rounds)
+        result[f"search_{name}"] = _cost(samples.work_items(path, name), selection, rounds)
     for name in CONTROLS:
         path = samples.make_control(files["signal"].parent, name)
-        result[f"control_{name}"] = _cost(samples.work_item(path, name), f"control_{name}", rounds)
+        result[f"control_{name}"] = _cost(samples.work_items(path, name), f"control_{name}", rounds)
     return result
 
 
-def _cost(item: WorkItem, selection: str, rounds: int) -> dict[str, Any]:
+def _cost(items: list[WorkItem], selection: str, rounds: int) -> dict[str, Any]:
     module, _, name = REGISTRY[selection].partition(":")
     processor = getattr(importlib.import_module(module), name)()
-    times = take_turns({"": lambda: run_items([item], processor, IterativeExecutor())}, rounds, time.process_time)[""]
-    return figure(times, len(item), "us") | {"bytes_per_event_of_file": Path(item.filename).stat().st_size / len(item)}
+    times = take_turns({"": lambda: run_items(items, processor, IterativeExecutor())}, rounds, time.process_time)[""]
+    n, size = sum(len(item) for item in items), Path(items[0].filename).stat().st_size
+    return figure(times, n, "us") | {"bytes_per_event_of_file": size / n}
 
 
 def run(files: dict[str, Path], rounds: int, directory: Path) -> dict[str, Any]:

@@ -32,11 +32,11 @@ def files(benchmarks, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["signal", "kkpipi", "inclusive"])
 def test_peers_pass_the_same_events(benchmarks, files, name, tmp_path):
-    item = benchmarks["samples"].work_item(files[name], name)
-    found = benchmarks["peers"].agreement(item, None, tmp_path, 500)
+    items = benchmarks["samples"].work_items(files[name], name)
+    found = benchmarks["peers"].agreement(items, None, tmp_path, 500)
     assert found["events"] == N_EVENTS
     assert found["equal"]
-    in_run = benchmarks["limit"].run_search(item)["out"][name]["search"]["cutflow"]
+    in_run = benchmarks["limit"].run_search(items)["out"][name]["search"]["cutflow"]
     assert found["counts"] == list(in_run.values())[1:]
     assert (found["counts"][-1] > 0) == (name == "signal")
 
@@ -45,9 +45,9 @@ def test_peers_pass_the_same_events(benchmarks, files, name, tmp_path):
 def test_rdataframe_passes_the_same_events(benchmarks, files, tmp_path):
     if "ROOT_PYTHON" not in os.environ:
         pytest.skip("make root (or set ROOT_PYTHON to a Python with ROOT)")
-    item = benchmarks["samples"].work_item(files["signal"], "signal")
+    items = benchmarks["samples"].work_items(files["signal"], "signal")
     with benchmarks["peers"].rdataframe(tmp_path) as root:
-        assert benchmarks["peers"].agreement(item, root, tmp_path, 100)["equal"]
+        assert benchmarks["peers"].agreement(items, root, tmp_path, 100)["equal"]
 
 
 def test_the_limit_is_measured(benchmarks, files):
