@@ -21,6 +21,7 @@ from typing import Any, Final
 from analysis.errors import LnvError, NtupleError
 from analysis.provenance import source_digest
 from processors import kept_file
+from processors.allocator import keep_memory_between_arrays
 from processors.remote_io import set_xrootd_limits
 
 # Computed when a worker first loads this module: the digest of the code that it runs, whatever happens to the files.
@@ -124,6 +125,7 @@ class Guarded:
     def __call__(self, item: Any) -> dict[str, Any]:
         """Process one work item; the result has ``out``, ``metrics`` and, after a failure, ``failed``."""
         set_xrootd_limits()
+        keep_memory_between_arrays()
         attempt = 1
         while True:
             try:
