@@ -81,10 +81,12 @@ def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dic
     of_best = decisions[:, best.event]
     reached = depth(of_best)
     for stage in STAGES:
-        at_stage = seen & (reached > _index(stage))
-        filled["m_kkee"].fill(stage, view.best_m_kkee[at_stage])
-        filled["m_ke"].fill(stage, view.m_ke[at_stage].ravel())
-        filled["chi2_4c"].fill(stage, best.chi2_4c[at_stage])
+        ends_here = seen & (reached == _index(stage) + 1)
+        filled["m_kkee"].fill(stage, view.best_m_kkee[ends_here])
+        filled["m_ke"].fill(stage, view.m_ke[ends_here].ravel())
+        filled["chi2_4c"].fill(stage, best.chi2_4c[ends_here])
+    for name in ("m_kkee", "m_ke", "chi2_4c"):
+        _add_later_stages(filled[name])
     others = passes_all_but(of_best, [_index("chi2_4c"), _index("signal_region")]) & seen
     filled["chi2_4c_m_kkee"].fill(best.chi2_4c[others], view.best_m_kkee[others])
     for step, values in _n_minus_1(view).items():
@@ -92,6 +94,12 @@ def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dic
         filled[f"n_minus_1_{step}"].fill(values[rest])
     _fill_tracks(filled, view, best.tracks[seen & (reached > _index(STAGES[0]))])
     return filled
+
+
+def _add_later_stages(histogram: hist.Hist) -> None:
+    """Turn the candidates whose last stage it is into those that pass each stage: every later one's pass it too."""
+    counts = histogram.view(flow=True)[: len(STAGES)]
+    counts[:] = counts[::-1].cumsum(axis=0)[::-1]
 
 
 def _index(step: str) -> int:

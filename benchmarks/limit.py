@@ -81,16 +81,9 @@ def measure(path: Path, name: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def overhead(path: Path, name: str, rounds: int) -> dict[str, Any]:
-    """Return the cost of a chunk of no events of a file not opened yet: what it costs before it does anything."""
-    item = samples.work_item(path, name, 0, 0)
-    return figure(take_turns({"empty": lambda: run_search([item])}, rounds)["empty"], 1, "ms")
-
-
 def run(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Return the figures of all datasets."""
-    figures = {name: measure(path, name, rounds) for name, path in files.items()}
-    return figures | {"empty_chunk": overhead(files["signal"], "signal", rounds)}
+    return {name: measure(path, name, rounds) for name, path in files.items()}
 
 
 def main() -> None:

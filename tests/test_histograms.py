@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hist
 import numpy as np
 import pytest
 
@@ -40,6 +41,15 @@ def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
         assert filled["m_kkee"][stage, :].sum(flow=True) == flow[stage]
         assert filled["chi2_4c"][stage, :].sum(flow=True) == flow[stage]
         assert filled["m_ke"][stage, :].sum(flow=True) == 4 * flow[stage]
+
+
+def test_each_stage_holds_the_candidates_that_reach_it(view, decisions, filled):
+    reached = cutflow.depth(decisions)[view.best.event]
+    for i, stage in enumerate(STAGES, start=len(SECTION_III) - len(STAGES)):
+        plain = hist.Hist(histograms.M_KKEE, storage=hist.storage.Int64()).fill(view.best_m_kkee[reached > i])
+        assert filled["m_kkee"][stage, :] == plain
+        plain = hist.Hist(histograms.M_KE, storage=hist.storage.Int64()).fill(view.m_ke[reached > i].ravel())
+        assert filled["m_ke"][stage, :] == plain
 
 
 def test_an_n_minus_1_distribution_cut_at_its_value_gives_the_final_count(view, decisions, filled):

@@ -39,7 +39,6 @@ class Pairs(NamedTuple):
         partner: (P,) track index of the other track.
         radius: (P,) distance of the conversion point to the detector's axis in cm.
         delta_xy: (P,) gap between the circles in cm; negative where they overlap.
-        opening_angle: (P,) angle between the momenta at the conversion point in rad.
         m_ee: (P,) invariant mass of the pair at the conversion point in GeV/c^2.
     """
 
@@ -47,7 +46,6 @@ class Pairs(NamedTuple):
     partner: IntArray
     radius: FloatArray
     delta_xy: FloatArray
-    opening_angle: FloatArray
     m_ee: FloatArray
 
 
@@ -93,7 +91,7 @@ def geometry(electron: IntArray, partner: IntArray, event: IntArray, helix: Sequ
     """
     alpha = P_TO_RADIUS / np.asarray(field, dtype=np.float64)[event]
     dr, phi0, kappa, _, tanl = (np.ascontiguousarray(c) for c in helix)
-    out = np.empty((4, len(electron)))
+    out = np.empty((3, len(electron)))
     _geometry(electron, partner, (dr, phi0, kappa), tanl, alpha, M_ELECTRON**2, out)
     return Pairs(electron, partner, *out)
 
@@ -178,8 +176,7 @@ def _geometry(
         out[1, i] = distance - r1 - r2
         # There both transverse momenta lie along the common tangent: only the dip angles differ.
         tan1, tan2 = np.float64(tanl[electron[i]]), np.float64(tanl[partner[i]])
-        out[2, i] = abs(math.atan(tan1) - math.atan(tan2))
         e1 = math.sqrt(pt1 * pt1 * (1.0 + tan1 * tan1) + mass2)
         e2 = math.sqrt(pt2 * pt2 * (1.0 + tan2 * tan2) + mass2)
         m2 = (e1 + e2) ** 2 - (pt1 + pt2) ** 2 - (pt1 * tan1 + pt2 * tan2) ** 2
-        out[3, i] = math.sqrt(max(m2, 0.0))
+        out[2, i] = math.sqrt(max(m2, 0.0))

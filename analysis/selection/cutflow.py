@@ -60,4 +60,8 @@ def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) ->
 
 def passes_all_but(decisions: BoolArray, left_out: Sequence[int]) -> BoolArray:
     """Return which events pass every step except those numbered in `left_out`, shape (events,)."""
-    return np.asarray(np.delete(decisions, left_out, axis=0).all(axis=0))
+    passes = np.ones(decisions.shape[1], dtype=np.bool_)
+    for i, decision in enumerate(decisions):
+        if i not in left_out:
+            passes &= decision
+    return passes

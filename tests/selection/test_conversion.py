@@ -55,7 +55,6 @@ def test_a_conversion_is_found_where_it_happened(radius, phi, pts, tanl):
     pair = pair_geometry(*(helix_through(point, phi, pt, q, tanl) for pt, q in zip(pts, (1, -1), strict=True)))
     assert pair.radius == pytest.approx(radius, abs=1e-6)
     assert pair.delta_xy == pytest.approx(0.0, abs=1e-9)
-    assert pair.opening_angle == pytest.approx(0.0, abs=1e-9)
     # Parallel legs of different momenta: little more than twice the electron mass.
     assert pair.m_ee < 0.02 * max(pts) / min(pts)
 
@@ -127,7 +126,7 @@ def test_kaons_can_be_left_out_as_partners():
 @pytest.mark.fast
 def test_closest_pair_of_a_candidate():
     electron, m_ee, radius = np.array([3, 0, 3, 1]), np.array([0.2, 0.5, 0.1, 0.3]), np.array([1.0, 2.0, 3.0, 4.0])
-    pairs = conversion.Pairs(electron, electron, radius, m_ee, m_ee, m_ee)
+    pairs = conversion.Pairs(electron, electron, radius, m_ee, m_ee)
     candidates = np.array([[0, 3], [0, 1], [2, 2]])
     assert conversion.closest_radius(pairs, candidates).tolist() == [3.0, 4.0, np.inf]
     nothing = conversion.Pairs(*(np.zeros(0, dtype=p.dtype) for p in pairs))
