@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,9 +101,10 @@ def process(
     Raises:
         NtupleError: Files are not those of the fileset, and bad files are not skipped.
         ClusterError: The cluster was lost; what was finished is stored.
-        ResultsError: A partial result cannot be stored.
+        ResultsError: The directory of the results cannot be written, or a partial result cannot be stored.
     """
     started = time.monotonic()
+    _require_writable(options.output)
     chosen = select(fileset, None, options.max_files)
     skipped = _verify(chosen, options, make_executor)
     _refuse(skipped, options)
@@ -119,6 +121,17 @@ def process(
     outcome.requested = fileset
     outcome.wall_time = time.monotonic() - started
     return outcome
+
+
+def _require_writable(directory: Path) -> None:
+    """Raise ResultsError now rather than after hours of work if nothing can be written into a directory."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        msg = f"{directory}: results cannot be written here ({error.strerror}); mend that or give another --output"
+        raise ResultsError(msg) from error
 
 
 def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) -> list[dict[str, Any]]:
@@ -267,7 +280,7 @@ def finish(outcome: Outcome, options: RunOptions) -> None:
         results.write(options.output / ACCUMULATOR, result)
         write_json(options.output / BOOKKEEPING, books)
     except OSError as error:
-        msg = f"{options.output}: cannot write the result ({error.strerror}); free space, then `lnv run --resume`"
+        msg = f"{options.output}: cannot write the result ({error.strerror}); mend that, then `lnv run --resume`"
         raise ResultsError(msg) from error
     print_books(books)
     console().print(f"written: {options.output / ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)

@@ -160,3 +160,12 @@ def whole_run(fileset, options):
     outcome = runs.process(fileset, counting_processor(), chosen, lambda _s, _t, sink: IterativeExecutor(sink=sink))
     runs.finish(outcome, chosen)
     return json.loads((chosen.output / "bookkeeping.json").read_text())
+
+
+@pytest.mark.fast
+def test_a_directory_that_cannot_be_written_is_refused_before_the_run(small_fileset, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ResultsError, match=r"results cannot be written here \(Not a directory\).*give another --output"
+    ):
+        run(small_fileset, tmp_path / "file" / "results", IterativeExecutor, action=lambda _: pytest.fail("it ran"))
