@@ -4,7 +4,7 @@ The workers' threads sleep instead of working, so a few processes stand for hund
 merging of groups and the book-keeping of a run. The rate at which chunks finish, against the one that the cores alone
 would give, says up to how many cores the scheduler keeps up.
 
-Run: python -m benchmarks.scheduler [--chunks 100000] [--cores 16,64,256] [--seconds 0.133]
+Run: python -m benchmarks.scheduler [--chunks 100000] [--cores 16,64,256] [--seconds 0.08]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from processors.guard import peak_memory
 
 PROCESSES = 2
 # Time in s of the search in a chunk of 100 000 events (docs/performance.md).
-SECONDS = 0.133
+SECONDS = 0.08
 
 
 def wait_as_search(item: WorkItem, seconds: float) -> dict[str, Any]:
