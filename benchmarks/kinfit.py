@@ -13,7 +13,7 @@ Every figure is a ratio within one run: the rivals take turns in one process, th
 - `threads`: the stage on signal, in two threads against one after the other; left out where the machine is busy, since
   then there is no second core to win. The others are ratios of minima and hold on a busy machine, too.
 
-Run: python benchmarks/kinfit.py [--rounds 7] [--output benchmarks/results.json]
+Run: python -m benchmarks.kinfit [--rounds 7] [--output benchmarks/results.json]
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -50,11 +49,12 @@ from analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_moment
 from analysis.selection.search_events import SearchEvents
 from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
 from analysis.simulation.channels import BACKGROUNDS, SIGNAL
+from benchmarks.timing import take_turns
 
 # Short enough that many rounds find the machine undisturbed.
 N_CANDIDATES = 4_000
 N_CLHEP = 200
-KERNEL_ROUNDS = 40
+KERNEL_ROUNDS = 12
 STAGE_ROUNDS = 8
 N_BLOCKS = 2
 # Share of the machine in percent that others may use while two threads are compared with one.
@@ -69,13 +69,7 @@ HERE = Path(__file__).parent
 
 def turns(rivals: dict, rounds: int) -> dict[str, float]:
     """Let the rivals take turns; return the shortest time of each in seconds."""
-    times = {name: [] for name in rivals}
-    for _ in range(rounds + 1):  # the first round warms up
-        for name, run in rivals.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(values[1:]) for name, values in times.items()}
+    return {name: min(times) for name, times in take_turns(rivals, rounds).items()}
 
 
 def simulate(channels, name: str) -> ArrayColumns:

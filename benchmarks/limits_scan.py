@@ -5,7 +5,7 @@ at once in numpy. The rival is ROOT's own TRolke, compiled C++ with closed forms
 names a Python that has ROOT: `make root`; left out without it). The two take turns on the same
 inputs, in CPU seconds of one process, and the minimum of the rounds counts.
 
-Run: python benchmarks/limits_scan.py [--toys 10000] [--workers 2] [--output benchmarks/limits_scan.json]
+Run: python -m benchmarks.limits_scan [--toys 10000] [--workers 2] [--output benchmarks/limits_scan.json]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from analysis import paper
 from analysis.limits import rolke, toys
 from analysis.limits.inputs import LimitInputs
+from benchmarks.timing import settle
 
 SEED = 20250706
 BACKGROUND, BACKGROUND_SIGMA = 0.5, 0.2
@@ -99,6 +100,11 @@ def root_per_limit() -> float | None:
     return float(printed.partition("SECONDS")[2].split()[0]) / N_ROOT
 
 
+def one_turn() -> tuple[float, float | None]:
+    settle()
+    return ours_per_limit(), root_per_limit()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toys", type=int, default=10_000)
@@ -107,7 +113,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/limits_scan.json"))
     arguments = parser.parse_args()
     seconds = scan(arguments.toys, arguments.workers)
-    turns = [(ours_per_limit(), root_per_limit()) for _ in range(arguments.rounds)]
+    turns = [one_turn() for _ in range(arguments.rounds)]
     ours = min(turn[0] for turn in turns)
     root = min((turn[1] for turn in turns if turn[1] is not None), default=None)
     result = {

@@ -4,7 +4,7 @@ CPU time; all steps run interleaved in one process on the same blocks, and the f
 yardstick beside them is numpy's own rate of normal random numbers in the same run, so that figures of different
 machines compare.
 
-Run: python benchmarks/simulation.py [--repeat 5] [--output benchmarks/simulation.json]
+Run: python -m benchmarks.simulation [--repeat 5] [--output benchmarks/simulation.json]
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from analysis.simulation.detector import simulate
 from analysis.simulation.generator import generate
 from analysis.simulation.parameters import NOMINAL
 from analysis.simulation.transport import convert, decay_in_flight
+from benchmarks.timing import settle
 
 WANTED = 25_000  # generated, simulated and written events per second and core
 CHANNELS = {
@@ -81,6 +82,7 @@ def main():
         for _ in range(options.repeat + 1):  # one more: the first one warms up
             normals = min(normals, clock(np.random.default_rng(1).normal, 0, 1, N_NORMALS)[0])
             for name, channel in CHANNELS.items():
+                settle()
                 for step, seconds in measure(channel, Path(directory)).items():
                     best[name][step] = min(seconds, best[name].get(step, np.inf))
     rows = {n: {s: 1e6 * t / BLOCK_EVENTS for s, t in steps.items()} for n, steps in best.items()}

@@ -3,7 +3,7 @@
 Every figure is a ratio of rivals that took turns in the same run, or a cost with minimum, median and spread. An idle
 machine of two cores takes less than 15 minutes; ROOT_PYTHON adds the peer RDataFrame, BES_SAMPLES the skim.
 
-Run: make bench, or python -m benchmarks.suite [--only limit,peers] [--rounds 7] [--output benchmarks/results.json]
+Run: make bench, or python -m benchmarks.suite [--only limit,peers] [--rounds 9] [--output benchmarks/results.json]
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
     """Return every part of the suite by name."""
     return {
         "limit": lambda: limit.run(files, rounds),
-        "peers": lambda: peers.run(files, min(rounds, 5), directory),
-        "scaling": lambda: scaling.run(files, min(rounds, 5), directory),
+        "peers": lambda: peers.run(files, rounds, directory),
+        "scaling": lambda: scaling.run(files, rounds, directory),
         "scheduler": lambda: script("scheduler", "--chunks", "3000", "--cores", "16,64,256"),
         "memory": memory,
         "kinfit": lambda: script("kinfit", "--rounds", "5")["kinfit"],
         "simulation": lambda: script("simulation", "--repeat", "3"),
-        "limits_scan": lambda: script("limits_scan", "--toys", "2000", "--rounds", "3"),
+        "limits_scan": lambda: script("limits_scan", "--toys", "2000", "--rounds", "5"),
         "skim": skim,
     }
 
@@ -84,7 +84,7 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="parts, separated by commas; the others keep their last figures")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--events", type=int, default=samples.N_EVENTS, help="events of each file")
     parser.add_argument("--samples", type=Path, default=HERE / "samples")
     parser.add_argument("--output", type=Path, default=HERE / "results.json")
