@@ -56,6 +56,8 @@ N_CANDIDATES = 4_000
 N_CLHEP = 200
 KERNEL_ROUNDS = 12
 STAGE_ROUNDS = 8
+N_RUNS = 16
+THREAD_ROUNDS = 4
 N_BLOCKS = 2
 # Share of the machine in percent that others may use while two threads are compared with one.
 BUSY_MAX = 20.0
@@ -229,17 +231,17 @@ def stage_figures(signal: ArrayColumns, background: ArrayColumns, rounds: int) -
 
 
 def thread_figures(signal: ArrayColumns, rounds: int) -> dict:
-    """Time four runs of the stage one after the other and in two threads: short turns find both cores undisturbed."""
+    """Time runs of the stage one after the other and in two threads, enough of them that no thread ends much later."""
     if (busy := psutil.cpu_percent(interval=1.0)) > BUSY_MAX:
         return {"left_out": f"others used {busy:.0f} % of the machine, wanted at most {BUSY_MAX:.0f} %"}
     code = true_species(signal)
     args = (signal, code == 11, code == 321)
     with ThreadPoolExecutor(2) as pool:
         rivals = {
-            "one": lambda: [stage(*args) for _ in range(4)],
-            "two": lambda: list(pool.map(lambda _: stage(*args), range(4))),
+            "one": lambda: [stage(*args) for _ in range(N_RUNS)],
+            "two": lambda: list(pool.map(lambda _: stage(*args), range(N_RUNS))),
         }
-        seconds = turns(rivals, STAGE_ROUNDS * rounds)
+        seconds = turns(rivals, THREAD_ROUNDS * rounds)
     return {"speed_up_of_two_threads": seconds["one"] / seconds["two"]}
 
 
