@@ -54,7 +54,7 @@ from benchmarks.timing import take_turns
 # Short enough that many rounds find the machine undisturbed.
 N_CANDIDATES = 4_000
 N_CLHEP = 200
-KERNEL_ROUNDS = 12
+KERNEL_ROUNDS = 8
 STAGE_ROUNDS = 8
 N_RUNS = 16
 THREAD_ROUNDS = 4

@@ -82,10 +82,8 @@ def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray) -> BoolArray:
     measured = np.zeros(len(needed), dtype=np.bool_)
     rest = np.flatnonzero(needed)
     for chi in _subsystems(cuts):
-        fits = np.empty(len(rest), dtype=np.bool_)
-        _fit(chi(columns, rest), cuts.pid_chi_max, fits)
-        measured[rest[fits]] = True
-        rest = rest[~fits]
+        n_left = _mark(chi(columns, rest), cuts.pid_chi_max, rest, measured)
+        rest = rest[:n_left]
     return measured
 
 
@@ -202,9 +200,16 @@ def _counts(a: float, b: float, c: float, chi_max: float) -> bool:
 
 
 @kernel
-def _fit(chi: FloatArray, chi_max: float, fits: BoolArray) -> None:
-    for t in range(len(chi)):
-        fits[t] = _counts(chi[t, 0], chi[t, 1], chi[t, 2], chi_max)
+def _mark(chi: FloatArray, chi_max: float, rest: IntArray, measured: BoolArray) -> int:
+    """Mark the tracks of `rest` that are measured, move the others to its front and return their number."""
+    n_left = 0
+    for i, t in enumerate(rest):
+        if _counts(chi[i, 0], chi[i, 1], chi[i, 2], chi_max):
+            measured[t] = True
+        else:
+            rest[n_left] = t
+            n_left += 1
+    return n_left
 
 
 @kernel
