@@ -55,7 +55,7 @@ def competing(
         raise ValueError(msg)
     mask = np.ones((len(cand), len(HYPOTHESES)), dtype=np.bool_)
     if permutations == "one":
-        prefers_pion = (chi2_pid[:, K] - chi2_pid[:, PI])[cand]
+        prefers_pion = chi2_pid[cand, K] - chi2_pid[cand, PI]
         first = prefers_pion[:, 0] > prefers_pion[:, 1]
         last = prefers_pion[:, 2] > prefers_pion[:, 3]
         best = 2 * first + last

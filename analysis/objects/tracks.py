@@ -35,6 +35,8 @@ SPECIES_SUFFIXES: Final = ("_e", "", "_k")
 ROUNDING: Final = 1.0 + 1e-9
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+# In one pass: the arrays in between cost numpy more than the arithmetic.
+elementwise = numba.vectorize(cache=True)
 
 
 class EventFrame(NamedTuple):
@@ -156,15 +158,25 @@ def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> npt.NDArr
 
 def cos_theta(tanl: npt.ArrayLike) -> FloatArray:
     """Return the cosine of the polar angle of tracks with dip tangents `tanl`."""
-    t = np.asarray(tanl, dtype=np.float64)
-    return t / np.sqrt(1.0 + t * t)
+    return np.asarray(_cos_theta(tanl))
 
 
 def momentum(kappa: npt.ArrayLike, tanl: npt.ArrayLike) -> FloatArray:
     """Return the momentum in GeV/c of tracks with curvatures `kappa` and dip tangents `tanl`; inf for kappa = 0."""
-    t = np.asarray(tanl, dtype=np.float64)
     with np.errstate(divide="ignore"):
-        return np.sqrt(1.0 + t * t) / np.abs(np.asarray(kappa, dtype=np.float64))
+        return np.asarray(_momentum_of(kappa, tanl))
+
+
+@elementwise
+def _cos_theta(tanl: float) -> float:
+    t = np.float64(tanl)
+    return t / math.sqrt(1.0 + t * t)
+
+
+@elementwise
+def _momentum_of(kappa: float, tanl: float) -> float:
+    t = np.float64(tanl)
+    return math.sqrt(1.0 + t * t) / abs(np.float64(kappa))
 
 
 def _alpha(frame: EventFrame) -> FloatArray:
