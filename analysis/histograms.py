@@ -75,8 +75,9 @@ def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dic
         decisions: Every step's decision on every event, shape (steps, events).
         is_visible: Events that may be counted, shape (events,).
     """
-    filled = book()
-    best = view.best
+    filled, best = book(), view.best
+    if not len(best.event):
+        return filled
     seen = is_visible[best.event]
     of_best = decisions[:, best.event]
     reached = depth(of_best)

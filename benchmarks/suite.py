@@ -24,6 +24,8 @@ from typing import Any
 from benchmarks import limit, peers, report, samples, scaling
 
 HERE = Path(__file__).parent
+# What every part starts with: a dask cluster in this process leaves its workers' settings in the environment.
+ENVIRONMENT = dict(os.environ)
 PACKAGES = ("awkward", "coffea", "distributed", "hist", "numba", "numpy", "uproot")
 
 
@@ -32,7 +34,7 @@ def script(name: str, *arguments: str) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "result.json"
         call = [sys.executable, "-m", f"benchmarks.{name}", *arguments, "--output", str(output)]
-        subprocess.run(call, check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent)
+        subprocess.run(call, check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent, env=ENVIRONMENT)
         return json.loads(output.read_text())
 
 
@@ -41,7 +43,7 @@ def memory() -> Any:
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "memory"
         call = [sys.executable, str(HERE / "run_memory.py"), "--chunks", "100,1000,10000", "--output", str(output)]
-        subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
         return json.loads(output.with_suffix(".json").read_text())
 
 

@@ -80,8 +80,11 @@ def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray) -> BoolArray:
         needed: (T,) tracks to look at; the others count as not measured.
     """
     measured = np.zeros(len(needed), dtype=np.bool_)
-    rest = np.flatnonzero(needed)
-    for chi in _subsystems(cuts):
+    # Nearly every track has a dE/dx: all are asked in one pass.
+    chi_dedx = tuple(columns.flat("Track", f"dedx_chi_{h}") for h in CONSIDERED)
+    _mark_dedx(needed, columns.flat("Track", "dedx_n_hits"), chi_dedx, cuts.pid_chi_max, measured)
+    rest = np.flatnonzero(needed & ~measured)
+    for chi in _subsystems(cuts)[1:]:
         n_left = _mark(chi(columns, rest), cuts.pid_chi_max, rest, measured)
         rest = rest[:n_left]
     return measured
@@ -197,6 +200,20 @@ def _take_tof(
 def _counts(a: float, b: float, c: float, chi_max: float) -> bool:
     """Whether a subsystem with these chi of three hypotheses measures the track."""
     return math.isfinite(a + b + c) and min(abs(a), abs(b), abs(c)) < chi_max
+
+
+@kernel
+def _mark_dedx(
+    needed: BoolArray,
+    n_hits: npt.NDArray[np.integer],
+    chi: tuple[Column, ...],
+    chi_max: float,
+    measured: BoolArray,
+) -> None:
+    """Mark the needed tracks that dE/dx measures."""
+    for t in range(len(needed)):
+        if needed[t] and n_hits[t] > 0:
+            measured[t] = _counts(np.float64(chi[0][t]), np.float64(chi[1][t]), np.float64(chi[2][t]), chi_max)
 
 
 @kernel

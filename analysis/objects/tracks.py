@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Column = npt.NDArray[np.floating]
 
 # The covariance elements that the momentum at the interaction point depends on: every one without dz.
@@ -141,7 +142,8 @@ def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> npt.NDArr
     """Return which tracks lie in the acceptance and come from the interaction point (section III, paragraph 1).
 
     Most tracks pass so near to the pivot that bounds decide: with b = abs(dr) + the pivot's distance to the interaction
-    point, r_xy is at most b, and the way between the two closest approaches at most pi b. Only the others are computed.
+    point, r_xy is at most b, and the way between the two closest approaches at most pi b. The bounds hold for every
+    interaction point of the chunk, so that tracks need not be told apart by event. Only the others are computed.
 
     Args:
         helix: dr, phi0, kappa, dz, tanl, each (T,).
@@ -151,8 +153,12 @@ def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> npt.NDArr
     Returns:
         (T,) mask: abs(cos theta), r_xy and r_z below their limits.
     """
-    good = np.zeros(len(helix[0]), dtype=np.bool_)
-    _good(frame, _alpha(frame), _uniform(helix), (cuts.cos_theta_max, cuts.r_xy_max, cuts.r_z_max), good)
+    columns, limits = _uniform(helix), (cuts.cos_theta_max, cuts.r_xy_max, cuts.r_z_max)
+    good, is_open = np.zeros((2, len(columns[0])), dtype=np.bool_)
+    _good_near_the_pivot(columns, _reach(frame), limits, good, is_open)
+    rest = np.flatnonzero(is_open)
+    event = np.searchsorted(frame.offsets, rest, side="right") - 1
+    _good(rest, event, frame, _alpha(frame), columns, limits, good)
     return good
 
 
@@ -240,29 +246,45 @@ def _is_inside(tanl: float, cos_theta_max: float) -> bool:
     return abs(tanl / math.sqrt(1.0 + square)) < cos_theta_max
 
 
+def _reach(frame: EventFrame) -> tuple[float, float]:
+    """Return bounds on the distance of any event's interaction point to the pivot, in xy and in z."""
+    reach = [float(np.max(np.abs(values), initial=0.0)) for values in (frame.x, frame.y, frame.z)]
+    return reach[0] + reach[1], reach[2]
+
+
+@kernel
+def _good_near_the_pivot(
+    helix: tuple[Column, ...],
+    reach: tuple[float, float],
+    limits: tuple[float, float, float],
+    good: npt.NDArray[np.bool_],
+    is_open: npt.NDArray[np.bool_],
+) -> None:
+    """Decide what bounds decide, wherever in reach the interaction point lies; leave the other tracks open."""
+    cos_theta_max, r_xy_max, r_z_max = limits
+    for t in range(len(good)):
+        kappa, tanl = np.float64(helix[2][t]), np.float64(helix[4][t])
+        is_helix = kappa != 0.0 and math.isfinite(np.float64(helix[1][t]) + kappa)
+        in_acceptance = is_helix and _is_inside(tanl, cos_theta_max)
+        near = ROUNDING * (abs(np.float64(helix[0][t])) + reach[0])
+        along = ROUNDING * (abs(np.float64(helix[3][t])) + reach[1]) + math.pi * near * abs(tanl)
+        good[t] = in_acceptance and near < r_xy_max and along < r_z_max
+        is_open[t] = in_acceptance and not good[t]
+
+
 @kernel
 def _good(
+    rest: IntArray,
+    event: IntArray,
     frame: EventFrame,
     alpha: FloatArray,
     helix: tuple[Column, ...],
     limits: tuple[float, float, float],
     good: npt.NDArray[np.bool_],
 ) -> None:
-    cos_theta_max, r_xy_max, r_z_max = limits
-    for event in range(len(frame.offsets) - 1):
-        reach = abs(np.float64(frame.x[event])) + abs(np.float64(frame.y[event]))
-        z = np.float64(frame.z[event])
-        for t in range(frame.offsets[event], frame.offsets[event + 1]):
-            kappa, tanl = np.float64(helix[2][t]), np.float64(helix[4][t])
-            is_helix = kappa != 0.0 and math.isfinite(np.float64(helix[1][t]) + kappa)
-            if not (is_helix and _is_inside(tanl, cos_theta_max)):
-                continue
-            near = ROUNDING * (abs(np.float64(helix[0][t])) + reach)
-            if near < r_xy_max and ROUNDING * abs(np.float64(helix[3][t]) - z) + math.pi * near * abs(tanl) < r_z_max:
-                good[t] = True
-            else:
-                r_xy, r_z = _distance(frame, alpha, helix, event, t)
-                good[t] = r_xy < r_xy_max and r_z < r_z_max
+    for i, t in enumerate(rest):
+        r_xy, r_z = _distance(frame, alpha, helix, event[i], t)
+        good[t] = r_xy < limits[1] and r_z < limits[2]
 
 
 @kernel
