@@ -31,8 +31,11 @@ def keep_memory_between_arrays() -> bool:
 
     Another value of the environment's variable is the user's own and stays. Without glibc nothing happens.
     """
-    if os.environ.get(TRIM_THRESHOLD) != SET_BY_DASK:
-        return False
+    return os.environ.get(TRIM_THRESHOLD) == SET_BY_DASK and reuse_freed_memory()
+
+
+def reuse_freed_memory() -> bool:
+    """Let this process take the memory of new arrays from that of freed ones; return whether its C library can."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
