@@ -10,9 +10,9 @@ Every figure is a ratio within one run: the rivals take turns in one process, th
   four-body decays without any identification, two candidates in every event of four tracks; `signal`: the events with
   a candidate of the true species; `identified`: the background under the search's own identification, which leaves
   few candidates.
-- `threads`: the stage on signal, in two threads against one after the other, with the memory of a worker; left out where
-  the machine is busy, since then there is no second core to win. The others are ratios of minima and hold on a busy
-  machine, too.
+- `threads`: the stage on signal, in two threads against one after the other, with the memory of a worker; left out
+  where the machine is busy, since then there is no second core to win. The others are ratios of minima and hold on a
+  busy machine, too.
 
 Run: python -m benchmarks.kinfit [--rounds 7] [--output benchmarks/results.json]
 """
