@@ -18,8 +18,7 @@ from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, n_blocks
 from analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Channel, majorana
 from analysis.simulation.parameters import PARAMETER_SETS
 
-# Four chunks of the default size: a file that serves one chunk is described anew for each.
-FILE_BLOCKS: Final = 24
+FILE_BLOCKS: Final = 24  # four chunks of the default size: each file is described once per worker
 DEFAULT_SEED: Final = 20_260_501
 # Masses of the Majorana neutrino in GeV/c^2: 39 points, as in the publication.
 MAJORANA_MASSES: Final = tuple(round(0.575 + 0.025 * i, 3) for i in range(39))
