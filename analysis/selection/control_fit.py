@@ -11,6 +11,7 @@ import numpy.typing as npt
 from analysis.constants import M_JPSI, M_PION, M_PROTON
 from analysis.cuts import Cuts
 from analysis.events.columns import Columns
+from analysis.events.jagged import of_event
 from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 from analysis.kinfit import fourc
 from analysis.objects import pid, tracks
@@ -65,7 +66,7 @@ class ProtonEvents:
         masks = [(largest == species) & (charge == sign) for species, sign in wanted]
         counts = np.stack([self.search.count_tracks(m) for m in masks])
         is_complete = self.has_four_tracks & (counts == 1).all(axis=0)
-        of_track = np.repeat(is_complete, np.diff(self.search.offsets))
+        of_track = of_event(self.search.offsets, is_complete)
         return np.stack([np.flatnonzero(m & of_track) for m in masks], axis=1)
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -18,12 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
+from run_cases import assert_same, make_fileset, run
 
 from analysis.errors import NtupleError
 from analysis.events.blocks import make_block
 from analysis.events.dst import open_dst
 from analysis.events.run_table import Conditions, uniform
+from processors import fileset as filesets
 from processors.cli import main
+from processors.executors import IterativeExecutor
 from processors.remote_io import set_xrootd_limits
 
 RUNS = uniform(Conditions(sqrt_s=3.097))
@@ -54,14 +58,13 @@ def wait_for(port, process):
 
 
 @pytest.fixture(scope="module")
-def root_url(boss_file, tmp_path_factory):
-    """Address of the real file on an xrootd server that this fixture starts and stops."""
+def root_server(tmp_path_factory):
+    """Directory and address of an xrootd server that this fixture starts and stops."""
     pytest.importorskip("fsspec_xrootd", reason="pip install 'jpsi-lnv[xrootd]'")
     if shutil.which("xrootd") is None:
         pytest.skip("no xrootd server: make ci-packages")
     root = tmp_path_factory.mktemp("xrootd")
     (root / "data").mkdir()
-    shutil.copyfile(boss_file, root / "data" / "real.dst")
     port = free_port()
     (root / "xrd.cfg").write_text(CONFIGURATION.format(port=port, root=root))
     command = ["xrootd", "-I", "v4", "-c", str(root / "xrd.cfg"), "-l", str(root / "xrd.log"), "-n", "loop"]
@@ -77,10 +80,18 @@ def root_url(boss_file, tmp_path_factory):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(port, process)
-            yield f"root://127.0.0.1:{port}//data/real.dst"
+            yield root / "data", f"root://127.0.0.1:{port}//data"
         finally:
             process.terminate()
             process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def root_url(boss_file, root_server):
+    """Address of the real file on the xrootd server."""
+    directory, address = root_server
+    shutil.copyfile(boss_file, directory / "real.dst")
+    return f"{address}/real.dst"
 
 
 @contextlib.contextmanager
@@ -133,6 +144,18 @@ def test_a_remote_file_has_the_same_columns(server, local, request):
     assert remote.n_events == 10
     for name, values in local.values.items():
         np.testing.assert_array_equal(remote.values[name], values, err_msg=name)
+
+
+def test_chunks_of_a_remote_file_give_the_result_of_the_local_one(root_server, tmp_path):
+    directory, address = root_server
+    fileset = filesets.load(make_fileset(directory, {"signal": [300]}))
+    local, _ = run(fileset, tmp_path / "local", IterativeExecutor)
+    (file,) = fileset["signal"].files
+    there = dataclasses.replace(file, path=f"{address}/{Path(file.path).name}")
+    remote = {"signal": dataclasses.replace(fileset["signal"], files=(there,))}
+    result, _ = run(remote, tmp_path / "remote", IterativeExecutor, verification="size")
+    assert result.is_complete
+    assert_same(result, local)
 
 
 @pytest.mark.parametrize("server", ["root_url", "web_url"])
