@@ -33,7 +33,7 @@ class FileEntry:
         num_entries: Events in the tree.
         uuid: UUID that ROOT gave the file.
         size: Bytes.
-        sha256: Checksum; with ZSTD or LZ4 a damaged byte would be read back silently as other data.
+        sha256: Checksum; without it a damaged byte would be read back silently as other data.
         n_produced: Events generated or recorded for it, authoritative for normalisation.
         clusters: Entries at which all branches start a new basket, from 0 to `num_entries`.
     """

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analysis.errors import NtupleError, SchemaError
 from analysis.events import schema
 from analysis.events.blocks import BRANCHES
-from analysis.events.writer import NtupleWriter
+from analysis.events.writer import UNCOMPRESSED, NtupleWriter
 
 pytestmark = pytest.mark.fast
 
@@ -71,6 +71,15 @@ def test_one_counter_per_collection_and_baskets_as_asked(tmp_path):
         assert [b for b in tree.keys() if b.startswith("n")] == ["nTrack", "nShower"]  # noqa: SIM118
         assert {tuple(np.diff(b.entry_offsets)) for b in tree.branches} == {(200, 200, 100)}
         assert "TTree" in tree.classname
+
+
+def test_columns_of_noise_are_not_compressed(tmp_path):
+    with NtupleWriter(tmp_path / "a.root") as writer:
+        writer.extend(columns_of(np.random.default_rng(8), 2_000))
+    with uproot.open(tmp_path / "a.root") as file:
+        ratio = {b.name: b.compression_ratio for b in file["Events"].branches}
+    assert {name for name, r in ratio.items() if r == 1.0} == set(UNCOMPRESSED)
+    assert ratio["Track_dedx_n_hits"] > 1.5
 
 
 @settings(max_examples=6, deadline=None)
