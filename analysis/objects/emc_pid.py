@@ -31,6 +31,8 @@ FloatArray = npt.NDArray[np.float64]
 FORMAT: Final = "jpsi-lnv emc-pid 1"
 # Kinds of tracks that the tables are made of; the hypothesis K takes the second.
 KINDS: Final = ("e", "pi")
+# What chi is given for, in the order of `Species`.
+HYPOTHESES: Final = ("e", "pi", "k")
 FILE: Final = "emc_pid.json"
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -89,10 +91,8 @@ def evaluate(
         e_over_p: (T,) E/p in units of c.
         compactness: (T,) e3x3/e5x5.
     """
-    scores, cells = np.empty(len(p)), np.empty((len(p), 2), dtype=np.int64)
-    _scores(tables, p, np.abs(cos_theta), e_over_p, compactness, scores, cells)
-    chi = np.full((len(p), 3), np.nan)
-    _chi(tables, scores, cells, chi)
+    chi = np.empty((len(p), len(HYPOTHESES)))
+    _evaluate(tables, p, np.abs(cos_theta), e_over_p, compactness, chi)
     return chi
 
 
@@ -136,62 +136,58 @@ def load(path: str | None = None) -> EmcTables:
 
 
 @kernel
-def _below(edges: FloatArray, value: float) -> int:
-    """Return the index of the last edge not above the value, by bisection; -1 if there is none."""
-    low, high = 0, len(edges)
-    while low < high:
-        middle = (low + high) // 2
-        if edges[middle] <= value:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
-
-
-@kernel
-def _bin(edges: FloatArray, value: float) -> int:
-    """Return the bin of a value; -1 outside, and for NaN."""
-    return _below(edges, value) if edges[0] <= value < edges[-1] else -1
-
-
-@kernel
-def _node(nodes: FloatArray, value: float) -> tuple[int, float]:
-    """Return the node below a value and how far it is to the next, 0 to 1; beyond the ends, the ends."""
-    i = min(max(_below(nodes, value), 0), len(nodes) - 2)
-    return i, min(max((value - nodes[i]) / (nodes[i + 1] - nodes[i]), 0.0), 1.0)
-
-
-@kernel
-def _scores(
+def _evaluate(
     tables: EmcTables,
     p: FloatArray,
     cos_theta: FloatArray,
     e_over_p: FloatArray,
     compactness: FloatArray,
-    scores: FloatArray,
-    cells: npt.NDArray[np.int64],
+    chi: FloatArray,
 ) -> None:
     for t in range(len(p)):
-        i, j = _bin(tables.p_edges, p[t]), _bin(tables.cos_theta_edges, cos_theta[t])
-        if i < 0 or j < 0 or not math.isfinite(e_over_p[t] + compactness[t]):
-            cells[t, 0] = -1
+        is_inside = _contains(tables.p_edges, p[t]) and _contains(tables.cos_theta_edges, cos_theta[t])
+        if not is_inside or not math.isfinite(e_over_p[t] + compactness[t]):
+            chi[t, :] = np.nan
             continue
-        x, fx = _node(tables.e_over_p, e_over_p[t])
-        y, fy = _node(tables.compactness, compactness[t])
-        s = tables.score
-        low = s[i, j, x, y] * (1.0 - fy) + s[i, j, x, y + 1] * fy
-        high = s[i, j, x + 1, y] * (1.0 - fy) + s[i, j, x + 1, y + 1] * fy
-        scores[t] = low * (1.0 - fx) + high * fx
-        cells[t, 0], cells[t, 1] = i, j
+        i, j = _interval(tables.p_edges, p[t]), _interval(tables.cos_theta_edges, cos_theta[t])
+        score = _score(tables, tables.score[i, j], e_over_p[t], compactness[t])
+        chi[t, 0] = _quantile(tables.quantiles[0, i, j], tables.chi, score)
+        chi[t, 1] = chi[t, 2] = _quantile(tables.quantiles[1, i, j], tables.chi, score)
 
 
 @kernel
-def _chi(tables: EmcTables, scores: FloatArray, cells: npt.NDArray[np.int64], chi: FloatArray) -> None:
-    for t in range(len(scores)):
-        i, j = cells[t, 0], cells[t, 1]
-        if i >= 0:
-            chi[t, 0] = _quantile(tables.quantiles[0, i, j], tables.chi, scores[t])
-            chi[t, 1] = chi[t, 2] = _quantile(tables.quantiles[1, i, j], tables.chi, scores[t])
+def _contains(edges: FloatArray, value: float) -> bool:
+    """Whether a value lies in the range of the edges; NaN does not."""
+    return edges[0] <= value < edges[-1]
+
+
+@kernel
+def _interval(edges: FloatArray, value: float) -> int:
+    """Return the interval of sorted edges that holds a value; beyond the ends the first or the last one.
+
+    Counted: the tables are short, and the branches of a bisection cannot be predicted.
+    """
+    n = 0
+    for i in range(1, len(edges) - 1):
+        n += edges[i] <= value
+    return n
+
+
+@kernel
+def _score(tables: EmcTables, score: FloatArray, e_over_p: float, compactness: float) -> float:
+    """Return the score between its nodes (X, Y) in one bin."""
+    x, fx = _node(tables.e_over_p, e_over_p)
+    y, fy = _node(tables.compactness, compactness)
+    low = score[x, y] * (1.0 - fy) + score[x, y + 1] * fy
+    high = score[x + 1, y] * (1.0 - fy) + score[x + 1, y + 1] * fy
+    return low * (1.0 - fx) + high * fx
+
+
+@kernel
+def _node(nodes: FloatArray, value: float) -> tuple[int, float]:
+    """Return the node below a value and how far it is to the next, 0 to 1; beyond the ends, the ends."""
+    i = _interval(nodes, value)
+    return i, min(max((value - nodes[i]) / (nodes[i + 1] - nodes[i]), 0.0), 1.0)
 
 
 @kernel
@@ -202,7 +198,7 @@ def _quantile(quantiles: FloatArray, chi: FloatArray, score: float) -> float:
         if (score > quantiles[end]) == (end == last) and score != quantiles[end]:
             slope = (chi[end] - chi[middle]) / (quantiles[end] - quantiles[middle])
             return chi[end] + slope * (score - quantiles[end])
-    i = min(_below(quantiles, score), last - 1)
+    i = _interval(quantiles, score)
     width = quantiles[i + 1] - quantiles[i]
     share = (score - quantiles[i]) / width if width > 0.0 else 0.5
     return chi[i] + share * (chi[i + 1] - chi[i])
