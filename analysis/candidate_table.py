@@ -32,12 +32,12 @@ def make(view: SearchEvents, is_selected: BoolArray) -> dict[str, npt.NDArray[An
         is_selected: Events to store, shape (events,); each must have a best candidate.
     """
     chosen = is_selected[view.best.event]
-    best = view.best[chosen]
+    best, of = view.best[chosen], view.best_tracks[chosen]
     scalars = {name: _scalar(view, name, best.event) for name in ("run", "event", "period")}
     masses = dict(zip(M_KE, view.m_ke[chosen].T, strict=True))
     chi2 = {f"chi2_{name}": values for name, values in smallest_by_name(best.chi2).items()}
-    charge = {"charge": view.charge[best.tracks[:, 0]]}
-    return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, best.tracks)
+    charge = {"charge": view.charge[of[:, 0]]}
+    return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
 
 
 def _scalar(view: SearchEvents, name: str, event: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -60,5 +60,5 @@ def _track_columns(view: SearchEvents, of: npt.NDArray[np.int64]) -> dict[str, n
         columns[f"cos_theta_{name}"] = tracks.cos_theta(tanl[at])
         columns[f"e_over_p_{name}"] = view.e_over_p[at]
         for species, label in enumerate(("cl_e", "cl_pi", "cl_k")):
-            columns[f"{label}_{name}"] = view.identification.cl[at, species]
+            columns[f"{label}_{name}"] = view.identification.cl[view.place[at], species]
     return columns

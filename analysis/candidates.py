@@ -78,13 +78,6 @@ def invariant_mass(p: FloatArray, cand: IntArray, species: tuple[int, ...], mass
     return mass
 
 
-def tracks_used(cand: IntArray, n_tracks: int) -> BoolArray:
-    """Return which of `n_tracks` tracks are in any candidate ``(N, 4)``, shape (n_tracks,)."""
-    used = np.zeros(n_tracks, dtype=np.bool_)
-    used[cand.ravel()] = True
-    return used
-
-
 @kernel
 def _masses(p: FloatArray, cand: IntArray, rows: IntArray, mass2: FloatArray, mass: FloatArray) -> None:
     for i in range(len(cand)):

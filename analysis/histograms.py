@@ -93,7 +93,7 @@ def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dic
     for step, values in _n_minus_1(view).items():
         rest = passes_all_but(of_best, [_index(step)]) & seen
         filled[f"n_minus_1_{step}"].fill(values[rest])
-    _fill_tracks(filled, view, best.tracks[seen & (reached > _index(STAGES[0]))])
+    _fill_tracks(filled, view, view.best_tracks[seen & (reached > _index(STAGES[0]))])
     return filled
 
 
@@ -125,7 +125,7 @@ def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: npt.N
     for role, species, columns in (("kaon", Species.K, slice(0, 2)), ("electron", Species.E, slice(2, 4))):
         chosen = tracks[:, columns].ravel()
         filled["e_over_p"].fill(role, view.e_over_p[chosen])
-        filled["confidence_level"].fill(role, view.identification.cl[chosen, species])
+        filled["confidence_level"].fill(role, view.identification.cl[view.place[chosen], species])
         is_measured = view.columns.flat("Track", "dedx_n_hits")[chosen] > 0
         chi = view.columns.flat("Track", f"dedx_chi_{species.name.lower()}")[chosen]
         filled["dedx_chi"].fill(role, chi[is_measured])

@@ -43,7 +43,7 @@ def table(columns: Columns, view: MisidentifiedEvents) -> dict[str, npt.NDArray[
     rows |= {"chi2_4c": best.chi2_4c, "m_kkee": view.best_m_kkee[chosen]}
     rows |= dict(zip(M_KE, view.m_ke[chosen].T, strict=True))
     for i, name in enumerate(TRACKS):
-        at = best.tracks[:, i]
+        at = view.best_tracks[chosen, i]
         rows[f"p_{name}"] = tracks.momentum(kappa[at], tanl[at])
         rows[f"abs_cos_theta_{name}"] = np.abs(tracks.cos_theta(tanl[at]))
         rows[f"species_{name}"] = species[at]

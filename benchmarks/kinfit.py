@@ -171,8 +171,10 @@ def stage(columns: ArrayColumns, is_electron: np.ndarray, is_kaon: np.ndarray):
     """Run the fit stage; return the best candidates and whether they win."""
     charge = columns.flat("Track", "charge")
     cand, event = candidates.find(columns.offsets("Track"), charge, is_electron, is_kaon)
-    p, v = read_momenta(columns, read_frame(columns), candidates.tracks_used(cand, len(charge)))
-    fit = fourc.cascade(p, v, cand, HYPOTHESES, P4_TOTAL)
+    used = np.zeros(len(charge), dtype=bool)
+    used[cand] = True
+    p, v = read_momenta(columns, read_frame(columns), np.flatnonzero(used))
+    fit = fourc.cascade(p, v, (np.cumsum(used) - 1)[cand], HYPOTHESES, P4_TOTAL)
     best = candidates.best_per_event(fit.chi2[:, 0], event)
     return cand[best], fourc.is_smallest(fit)[best]
 

@@ -101,10 +101,6 @@ def test_an_undefined_chi2_loses():
     assert candidates.best_per_event(np.array([np.nan, np.nan]), np.array([0, 1])).tolist() == [0, 1]
 
 
-def test_tracks_used():
-    assert candidates.tracks_used(np.array([[0, 2, 3, 5]]), 7).tolist() == [True, False, True, True, False, True, False]
-
-
 @pytest.mark.parametrize("per_species", [False, True])
 def test_mass_is_that_of_the_summed_four_momenta(per_species):
     rng = np.random.default_rng(3)

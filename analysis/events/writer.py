@@ -21,8 +21,8 @@ from analysis.events import schema
 from analysis.events.blocks import BRANCHES, Block, Columns, concatenate, empty_block, make_block
 
 COMPRESSION: Final = uproot.ZSTD(3)
-# Read for every event, and noise down to the last bits: compressed, such a column is an eighth smaller, the file by three
-# in a hundred, and takes more than twice as long to read.
+# Read for every event, and noise down to the last bits: compressed, such a column is an eighth smaller, a file by three
+# in a hundred, and it takes more than twice as long to read.
 UNCOMPRESSED: Final = tuple(f"Track_{name}" for name in (*schema.HELIX, "dedx_chi_e", "dedx_chi_pi", "dedx_chi_k"))
 # Chunks of a run end at basket edges, so a basket is about one chunk: smaller ones cost calls, larger ones memory.
 BASKET_EVENTS: Final = 32_768

@@ -53,20 +53,17 @@ class Identification(NamedTuple):
     ndof: npt.NDArray[np.int8]
 
 
-def identify(columns: Columns, cuts: Cuts, needed: BoolArray | None = None) -> Identification:
+def identify(columns: Columns, cuts: Cuts, chosen: IntArray | None = None) -> Identification:
     """Identify tracks with dE/dx, TOF and, unless ``cuts.pid_emc`` is off, the EMC.
 
     Args:
         columns: The chunk.
         cuts: The requirements.
-        needed: (T,) tracks to identify; the others count as not measured. All where it is left out.
+        chosen: Indices of the tracks to identify, in the order of the result; all where it is left out.
     """
-    n = len(columns.flat("Track", "dedx_n_hits"))
-    chosen = np.arange(n) if needed is None else np.flatnonzero(needed)
-    own = confidence_levels(tuple(chi(columns, chosen) for chi in _subsystems(cuts)), cuts.pid_chi_max)
-    cl, chi2, ndof = np.full((n, 3), INVALID), np.zeros((n, 3)), np.zeros(n, dtype=np.int8)
-    cl[chosen], chi2[chosen], ndof[chosen] = own
-    return Identification(cl, chi2, ndof)
+    if chosen is None:
+        chosen = np.arange(len(columns.flat("Track", "dedx_n_hits")))
+    return confidence_levels(tuple(chi(columns, chosen) for chi in _subsystems(cuts)), cuts.pid_chi_max)
 
 
 def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray) -> BoolArray:

@@ -69,18 +69,16 @@ def read_helix(columns: Columns, suffix: str = "") -> tuple[Column, ...]:
     return tuple(columns.flat("Track", name + suffix) for name in HELIX)
 
 
-def read_momenta(
-    columns: Columns, frame: EventFrame, needed: npt.NDArray[np.bool_] | None = None
-) -> tuple[FloatArray, FloatArray]:
+def read_momenta(columns: Columns, frame: EventFrame, chosen: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
     """Return momenta and covariances at the interaction point under every mass hypothesis the file has.
 
     Args:
         columns: The chunk.
         frame: Its `EventFrame`.
-        needed: (T,) tracks to compute; the others are NaN. All where it is left out.
+        chosen: (N,) indices of the tracks to compute, in the order of the result; all where it is left out.
 
     Returns:
-        p ``(T, S, 3)`` in GeV/c and v ``(T, S, 6)`` in (GeV/c)^2 as xx, xy, xz, yy, yz, zz: S = 3 (e, pi, K) where
+        p ``(N, S, 3)`` in GeV/c and v ``(N, S, 6)`` in (GeV/c)^2 as xx, xy, xz, yy, yz, zz: S = 3 (e, pi, K) where
         the file has a helix per hypothesis, S = 1 (one for all) otherwise.
     """
     suffixes = SPECIES_SUFFIXES if columns.has("Track", "dr_e") else ("",)
@@ -89,7 +87,7 @@ def read_momenta(
             read_helix(columns, suffix),
             [columns.flat("Track", name + suffix) for name in MOMENTUM_COVARIANCE],
             frame,
-            needed,
+            chosen,
         )
         for suffix in suffixes
     ]
@@ -102,7 +100,7 @@ def momenta_at_ip(
     helix: Sequence[Column],
     covariance: Sequence[Column],
     frame: EventFrame,
-    needed: npt.NDArray[np.bool_] | None = None,
+    chosen: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return momenta and their covariances where the tracks pass the interaction point, as BOSS's fit takes them.
 
@@ -110,16 +108,15 @@ def momenta_at_ip(
         helix: dr, phi0, kappa, dz, tanl, each (T,).
         covariance: The ten columns of `MOMENTUM_COVARIANCE`, each (T,).
         frame: Offsets, interaction points and field.
-        needed: (T,) tracks to compute; the others are NaN. All where it is left out.
+        chosen: (N,) indices of the tracks to compute, in the order of the result; all where it is left out.
 
     Returns:
-        p ``(T, 3)`` in GeV/c and v ``(T, 6)`` in (GeV/c)^2, in the order xx, xy, xz, yy, yz, zz.
+        p ``(N, 3)`` in GeV/c and v ``(N, 6)`` in (GeV/c)^2, in the order xx, xy, xz, yy, yz, zz.
     """
-    n = len(helix[0])
-    p, v = np.full((n, 3), np.nan), np.full((n, 6), np.nan)
-    if needed is None:
-        needed = np.ones(n, dtype=np.bool_)
-    _momenta(frame, _alpha(frame), needed, _uniform(helix), _uniform(covariance), p, v)
+    if chosen is None:
+        chosen = np.arange(len(helix[0]))
+    p, v = np.empty((len(chosen), 3)), np.empty((len(chosen), 6))
+    _momenta(frame, _alpha(frame), chosen, _uniform(helix), _uniform(covariance), p, v)
     return p, v
 
 
@@ -291,17 +288,20 @@ def _good(
 def _momenta(
     frame: EventFrame,
     alpha: FloatArray,
-    needed: npt.NDArray[np.bool_],
+    chosen: IntArray,
     helix: tuple[Column, ...],
     cov: tuple[Column, ...],
     p: FloatArray,
     v: FloatArray,
 ) -> None:
-    for event in range(len(frame.offsets) - 1):
+    event = 0
+    for i, t in enumerate(chosen):
+        while t >= frame.offsets[event + 1]:
+            event += 1
+        while t < frame.offsets[event]:
+            event -= 1
         x, y = np.float64(frame.x[event]), np.float64(frame.y[event])
-        for t in range(frame.offsets[event], frame.offsets[event + 1]):
-            if needed[t]:
-                _momentum(t, helix, cov, x, y, alpha[event], p, v)
+        _momentum(t, helix, cov, x, y, alpha[event], p[i], v[i])
 
 
 @kernel
@@ -331,13 +331,13 @@ def _momentum(
     ff = by_dr * (by_dr * c0 + 2.0 * by_phi0 * c1) + by_phi0 * by_phi0 * c5
     ff += by_kappa * (2.0 * (by_dr * c2 + by_phi0 * c6) + by_kappa * kk)
     px, py, pz = pt * side * cy / length, -pt * side * cx / length, pt * tanl
-    p[t, 0], p[t, 1], p[t, 2] = px, py, pz
+    p[0], p[1], p[2] = px, py, pz
     # p = pt (-sin phi, cos phi, tanl): d/dphi = (-py, px, 0), d/dkappa = -p/kappa, d/dtanl = (0, 0, pt).
     gk, gt = fk / kappa, pt * ft
     gkk, gkt = kk / kappa**2, pt * kt / kappa
-    v[t, 0] = py * py * ff + 2.0 * px * py * gk + px * px * gkk
-    v[t, 1] = -px * py * ff + (py * py - px * px) * gk + px * py * gkk
-    v[t, 2] = -py * gt + py * pz * gk + px * pz * gkk - px * gkt
-    v[t, 3] = px * px * ff - 2.0 * px * py * gk + py * py * gkk
-    v[t, 4] = px * gt - px * pz * gk + py * pz * gkk - py * gkt
-    v[t, 5] = pz * pz * gkk - 2.0 * pz * gkt + pt * pt * tt
+    v[0] = py * py * ff + 2.0 * px * py * gk + px * px * gkk
+    v[1] = -px * py * ff + (py * py - px * px) * gk + px * py * gkk
+    v[2] = -py * gt + py * pz * gk + px * pz * gkk - px * gkt
+    v[3] = px * px * ff - 2.0 * px * py * gk + py * py * gkk
+    v[4] = px * gt - px * pz * gk + py * pz * gkk - py * gkt
+    v[5] = pz * pz * gkk - 2.0 * pz * gkt + pt * pt * tt

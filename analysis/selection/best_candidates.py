@@ -25,14 +25,12 @@ class FittedCandidates:
     Attributes:
         row: Row among the combinations, shape (B,).
         event: Event, shape (B,).
-        tracks: Track indices (K, K, e, e), shape (B, 4).
         chi2: chi2 under every assignment, shape (B, H); inf where the fit did not converge or does not compete.
         status: Status of every fit, shape (B, H).
     """
 
     row: IntArray
     event: IntArray
-    tracks: IntArray
     chi2: FloatArray
     status: npt.NDArray[np.int8]
 
@@ -60,9 +58,9 @@ def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArra
     """Fit every combination as KKee.
 
     Args:
-        p: Momenta (tracks, S, 3) in GeV/c.
-        v: Their covariances (tracks, S, 6).
-        cand: Track indices (N, 4).
+        p: Momenta (P, S, 3) of the tracks in play in GeV/c.
+        v: Their covariances (P, S, 6).
+        cand: Places (N, 4) of the combinations' tracks among those.
         p4_total: Initial four-momentum (4,) in GeV.
 
     Returns:
@@ -87,10 +85,10 @@ def fit_best(
 
     Args:
         signal: Fits of every combination as KKee, from `fit_signal`.
-        p: Momenta (tracks, S, 3) in GeV/c.
-        v: Their covariances (tracks, S, 6).
-        combinations: Track indices (N, 4) and event (N,).
-        chi2_pid: PID chi2 (tracks, 3) of e, pi, K.
+        p: Momenta (P, S, 3) of the tracks in play in GeV/c.
+        v: Their covariances (P, S, 6).
+        combinations: Places (N, 4) of their tracks among those, and event (N,).
+        chi2_pid: PID chi2 (P, 3) of e, pi, K.
         p4_total: Initial four-momentum (4,) in GeV.
         cuts: The requirements.
     """
@@ -103,4 +101,4 @@ def fit_best(
     status = np.concatenate([signal.status[row], others.status], axis=1)
     chi2 = np.concatenate([signal.chi2[row], others.chi2], axis=1)
     chi2[status != fourc.Status.OK] = np.inf
-    return FittedCandidates(row, event[row], tracks, chi2, status)
+    return FittedCandidates(row, event[row], chi2, status)

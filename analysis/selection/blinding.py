@@ -32,7 +32,7 @@ def is_visible(view: SearchEvents, metadata: DatasetMetadata) -> npt.NDArray[np.
     """Return which events of a chunk may be counted: all, or those outside the box where the dataset is blind."""
     if not metadata.is_blind:
         return np.ones(view.n_events, dtype=np.bool_)
-    tracks.read_momenta(view.columns, view.frame, needed=np.zeros(len(view.charge), dtype=np.bool_))
+    tracks.read_momenta(view.columns, view.frame, chosen=np.empty(0, dtype=np.int64))
     hidden = in_box(view)
     if view.cuts != SELECTION:
         hidden |= in_box(SearchEvents(view.columns, SELECTION, view.sqrt_s))

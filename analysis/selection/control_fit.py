@@ -81,27 +81,29 @@ class ProtonEvents:
 
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (tracks, 2, 3) and covariances (tracks, 2, 6) of the candidates' tracks as pion and as proton."""
-        needed = np.zeros(len(self.search.charge), dtype=np.bool_)
-        needed[self.cand.ravel()] = True
+        """Momenta (4 B, 2, 3) and covariances (4 B, 2, 6) of the candidates' tracks as pion and as proton."""
         suffixes = ("", "_p" if self.columns.has("Track", "dr_p") else "")
         sets = [
             tracks.momenta_at_ip(
                 tracks.read_helix(self.columns, suffix),
                 [self.columns.flat("Track", name + suffix) for name in tracks.MOMENTUM_COVARIANCE],
                 self.search.frame,
-                needed,
+                self.cand.ravel(),
             )
             for suffix in suffixes
         ]
         return np.stack([p for p, _ in sets], axis=1), np.stack([v for _, v in sets], axis=1)
 
+    @property
+    def _places(self) -> IntArray:
+        """Where in `momenta` the tracks of `cand` are, shape (B, 4)."""
+        return np.arange(self.cand.size).reshape(self.cand.shape)
+
     @cached_property
     def mass(self) -> FloatArray:
         """Measured M(p pbar pi pi), scaled by m(J/psi)/sqrt(s), shape (B,), in GeV/c^2."""
         p, _ = self.momenta
-        of_track = np.stack([p[self.cand[:, i], row] for i, row in enumerate(SPECIES)], axis=1)
-        p4 = four_momentum(of_track, [MASSES[row] for row in SPECIES]).sum(axis=1)
+        p4 = four_momentum(p[self._places, np.array(SPECIES)], [MASSES[row] for row in SPECIES]).sum(axis=1)
         return invariant_mass(p4) * (M_JPSI / self.search.sqrt_s)
 
     @cached_property
@@ -114,7 +116,7 @@ class ProtonEvents:
         """chi2 of the 4C fit, shape (B,); inf where it did not converge."""
         p, v = self.momenta
         p4_total = initial_four_momentum(self.search.sqrt_s)
-        fit = fourc.fit4c(p, v, self.cand, np.array([SPECIES]), p4_total, mass=MASSES)
+        fit = fourc.fit4c(p, v, self._places, np.array([SPECIES]), p4_total, mass=MASSES)
         return np.where(fit.status[:, 0] == fourc.Status.OK, fit.chi2[:, 0], np.inf)
 
     @cached_property

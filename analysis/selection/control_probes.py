@@ -52,14 +52,19 @@ class ProbeEvents(ABC):
 
     @cached_property
     def p4(self) -> FloatArray:
-        """Four-momenta of the good tracks as the probe's species, shape (tracks, 4), in GeV; NaN for the others."""
-        p, _ = tracks.read_momenta(self.columns, self.search.frame, self.search.is_good)
+        """Four-momenta of all tracks as the probe's species, shape (tracks, 4), in GeV."""
+        p, _ = tracks.read_momenta(self.columns, self.search.frame)
         return four_momentum(p[:, self.species if p.shape[1] > 1 else 0], SPECIES_MASS[self.species])
 
     @cached_property
     def identification(self) -> pid.Identification:
-        """Confidence levels of the good tracks, as the search makes them."""
-        return pid.identify(self.columns, self.search.cuts, self.search.is_good)
+        """Confidence levels of all tracks, as the search makes them."""
+        return pid.identify(self.columns, self.search.cuts)
+
+    @property
+    def _is_measured(self) -> BoolArray:
+        """Good tracks with confidence levels, shape (tracks,)."""
+        return self.search.is_good & (self.identification.ndof > 0)
 
     @property
     @abstractmethod
@@ -172,9 +177,7 @@ class ElectronProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are electrons."""
-        return (self.identification.ndof > 0) & electrons.is_electron(
-            self.identification.cl, self.search.e_over_p, self.search.cuts
-        )
+        return self._is_measured & electrons.is_electron(self.identification.cl, self.search.e_over_p, self.search.cuts)
 
     @property
     def m2_recoil_max(self) -> float:
@@ -226,9 +229,7 @@ class KaonProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are kaons."""
-        return (self.identification.ndof > 0) & kaons.is_kaon(
-            self.identification.cl, self.search.e_over_p, self.search.cuts
-        )
+        return self._is_measured & kaons.is_kaon(self.identification.cl, self.search.e_over_p, self.search.cuts)
 
     @property
     def m2_recoil_max(self) -> float:

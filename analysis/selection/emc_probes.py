@@ -97,10 +97,13 @@ class EmcProbes:
 
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (tracks, S, 3) and covariances (tracks, S, 6) at the interaction point of their tracks."""
-        needed = np.zeros(len(self.search.charge), dtype=np.bool_)
-        needed[self.quartet.ravel()] = True
-        return tracks.read_momenta(self.columns, self.search.frame, needed)
+        """Momenta (4 B, S, 3) and covariances (4 B, S, 6) at the interaction point of their tracks, in their order."""
+        return tracks.read_momenta(self.columns, self.search.frame, self.quartet.ravel())
+
+    @property
+    def _places(self) -> IntArray:
+        """Where in `momenta` the tracks of `quartet` are, shape (B, 4)."""
+        return np.arange(self.quartet.size).reshape(self.quartet.shape)
 
     @cached_property
     def sqrt_s(self) -> FloatArray:
@@ -113,8 +116,8 @@ class EmcProbes:
         p, _ = self.momenta
         hidden = np.zeros(self.n_events, dtype=np.bool_)
         for species in _KKEE:
-            rows = species if p.shape[1] > 1 else (0,) * N_TRACKS
-            p3 = np.stack([p[self.quartet[:, i], row] for i, row in enumerate(rows)], axis=1)
+            rows = np.array(species if p.shape[1] > 1 else (0,) * N_TRACKS)
+            p3 = p[self._places, rows]
             p4 = four_momentum(p3, [SPECIES_MASS[s] for s in species]).sum(axis=1)
             mass = invariant_mass(p4) * (M_JPSI / self.sqrt_s)
             hidden[self.event] |= (mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)
@@ -123,13 +126,11 @@ class EmcProbes:
     @cached_property
     def is_tag(self) -> BoolArray:
         """Which of the four tracks are tags, shape (B, 4)."""
-        needed = np.zeros(len(self.search.charge), dtype=np.bool_)
-        needed[self.quartet.ravel()] = True
-        cl = pid.identify(self.columns, self.search.cuts, needed).cl
+        cl = pid.identify(self.columns, self.search.cuts, self.quartet.ravel()).cl
         is_likely = (cl[:, self.species] > self.cuts.cl_tag_min) & (
             pid.cl_ratio(cl, self.species) > self.cuts.cl_ratio_tag_min
         )
-        return (is_likely & self._has_e_over_p)[self.quartet]
+        return is_likely.reshape(self.quartet.shape) & self._has_e_over_p[self.quartet]
 
     @property
     def _has_e_over_p(self) -> BoolArray:
@@ -155,7 +156,7 @@ class EmcProbes:
         hypotheses = assignments(self.species)
         competes = np.repeat(self.has_tags[self.event][:, None], len(hypotheses), axis=1)
         return fourc.cascade(
-            *self.momenta, self.quartet, hypotheses, initial_four_momentum(self.sqrt_s), competes=competes
+            *self.momenta, self._places, hypotheses, initial_four_momentum(self.sqrt_s), competes=competes
         )
 
     @cached_property

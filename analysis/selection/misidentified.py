@@ -91,8 +91,8 @@ def roles(view: SearchEvents) -> tuple[BoolArray, npt.NDArray[np.int64]]:
     Returns:
         Mask (tracks,) of good tracks with a measurement, in any event, and their index of `ROLES`, (tracks,).
     """
-    identification = pid.identify(view.columns, view.cuts, view.is_good)
-    counts = identification.ndof > 0
+    identification = pid.identify(view.columns, view.cuts)
+    counts = view.is_good & (identification.ndof > 0)
     cl, e_over_p, cuts = identification.cl, view.e_over_p, view.cuts
     role = np.zeros(len(counts), dtype=np.int64)
     role[electrons.is_electron(cl, e_over_p, cuts)] = ROLES.index("electron")

@@ -103,9 +103,19 @@ class SearchEvents:
         return self.is_identified & of_event(self.offsets, self.count_tracks(has_e_over_p) >= self.cuts.n_electrons_min)
 
     @cached_property
+    def play(self) -> IntArray:
+        """Indices of the tracks in play, shape (P,): confidence levels and momenta are theirs alone."""
+        return np.flatnonzero(self.in_play)
+
+    @cached_property
+    def place(self) -> IntArray:
+        """Place of each track in `play`, shape (tracks,); without a meaning for the others."""
+        return np.cumsum(self.in_play) - 1
+
+    @cached_property
     def identification(self) -> pid.Identification:
-        """Confidence levels of the tracks in play."""
-        return pid.identify(self.columns, self.cuts, self.in_play)
+        """Confidence levels of the tracks in play, in their order."""
+        return pid.identify(self.columns, self.cuts, self.play)
 
     @cached_property
     def is_electron(self) -> BoolArray:
@@ -142,19 +152,23 @@ class SearchEvents:
 
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (tracks, S, 3) and covariances (tracks, S, 6) at the interaction point of the combined tracks.
+        """Momenta (P, S, 3) and covariances (P, S, 6) at the interaction point of the tracks in play.
 
         Without any combination there are none, and no column of the fit is read.
         """
         if not len(self.combinations[0]):
             return np.empty((0, 1, 3)), np.empty((0, 1, 6))
-        needed = candidates.tracks_used(self.combinations[0], len(self.charge))
-        return tracks.read_momenta(self.columns, self.frame, needed)
+        return tracks.read_momenta(self.columns, self.frame, self.play)
+
+    @cached_property
+    def _places(self) -> IntArray:
+        """Places in `play` of the tracks of every combination, shape (N, 4)."""
+        return self.place[self.combinations[0]]
 
     @cached_property
     def m_kkee(self) -> FloatArray:
         """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
-        mass = candidates.invariant_mass(self.momenta[0], self.combinations[0], SIGNAL_SPECIES, SIGNAL_MASSES)
+        mass = candidates.invariant_mass(self.momenta[0], self._places, SIGNAL_SPECIES, SIGNAL_MASSES)
         return mass * (M_JPSI / self.sqrt_s)
 
     @cached_property
@@ -165,7 +179,7 @@ class SearchEvents:
     @cached_property
     def _signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
         """The 4C fit of every combination as KKee, and the fitted four-momenta (N, 4, 4) in GeV."""
-        return fit_signal(*self.momenta, self.combinations[0], self.p4_total)
+        return fit_signal(*self.momenta, self._places, self.p4_total)
 
     @property
     def signal_fit(self) -> fourc.Fit4C:
@@ -175,8 +189,13 @@ class SearchEvents:
     @cached_property
     def best(self) -> FittedCandidates:
         """The combination of each event with the smallest chi2 of the 4C fit."""
-        chi2_pid = self.identification.chi2
-        return fit_best(self.signal_fit, *self.momenta, self.combinations, chi2_pid, self.p4_total, self.cuts)
+        combinations, chi2_pid = (self._places, self.combinations[1]), self.identification.chi2
+        return fit_best(self.signal_fit, *self.momenta, combinations, chi2_pid, self.p4_total, self.cuts)
+
+    @cached_property
+    def best_tracks(self) -> IntArray:
+        """Track indices (K, K, e, e) of the best candidates, shape (B, 4)."""
+        return self.combinations[0][self.best.row]
 
     def fit_status(self, is_counted: BoolArray) -> dict[str, int]:
         """Return how the fits of the chosen events ended: every combination as KKee, and the best one's alternatives.
@@ -197,7 +216,7 @@ class SearchEvents:
     def conversions(self) -> conversion.Pairs:
         """Geometry of every pair of a best candidate's electron and a good track of the other charge."""
         is_partner = self.is_good if self.cuts.conversion_partners == "all" else self.is_good & ~self.is_kaon
-        selected, event = self.best.tracks[:, 2:].ravel(), np.repeat(self.best.event, 2)
+        selected, event = self.best_tracks[:, 2:].ravel(), np.repeat(self.best.event, 2)
         pairs = conversion.find_pairs(self.offsets, self.charge, selected, event, is_partner)
         return conversion.geometry(*pairs, tracks.read_helix(self.columns), self.frame.field)
 
@@ -206,12 +225,12 @@ class SearchEvents:
         """Best candidates one of whose electrons forms a conversion."""
         vetoed = np.zeros(len(self.charge), dtype=np.bool_)
         vetoed[self.conversions.electron[conversion.is_conversion(self.conversions, self.cuts)]] = True
-        return np.asarray(vetoed[self.best.tracks[:, 2:]].any(axis=1))
+        return np.asarray(vetoed[self.best_tracks[:, 2:]].any(axis=1))
 
     @cached_property
     def conversion_radius(self) -> FloatArray:
         """Radius in cm of the pair with the smallest m(ee) of each best candidate; inf without any pair."""
-        return conversion.closest_radius(self.conversions, self.best.tracks[:, 2:])
+        return conversion.closest_radius(self.conversions, self.best_tracks[:, 2:])
 
     @cached_property
     def fitted_p4(self) -> FloatArray:
@@ -241,7 +260,6 @@ class SearchEvents:
 
     def _of_play(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
         """Return a decision on confidence levels and E/p as one per track; False for tracks not in play."""
-        chosen = np.flatnonzero(self.in_play)
         per_track = np.zeros(len(self.in_play), dtype=np.bool_)
-        per_track[chosen] = decide(self.identification.cl[chosen], self.e_over_p[chosen], self.cuts)
+        per_track[self.play] = decide(self.identification.cl, self.e_over_p[self.play], self.cuts)
         return per_track
