@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import cycle, product
 from typing import Any, Final
 
 import hist
@@ -95,7 +95,7 @@ def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[float]) -> Cal
 
     def draw(axes: Axes) -> None:
         simulated = [(label, h) for label, h in groups if label != "data"]
-        for (label, h), look in zip(simulated, looks(), strict=False):
+        for (label, h), look in zip(simulated, cycle(looks()), strict=False):
             step_plot(axes, h, label=label, scale=1.0 / n_entries(h), **look)
         for label, h in groups:
             if label == "data":

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DATA, SIGNAL
-from analysis.report import drawing, style
+from analysis.report import drawing, m_ke_figure, style
 from analysis.report.pictures import Picture
 from analysis.report.selection_tables import TITLES
 from analysis.report.source import Source
@@ -23,7 +23,7 @@ BACKGROUNDS: Final = ("background", "inclusive")
 BEFORE_REGION: Final = SECTION_III[-2].name
 BEST_CANDIDATE: Final = "kinematic_fit"
 # Bins that are drawn as one.
-REBIN: Final = {"chi2_4c": 2, "n_minus_1_chi2_4c": 2, "n_minus_1_alternative_hypotheses": 5, "m_ke": 2}
+REBIN: Final = {"chi2_4c": 2, "n_minus_1_chi2_4c": 2, "n_minus_1_alternative_hypotheses": 5}
 
 # Histograms of tracks by role, and what they show.
 ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level": "Confidence level"}
@@ -31,7 +31,8 @@ ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level"
 
 def pictures(source: Source, cuts: Cuts = SELECTION) -> list[Picture]:
     """Return every figure of events that the result can fill."""
-    drawn = [_m_kkee(source, cuts), _m_ke(source), _chi2(source, cuts), _chi2_against_mass(source, cuts)]
+    drawn = [_m_kkee(source, cuts), *m_ke_figure.pictures(source)]
+    drawn += [_chi2(source, cuts), _chi2_against_mass(source, cuts)]
     drawn += [_of_role(source, name) for name in ROLES]
     drawn += [_cutflow(source), *_n_minus_1(source, cuts)]
     return [picture for picture in drawn if picture is not None]
@@ -94,31 +95,6 @@ def _chi2(source: Source, cuts: Cuts) -> Picture | None:
         "χ²₄C of the best candidate",
         f"Each sample scaled to one; the arrow is the requirement χ²₄C < {cuts.chi2_4c_max:g}.",
         drawing.shapes(groups, [cuts.chi2_4c_max]),
-    )
-
-
-def _m_ke(source: Source) -> Picture | None:
-    last = SECTION_III[-1].name
-    searches = source.searches("majorana", SIGNAL)
-    groups = _not_empty([(name, total({name: s}, "m_ke", last)) for name, s in searches.items()], REBIN["m_ke"])
-    if not groups:
-        return None
-
-    def draw(axes: Axes) -> None:
-        for (name, h), look in zip(groups, drawing.looks(), strict=False):
-            drawing.step_plot(axes, h, label=name, scale=1.0 / drawing.n_entries(h), linewidth=1.1, **look)
-        drawing.label_counts(axes, groups[0][1], "Fraction")
-        axes.set_yscale("log")
-        lowest, highest = axes.get_ylim()
-        axes.set_ylim(lowest, highest * drawing.LOG_HEADROOM)
-        axes.legend(loc="upper right", fontsize=8, ncols=3)
-
-    return Picture(
-        "m_ke",
-        "Fitted M(Ke) of selected candidates",
-        "All four kaon-electron pairs of each candidate; a Majorana neutrino is a peak at its mass, the two wrong "
-        "pairs lie below and above.",
-        draw,
     )
 
 
