@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import hist
 import numpy as np
@@ -79,8 +79,10 @@ def _curves(source: Source, mode: str) -> list[Curve]:
 
 
 def _selected(histograms: dict[str, hist.Hist]) -> hist.Hist | None:
-    counts = histograms["m_ke"][LAST, :: hist.rebin(REBIN)] if "m_ke" in histograms else None
-    return counts if counts is not None and counts.sum() else None
+    if "m_ke" not in histograms:
+        return None
+    counts: Any = histograms["m_ke"][LAST, :: hist.rebin(REBIN)]
+    return counts if counts.sum() else None
 
 
 def _step(axes: Axes, counts: hist.Hist, *, label: str, color: str) -> None:
