@@ -22,7 +22,7 @@ Rivals = Mapping[str, Callable[[], Any]]
 N_COUNT = 3_000_000
 SPEED_UP_MIN = 1.7
 # Time in s after which a round begins whatever the machine gives.
-PATIENCE = 20.0
+PATIENCE = 10.0
 
 
 @numba.njit(nogil=True, cache=True)
