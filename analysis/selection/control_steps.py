@@ -83,7 +83,7 @@ EE: Final = (Step("tag", "identified electron", tag), *_PROBE)
 KKPI0: Final = (Step("tag", "identified kaon", tag), Step("pi0", "pi0", pi0), *_PROBE)
 PPBARPIPI: Final = (
     Step("four_tracks", "four good tracks, net charge zero", four_tracks),
-    Step("hadrons", "p, pbar, pi+, pi- identified", hadrons),
+    Step("hadrons", "p, pbar, pi+, pi- identified", hadrons, hides=True),
     Step("near_jpsi", "mass near the J/psi", near_jpsi),
     Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
     Step("signal_region", "signal region", signal_region),

@@ -22,11 +22,13 @@ class Step:
         name: Key of the step in cut flows and histograms.
         title: What it requires, for tables.
         rule: Function of a view of the events that returns one decision per event; its docstring says the requirement.
+        hides: Whether the hidden events of blind data leave here, the first step where none says so.
     """
 
     name: str
     title: str
     rule: Callable[[Any], BoolArray]
+    hides: bool = False
 
 
 def apply(steps: Sequence[Step], view: Any) -> BoolArray:
@@ -46,14 +48,16 @@ def depth(decisions: BoolArray) -> npt.NDArray[np.int64]:
 
 
 def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) -> dict[str, int]:
-    """Return the cut flow: all events read, then the visible ones that pass each step and all before it.
+    """Return the cut flow: all events read, then those that pass each step and all before it.
 
-    Hidden events are in the first count only, which the fileset gives away anyway: no difference of two counts
-    contains their number alone.
+    Hidden events are counted as any other before the step at which they leave. It rejects so many visible events that
+    its own number says nothing of theirs. Without them from the start, a skim that kept only events that pass the first
+    steps would give their number away: what these steps reject would be the hidden events alone.
     """
-    flow, passes = {ALL_EVENTS: len(is_visible)}, is_visible.copy()
-    for step, decision in zip(steps, decisions, strict=True):
-        passes &= decision
+    flow, passes = {ALL_EVENTS: len(is_visible)}, np.ones(len(is_visible), dtype=np.bool_)
+    last = next((i for i, step in enumerate(steps) if step.hides), 0)
+    for i, (step, decision) in enumerate(zip(steps, decisions, strict=True)):
+        passes &= decision & is_visible if i == last else decision
         flow[step.name] = int(np.count_nonzero(passes))
     return flow
 

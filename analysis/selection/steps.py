@@ -70,7 +70,7 @@ SECTION_III: Final = (
     Step("good_tracks", "good charged tracks", good_tracks),
     Step("four_tracks_zero_charge", "enough good tracks, net charge zero", four_tracks_zero_charge),
     Step("confidence_levels", "PID confidence levels", confidence_levels),
-    Step("electrons", "two electrons", electrons),
+    Step("electrons", "two electrons", electrons, hides=True),
     Step("kaons", "two kaons", kaons),
     Step("charge_pattern", "charges K± K± e∓ e∓", charge_pattern),
     Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),

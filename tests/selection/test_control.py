@@ -15,12 +15,14 @@ from analysis.events.blocks import make_block
 from analysis.events.columns import ArrayColumns
 from analysis.events.ntuple import BesSchema
 from analysis.events.writer import NtupleWriter
-from analysis.selection import control_steps, cutflow
+from analysis.selection import control_steps, cutflow, misidentified
 from analysis.selection.control_fit import ProtonEvents
 from analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
+from analysis.selection.search_events import SearchEvents
 from analysis.simulation import blocks, channels
 from analysis.simulation.parameters import NOMINAL
 from processors.control import ElectronControl, FitControl, KaonControl
+from processors.search import SearchProcessor
 
 pytestmark = pytest.mark.fast
 
@@ -161,15 +163,19 @@ def test_chunks_add_up(tmp_path):
 
 
 def test_blind_data_hide_the_box_in_control_samples_too(tmp_path):
-    """Otherwise the events with four tracks that one selection counts and the other does not would be those hidden."""
+    """Events with four tracks are counted by both selections or by none: their difference would be those hidden."""
     recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=SQRT_S)
     block = make_block(blocks.make_block(recipe, "s", 0, 400, 5))
-    counts = {
-        kind: FitControl().process(open_events(tmp_path / f"{kind}.root", block, kind=kind))["d"]["control_ppbarpipi"]
-        for kind in ("data", "control")
-    }
-    assert counts["data"]["cutflow"]["four_tracks"] < counts["control"]["cutflow"]["four_tracks"]
-    assert counts["data"]["cutflow"]["all"] == counts["control"]["cutflow"]["all"]
+    flows = {}
+    for kind in ("data", "control"):
+        events = open_events(tmp_path / f"{kind}.root", block, kind=kind)
+        found = {p: p().process(events)["d"] for p in (FitControl, SearchProcessor)}
+        flows[kind] = found[FitControl]["control_ppbarpipi"]["cutflow"], found[SearchProcessor]["search"]["cutflow"]
+    (fit, search), (fit_open, search_open) = flows["data"], flows["control"]
+    assert fit["four_tracks"] == fit_open["four_tracks"] > 0
+    assert search["four_tracks_zero_charge"] == search_open["four_tracks_zero_charge"]
+    assert search["electrons"] < search_open["electrons"]
+    assert fit["hadrons"] <= fit_open["hadrons"]
 
 
 @pytest.mark.parametrize(("name", "view"), [("ee", ElectronProbes), ("kkpi0", KaonProbes)])
@@ -188,3 +194,27 @@ def test_a_planted_tracking_difference_is_recovered(name, view, monkeypatch):
     sigma = np.sqrt(1 / a - 1 / n + 1 / b - 1 / m)
     assert abs(difference + loss) < 3 * sigma
     assert sigma < 0.006
+
+
+@pytest.mark.parametrize(("name", "view"), [("ee", ElectronProbes), ("kkpi0", KaonProbes)])
+def test_a_track_that_is_not_good_is_not_identified(name, view):
+    block = simulate(name, 200)
+    dz = block.values["Track_dz"].copy()
+    arrays = block.values | {"Track_dz": dz}
+    plain = view(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, SQRT_S)
+    lost = int(np.flatnonzero(plain.is_identified)[0])
+    dz[lost] += 50.0
+    moved = view(ArrayColumns(arrays, block.offsets, block.n_events), SELECTION, SQRT_S)
+    assert moved.identification.ndof[lost] > 0
+    assert not moved.is_identified[lost]
+    assert moved.is_identified.sum() == plain.is_identified.sum() - 1
+
+
+def test_a_track_that_is_not_good_is_in_no_misidentification_map():
+    block = simulate("kkpi0", 50)
+    dz = block.values["Track_dz"].copy()
+    view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, SQRT_S)
+    counts, _ = misidentified.roles(view)
+    dz[np.flatnonzero(counts)[0]] += 50.0
+    arrays = ArrayColumns(block.values | {"Track_dz": dz}, block.offsets, block.n_events)
+    assert misidentified.roles(SearchEvents(arrays, SELECTION, SQRT_S))[0].sum() == counts.sum() - 1

@@ -35,6 +35,12 @@ def test_hidden_events_are_counted_as_read_only():
     assert count(STEPS, decisions, np.array([True, True, False, True])) == {"all": 4, "even": 1, "positive": 0}
 
 
+def test_hidden_events_leave_at_the_step_that_says_so():
+    steps = (STEPS[1], Step("even", "", STEPS[0].rule, hides=True), STEPS[1])
+    decisions = apply(steps, View())
+    assert count(steps[:2], decisions[:2], np.array([True, True, False, True])) == {"all": 4, "positive": 3, "even": 0}
+
+
 @given(decision_arrays)
 def test_depth_counts_leading_passes(decisions):
     for event, reached in enumerate(depth(decisions)):
