@@ -20,8 +20,8 @@ SIGNAL_YIELD: Final = 1.0
 def workspace(inputs: LimitInputs, *, name: str = "jpsi_kkee") -> dict[str, Any]:
     """Return the HistFactory workspace of one counting channel; the parameter `n_produced` is the produced yield.
 
-    The efficiency uncertainty enters as `normsys` (its interpolation is exponential, close to a log-normal), that of
-    the background as a `normsys` of its own.
+    The efficiency's uncertainty enters as `normsys` (its interpolation is exponential, close to a log-normal), that of
+    the background as `histosys`: it is a number of events, as large as the background itself or larger.
 
     Raises:
         ValueError: The observed events are hidden.
@@ -42,7 +42,7 @@ def workspace(inputs: LimitInputs, *, name: str = "jpsi_kkee") -> dict[str, Any]
         {
             "name": "background",
             "data": [background],
-            "modifiers": _normsys("background", inputs.n_bkg_sigma / background),
+            "modifiers": _histosys("background", background, inputs.n_bkg_sigma),
         },
     ]
     largest = 10.0 * (inputs.n_obs + 3.0) / inputs.efficiency
@@ -60,6 +60,12 @@ def _normsys(name: str, relative: float) -> list[dict[str, Any]]:
         return []
     low, high = max(1.0 - relative, SMALLEST_BACKGROUND), 1.0 + relative
     return [{"name": name, "type": "normsys", "data": {"hi": high, "lo": low}}]
+
+
+def _histosys(name: str, value: float, sigma: float) -> list[dict[str, Any]]:
+    if sigma == 0.0:
+        return []
+    return [{"name": name, "type": "histosys", "data": {"hi_data": [value + sigma], "lo_data": [value - sigma]}}]
 
 
 def asymptotic_limit(inputs: LimitInputs, *, confidence_level: float = 0.90) -> float:

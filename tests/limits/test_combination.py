@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from scipy import optimize, stats
 
@@ -130,3 +131,16 @@ def test_with_one_event_pyhf_asymptotics_are_wrong():
 def test_hidden_events_are_not_exported():
     with pytest.raises(ValueError, match="n_obs=None"):
         pyhf_export.workspace(inputs(n_obs=None))
+
+
+@uses_pyhf
+@pytest.mark.parametrize(("n_bkg", "sigma"), [(0.0, 0.1), (0.03, 0.05), (4.0, 1.0)])
+def test_the_background_of_a_workspace_moves_by_its_own_uncertainty(n_bkg, sigma):
+    """In events, not in multiples of itself: it may be nothing, give or take something."""
+    pyhf = pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
+    model = pyhf.Workspace(pyhf_export.workspace(inputs(n_bkg=n_bkg, n_bkg_sigma=sigma, delta_sys=0.0))).model()
+    for shift in (0.25, 0.5, 1.0, 2.0):
+        parameters = np.zeros(model.config.npars)
+        parameters[model.config.par_slice("background")] = shift
+        parameters[model.config.poi_index] = 0.0
+        assert float(model.expected_actualdata(parameters)[0]) == pytest.approx(n_bkg + shift * sigma, abs=1e-6)
