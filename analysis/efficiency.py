@@ -182,7 +182,8 @@ def ratio(data: EfficiencyMap, simulation: EfficiencyMap) -> RatioMap:
             raise ResultsError(msg)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = data.value / simulation.value
-        sigma = value * np.hypot(data.sigma / data.value, simulation.sigma / simulation.value)
+        # Not relative errors: a bin in which nothing passes in the data is known, and its ratio is 0.
+        sigma = np.hypot(data.sigma, value * simulation.sigma) / simulation.value
     is_known = np.isfinite(value) & np.isfinite(sigma)
     whole = (data.n_passed.sum() / data.n_total.sum()) / (simulation.n_passed.sum() / simulation.n_total.sum())
     worst = sigma[is_known].max(initial=0.0) if is_known.any() else 1.0

@@ -122,3 +122,13 @@ def test_no_tracks_is_an_error():
     ratios = efficiency.ratio(make_map([[5]], [[10]]), make_map([[5]], [[10]]))
     with pytest.raises(ResultsError, match="no signal candidate"):
         efficiency.mean_difference(ratios, [], [])
+
+
+def test_a_bin_that_is_dead_in_the_data_is_known():
+    """Nothing of many passes: the ratio is 0, as it is nearly 0 if one passes."""
+    simulation = make_map([[950, 950]], [[1000, 1000]])
+    dead, nearly = (efficiency.ratio(make_map([[n, 950]], [[1000, 1000]]), simulation) for n in (0, 1))
+    assert dead.value.tolist() == [[0.0, 1.0]]
+    np.testing.assert_allclose(dead.value, nearly.value, atol=0.002)
+    np.testing.assert_allclose(dead.sigma, nearly.sigma, atol=0.002)
+    assert efficiency.mean_difference(dead, [0.1, 0.1], [-0.5, 0.5])[0] < -0.4
