@@ -9,8 +9,9 @@ import hist
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.datasets import MAJORANA, SIGNAL
+from analysis.datasets import MAJORANA, SIGNAL, mass_mev
 from analysis.report import drawing, style
+from analysis.report.drawing import MEV
 from analysis.report.pictures import Picture
 from analysis.report.source import SEARCH, Source
 from analysis.selection.steps import SECTION_III
@@ -25,7 +26,7 @@ TITLES: Final = {"2nu": "both pairs from neutrinos", "1nu": "one pair from a neu
 
 
 class Curve(NamedTuple):
-    """Fitted M(Ke) of the selected candidates of one dataset of neutrinos."""
+    """Fitted M(Ke) of the selected candidates of neutrinos of one mass in GeV/c^2."""
 
     m_majorana: float
     counts: hist.Hist
@@ -68,14 +69,13 @@ def _phase_space(source: Source) -> hist.Hist | None:
 
 
 def _curves(source: Source, mode: str) -> list[Curve]:
-    """Return the curves of one mode, by mass."""
-    curves = []
+    """Return the curves of one mode, by mass; datasets of one mass, such as those of several periods, are one."""
+    found: dict[int, list[hist.Hist]] = {}
     for dataset in source.results.of_kind(MAJORANA).values():
-        mass = dataset.metadata.m_majorana
         counts = _selected(dataset.selections[SEARCH].histograms) if SEARCH in dataset.selections else None
-        if counts is not None and mass is not None and dataset.metadata.majorana_mode == mode:
-            curves.append(Curve(mass, counts))
-    return sorted(curves, key=lambda curve: curve.m_majorana)
+        if counts is not None and dataset.metadata.majorana_mode == mode:
+            found.setdefault(mass_mev(dataset.metadata.m_majorana or 0.0), []).append(counts)
+    return [Curve(mass / MEV, sum(h[1:], h[0])) for mass, h in sorted(found.items())]
 
 
 def _selected(histograms: dict[str, hist.Hist]) -> hist.Hist | None:

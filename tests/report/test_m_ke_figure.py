@@ -48,6 +48,14 @@ def test_one_figure_per_way_to_make_neutrinos():
     assert len(labels(m_ke_figure.pictures(both)[1])) == 3
 
 
+def test_datasets_of_one_mass_are_one_curve():
+    one, other = (with_neutrinos([0.7, 0.9], "2nu").results.datasets for _ in range(2))
+    periods = one | {f"{name}_2012": dataset for name, dataset in other.items() if name != "signal"}
+    (picture,) = m_ke_figure.pictures(Source(dataclasses.replace(make_results(), datasets=periods)))
+    assert len(labels(picture)) == 3
+    assert "masses" not in picture.explanation
+
+
 def test_phase_space_alone_and_nothing_at_all():
     (picture,) = m_ke_figure.pictures(with_neutrinos([], "2nu"))
     assert labels(picture) == ["phase space"]
