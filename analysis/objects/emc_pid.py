@@ -102,12 +102,23 @@ def to_json(tables: EmcTables, made_from: dict[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "made_from": made_from, **rounded}
 
 
-def from_json(content: dict[str, Any], path: str) -> EmcTables:
+def from_json(content: Any, path: str) -> EmcTables:
     """Return tables from `to_json`'s form; raise EmcTableError where it is another."""
-    if content.get("format") != FORMAT:
-        msg = f"{path}: got format {content.get('format')!r}, wanted {FORMAT!r}; make it again with `lnv emc-tables`"
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != FORMAT:
+        msg = f"{path}: got format {found!r}, wanted {FORMAT!r}; make it again with `lnv emc-tables`"
         raise EmcTableError(msg)
-    tables = EmcTables(*(np.array(content[name], dtype=np.float64) for name in EmcTables._fields))
+    try:
+        tables = EmcTables(*(np.array(content[name], dtype=np.float64) for name in EmcTables._fields))
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: a table is missing or no array of numbers ({error}); make it again with `lnv emc-tables`"
+        raise EmcTableError(msg) from error
+    _check(tables, path)
+    return tables
+
+
+def _check(tables: EmcTables, path: str) -> None:
+    """Raise EmcTableError unless shapes fit and what is looked up in is in order."""
     bins = (len(tables.p_edges) - 1, len(tables.cos_theta_edges) - 1)
     if tables.score.shape != (*bins, len(tables.e_over_p), len(tables.compactness)) or tables.quantiles.shape != (
         len(KINDS),
@@ -116,7 +127,12 @@ def from_json(content: dict[str, Any], path: str) -> EmcTables:
     ):
         msg = f"{path}: score {tables.score.shape} and quantiles {tables.quantiles.shape} do not fit the {bins} bins"
         raise EmcTableError(msg)
-    return tables
+    in_order = [
+        np.diff(getattr(tables, name)) > 0 for name in ("p_edges", "cos_theta_edges", "e_over_p", "compactness")
+    ]
+    if not all(np.all(d) for d in (*in_order, np.diff(tables.chi) > 0, np.diff(tables.quantiles) >= 0)):
+        msg = f"{path}: edges, nodes or quantiles are not in increasing order; make it again with `lnv emc-tables`"
+        raise EmcTableError(msg)
 
 
 @lru_cache(maxsize=4)

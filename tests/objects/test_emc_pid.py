@@ -94,7 +94,16 @@ def test_tables_survive_their_file(tables, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{}", "got format None"), ("nonsense", "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "got format None"),
+        ("[]", "got format 'list'"),
+        ("nonsense", "cannot be read"),
+        ('{"format": "jpsi-lnv emc-pid 1"}', "p_edges"),
+        ('{"format": "jpsi-lnv emc-pid 1", "p_edges": ["a"]}', "no array of numbers"),
+    ],
+)
 def test_other_files_are_refused(tmp_path, content, message):
     path = tmp_path / "tables.json"
     path.write_text(content)
@@ -170,3 +179,11 @@ def test_the_packages_tables_fit_generated_tracks(name, kind, own):
         in_bin = chi[chosen & (p >= low) & (p < high)]
         assert abs(in_bin.mean()) < 0.05 + 4 / np.sqrt(len(in_bin))
         assert in_bin.std() == pytest.approx(1.0, abs=0.05 + 3 / np.sqrt(len(in_bin)))
+
+
+@pytest.mark.parametrize("name", ["p_edges", "cos_theta_edges", "e_over_p", "compactness", "chi", "quantiles"])
+def test_tables_out_of_order_are_refused(tables, name):
+    content = emc_pid.to_json(tables, {})
+    content[name] = np.flip(content[name], axis=-1).tolist()
+    with pytest.raises(emc_pid.EmcTableError, match="increasing order"):
+        emc_pid.from_json(content, "tables.json")
