@@ -153,11 +153,19 @@ def _file(dataset: str, path: str, value: Any, directory: Path) -> FileEntry:
         raise FilesetError(msg)
     fields = {**value, "clusters": tuple(value.get("clusters", ()))}
     try:
-        return FileEntry(path=resolve(path, directory), **fields)
+        entry = FileEntry(path=resolve(path, directory), **fields)
     except TypeError as error:
         key = str(error).rpartition(" ")[2]
         msg = f"dataset {dataset!r}, file {path}: key {key} is missing or unknown; run `lnv fileset complete` again"
         raise FilesetError(msg) from None
+    counts = (entry.num_entries, entry.n_produced)
+    if not all(isinstance(n, int) for n in counts) or not 0 <= entry.num_entries <= entry.n_produced:
+        msg = (
+            f"dataset {dataset!r}, file {path}: got num_entries {counts[0]!r} and n_produced {counts[1]!r}; wanted "
+            "whole numbers, no fewer events produced than there are; run `lnv fileset complete` again"
+        )
+        raise FilesetError(msg)
+    return entry
 
 
 def refuse_repetition(fileset: Fileset) -> None:
@@ -208,7 +216,7 @@ def select(fileset: Fileset, pattern: str | None, max_files: int | None = None) 
     Raises:
         FilesetError: Nothing matches.
     """
-    patterns = pattern.split(",") if pattern else ["*"]
+    patterns = ["*"] if pattern is None else pattern.split(",")
     chosen = {n: d for n, d in fileset.items() if any(fnmatch.fnmatchcase(n, p.strip()) for p in patterns)}
     if not chosen:
         msg = f"no dataset matches {pattern!r}; the fileset has {sorted(fileset)}"

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from processors.clusters import ClusterOptions
 
 PATH: Final = click.Path(path_type=Path)
 
-SECONDS: Final = click.FloatRange(min=0, min_open=True)
+
+class FiniteRange(click.FloatRange):
+    """A finite number in a range; NaN, which compares with nothing, is in every range of click's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or end with a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"got {value}; wanted a finite number", param, ctx)
+        return number
+
+
+SECONDS: Final = FiniteRange(min=0, min_open=True)
 
 
 def _memory(ctx: click.Context, parameter: click.Parameter, given: str | None) -> str | None:  # noqa: ARG001 click's
@@ -46,7 +60,10 @@ _CLUSTER_OPTIONS: Final = (
     click.option("--tls-key", type=PATH, help="Key of this client, for tls://HOST:PORT."),
     click.option("--dashboard-address", default="127.0.0.1:0", help="Where the dashboard of our own cluster listens."),
     click.option(
-        "--no-workers-timeout", type=SECONDS, default=300.0, help="Time in s without any worker that ends a run."
+        "--no-workers-timeout",
+        type=SECONDS,
+        default=300.0,
+        help="Time in s to wait for a first worker, and without any that ends a run.",
     ),
 )
 _CLUSTER_NAMES: Final = (
@@ -64,11 +81,27 @@ _CLUSTER_NAMES: Final = (
 )
 
 
+# What other executors use too, or what does them no harm.
+_FOR_ALL: Final = ("workers", "no_workers_timeout")
+
+
+def _require_dask(ctx: click.Context) -> None:
+    """Raise UsageError for options of a cluster that is not used: work would go where nobody wanted it."""
+    executor = ctx.params.get("executor", "dask")
+    if executor == "dask":
+        return
+    for name in (*_CLUSTER_NAMES, "performance_report"):
+        if name not in _FOR_ALL and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            msg = f"got --{name.replace('_', '-')} with --executor {executor}; wanted --executor dask with it"
+            raise click.UsageError(msg)
+
+
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a cluster to a command; it gets them as one argument `where`, a `ClusterOptions`."""
 
     @functools.wraps(function)
     def command(**given: Any) -> Any:
+        _require_dask(click.get_current_context())
         where = ClusterOptions(**{name: given.pop(name) for name in _CLUSTER_NAMES})
         return function(where=where, **given)
 

@@ -9,13 +9,14 @@ import click
 
 from analysis import background, derived, results
 from processors.console import console, print_table
+from processors.options import FiniteRange
 
 
 @click.command()
 @click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
 @click.option(
-    "--n-jpsi", type=click.FloatRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
+    "--n-jpsi", type=FiniteRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
 )
 @click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
 def command(*, accumulator: Path | None, output: Path, n_jpsi: float | None, allow_incomplete: bool) -> None:

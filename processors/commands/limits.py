@@ -14,6 +14,7 @@ from analysis.limits.mixing import Normalisation
 from analysis.limits.mixing import read as read_curve
 from processors import limit_tables
 from processors.console import console, print_table, write_json
+from processors.options import FiniteRange
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 # Seed of the toys of the coverage curves.
@@ -25,7 +26,7 @@ SEED = 20250706
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
 @click.option("--method", type=click.Choice([*methods.METHODS, "all"]), default="rolke", help="How the limit is set.")
 @click.option(
-    "--confidence-level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.90, help="Fraction."
+    "--confidence-level", type=FiniteRange(0, 1, min_open=True, max_open=True), default=0.90, help="Fraction."
 )
 @click.option(
     "--systematics",
@@ -37,11 +38,11 @@ SEED = 20250706
     metavar="estimated|N",
     help="From exclusive samples with PID weights, or events; default: estimated where the samples are there, else 0.",
 )
-@click.option("--background-sigma", type=click.FloatRange(min=0), default=0.0, help="Uncertainty of N in events.")
+@click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N in events.")
 @click.option("--expected", is_flag=True, help="Hide the observed events: expected limits only.")
 @click.option("--checks", is_flag=True, help="Also scan background and chi2 cut, p-values, coverage, likelihood.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
-@click.option("--mixing-power", type=click.FloatRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power.")
+@click.option("--mixing-power", type=FiniteRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power.")
 @click.option("--closure", is_flag=True, help="Recompute the published limits from the published inputs instead.")
 @click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
 def command(
@@ -95,7 +96,8 @@ def choose(merged: results.Results, systematics: str | None, background: str | N
 
     Raises:
         ResultsError: What is asked for cannot be had from the result, or the file has another form.
-        click.BadParameter: The background is neither a word that is known nor a number of events.
+        click.UsageError: The background is neither a word that is known nor a number of events, or it is an estimate
+            and an uncertainty is given besides.
     """
     if systematics is None and measured.has_control_samples(merged):
         systematics = measured.MEASURED
@@ -109,6 +111,9 @@ def choose(merged: results.Results, systematics: str | None, background: str | N
         given = gather.read_systematics(Path(systematics))
         if given.made_from:
             derived.require({derived.MADE_FROM: given.made_from}, merged, Path(systematics), "lnv systematics")
+    if background == measured.ESTIMATED and sigma:
+        msg = f"got --background-sigma {sigma:g} with an estimate, which has its own; wanted --background N with it"
+        raise click.UsageError(msg)
     if background == measured.ESTIMATED:
         return gather.Choices(systematics=given, estimated=measured.backgrounds(merged))
     source = "assumed" if background is None else "command line"

@@ -14,6 +14,7 @@ from analysis.errors import ResultsError
 from analysis.optimization import Scan
 from analysis.report.source import Source
 from processors.console import console, print_table
+from processors.options import FiniteRange
 
 HISTOGRAM = "chi2_4c_m_kkee"
 VARIABLES = ("chi2_4c", "m_kkee")
@@ -25,7 +26,7 @@ ROWS = 20
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
 @click.option("--variable", type=click.Choice(VARIABLES), default="chi2_4c", help="Axis of the requirement.")
 @click.option(
-    "--n-jpsi", type=click.FloatRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
+    "--n-jpsi", type=FiniteRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
 )
 @click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
 def command(

@@ -57,6 +57,8 @@ def test_a_chunk_knows_the_entries_that_are_missing(small_fileset):
         (lambda c: c["signal"]["files"].update({"a.root": "Events"}), ["signal", "a.root", "lnv fileset complete"]),
         (lambda c: next(iter(c["signal"]["files"].values())).pop("sha256"), ["signal", "sha256"]),
         (lambda c: next(iter(c["signal"]["files"].values())).update(nix=1), ["signal", "nix"]),
+        (lambda c: next(iter(c["signal"]["files"].values())).update(n_produced=-5), ["signal", "n_produced -5"]),
+        (lambda c: next(iter(c["signal"]["files"].values())).update(n_produced="9"), ["signal", "n_produced '9'"]),
         (lambda c: c["other"]["files"].update(c["signal"]["files"]), ["other", "twice", "signal"]),
     ],
 )
@@ -82,6 +84,8 @@ def test_datasets_are_chosen_by_patterns(small_fileset):
     assert list(filesets.select(fileset, "sig*")) == ["signal"]
     assert list(filesets.select(fileset, "other, signal")) == ["signal", "other"]
     assert len(filesets.select(fileset, None, 1)["signal"].files) == 1
+    with pytest.raises(FilesetError, match="no dataset matches ''"):
+        filesets.select(fileset, "")
     with pytest.raises(FilesetError, match="nix"):
         filesets.select(fileset, "nix")
 
