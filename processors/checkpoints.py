@@ -15,7 +15,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cloudpickle
 import lz4.frame
@@ -26,7 +26,8 @@ from processors.chunks import Span
 from processors.fileset import Dataset, Fileset
 from processors.ledger import LEDGER, Spans
 
-PRIVATE = 0o700
+PRIVATE: Final = 0o700
+WRITABLE_BY_OTHERS: Final = 0o022
 
 
 def dataset_key(dataset: Dataset, source: str, configuration: str) -> str:
@@ -39,6 +40,17 @@ def dataset_key(dataset: Dataset, source: str, configuration: str) -> str:
     """
     text = json.dumps([source, configuration, dataset.name, dataset.metadata.to_dict()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _directories(top: Path, place: Path) -> list[Path]:
+    """Return the directories from `top` down to `place`."""
+    return [*[d for d in reversed(place.parents) if d.is_relative_to(top)], place]
+
+
+def _is_private(directory: Path) -> bool:
+    """Whether nobody but this user can have put anything into a directory."""
+    status = directory.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & WRITABLE_BY_OTHERS
 
 
 class Parts:
@@ -90,6 +102,8 @@ class Parts:
         return missing
 
     def _valid(self, place: Path) -> Iterator[dict[str, Any]]:
+        if place.exists():
+            self._require_private(place)
         for path in sorted(place.glob("*.part")):
             try:
                 stored = cloudpickle.loads(lz4.frame.decompress(path.read_bytes()))
@@ -98,13 +112,23 @@ class Parts:
             if all(self._checksums.get(u) == checksum for u, checksum in stored["files"].items()):
                 yield stored["result"]
 
+    def _require_private(self, place: Path) -> None:
+        """Raise ResultsError if others can write here: unpickling a part runs what it says."""
+        for directory in _directories(self.directory, place):
+            if not _is_private(directory):
+                msg = f"{directory}: others can write here, so no partial result in it is used; run without --resume"
+                raise ResultsError(msg)
+
     def _write(self, place: Path, result: dict[str, Any]) -> None:
         files = {u: self._checksums[u] for u in result[LEDGER]["files"]}
         data = lz4.frame.compress(cloudpickle.dumps({"files": files, "result": result}))
         path = place / f"{uuid.uuid4().hex}.part"
         partial = path.with_suffix(".tmp")
         try:
-            place.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            for directory in _directories(self.directory, place):
+                directory.mkdir(exist_ok=True)
+                directory.chmod(PRIVATE)
             partial.write_bytes(data)
             partial.replace(path)
         except OSError as error:

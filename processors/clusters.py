@@ -154,14 +154,18 @@ def start(options: ClusterOptions, loop: IOLoop) -> Any:
 
 def _local(options: ClusterOptions, loop: IOLoop) -> LocalCluster:
     security: dict[str, Any] = {"security": Security.temporary(), "protocol": "tls://"} if options.tls else {}
-    return LocalCluster(
-        n_workers=options.workers,
-        threads_per_worker=1,
-        memory_limit=options.memory or 0,
-        dashboard_address=options.dashboard_address,
-        loop=loop,
-        **security,
-    )
+    try:
+        return LocalCluster(
+            n_workers=options.workers,
+            threads_per_worker=1,
+            memory_limit=options.memory or 0,
+            dashboard_address=options.dashboard_address,
+            loop=loop,
+            **security,
+        )
+    except RuntimeError as error:
+        msg = f"the cluster did not start ({error}); its dashboard's address is {options.dashboard_address!r}"
+        raise ClusterError(msg) from error
 
 
 def read_preset(options: ClusterOptions) -> dict[str, Any]:

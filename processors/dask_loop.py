@@ -26,6 +26,8 @@ from processors.guard import failed_chunk
 WINDOW_MIN: Final = 32
 # Part of the window that is submitted at once: a message to the scheduler costs more than a task in it.
 WINDOW_PART: Final = 2
+# How often workers are looked for, at least, in the time without any that ends a run.
+LOOKS_PER_TIMEOUT: Final = 4
 # Merging runs before further chunks, so that chunk results do not pile up.
 MERGE_PRIORITY: Final = 10
 # States of a task that had finished, but whose worker died with the result: the scheduler runs it again.
@@ -169,12 +171,12 @@ class DaskLoop:
             raise ClusterError(msg)
 
     def _take(self, future: Future) -> Iterator[Result]:
-        if future in self._merges:
-            yield from self._fetch(future, self._merges.pop(future))
-            return
         status = future.status
         if status in RUNNING_AGAIN:
             self._again.append(future)
+            return
+        if future in self._merges:
+            yield from self._fetch(future, self._merges.pop(future))
             return
         if status == CANCELLED:
             self._call(future.result)
@@ -188,8 +190,7 @@ class DaskLoop:
     def _erred(self, item: Any, error: BaseException) -> Iterator[Result]:
         """A task failed outside the guard: its worker died, or could not unpack it."""
         if isinstance(error, NoWorkerError):
-            msg = f"{self._address}: no worker is left ({error}); start workers, then `lnv run --resume`"
-            raise ClusterError(msg)
+            raise self._without_workers(error)
         if isinstance(error, KilledWorker):
             self._suspects.append(item)
             return
@@ -226,7 +227,7 @@ class DaskLoop:
                 result: Result = self._call(future.result, timeout=patience)
             except TimeoutError:
                 self._look()
-                patience *= 2
+                patience = min(2.0 * patience, max(HEARTBEAT, self._timeout / LOOKS_PER_TIMEOUT))
             else:
                 return result
 
@@ -236,6 +237,8 @@ class DaskLoop:
             return function(*args, **kwargs)
         except TimeoutError:
             raise
+        except NoWorkerError as error:
+            raise self._without_workers(error) from error
         except (CancelledError, OSError, RuntimeError) as error:
             # A closed connection is seen a moment before the client's status changes.
             if self._client.status == "running" and not isinstance(error, (CancelledError, CommClosedError)):
@@ -245,6 +248,9 @@ class DaskLoop:
                 "what was finished is kept: start a cluster, then `lnv run --resume`"
             )
             raise ClusterError(msg) from error
+
+    def _without_workers(self, error: NoWorkerError) -> ClusterError:
+        return ClusterError(f"{self._address}: no worker is left ({error}); start workers, then `lnv run --resume`")
 
     @property
     def _address(self) -> str:

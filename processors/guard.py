@@ -41,6 +41,10 @@ PEAK: Final = "VmHWM:"
 BACKOFF_FACTOR: Final = 2
 
 
+class SourceError(LnvError):
+    """A process that is to work on a chunk has other source than the one that sent it."""
+
+
 class Peak(int):
     """A number of which merging keeps the largest."""
 
@@ -108,6 +112,13 @@ def failed_chunk(item: Any, error: BaseException, attempts: int) -> dict[str, An
     return {"out": {}, FAILED: [failure(item, error, attempts)]}
 
 
+def _other_source(source: str) -> SourceError:
+    return SourceError(
+        f"worker {worker_name()} has source {LOADED_DIGEST}, the run has {source}: it was edited after the run began; "
+        "start the run again, or put the source back and use --resume"
+    )
+
+
 @dataclass(frozen=True)
 class Guarded:
     """A function of a work item that retries I/O errors and returns a record of any failure that stays.
@@ -116,14 +127,18 @@ class Guarded:
         function: What processes one work item, as coffea's Runner makes it.
         attempts: How often an I/O error is tried in all.
         backoff: Pause before the second attempt in s; it doubles with each further one.
+        source: Digest of the source that made it. A worker that starts late imports what is on disk by then.
     """
 
     function: Callable[[Any], dict[str, Any]]
     attempts: int = 3
     backoff: float = 0.5
+    source: str = LOADED_DIGEST
 
     def __call__(self, item: Any) -> dict[str, Any]:
         """Process one work item; the result has ``out``, ``metrics`` and, after a failure, ``failed``."""
+        if self.source != LOADED_DIGEST:
+            return failed_chunk(item, _other_source(self.source), 1)
         set_xrootd_limits()
         keep_memory_between_arrays()
         attempt = 1

@@ -10,8 +10,8 @@ from typing import Any
 from coffea.nanoevents import NanoEventsFactory
 
 from analysis.cuts import SELECTION, Cuts
+from analysis.errors import FilesetError
 from analysis.events.ntuple import BesSchema
-from analysis.events.schema import TREE
 from analysis.results import Results
 from processors import fileset as filesets
 from processors.backends import make_executors
@@ -31,9 +31,13 @@ def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = Non
     Raises:
         FilesetError: The fileset is not usable or has no such dataset.
     """
-    chosen = filesets.select(filesets.load(fileset), dataset)[dataset]
+    found = filesets.load(fileset)
+    if dataset not in found or not found[dataset].files:
+        msg = f"{fileset}: got dataset {dataset!r}, wanted one with files of {sorted(found)}"
+        raise FilesetError(msg)
+    chosen = found[dataset]
     factory = NanoEventsFactory.from_root(
-        {chosen.files[0].path: TREE},
+        {chosen.files[0].path: chosen.files[0].object_path},
         schemaclass=BesSchema,
         entry_stop=n_events,
         metadata=chosen.metadata.to_dict() | {"dataset": dataset},

@@ -1,4 +1,4 @@
-"""Before a run: client, scheduler and workers hold the same source, or are given it.
+"""Before a run: client, scheduler and workers hold the same source, or are given it, and the same packages.
 
 A version string does not change in an edited checkout, and a worker keeps what it has imported; so what is compared is
 the digest of the source that each process has loaded. Workers that have another source, or none, get this one.
@@ -6,11 +6,12 @@ the digest of the source that each process has loaded. Workers that have another
 
 from __future__ import annotations
 
+import platform
 from typing import Any, Final
 
 from distributed import Client
 
-from analysis.provenance import source_digest
+from analysis.provenance import package_versions, source_digest
 from processors.executors import ClusterError
 from processors.guard import LOADED_DIGEST
 from processors.shipping import ship
@@ -26,20 +27,28 @@ def prepare(client: Client, timeout: float) -> None:
         timeout: Time in s to wait for the first worker.
 
     Raises:
-        ClusterError: No worker comes, or some process has another source even after it was shipped.
+        ClusterError: No worker comes, some process has another source even after it was shipped, or a worker has
+            other versions of the packages that a result names as its own.
     """
     _wait_for_worker(client, timeout)
-    if not (found := differences(client)):
-        return
-    _refuse_stale_client()
-    ship(client, renew_scheduler="scheduler" in found)
+    if found := differences(client):
+        _refuse_stale_client()
+        ship(client, renew_scheduler="scheduler" in found)
     if rest := differences(client):
-        shown = "; ".join(f"{name}: {what}" for name, what in list(rest.items())[:SHOWN_MAX])
         msg = (
-            f"{len(rest)} process(es) of the cluster have another source than this one ({LOADED_DIGEST}): {shown}; "
-            "restart them, or install this version there"
+            f"{len(rest)} process(es) of the cluster have another source than this one ({LOADED_DIGEST}): "
+            f"{_shown(rest)}; restart them, or install this version there"
         )
         raise ClusterError(msg)
+    if rest := other_versions(client):
+        msg = (
+            f"{len(rest)} worker(s) have other packages than this process: {_shown(rest)}; give them the same versions"
+        )
+        raise ClusterError(msg)
+
+
+def _shown(found: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {what}" for name, what in list(found.items())[:SHOWN_MAX])
 
 
 def _wait_for_worker(client: Client, timeout: float) -> None:
@@ -64,6 +73,23 @@ def differences(client: Client) -> dict[str, str]:
     probe = _make_probe()
     found = {"scheduler": client.run_on_scheduler(probe)} | client.run(probe, on_error="return")
     return {name: str(digest) for name, digest in found.items() if digest != LOADED_DIGEST}
+
+
+def other_versions(client: Client) -> dict[str, str]:
+    """Return, for each worker with another version of a package that decides a result, which and what is here."""
+    own = _versions()
+    found = client.run(_versions)
+    return {name: text for name, versions in found.items() if (text := _compare(versions, own))}
+
+
+def _versions() -> dict[str, str]:
+    return package_versions() | {"python": platform.python_version()}
+
+
+def _compare(there: dict[str, str], here: dict[str, str]) -> str:
+    """Return the differences of what both have: a source that was shipped has no version of its own."""
+    common = [name for name in here if name in there]
+    return ", ".join(f"{n} {there[n]} (here {here[n]})" for n in common if there[n] != here[n])
 
 
 def _make_probe() -> Any:

@@ -117,6 +117,8 @@ def process(
             break
         skipped = [*skipped, *bad.values()]
         resume = True
+    # Not before: a part of a whole dataset would be lost with one bad file in it.
+    _parts(used, processor, options).compact(outcome.accumulator)
     outcome.skipped = skipped
     outcome.requested = fileset
     outcome.wall_time = time.monotonic() - started
@@ -145,6 +147,9 @@ def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) 
     executor = make_executor("verifying", sum(len(c) for c in checks), lambda group: verified.add(group["out"]))
     result, _ = executor(checks, verify.check_file, None)
     failed: list[dict[str, Any]] = result.get(FAILED, [])
+    if others := [record for record in failed if not record["is_bad_file"]]:
+        msg = f"{len(others)} of {len(checks)} files could not be compared with the fileset: {cause(others[0])}"
+        raise IncompleteError(msg)
     return failed
 
 
@@ -164,7 +169,7 @@ def _round(
     resume: bool,
 ) -> Outcome:
     """Process what the stored parts do not cover."""
-    parts = Parts(options.output / PARTS, fileset, provenance.source_digest(), _configuration(processor, options))
+    parts = _parts(fileset, processor, options)
     if not resume:
         parts.clear()
     stored, missing = parts.load()
@@ -178,8 +183,11 @@ def _round(
     outcome.faults = ledger.faults(fileset, {name: d[ledger.LEDGER] for name, d in total.items()})
     outcome.n_chunks = len(items)
     outcome.n_resumed = n_resumed
-    parts.compact(total)
     return outcome
+
+
+def _parts(fileset: Fileset, processor: SelectionsProcessor, options: RunOptions) -> Parts:
+    return Parts(options.output / PARTS, fileset, provenance.source_digest(), _configuration(processor, options))
 
 
 def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:

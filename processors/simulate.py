@@ -158,10 +158,3 @@ def write(path: Path, content: Any) -> Path:
     except OSError as error:
         msg = f"{path}: cannot write: {error.strerror or error}"
         raise NtupleError(msg) from error
-
-
-def remove_partials(items: Iterable[SimulateItem]) -> None:
-    """Remove what killed workers left of files that they were writing."""
-    for item in items:
-        for partial in item.directory.glob(f".{item.job.path}.*.part"):
-            partial.unlink(missing_ok=True)

@@ -114,13 +114,6 @@ def is_done(item: SkimItem) -> bool:
         return False
 
 
-def remove_partials(items: Iterable[SkimItem]) -> None:
-    """Remove what killed workers left half written; call it when no worker writes any more."""
-    for item in items:
-        for partial in item.output.parent.glob(f".{item.output.name}.*.part"):
-            partial.unlink(missing_ok=True)
-
-
 def read_records(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
     """Return the records of outputs that are done.
 

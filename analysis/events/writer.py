@@ -6,8 +6,10 @@ the end, so a killed job leaves no ntuple that looks whole.
 
 from __future__ import annotations
 
+import glob
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,6 +28,8 @@ COMPRESSION: Final = uproot.ZSTD(3)
 UNCOMPRESSED: Final = tuple(f"Track_{name}" for name in (*schema.HELIX, "dedx_chi_e", "dedx_chi_pi", "dedx_chi_k"))
 # Chunks of a run end at basket edges, so a basket is about one chunk: smaller ones cost calls, larger ones memory.
 BASKET_EVENTS: Final = 32_768
+# How the name of a file ends that is not complete.
+PARTIAL: Final = ".part"
 _HALF: Final = 64
 
 
@@ -52,7 +56,7 @@ class NtupleWriter:
         self.path = Path(path)
         self.n_events = 0
         self._basket_events = basket_events
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}")
         self._pending: list[Block] = []
         self._n_pending = 0
         self._sources: list[tuple[int, int, int]] = []
@@ -158,6 +162,13 @@ class NtupleWriter:
 
     def _failure(self, error: OSError) -> NtupleError:
         return NtupleError(f"{self.path}: cannot write the ntuple: {error.strerror or error}")
+
+
+def remove_partials(paths: Iterable[Path]) -> None:
+    """Remove what killed workers left of ntuples half written; call it when no worker writes any more."""
+    for path in paths:
+        for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
 
 def _names(block: Block, collection: str) -> list[str]:

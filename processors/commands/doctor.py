@@ -19,7 +19,7 @@ from processors import clusters
 from processors.clusters import BATCH, ClusterOptions, connect, dashboard
 from processors.console import console, print_table, write_json
 from processors.executors import ClusterError
-from processors.options import PATH, SECONDS, cluster_options
+from processors.options import PATH, cluster_options
 from processors.preflight import prepare
 
 # What an extra adds: module -> (what for, how to get it).
@@ -36,14 +36,14 @@ OPTIONAL: Final = {
 }
 BATCH_COMMANDS: Final = {"slurm": "sbatch", "htcondor": "condor_submit"}
 LOG_TAIL: Final = 20
+# Time in s for the task.
 TIMEOUT: Final = 120.0
 
 
 @click.command()
 @click.option("--output", type=PATH, default=Path("results"), help="Directory for doctor.json.")
-@click.option("--timeout", type=SECONDS, default=TIMEOUT, help="Time in s to wait for a worker.")
 @cluster_options
-def command(where: ClusterOptions, output: Path, timeout: float) -> None:
+def command(where: ClusterOptions, output: Path) -> None:
     """Say what is installed, start or find a cluster, wait for one worker and run one task on it.
 
     For slurm and htcondor the job script is printed; if no worker comes, the tail of the newest job log is.
@@ -52,7 +52,7 @@ def command(where: ClusterOptions, output: Path, timeout: float) -> None:
     print_table("installed", versions)
     checked: dict[str, Any] = {"installed": versions, "source": provenance.source_digest()}
     try:
-        checked["cluster"] = check_cluster(where, timeout)
+        checked["cluster"] = check_cluster(where)
     except LnvError:
         for line in log_tail(where):
             console().print(line, markup=False, soft_wrap=True)
@@ -73,7 +73,7 @@ def installed() -> list[dict[str, Any]]:
     return rows
 
 
-def check_cluster(where: ClusterOptions, timeout: float) -> dict[str, Any]:
+def check_cluster(where: ClusterOptions) -> dict[str, Any]:
     """Start or find a cluster, run one task and return what was seen.
 
     Raises:
@@ -86,7 +86,7 @@ def check_cluster(where: ClusterOptions, timeout: float) -> dict[str, Any]:
         console().print(
             f"scheduler: {client.scheduler_info()['address']}, dashboard: {dashboard(client)}", soft_wrap=True
         )
-        prepare(client, timeout)
+        prepare(client, where.no_workers_timeout)
         seen = _one_task(client)
     seen["seconds"] = round(time.monotonic() - started, 2)
     print_table("one worker", [seen])

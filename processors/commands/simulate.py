@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from analysis.errors import IncompleteError
+from analysis.events.writer import remove_partials
 from analysis.simulation import samplesets
 from analysis.simulation.samplesets import SampleSet
 from processors.backends import EXECUTORS, make_executors
@@ -20,7 +21,6 @@ from processors.simulate import (
     plan,
     prepare,
     read_manifest,
-    remove_partials,
     simulate_file,
     write_fileset,
 )
@@ -110,7 +110,7 @@ def _simulate(items: list[SimulateItem], books: Books, executor: str, where: Clu
         with make_executors(executor, where) as make:
             make("simulating", sum(len(item) for item in items), sink)(items, simulate_file, {})
     finally:
-        remove_partials(items)
+        remove_partials(item.directory / item.job.path for item in items)
     return failed
 
 

@@ -8,21 +8,23 @@ from typing import Any
 
 import click
 
-from analysis.datasets import KINDS, SQRT_S_MAX
+from analysis.datasets import DATA, KINDS, SQRT_S_MAX
 from analysis.errors import IncompleteError
 from analysis.events.mapping import read_map
 from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
+from analysis.events.writer import remove_partials
 from processors import skim_books
 from processors.backends import EXECUTORS, make_executors
 from processors.clusters import ClusterOptions
 from processors.console import console, print_table, write_json
-from processors.options import PATH, cluster_options
+from processors.fileset import check_name
+from processors.options import PATH, FiniteRange, cluster_options
 from processors.skim import PRESELECTIONS, Skim
-from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records, remove_partials
+from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records
 
-ENERGY = click.FloatRange(0, SQRT_S_MAX, min_open=True)
+ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
-FIELD = click.FloatRange(0, 2, min_open=True)
+FIELD = FiniteRange(0, 2, min_open=True)
 
 
 @click.command()
@@ -61,6 +63,7 @@ def command(
     What is done already, with the same files, options and code, is not done again. The exit status is not 0 unless
     every file was skimmed.
     """
+    check_name(given["dataset"])
     mapped = None if mapping is None else read_map(mapping)
     is_complete = mapped is not None and not mapped.needs_runs
     options = SkimOptions(
@@ -95,10 +98,12 @@ def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where:
     if not items:
         return []
     failed: list[Any] = []
-    with make_executors(executor, where) as make:
-        run = make("skimming", sum(len(i) for i in items), lambda group: failed.extend(group.get("failed", [])))
-        run(items, Skim(options), {})
-    remove_partials(items)
+    try:
+        with make_executors(executor, where) as make:
+            run = make("skimming", sum(len(i) for i in items), lambda group: failed.extend(group.get("failed", [])))
+            run(items, Skim(options), {})
+    finally:
+        remove_partials(item.output for item in items)
     return failed
 
 
@@ -116,5 +121,7 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
     if len(records) < len(items):
         msg = f"{len(items) - len(records)} of {len(items)} ntuples are missing; mend it and call the command again"
         raise IncompleteError(msg)
+    if kind == DATA and any(source["is_simulation"] for record in records for source in record["sources"]):
+        click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
     path = skim_books.make_fileset(items, options, kind)
     console().print(f"written: {path}", soft_wrap=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analysis.errors import NtupleError, SchemaError
 from analysis.events import schema
 from analysis.events.blocks import BRANCHES
-from analysis.events.writer import UNCOMPRESSED, NtupleWriter
+from analysis.events.writer import UNCOMPRESSED, NtupleWriter, remove_partials
 
 pytestmark = pytest.mark.fast
 
@@ -197,3 +197,12 @@ def test_optional_columns_may_not_come_and_go(tmp_path):
     with pytest.raises(NtupleError, match="Track_gen"), NtupleWriter(tmp_path / "a.root") as writer:  # noqa: PT012
         writer.extend(columns_of(np.random.default_rng(8), 10))
         writer.extend(columns_of(np.random.default_rng(8), 10, optional=("Track_gen",)))
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "a[1].root"
+    left, other = tmp_path / ".a[1].root.123-abc.part", tmp_path / ".a1.root.123-abc.part"
+    for file in (path, left, other):
+        file.touch()
+    remove_partials([path])
+    assert sorted(tmp_path.iterdir()) == sorted([path, other])

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import uproot
-from run_cases import assert_same, run, write_ntuple
+from run_cases import assert_same, make_fileset, run, write_ntuple
 
 from analysis.cuts import SELECTION
 from analysis.datasets import DatasetMetadata
@@ -237,3 +237,26 @@ def test_columns_of_nan_pass_no_event_and_stop_nothing(tmp_path):
     cutflow = to_results(outcome, options).datasets["nan"].selections["search"].cutflow
     assert next(iter(cutflow.values())) == 200
     assert list(cutflow.values())[-1] == 0
+
+
+def test_a_bad_file_costs_itself_and_not_its_dataset(tmp_path):
+    fileset = make_fileset(tmp_path / "s", {"signal": [300] * 6})
+    log = tmp_path / "chunks.log"
+    (tmp_path / "s" / "signal_3.root").unlink()
+
+    def note(events):
+        with log.open("a") as file:
+            file.write(f"{events.metadata['filename']}\n")
+
+    result, _ = run(
+        fileset,
+        tmp_path / "r",
+        iterative,
+        action=note,
+        chunksize=100,
+        verification="none",
+        skip_bad_files=True,
+    )
+    assert result.is_complete
+    assert result.datasets["signal"].n_events == 1500
+    assert len(log.read_text().splitlines()) == 15

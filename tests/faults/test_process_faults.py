@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import wait
+from distributed.scheduler import NoWorkerError
 from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
@@ -118,6 +119,20 @@ def test_workers_that_die_with_a_finished_result_are_missed(tmp_path):
             pytest.raises(ClusterError, match="no worker for 2 s"),
         ):
             loop._result(future)
+
+
+def test_a_result_that_the_scheduler_gives_up_is_one_error():
+    """Which of the two notices first that all workers are gone, the scheduler or the loop, is a matter of timing."""
+
+    def give_up():
+        raise NoWorkerError("chunk-1", 1.0)
+
+    with (
+        connect(ClusterOptions(workers=1)) as client,
+        DaskLoop(client, dict, lambda _: None, 60.0) as loop,
+        pytest.raises(ClusterError, match=r"no worker is left.*--resume"),
+    ):
+        loop._call(give_up)
 
 
 def test_the_scheduler_killed_then_resume(small_fileset, tmp_path, reference):

@@ -169,3 +169,17 @@ def test_a_directory_that_cannot_be_written_is_refused_before_the_run(small_file
         ResultsError, match=r"results cannot be written here \(Not a directory\).*give another --output"
     ):
         run(small_fileset, tmp_path / "file" / "results", IterativeExecutor, action=lambda _: pytest.fail("it ran"))
+
+
+def test_parts_are_private_whatever_the_umask(small_fileset, tmp_path):
+    former = os.umask(0o002)
+    try:
+        run(small_fileset, tmp_path / "r", IterativeExecutor)
+    finally:
+        os.umask(former)
+    parts = tmp_path / "r" / runs.PARTS
+    for directory in (parts, *(d for d in parts.rglob("*") if d.is_dir())):
+        assert directory.stat().st_mode & 0o777 == 0o700
+    next(parts.iterdir()).chmod(0o770)
+    with pytest.raises(ResultsError, match="others can write here"):
+        run(small_fileset, tmp_path / "r", IterativeExecutor, resume=True)

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 from click.testing import CliRunner
+from coffea.processor.executor import WorkItem
 from run_cases import assert_same, make_fileset, run
 
 from analysis import results
@@ -198,3 +199,14 @@ def test_debug_lets_the_error_pass_where_it_happened(tmp_path, monkeypatch):
     assert "no chunk was processed, nothing is written" in str(guarded.exception)
     assert "ArithmeticError: on purpose" in str(guarded.exception)
     assert not (tmp_path / "r" / "accumulator.zip").exists()
+
+
+@pytest.mark.fast
+def test_a_chunk_of_another_source_is_not_processed():
+    """A worker that starts late imports what is on disk by then."""
+    item = WorkItem("signal", "a.root", "Events", 0, 10, b"", {}, None)
+    outcome = Guarded(lambda item: pytest.fail("processed"), source="an older one")(item)
+    (record,) = outcome["failed"]
+    assert record["kind"] == "SourceError"
+    assert not record["is_bad_file"]
+    assert "an older one" in record["message"]

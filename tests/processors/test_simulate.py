@@ -212,14 +212,6 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.rglob("*.root*"))
 
 
-def test_leftovers_of_killed_workers_are_removed(tmp_path):
-    items, _ = make(tmp_path, IterativeExecutor(), 100)
-    left = items[0].directory / f".{items[0].job.path}.123-abc.part"
-    left.write_text("half")
-    simulate.remove_partials(items)
-    assert not left.exists()
-
-
 def test_broken_books_are_no_books(tmp_path):
     (tmp_path / simulate.MANIFEST).write_text("{half")
     assert simulate.read_manifest(tmp_path) == {}

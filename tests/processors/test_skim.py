@@ -19,11 +19,12 @@ from analysis.errors import FilesetError, NtupleError
 from analysis.events.blocks import make_block
 from analysis.events.columns import ArrayColumns
 from analysis.events.run_table import Conditions, uniform
+from analysis.events.writer import remove_partials
 from analysis.selection.search_events import SearchEvents
 from processors.cli import main
 from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
 from processors.skim import PRESELECTIONS, Skim
-from processors.skim_plan import SkimOptions, is_done, plan, read_records, remove_partials
+from processors.skim_plan import SkimOptions, is_done, plan, read_records
 
 # loky's idle workers end after some seconds; on a busy machine that may meet the next job, which it then warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given:UserWarning")
@@ -70,7 +71,7 @@ def run(inputs, options, executor, function=None):
     failed = []
     executor.sink = lambda group: failed.extend(group.get("failed", []))
     executor([item for item in items if not is_done(item)], function or Skim(options), {})
-    remove_partials(items)
+    remove_partials(item.output for item in items)
     return items, failed
 
 
@@ -240,6 +241,7 @@ def test_a_bad_file_is_named_and_the_others_are_kept(inputs, tmp_path, capsys):
     ("arguments", "message"),
     [
         (("absent.dst", "--sqrt-s", "3.1"), "absent.dst: cannot be read: No such file"),
+        (("a.dst", "--sqrt-s", "3.1", "--dataset", "a/../b"), "dataset 'a/../b': the name may hold"),
         (("a.dst",), "got neither --run-table nor --sqrt-s"),
         (("a.dst", "--sqrt-s", "-1"), "-1.0 is not in the range 0<x<=10.0"),
         (("a.dst", "--run-table", "absent.json"), "run table absent.json: cannot be read as JSON"),

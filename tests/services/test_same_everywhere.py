@@ -68,7 +68,8 @@ def test_doctor_shows_the_log_of_a_job_that_fails(site, tmp_path):
         text.replace("job_script_prologue = [", 'job_script_prologue = ["echo my node is broken; exit 3", ')
     )
     result = CliRunner().invoke(
-        lnv, ["doctor", "--cluster", "slurm", "--site", str(site), "--timeout", "6", "--output", str(tmp_path)]
+        lnv,
+        ["doctor", "--cluster", "slurm", "--site", str(site), "--no-workers-timeout", "6", "--output", str(tmp_path)],
     )
     assert result.exit_code != 0
     assert "my node is broken" in result.output

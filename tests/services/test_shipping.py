@@ -11,6 +11,7 @@ import pytest
 from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
+from analysis.errors import IncompleteError
 from analysis.provenance import source_digest
 from processors import preflight
 from processors.clusters import ClusterOptions, connect
@@ -90,3 +91,40 @@ def test_a_cluster_without_workers_is_an_error(tmp_path):
         pytest.raises(ClusterError, match="no worker came within 1 s"),
     ):
         prepare(client, 1)
+
+
+def test_a_worker_that_comes_with_another_source_does_not_work(small_fileset, tmp_path):
+    with connect(ClusterOptions(workers=2)) as client:
+        prepare(client, 60)
+
+        def grow_old():
+            from processors import guard
+
+            guard.LOADED_DIGEST = "a newer one"
+
+        client.run(grow_old)
+        executor = partial(DaskExecutor, client=client)
+        with pytest.raises(IncompleteError, match=r"files could not be compared.*has source a newer one"):
+            run(small_fileset, tmp_path / "r", executor, skip_bad_files=True)
+        result, outcome = run(small_fileset, tmp_path / "r", executor, verification="none", max_failures=100)
+    assert not result.is_complete
+    assert result.bookkeeping["totals"]["events_processed"] == 0
+    assert {record["kind"] for record in outcome.failed} == {"SourceError"}
+
+
+def test_other_packages_on_a_worker_are_refused(monkeypatch):
+    with connect(ClusterOptions(workers=1)) as client:
+        prepare(client, 60)
+        own = preflight._versions()
+        monkeypatch.setattr(preflight, "_versions", lambda: own)
+        assert preflight.other_versions(client) == {}
+        monkeypatch.setattr(preflight, "_compare", lambda there, here: "numpy 1.0 (here 2.0)")
+        with pytest.raises(ClusterError, match=r"numpy 1\.0 \(here 2\.0\); give them the same versions"):
+            prepare(client, 60)
+
+
+@pytest.mark.fast
+def test_versions_are_compared_where_both_are_known():
+    here = {"numpy": "2.0", "jpsi-lnv": "1.0", "python": "3.11.7"}
+    assert preflight._compare({"numpy": "2.0", "python": "3.11.7"}, here) == ""
+    assert preflight._compare(here | {"numpy": "1.0"}, here) == "numpy 1.0 (here 2.0)"
