@@ -29,6 +29,8 @@ from analysis.datasets import DatasetMetadata
 from analysis.errors import IncompleteError, ResultsError
 
 FORMAT_VERSION: Final = 1
+# Name of the file in the directory of a run's results.
+ACCUMULATOR: Final = "accumulator.zip"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from processors.selections import SelectionsProcessor
 from processors.summary import print_books
 
 PARTS: Final = ".parts"
-ACCUMULATOR: Final = "accumulator.zip"
 BOOKKEEPING: Final = "bookkeeping.json"
 # Rounds of a run that drops files which turn out bad while they are processed.
 ROUNDS_MAX: Final = 5
@@ -285,13 +284,13 @@ def finish(outcome: Outcome, options: RunOptions) -> None:
         msg = f"no chunk was processed, nothing is written: {describe_failures(outcome.failed)[0]}"
         raise IncompleteError(msg)
     try:
-        results.write(options.output / ACCUMULATOR, result)
+        results.write(options.output / results.ACCUMULATOR, result)
         write_json(options.output / BOOKKEEPING, books)
     except OSError as error:
         msg = f"{options.output}: cannot write the result ({error.strerror}); mend that, then `lnv run --resume`"
         raise ResultsError(msg) from error
     print_books(books)
-    console().print(f"written: {options.output / ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)
+    console().print(f"written: {options.output / results.ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)
     if options.is_limited and outcome.is_sound:
         console().print("limited on request: the result is marked incomplete, for tests only")
     elif not result.is_complete:

@@ -12,7 +12,6 @@ from analysis.errors import ResultsError
 from analysis.results import Results, SelectionResult
 
 SEARCH: Final = "search"
-ACCUMULATOR: Final = "accumulator.zip"
 LIMITS: Final = "limits"
 # Made from no result: the simulation beside its references.
 VALIDATION: Final = "validation"
@@ -64,7 +63,7 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
     Raises:
         ResultsError: There is no accumulator, or a file is not what its name says.
     """
-    merged = results.read(accumulator or output / ACCUMULATOR)
+    merged = results.read(accumulator or output / results.ACCUMULATOR)
     content = {stem: _load(path) for stem in CONTENT if (path := output / f"{stem}.json").exists()}
     foreign = {
         stem: f"{stem}.json: {reason}; run `{COMMANDS[stem]}` again"

@@ -9,23 +9,20 @@ import click
 
 from analysis import background, derived, results
 from processors.console import console, print_table
-from processors.options import FiniteRange
+from processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
 
 
 @click.command()
-@click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
-@click.option(
-    "--n-jpsi", type=FiniteRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
-)
-@click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
-def command(*, accumulator: Path | None, output: Path, n_jpsi: float | None, allow_incomplete: bool) -> None:
+@result_options
+@N_JPSI
+@ALLOW_INCOMPLETE
+def command(*, accumulator: Path, output: Path, n_jpsi: float | None, allow_incomplete: bool) -> None:
     """Estimate the background in the signal region and write background.json.
 
     Exclusive decays count with misidentification weights. What zero surviving inclusive events would exclude is shown
     and enters nothing.
     """
-    merged = results.read(accumulator or output / "accumulator.zip")
+    merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
     found = background.estimate(merged, n_jpsi=n_jpsi)
     rows = [

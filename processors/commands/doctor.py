@@ -16,10 +16,11 @@ from distributed import Client
 from analysis import provenance
 from analysis.errors import LnvError
 from processors import clusters
+from processors.cluster_options import cluster_options
 from processors.clusters import BATCH, ClusterOptions, connect, dashboard
 from processors.console import console, print_table, write_json
 from processors.executors import ClusterError
-from processors.options import PATH, cluster_options
+from processors.options import PATH
 from processors.preflight import prepare
 
 # What an extra adds: module -> (what for, how to get it).

@@ -13,9 +13,10 @@ import click
 
 from analysis.errors import IncompleteError, NtupleError
 from processors.backends import EXECUTORS, make_executors
+from processors.cluster_options import cluster_options
 from processors.clusters import ClusterOptions
 from processors.console import console, print_table
-from processors.options import PATH, cluster_options
+from processors.options import PATH
 
 
 @click.command("emc-tables")

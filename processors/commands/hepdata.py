@@ -8,14 +8,12 @@ import click
 
 from analysis.report import hepdata, source
 from processors.console import console
-
-FILE = click.Path(path_type=Path, dir_okay=False)
+from processors.options import result_options
 
 
 @click.command()
-@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
-def command(*, accumulator: Path | None, output: Path) -> None:
+@result_options
+def command(*, accumulator: Path, output: Path) -> None:
     """Write a HEPData submission and the likelihood into the directory `hepdata` of the output directory.
 
     The submission holds the limits with their expected bands, the M(KKee) spectrum, cut flows and figures, and is

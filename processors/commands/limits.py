@@ -14,16 +14,14 @@ from analysis.limits.mixing import Normalisation
 from analysis.limits.mixing import read as read_curve
 from processors import limit_tables
 from processors.console import console, print_table, write_json
-from processors.options import FiniteRange
+from processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 # Seed of the toys of the coverage curves.
 SEED = 20250706
 
 
 @click.command()
-@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@result_options
 @click.option("--method", type=click.Choice([*methods.METHODS, "all"]), default="rolke", help="How the limit is set.")
 @click.option(
     "--confidence-level", type=FiniteRange(0, 1, min_open=True, max_open=True), default=0.90, help="Fraction."
@@ -44,10 +42,10 @@ SEED = 20250706
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
 @click.option("--mixing-power", type=FiniteRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power.")
 @click.option("--closure", is_flag=True, help="Recompute the published limits from the published inputs instead.")
-@click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
+@ALLOW_INCOMPLETE
 def command(
     *,
-    accumulator: Path | None,
+    accumulator: Path,
     output: Path,
     method: str,
     confidence_level: float,
@@ -66,10 +64,13 @@ def command(
     Writes limits.json and prints the table. The yield limit n_up is in produced events; that on the branching fraction
     is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
     """
+    if closure and checks:
+        msg = "got --closure with --checks; wanted one of them: the published inputs have no candidates to check"
+        raise click.UsageError(msg)
     if closure:
         _show_closure(output)
         return
-    merged = results.read(accumulator or output / "accumulator.zip")
+    merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
     choices = choose(merged, systematics, background, background_sigma)
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]

@@ -14,7 +14,7 @@ from analysis.errors import ResultsError
 from analysis.optimization import Scan
 from analysis.report.source import Source
 from processors.console import console, print_table
-from processors.options import FiniteRange
+from processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
 
 HISTOGRAM = "chi2_4c_m_kkee"
 VARIABLES = ("chi2_4c", "m_kkee")
@@ -22,21 +22,16 @@ ROWS = 20
 
 
 @click.command()
-@click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@result_options
 @click.option("--variable", type=click.Choice(VARIABLES), default="chi2_4c", help="Axis of the requirement.")
-@click.option(
-    "--n-jpsi", type=FiniteRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
-)
-@click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
-def command(
-    *, accumulator: Path | None, output: Path, variable: str, n_jpsi: float | None, allow_incomplete: bool
-) -> None:
+@N_JPSI
+@ALLOW_INCOMPLETE
+def command(*, accumulator: Path, output: Path, variable: str, n_jpsi: float | None, allow_incomplete: bool) -> None:
     """Scan "below x" of a stored axis: efficiency of the signal, background with PID weights, figure of merit.
 
     Writes optimization.json and optimization.png.
     """
-    merged = results.read(accumulator or output / "accumulator.zip")
+    merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
     scan = make_scan(merged, variable, n_jpsi)
     chosen = kept(merged.cuts)[variable][1]

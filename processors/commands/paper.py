@@ -10,19 +10,17 @@ import click
 from analysis import derived, results
 from analysis.report import side_by_side
 from processors.console import console, print_table
-
-FILE = click.Path(path_type=Path, dir_okay=False)
+from processors.options import result_options
 
 
 @click.command()
-@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
-def command(*, accumulator: Path | None, output: Path) -> None:
+@result_options
+def command(*, accumulator: Path, output: Path) -> None:
     """Show both tables side by side with the publication, from what `systematics` and `limits` derived from a result.
 
     Writes paper_tables.json. As long as the data are blind, the limits are the expected ones.
     """
-    merged = results.read(accumulator or output / "accumulator.zip")
+    merged = results.read(accumulator)
     systematics = derived.read(output, "systematics", merged)
     limits = derived.read(output, "limits", merged)["limits"]
     first, second = side_by_side.table_1(systematics), side_by_side.table_2(limits)

@@ -8,16 +8,14 @@ import click
 
 from analysis.report import contents, source, status, style
 from processors.console import console, print_table
-
-FILE = click.Path(path_type=Path, dir_okay=False)
+from processors.options import result_options
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@result_options
 @click.option("--format", "kind", type=click.Choice(["pdf", "png", "svg"]), default="pdf", help="Format of the files.")
-def command(*, names: tuple[str, ...], accumulator: Path | None, output: Path, kind: str) -> None:
+def command(*, names: tuple[str, ...], accumulator: Path, output: Path, kind: str) -> None:
     """Draw the figures NAME... into the directory `figures` of the output directory; without a NAME list them."""
     found = source.read(output, accumulator)
     pictures = {p.name: p for section in contents.sections(found) for p in section.pictures}

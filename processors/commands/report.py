@@ -10,17 +10,15 @@ from analysis.datasets import DATA, SIGNAL
 from analysis.report import contents, files, limit_tables, render, selection_tables, source, status
 from analysis.report.tables import Table
 from processors.console import console
+from processors.options import result_options
 from processors.progress import bar
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@result_options
 @click.option("--dataset", "datasets", multiple=True, help="Print the cut flow of this dataset too; may be repeated.")
 @click.option("--no-figures", is_flag=True, help="Print the tables only and write no file.")
-def command(*, accumulator: Path | None, output: Path, datasets: tuple[str, ...], no_figures: bool) -> None:
+def command(*, accumulator: Path, output: Path, datasets: tuple[str, ...], no_figures: bool) -> None:
     """Print cut flow and result, and write figures (PNG, PDF), tables (LaTeX, CSV, Markdown, JSON) and report.html.
 
     Reads what `lnv run` and `lnv limits` left in the output directory. A result that is blinded, incomplete or made

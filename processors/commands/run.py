@@ -13,10 +13,11 @@ from analysis.errors import LnvError
 from processors import fileset as filesets
 from processors import unblinding, verify
 from processors.backends import DEBUG, EXECUTORS, make_executors
+from processors.cluster_options import cluster_options
 from processors.clusters import ClusterOptions
 from processors.commands.fileset import rows
 from processors.console import print_table
-from processors.options import PATH, cluster_options
+from processors.options import PATH
 from processors.run import RunOptions, finish, process
 from processors.selections import load_processors
 from processors.unblinding import FROZEN

@@ -12,9 +12,10 @@ from analysis.events.writer import remove_partials
 from analysis.simulation import samplesets
 from analysis.simulation.samplesets import SampleSet
 from processors.backends import EXECUTORS, make_executors
+from processors.cluster_options import cluster_options
 from processors.clusters import ClusterOptions
 from processors.console import console
-from processors.options import PATH, cluster_options
+from processors.options import PATH
 from processors.simulate import (
     Books,
     SimulateItem,

@@ -15,10 +15,11 @@ from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, r
 from analysis.events.writer import remove_partials
 from processors import skim_books
 from processors.backends import EXECUTORS, make_executors
+from processors.cluster_options import cluster_options
 from processors.clusters import ClusterOptions
 from processors.console import console, print_table, write_json
 from processors.fileset import check_name
-from processors.options import PATH, FiniteRange, cluster_options
+from processors.options import PATH, FiniteRange
 from processors.skim import PRESELECTIONS, Skim
 from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records
 

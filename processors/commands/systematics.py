@@ -14,6 +14,7 @@ from analysis.errors import ResultsError
 from analysis.systematics import corrections, table
 from analysis.systematics.table import Table
 from processors.console import console, print_table
+from processors.options import ALLOW_INCOMPLETE, FILE, result_options
 
 # Heads of the columns of the table per mass.
 SHORT = {
@@ -26,21 +27,19 @@ SHORT = {
     "mc_modelling": "MC model",
 }
 CORRECTIONS = "corrections.json"
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--accumulator", type=FILE, help="Merged result; default: accumulator.zip in the output directory.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@result_options
 @click.option("--rule", type=click.Choice(table.RULES), default="average", help="MC modelling of the overall search.")
 @click.option("--compare", type=FILE, help="JSON of other values with 'sources', shown beside the measured ones.")
-@click.option("--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event.")
-def command(*, accumulator: Path | None, output: Path, rule: str, compare: Path | None, allow_incomplete: bool) -> None:
+@ALLOW_INCOMPLETE
+def command(*, accumulator: Path, output: Path, rule: str, compare: Path | None, allow_incomplete: bool) -> None:
     """Measure every row of the table of systematic uncertainties from a merged result.
 
     Writes systematics.json, which `lnv limits --systematics FILE` reads.
     """
-    merged = results.read(accumulator or output / "accumulator.zip")
+    merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
     tables = table.measure(merged, rule)
     other = read_comparison(compare) if compare else {}

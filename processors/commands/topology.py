@@ -12,14 +12,14 @@ import click
 from analysis import derived, results, topology
 from analysis.selection.steps import STAGES
 from processors.console import console, print_table
+from processors.options import result_options
 
 # Without a candidate the steps before these fail all later ones too: none of them can be the only one.
 DECIDED_ON_CANDIDATES = STAGES[1:]
 
 
 @click.command()
-@click.option("--accumulator", type=click.Path(path_type=Path, dir_okay=False), help="Merged result.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), help="Directory.")
+@result_options
 @click.option(
     "--all-but",
     "step",
@@ -27,12 +27,12 @@ DECIDED_ON_CANDIDATES = STAGES[1:]
     help="Events that fail this step only, instead of those that pass all.",
 )
 @click.option("--separate-conjugates", is_flag=True, help="Count a chain and its charge conjugate apart.")
-def command(*, accumulator: Path | None, output: Path, step: str | None, separate_conjugates: bool) -> None:
+def command(*, accumulator: Path, output: Path, step: str | None, separate_conjugates: bool) -> None:
     """List decay chains with counts, most frequent first, per dataset.
 
     Writes topology.csv and topology.json.
     """
-    merged = results.read(accumulator or output / "accumulator.zip")
+    merged = results.read(accumulator)
     rows = []
     for dataset, counts in topology.count(merged, step).items():
         shown = counts if separate_conjugates else topology.merge_conjugates(counts)

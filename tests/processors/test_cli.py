@@ -81,6 +81,7 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
         ["run", "f.json", "--executor", "iterative", "--performance-report", "r.html"],
         ["simulate", "--channel", "signal", "--cluster", "slurm"],
         ["limits", "--confidence-level", "nan"],
+        ["limits", "--closure", "--checks"],
         ["limits", "--background", "1", "--background-sigma", "inf"],
         ["optimize", "--n-jpsi", "nan"],
         ["background", "--n-jpsi", "inf"],
