@@ -7,7 +7,7 @@ surviving events; inclusive events only show what their absence would exclude.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -88,24 +88,48 @@ class Background:
 
     Attributes:
         contributions: One per exclusive dataset.
+        sigma: Standard uncertainty of all exclusive datasets together. It is not the sum in quadrature of theirs: the
+            maps are the same for all, and datasets of one process are one sample.
         continuum: Expected continuum events; None without such datasets.
         inclusive_limit: Upper limit at 90 % that no surviving inclusive event gives; shown only. None without inclusive
             events.
     """
 
     contributions: tuple[Contribution, ...]
+    sigma: float
     continuum: Count | None
     inclusive_limit: float | None
 
     @property
     def total(self) -> Count:
         """Sum and uncertainty of exclusive decays and continuum."""
-        values = [(c.n_bkg, c.sigma) for c in self.contributions]
-        values += [(self.continuum.value, self.continuum.sigma)] if self.continuum else []
+        continuum = self.continuum or Count(0.0, 0.0, "")
+        value = math.fsum(c.n_bkg for c in self.contributions) + continuum.value
         source = f"{len(self.contributions)} exclusive decays with PID weights"
         if self.continuum:
             source += f", continuum ({self.continuum.source})"
-        return Count(math.fsum(v for v, _ in values), math.hypot(*(s for _, s in values)), source)
+        return Count(value, math.hypot(self.sigma, continuum.sigma), source)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the candidates of one dataset stand for.
+
+    Attributes:
+        stored: (N,) expected events per stored candidate.
+        is_inside: (N,) whether it counts.
+        shifts: (M,) change of the expected events that count when one map, of a species and a role, rises by its
+            uncertainty in every bin at once.
+    """
+
+    stored: FloatArray
+    is_inside: BoolArray
+    shifts: FloatArray
+
+    @property
+    def n_bkg(self) -> float:
+        """Expected events."""
+        return float(self.stored[self.is_inside].sum())
 
 
 def in_signal_region(cuts: Cuts) -> Passes:
@@ -134,18 +158,22 @@ def estimate(
         survivors: Counts the continuum events that `passes` selects among the candidates of a search.
 
     Raises:
-        ResultsError: No background dataset ran with the selection "misid", or one lacks its branching fraction.
+        ResultsError: No background dataset ran with the selection "misid", or one lacks what its weight needs.
     """
     datasets = exclusive(results)
     probabilities = measure(results)
     chosen = passes or in_signal_region(results.cuts)
     number = n_jpsi or normalization.n_jpsi(results).value
-    contributions = tuple(
-        contribute(name, d, normalization.exclusive_weight(name, d, number), probabilities, chosen)
-        for name, d in datasets.items()
-    )
+    weight_of = _weights_of_datasets(results, datasets, number)
+    found = {name: expect(d, weight_of[name], probabilities, chosen) for name, d in datasets.items()}
+    contributions = tuple(contribute(name, d, weight_of[name], found[name]) for name, d in datasets.items())
+    samples = [[found[name] for name in of_process] for of_process in normalization.by_process(datasets).values()]
     continuum = normalization.continuum(results, number, survivors)
-    return Background(contributions, continuum, inclusive_limit(results, number))
+    return Background(contributions, sigma_of(samples), continuum, inclusive_limit(results, number))
+
+
+def _weights_of_datasets(results: Results, datasets: Mapping[str, DatasetResult], number: float) -> dict[str, float]:
+    return normalization.exclusive_weights(datasets, number, normalization.n_jpsi_by_period(results))
 
 
 def exclusive(results: Results) -> dict[str, DatasetResult]:
@@ -186,36 +214,52 @@ def weights(probabilities: Probabilities, table: Candidates) -> FloatArray:
     return product
 
 
-def contribute(
-    name: str,
-    dataset: DatasetResult,
-    weight: float,
-    probabilities: Probabilities,
-    passes: Passes,
-) -> Contribution:
-    """Return what one dataset adds.
-
-    Its uncertainty has two parts: the number of kinematic candidates (where there is none, the upper end of the Poisson
-    interval of none times the mean weight of all stored candidates), and the maps, each species and role raised by
-    its uncertainty in every bin at once.
-    """
+def expect(dataset: DatasetResult, weight: float, probabilities: Probabilities, passes: Passes) -> Expected:
+    """Return what the candidates of one dataset stand for, each event of it for `weight` data events."""
     table = dataset.selections[MISID].candidates
-    chosen = passes(table)
-    inside = {column: values[chosen] for column, values in table.items()}
-    probability = weights(probabilities, inside)
-    if len(probability):
-        of_counts = float(np.sqrt(np.square(probability).sum()))
-    else:
-        of_counts = UPPER_OF_NONE * float(weights(probabilities, table).mean()) if len(chosen) else 0.0
-    nominal = float(probability.sum())
-    of_maps = [
-        float(weights(probabilities.raised(species, role), inside).sum()) - nominal
+    is_inside = passes(table)
+    inside = {column: values[is_inside] for column, values in table.items()}
+    nominal = weights(probabilities, table)
+    shifts = [
+        weights(probabilities.raised(species, role), inside).sum() - nominal[is_inside].sum()
         for species in range(len(SPECIES))
         for role in range(1, len(ROLES))
     ]
-    direct = dataset.selections["search"].n_passed if "search" in dataset.selections else 0
-    sigma = weight * math.hypot(of_counts, *of_maps)
-    return Contribution(name, dataset.metadata.process, direct, weight, len(probability), weight * nominal, sigma)
+    return Expected(weight * nominal, is_inside, weight * np.array(shifts))
+
+
+def sigma_of(samples: Sequence[Sequence[Expected]]) -> float:
+    """Return the standard uncertainty of samples, each the datasets of one process, together.
+
+    The numbers of candidates are independent from sample to sample; a map moves all samples at once.
+    """
+    shifts = np.sum([dataset.shifts for sample in samples for dataset in sample], axis=0)
+    return math.hypot(*(_sigma_of_counts(sample) for sample in samples), *np.atleast_1d(shifts))
+
+
+def _sigma_of_counts(sample: Sequence[Expected]) -> float:
+    """Return the uncertainty from the number of kinematic candidates.
+
+    Where there is none: the upper end of the Poisson interval of none, times the mean of all stored candidates.
+    """
+    inside = np.concatenate([dataset.stored[dataset.is_inside] for dataset in sample])
+    if len(inside):
+        return float(np.sqrt(np.square(inside).sum()))
+    stored = np.concatenate([dataset.stored for dataset in sample])
+    return UPPER_OF_NONE * float(stored.mean()) if len(stored) else 0.0
+
+
+def contribute(name: str, dataset: DatasetResult, weight: float, expected: Expected) -> Contribution:
+    """Return what one dataset adds, with the uncertainty that it has alone."""
+    return Contribution(
+        name=name,
+        process=dataset.metadata.process,
+        n_direct=dataset.selections["search"].n_passed if "search" in dataset.selections else 0,
+        weight=weight,
+        n_kinematic=int(np.count_nonzero(expected.is_inside)),
+        n_bkg=expected.n_bkg,
+        sigma=sigma_of([[expected]]),
+    )
 
 
 def inclusive_limit(results: Results, n_jpsi: float) -> float | None:
@@ -232,9 +276,11 @@ def spectrum(results: Results, like: hist.Hist, n_jpsi: float | None = None) -> 
     """Return the expected exclusive background in the axes ``chi2_4c`` and ``m_kkee`` of a histogram."""
     filled = hist.Hist(*like.axes, storage=hist.storage.Weight())
     probabilities, number = measure(results), n_jpsi or normalization.n_jpsi(results).value
-    for name, dataset in exclusive(results).items():
+    datasets = exclusive(results)
+    weight_of = _weights_of_datasets(results, datasets, number)
+    for name, dataset in datasets.items():
         table = dataset.selections[MISID].candidates
-        weight = normalization.exclusive_weight(name, dataset, number) * weights(probabilities, table)
+        weight = weight_of[name] * weights(probabilities, table)
         filled.fill(*(table[axis.name] for axis in like.axes), weight=weight)
     return filled
 

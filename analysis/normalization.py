@@ -142,25 +142,41 @@ def period_efficiency(
     Raises:
         ResultsError: A period is unknown or lacks a sample, or nothing was generated.
     """
+    value = variance = 0.0
+    for share, samples in _shares(datasets, n_jpsi_of):
+        passed = sum(survivors(search_of(name, d)) for name, d in samples.items())
+        of_samples = Efficiency(passed, _produced(samples))
+        value += share * of_samples.value
+        variance += (share * of_samples.sigma) ** 2
+    return value, math.sqrt(variance)
+
+
+def _shares(
+    datasets: Mapping[str, DatasetResult], n_jpsi_of: Mapping[int, float]
+) -> list[tuple[float, dict[str, DatasetResult]]]:
+    """Return (share of the data's J/psi, samples) of each period."""
     of_period: dict[int, dict[str, DatasetResult]] = {}
     for name, dataset in datasets.items():
         period = dataset.metadata.period
         if period is None or period not in n_jpsi_of:
-            msg = f"dataset {name!r}: period {period!r} is none of {sorted(n_jpsi_of)}, those of the data"
+            msg = (
+                f"dataset {name!r}: period {period!r} is none of {sorted(n_jpsi_of)}, those of the data; "
+                f"give every one of {sorted(datasets)} its 'period' in the fileset, or none"
+            )
             raise ResultsError(msg)
         of_period.setdefault(period, {})[name] = dataset
     if missing := sorted(set(n_jpsi_of) - set(of_period)):
-        msg = f"no signal dataset for the periods {missing}; got {sorted(of_period)}"
+        msg = (
+            f"datasets {sorted(datasets)}: no dataset for the periods {missing}; got {sorted(of_period)}; "
+            "add one per period of the data to the fileset, or leave 'period' out of their metadata"
+        )
         raise ResultsError(msg)
     whole = math.fsum(n_jpsi_of.values())
-    value = variance = 0.0
-    for number, samples in of_period.items():
-        produced = sum(require_produced(name, d) for name, d in samples.items())
-        of_samples = Efficiency(sum(survivors(search_of(name, d)) for name, d in samples.items()), produced)
-        share = n_jpsi_of[number] / whole
-        value += share * of_samples.value
-        variance += (share * of_samples.sigma) ** 2
-    return value, math.sqrt(variance)
+    return [(n_jpsi_of[period] / whole, samples) for period, samples in of_period.items()]
+
+
+def _produced(samples: Mapping[str, DatasetResult]) -> int:
+    return sum(require_produced(name, d) for name, d in samples.items())
 
 
 def require_produced(name: str, dataset: DatasetResult) -> int:
@@ -175,17 +191,64 @@ def require_produced(name: str, dataset: DatasetResult) -> int:
     return dataset.n_produced
 
 
-def exclusive_weight(name: str, dataset: DatasetResult, number: float) -> float:
-    """Return the J/psi data events that one simulated background event stands for: B N(J/psi)/N_gen.
+def exclusive_weights(
+    datasets: Mapping[str, DatasetResult], number: float, n_jpsi_of: Mapping[int, float] = PUBLISHED
+) -> dict[str, float]:
+    """Return the J/psi data events that one simulated event of each background dataset stands for: B N(J/psi)/N_gen.
+
+    Datasets of one process are one sample: N_gen is the sum over them or, if they are of different periods, over those
+    of the dataset's period, to which the period's share of the J/psi belongs.
+
+    Args:
+        datasets: Name -> background dataset.
+        number: Number of J/psi.
+        n_jpsi_of: Period -> number of J/psi in the data; only the shares count.
 
     Raises:
-        ResultsError: The metadata lack the branching fraction, or nothing was generated.
+        ResultsError: The metadata do not say which process a dataset is of, its branching fraction or its share of the
+            J/psi, or nothing was generated.
     """
-    fraction = dataset.metadata.branching_fraction
-    if fraction is None:
-        msg = f"dataset {name!r}: metadata lack 'branching_fraction'; add it to the fileset to weight its events"
+    weights: dict[str, float] = {}
+    for of_process in by_process(datasets).values():
+        fraction = _branching_fraction(of_process)
+        is_of_periods = len({d.metadata.period for d in of_process.values()}) > 1
+        for share, samples in _shares(of_process, n_jpsi_of) if is_of_periods else [(1.0, of_process)]:
+            weights |= dict.fromkeys(samples, fraction * number * share / _produced(samples))
+    return weights
+
+
+def by_process(datasets: Mapping[str, DatasetResult]) -> dict[str, dict[str, DatasetResult]]:
+    """Return the datasets of each process.
+
+    Raises:
+        ResultsError: One of several names no process, so that it may repeat another one.
+    """
+    found: dict[str, dict[str, DatasetResult]] = {}
+    for name, dataset in datasets.items():
+        found.setdefault(dataset.metadata.process, {})[name] = dataset
+    if "" in found and len(datasets) > 1:
+        msg = (
+            f"datasets {sorted(found[''])} of {sorted(datasets)}: metadata lack 'process'; add it to the fileset, "
+            "since datasets of the same process must count as one"
+        )
         raise ResultsError(msg)
-    return fraction * number / require_produced(name, dataset)
+    return found
+
+
+def _branching_fraction(of_process: Mapping[str, DatasetResult]) -> float:
+    """Return the one branching fraction of the datasets of a process."""
+    fractions = {name: d.metadata.branching_fraction for name, d in of_process.items()}
+    fraction, *others = set(fractions.values())
+    if others:
+        msg = (
+            f"datasets of one process have the branching fractions {fractions}; wanted the same, as they count as one "
+            "sample: mend 'branching_fraction' in the fileset, or give different decays different names as 'process'"
+        )
+        raise ResultsError(msg)
+    if fraction is None:
+        msg = f"datasets {sorted(fractions)}: metadata lack 'branching_fraction'; add it to the fileset for the weight"
+        raise ResultsError(msg)
+    return fraction
 
 
 def continuum_scale(points: Iterable[tuple[float, float]], luminosity: float = LUMINOSITY_JPSI) -> float:

@@ -92,6 +92,57 @@ def test_the_estimate_is_linear_in_the_number_of_jpsi(k):
     assert many.sigma == pytest.approx(k * one.sigma)
 
 
+def halves(results, **metadata):
+    """Return results whose background dataset is split in two, the second one's metadata changed."""
+    whole = results.datasets["b"]
+    record, search, misid = whole.metadata, whole.selections["search"], whole.selections["misid"]
+
+    def half(maps, rows, **change):
+        candidates = {column: values[rows] for column, values in misid.candidates.items()}
+        selections = {"search": search, "misid": SelectionResult(misid.cutflow, {"roles": maps}, {}, candidates)}
+        described = dataclasses.replace(record, **change)
+        return DatasetResult(described, whole.n_produced // 2, whole.n_events // 2, selections)
+
+    n, maps = len(misid.candidates["run"]), misid.histograms["roles"]
+    datasets = {
+        "first": half(maps, slice(0, n // 2)),
+        "second": half(maps.copy().reset(), slice(n // 2, n), **metadata),
+    }
+    return dataclasses.replace(results, datasets=datasets)
+
+
+@pytest.mark.parametrize(("chi2", "probability"), [(5.0, 0.01), (5.0, 0.0), (50.0, 0.01)])
+def test_splitting_a_dataset_changes_nothing(rng, chi2, probability):
+    whole = make_results(roles(rng, probability), table(rng, 500, chi2=chi2), process="J/psi -> K+ K- pi+ pi-")
+    one, two = (background.estimate(r, n_jpsi=1e9) for r in (whole, halves(whole)))
+    assert len(two.contributions) == 2
+    assert two.total.value == pytest.approx(one.total.value)
+    assert two.total.sigma == pytest.approx(one.total.sigma)
+    assert one.total.sigma == pytest.approx(one.contributions[0].sigma)
+    assert one.total.sigma > 0.0
+
+
+def test_the_maps_move_all_processes_together(rng):
+    """A misidentification never seen: all of the uncertainty is the maps', whichever process the candidates are of."""
+    whole = make_results(roles(rng, 0.0), table(rng, 500), process="one")
+    both = halves(whole, process="another")
+    one, two = (background.estimate(r, n_jpsi=1e9) for r in (whole, both))
+    assert {c.weight for c in two.contributions} == {2 * one.contributions[0].weight}
+    assert two.total.sigma == pytest.approx(2 * one.total.sigma)
+    assert two.total.sigma == pytest.approx(sum(c.sigma for c in two.contributions), rel=0.1)
+
+
+def test_the_counts_of_processes_are_independent(rng):
+    """With known maps only the numbers of candidates are uncertain."""
+    whole = make_results(roles(rng, 0.5), table(rng, 500), process="one")
+    known = dataclasses.replace(background.measure(whole), sigma=np.zeros_like(background.measure(whole).sigma))
+    rows = background.in_signal_region(whole.cuts)
+    found = background.expect(whole.datasets["b"], 1.0, known, rows)
+    assert background.sigma_of([[found], [found]]) == pytest.approx(2**0.5 * background.sigma_of([[found]]))
+    assert background.sigma_of([[found, found]]) == pytest.approx(background.sigma_of([[found], [found]]))
+    assert background.sigma_of([]) == 0.0
+
+
 def test_candidates_outside_do_not_count_but_say_how_well_none_is_known(rng):
     results = make_results(roles(rng, 0.01), table(rng, 500, chi2=50.0))
     found = background.estimate(results, n_jpsi=1e9).contributions[0]
@@ -131,6 +182,9 @@ def test_the_spectrum_holds_the_estimate(rng):
     filled = background.spectrum(results, like, n_jpsi=1e9)
     assert filled.sum().value == pytest.approx(background.estimate(results, n_jpsi=1e9).total.value)
     assert filled[7, :].sum().value == pytest.approx(filled.sum().value)
+    named = make_results(roles(rng, 0.02), rows, process="J/psi -> K+ K- pi+ pi-")
+    one, two = (background.spectrum(r, like, n_jpsi=1e9) for r in (named, halves(named)))
+    np.testing.assert_allclose(two.values(), one.values())
 
 
 def run(processor, path, block, **metadata):

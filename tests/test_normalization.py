@@ -111,11 +111,52 @@ def test_the_number_of_jpsi_comes_from_the_data_or_the_publication():
 
 def test_exclusive_weights():
     background = dataset(n_produced=100_000, kind="background", branching_fraction=7e-3)
-    assert normalization.exclusive_weight("b", background, 1e10) == pytest.approx(700)
+    assert normalization.exclusive_weights({"b": background}, 1e10) == pytest.approx({"b": 700})
     with pytest.raises(ResultsError, match="lack 'branching_fraction'"):
-        normalization.exclusive_weight("b", dataset(kind="background"), 1e10)
+        normalization.exclusive_weights({"b": dataset(kind="background")}, 1e10)
     with pytest.raises(ResultsError, match="0 generated events"):
-        normalization.exclusive_weight("b", dataset(0, 0, kind="background", branching_fraction=1.0), 1e10)
+        normalization.exclusive_weights({"b": dataset(0, 0, kind="background", branching_fraction=1.0)}, 1e10)
+
+
+def exclusive(n_produced=1000, process="J/psi -> 2(K+ K-)", branching_fraction=1e-3, **metadata):
+    given = metadata | {"process": process, "branching_fraction": branching_fraction}
+    return dataset(n_produced=n_produced, kind="background", **given)
+
+
+def test_datasets_of_one_process_are_one_sample():
+    """A production more is no process more: all events of a process stand for B N(J/psi) together."""
+    samples = {"a": exclusive(1000), "b": exclusive(3000), "other": exclusive(500, process="J/psi -> 2(pi+ pi-)")}
+    weights = normalization.exclusive_weights(samples, 1e10)
+    assert weights == pytest.approx({"a": 2500, "b": 2500, "other": 20_000})
+
+
+def test_background_of_periods_stands_for_their_jpsi():
+    samples = {"a": exclusive(1000, period=2009), "b": exclusive(3000, period=2009), "c": exclusive(500, period=2018)}
+    weights = normalization.exclusive_weights(samples, 4e9, {2009: 100.0, 2018: 300.0})
+    assert weights == pytest.approx({"a": 250, "b": 250, "c": 6000})
+    total = math.fsum(weights[name] * samples[name].n_produced for name in samples)
+    assert total == pytest.approx(1e-3 * 4e9)
+    of_one = {"c": samples["c"], "other": exclusive(500, process="J/psi -> 2(pi+ pi-)")}
+    assert normalization.exclusive_weights(of_one, 4e9) == pytest.approx({"c": 8000, "other": 8000})
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        (exclusive(process=""), r"\['b'\] of \['a', 'b'\]: metadata lack 'process'; add it"),
+        (exclusive(branching_fraction=2e-3), "branching fractions {'a': 0.001, 'b': 0.002}; wanted the same"),
+        (exclusive(period=2009), r"'a': period None is none of .*give every one of \['a', 'b'\]"),
+    ],
+)
+def test_datasets_that_may_count_twice_are_refused(second, problem):
+    with pytest.raises(ResultsError, match=problem):
+        normalization.exclusive_weights({"a": exclusive(), "b": second}, 1e10)
+
+
+def test_a_period_without_background_is_named():
+    samples = {"a": exclusive(period=2009), "b": exclusive(period=2012)}
+    with pytest.raises(ResultsError, match=r"\['a', 'b'\]: no dataset for the periods \[2018\].*leave 'period' out"):
+        normalization.exclusive_weights(samples, 1e10)
 
 
 def test_signal_samples_add_up():
@@ -134,7 +175,7 @@ def test_periods_are_weighted_by_their_jpsi():
     value, sigma = normalization.period_efficiency(samples)
     assert value == pytest.approx((224 * 0.1 + 1088.5 * 0.2 + 8774 * 0.3) / 10086.5)
     assert 0 < sigma < 0.02
-    with pytest.raises(ResultsError, match=r"no signal dataset for the periods \[2009\]"):
+    with pytest.raises(ResultsError, match=r"no dataset for the periods \[2009\]"):
         normalization.period_efficiency({k: v for k, v in samples.items() if k != "2009"})
     with pytest.raises(ResultsError, match="period 1999"):
         normalization.period_efficiency({"a": dataset(period=1999)})
