@@ -1,10 +1,11 @@
 """Several channels, such as conjugate decays or data-taking periods, in one likelihood.
 
-Channel i counts n_i ~ Poisson(mu f_i kappa e_i + b_i): mu is the produced yield of all channels together, f_i the share
-of it that channel i sees (its fraction of the J/psi times its fraction of the decays), e_i its efficiency with an
-uncertainty of its own, and kappa = 1 +- delta_common an uncertainty that all channels share. The limit is that of the
-profile likelihood referred to the best fit with mu >= 0, cut as in `analysis.limits.rolke`. Without any event the
-published rule U(0) = 2 U(1) - U(2) holds, the added events being those of the channel that expects most signal.
+Channel i counts n_i ~ Poisson(mu f_i kappa e_i + b_i + t s_i): mu is the produced yield of all channels together, f_i
+the share of it that channel i sees (its fraction of the J/psi times its fraction of the decays), e_i its efficiency and
+b_i its background with uncertainties of their own. All channels share kappa = 1 +- delta_common and t = 0 +- 1, of
+which one standard deviation adds s_i to the background. The limit is that of the profile likelihood referred to the
+best fit with mu >= 0, cut as in `analysis.limits.rolke`. Without any event the published rule U(0) = 2 U(1) - U(2)
+holds, the added events being those of the channel that expects most signal.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy import optimize, stats
 
 from analysis.limits import checks
 from analysis.limits.interval import Interval
-from analysis.limits.profile import Counting, deviance
+from analysis.limits.profile import Counting, best_pull, deviance
 from analysis.limits.terms import Gaussian
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,6 +29,9 @@ FloatArray = npt.NDArray[np.float64]
 # Standard deviations of the common scale that the fit looks at; the scale stays above zero.
 SCALE_REACH: Final = 8.0
 SCALE_MIN: Final = 1e-3
+# Share of the common uncertainty of a background that a channel has as its own: too small to be seen in a limit, it
+# keeps the pull finite where the common shift leaves a channel with events nothing to expect.
+OWN_MIN: Final = 1e-6
 # Doublings of the yield after which a likelihood that is still too flat is taken to have no crossing.
 N_DOUBLINGS: Final = 30
 
@@ -42,7 +46,8 @@ class Channel:
         efficiency: Selected over produced, in (0, 1].
         delta: Relative uncertainty of the efficiency that is this channel's own.
         background: Expected background events.
-        background_sigma: Its uncertainty in events.
+        background_sigma: Its uncertainty in events that is this channel's own.
+        background_sigma_common: Its uncertainty in events that moves the backgrounds of all channels together.
     """
 
     n_obs: int
@@ -51,6 +56,7 @@ class Channel:
     delta: float = 0.0
     background: float = 0.0
     background_sigma: float = 0.0
+    background_sigma_common: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
@@ -60,6 +66,7 @@ class Channel:
         checks.non_negative("delta", self.delta)
         checks.non_negative("background", self.background)
         checks.non_negative("background_sigma", self.background_sigma)
+        checks.non_negative("background_sigma_common", self.background_sigma_common)
 
     @property
     def acceptance(self) -> float:
@@ -120,18 +127,24 @@ def _root(profile: Callable[[float], float], level: float, low: float, high: flo
 
 
 def _profile(channels: Sequence[Channel], delta_common: float) -> Callable[[float], float]:
-    """Return mu -> -2 ln L, minimised over the common scale and every channel's own nuisances."""
+    """Return mu -> -2 ln L, minimised over the common scale, the common shift and every channel's own nuisances."""
     columns = {f.name: np.array([getattr(c, f.name) for c in channels], float) for f in dataclasses.fields(Channel)}
-    experiment = Counting(
-        columns["n_obs"],
-        Gaussian(columns["background"], columns["background_sigma"]),
-        Gaussian(columns["efficiency"], columns["delta"] * columns["efficiency"]),
-    )
+    common = columns["background_sigma_common"]
+    own = np.hypot(columns["background_sigma"], OWN_MIN * common)
+
+    def shifted(shift: float) -> Counting:
+        return Counting(
+            columns["n_obs"],
+            Gaussian(columns["background"] + shift * common, own),
+            Gaussian(columns["efficiency"], columns["delta"] * columns["efficiency"]),
+        )
 
     def of_scale(mu: float, scale: float) -> float:
-        value, _ = deviance(experiment, mu * scale * columns["share"])
+        yields = mu * scale * columns["share"]
+        shift = _best_shift(lambda t: float(common @ best_pull(shifted(t), yields)))
+        value, _ = deviance(shifted(shift), yields)
         pull = (scale - 1.0) / delta_common if delta_common else 0.0
-        return float(value.sum() + pull**2)
+        return float(value.sum() + pull**2 + shift**2)
 
     def of_yield(mu: float) -> float:
         if delta_common == 0.0 or mu == 0.0:
@@ -143,3 +156,14 @@ def _profile(channels: Sequence[Channel], delta_common: float) -> Callable[[floa
         return float(fit.fun)
 
     return of_yield
+
+
+def _best_shift(pull_at: Callable[[float], float]) -> float:
+    """Return the common shift t of the backgrounds, in standard deviations, of least cost: t = sum of s_i g_i(t).
+
+    Args:
+        pull_at: t -> sum of s_i g_i(t), the pulls of the counts at that shift (`analysis.limits.profile`), which falls.
+    """
+    # The pull at no shift is the largest on that side; twice that is beyond the root by more than rounding.
+    far = 2.0 * pull_at(0.0)
+    return float(optimize.brentq(lambda t: t - pull_at(t), *sorted((0.0, far)), xtol=1e-10)) if far else 0.0

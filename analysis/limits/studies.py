@@ -126,6 +126,10 @@ class _Counts:
 
 
 def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, Any] | None:
+    """Return the limit of channels, of which each has its share of the background.
+
+    The background is one estimate with one set of maps, so that its uncertainty moves all channels together.
+    """
     if inputs.n_obs is None or any(c.n_passed == 0 for c in counts.values()):
         return None
     channels = [
@@ -134,7 +138,7 @@ def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, A
             share=c.share,
             efficiency=c.n_passed / c.n_produced,
             background=c.share * inputs.n_bkg,
-            background_sigma=c.share * inputs.n_bkg_sigma,
+            background_sigma_common=c.share * inputs.n_bkg_sigma,
         )
         for c in counts.values()
     ]

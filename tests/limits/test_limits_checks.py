@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from analysis.limits import gather, studies
@@ -61,6 +63,18 @@ def test_periods_are_combined_where_every_dataset_names_its_own(dataset, merged)
     assert inputs.efficiency == pytest.approx(weighted)
     assert found["n_up"] == pytest.approx(23.187 * 0.1583 / weighted, rel=1e-3)
     assert studies.periods(result, inputs.without_observation()) is None
+
+
+def test_conjugate_channels_share_the_uncertainty_of_the_background(merged):
+    """Two halves of one experiment give its limit, here the referee's 28.35."""
+    result = merged()
+    candidates = result.datasets["data"].selections["search"].candidates
+    candidates["charge"] = np.array([1, -1])
+    choices = gather.Choices(systematics=GIVEN, n_bkg=2.0, n_bkg_sigma=2.0)
+    inputs = dataclasses.replace(gather.overall(result, choices), n_obs=2, efficiency=0.1583)
+    found = studies.conjugate_channels(result, inputs)
+    assert [c["n_obs"] for c in found["channels"]] == [1, 1]
+    assert found["n_up"] == pytest.approx(28.35, abs=0.01)
 
 
 def test_the_coverage_figure_shows_every_method(merged, run, tmp_path):
