@@ -18,7 +18,7 @@ from analysis.errors import ResultsError
 from analysis.limits import checks, majorana
 from analysis.limits.inputs import LimitInputs
 from analysis.limits.measured import Backgrounds
-from analysis.normalization import Count
+from analysis.normalization import Count, Survivors
 from analysis.results import DatasetResult, Results
 
 SEARCH = "search"
@@ -106,7 +106,7 @@ def overall(results: Results, choices: Choices) -> LimitInputs:
     Raises:
         ResultsError: There is no signal dataset, or none of its events passes.
     """
-    signal = _merged(results, results.of_kind(SIGNAL))
+    signal = together(results, results.of_kind(SIGNAL))
     if signal.n_produced == 0:
         msg = f"no dataset of kind 'signal' among {sorted(results.datasets)}: no efficiency; add one to the fileset"
         raise ResultsError(msg)
@@ -120,13 +120,13 @@ def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
         if dataset.metadata.majorana_mode == "2nu" and dataset.metadata.m_majorana is not None:
             simulated.setdefault(mass_mev(dataset.metadata.m_majorana), {})[name] = dataset
     return [
-        _inputs(results, choices, _merged(results, datasets, mass / 1000.0), m_majorana=mass / 1000.0)
+        _inputs(results, choices, together(results, datasets, _survivors(mass / 1000.0)), m_majorana=mass / 1000.0)
         for mass, datasets in sorted(simulated.items())
     ]
 
 
 @dataclass(frozen=True)
-class _Simulated:
+class Simulated:
     """Signal samples: events, efficiency with its statistical uncertainty, and how the samples were put together."""
 
     n_passed: int
@@ -136,22 +136,33 @@ class _Simulated:
     source: str
 
 
-def _merged(results: Results, datasets: Mapping[str, DatasetResult], m_majorana: float | None = None) -> _Simulated:
-    """Return samples as one: added up, or, if they are of different periods, weighted as the data are."""
-    n_passed = sum(_n_passed(d, m_majorana) for d in datasets.values())
+def together(
+    results: Results, datasets: Mapping[str, DatasetResult], survivors: Survivors = normalization.all_passed
+) -> Simulated:
+    """Return samples as one: added up, or, if they are of different periods, weighted as the data are.
+
+    Args:
+        results: A merged accumulator, whose data say how many J/psi each period has.
+        datasets: Name -> signal sample.
+        survivors: Counts the events of a sample's search that are asked for.
+
+    Raises:
+        ResultsError: Samples are of different periods, and one is of none or one of the data's has no sample.
+    """
+    n_passed = sum(survivors(d.selections[SEARCH]) for d in datasets.values())
     n_produced = sum(d.n_produced for d in datasets.values())
     source = f"{n_passed} of {n_produced} simulated events"
     if n_passed == 0:
-        return _Simulated(0, n_produced, 0.0, 0.0, source)
+        return Simulated(0, n_produced, 0.0, 0.0, source)
     if len({d.metadata.period for d in datasets.values()}) > 1:
         weights = normalization.n_jpsi_by_period(results)
-        value, sigma = normalization.period_efficiency(datasets, weights, _survivors(m_majorana))
-        return _Simulated(n_passed, n_produced, value, sigma, f"{source}, periods weighted by their J/psi")
+        value, sigma = normalization.period_efficiency(datasets, weights, survivors)
+        return Simulated(n_passed, n_produced, value, sigma, f"{source}, periods weighted by their J/psi")
     added = Efficiency(n_passed, n_produced)
-    return _Simulated(n_passed, n_produced, added.value, added.sigma, source)
+    return Simulated(n_passed, n_produced, added.value, added.sigma, source)
 
 
-def _survivors(m_majorana: float | None) -> normalization.Survivors:
+def _survivors(m_majorana: float | None) -> Survivors:
     return normalization.all_passed if m_majorana is None else partial(majorana.survivors, m_majorana)
 
 
@@ -159,7 +170,7 @@ def _n_passed(dataset: DatasetResult, m_majorana: float | None) -> int:
     return _survivors(m_majorana)(dataset.selections[SEARCH])
 
 
-def _inputs(results: Results, choices: Choices, signal: _Simulated, *, m_majorana: float | None) -> LimitInputs:
+def _inputs(results: Results, choices: Choices, signal: Simulated, *, m_majorana: float | None) -> LimitInputs:
     if signal.n_passed == 0:
         what = "phase-space signal" if m_majorana is None else f"signal of mass {m_majorana} GeV/c^2"
         msg = f"none of {signal.n_produced} produced events of the {what} passes the selection: no efficiency, no limit"
@@ -195,7 +206,7 @@ def _observed(results: Results, m_majorana: float | None) -> tuple[int | None, s
     return sum(_n_passed(d, m_majorana) for d in data.values()), f"data: {', '.join(sorted(data))}"
 
 
-def _delta_sys(choices: Choices, signal: _Simulated, m_majorana: float | None) -> tuple[float, str]:
+def _delta_sys(choices: Choices, signal: Simulated, m_majorana: float | None) -> tuple[float, str]:
     if choices.systematics is not None:
         return choices.systematics.of(m_majorana), choices.systematics.source
     return math.hypot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import hist
@@ -40,10 +40,8 @@ def _edge(name: str, edges: np.ndarray, value: float) -> int:
 def against_chi2(
     inputs: LimitInputs,
     *,
-    signal: Iterable[hist.Hist],
-    data: Iterable[hist.Hist] | None,
-    n_produced: int,
-    cuts: Cuts,
+    efficiency_below: Callable[[float], float],
+    observed_below: Callable[[float], int | None],
     chi2_cuts: Sequence[float] = CHI2_CUTS,
 ) -> tuple[tuple[float, Limit], ...]:
     """Return (chi2 cut, limit): efficiency and observed events follow the cut, all else stays.
@@ -52,20 +50,16 @@ def against_chi2(
 
     Args:
         inputs: The inputs at the nominal cut.
-        signal: Histograms (chi2_4c, m_kkee) of the signal simulation, after all other requirements.
-        data: The same of the data; None where they are hidden.
-        n_produced: Produced signal events.
-        cuts: The requirements; their signal region counts.
-        chi2_cuts: Cuts to try; each an edge of the histograms.
+        efficiency_below: Cut -> efficiency of the signal.
+        observed_below: Cut -> events in the data; None where they are hidden.
+        chi2_cuts: Cuts to try.
     """
-    signal, data = list(signal), None if data is None else list(data)
-
-    def at(chi2_4c_max: float) -> Limit:
-        passed = sum(passed_below(plane, chi2_4c_max, cuts) for plane in signal)
-        n_obs = None if data is None else sum(passed_below(plane, chi2_4c_max, cuts) for plane in data)
-        return upper_limit(dataclasses.replace(inputs, efficiency=passed / n_produced, n_obs=n_obs))
-
-    return tuple((chi2, at(chi2)) for chi2 in chi2_cuts if any(passed_below(plane, chi2, cuts) for plane in signal))
+    efficiencies = [(chi2, efficiency_below(chi2)) for chi2 in chi2_cuts]
+    return tuple(
+        (chi2, upper_limit(dataclasses.replace(inputs, efficiency=efficiency, n_obs=observed_below(chi2))))
+        for chi2, efficiency in efficiencies
+        if efficiency > 0.0
+    )
 
 
 def against_background(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,8 @@ from analysis.cuts import Cuts
 from analysis.datasets import DATA, SIGNAL
 from analysis.limits import combination, coverage, feldman_cousins, gather, methods, rolke, significance, stability
 from analysis.limits.inputs import LimitInputs
-from analysis.results import DatasetResult, Results
+from analysis.normalization import Survivors
+from analysis.results import DatasetResult, Results, SelectionResult
 
 PLANE: Final = "chi2_4c_m_kkee"
 CHARGE: Final = "charge"
@@ -28,9 +30,18 @@ N_TOYS: Final = 10_000
 TOY_STEP: Final = 0.1
 
 
-def _searched(results: Results, kind: str) -> list[DatasetResult]:
+def _searched(results: Results, kind: str) -> dict[str, DatasetResult]:
     """Return the datasets of a kind that the search ran on: control samples have other selections."""
-    return [d for d in results.of_kind(kind).values() if gather.SEARCH in d.selections]
+    return {name: d for name, d in results.of_kind(kind).items() if gather.SEARCH in d.selections}
+
+
+def _counted(results: Results, kind: str, survivors: Survivors) -> int:
+    return sum(survivors(d.selections[gather.SEARCH]) for d in _searched(results, kind).values())
+
+
+def _efficiency(results: Results, survivors: Survivors) -> float:
+    """Return the efficiency of the signal samples taken together as for the overall limit."""
+    return gather.together(results, _searched(results, SIGNAL), survivors).efficiency
 
 
 def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
@@ -40,20 +51,16 @@ def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
 
 def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[str, Any]]:
     """Return the overall limit against the chi2 requirement, from the stored planes of chi2 and mass."""
-    signal = _searched(results, SIGNAL)
-    data = None if inputs.n_obs is None else [_plane(d) for d in _searched(results, DATA)]
+
+    def below(chi2_4c_max: float) -> Survivors:
+        return lambda search: stability.passed_below(search.histograms[PLANE], chi2_4c_max, cuts)
+
     points = stability.against_chi2(
         inputs,
-        signal=[_plane(d) for d in signal],
-        data=data,
-        n_produced=sum(d.n_produced for d in signal),
-        cuts=cuts,
+        efficiency_below=lambda chi2: _efficiency(results, below(chi2)),
+        observed_below=lambda chi2: None if inputs.n_obs is None else _counted(results, DATA, below(chi2)),
     )
     return [{"chi2_4c_max": chi2} | limit.to_dict() for chi2, limit in points]
-
-
-def _plane(dataset: Any) -> Any:
-    return dataset.selections[gather.SEARCH].histograms[PLANE]
 
 
 def p_values(scan: Sequence[LimitInputs]) -> list[dict[str, Any]]:
@@ -70,22 +77,21 @@ def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] 
 
     The channels' efficiencies are counted apart; their systematic uncertainty moves them together.
     """
-    n_produced = sum(d.n_produced for d in _searched(results, SIGNAL))
     channels = {
         name: _Counts(
-            _n_of_charge(results, DATA, sign),
+            _counted(results, DATA, partial(_n_of_charge, sign)),
             SHARE_PER_CHARGE,
-            _n_of_charge(results, SIGNAL, sign),
-            SHARE_PER_CHARGE * n_produced,
+            # Of a signal sample each channel has its share.
+            _efficiency(results, partial(_n_of_charge, sign)) / SHARE_PER_CHARGE,
         )
         for name, sign in CONJUGATE.items()
     }
     return _combined(channels, inputs)
 
 
-def _n_of_charge(results: Results, kind: str, sign: int) -> int:
-    tables = (d.selections[gather.SEARCH].candidates for d in _searched(results, kind))
-    return sum(int(np.count_nonzero(table[CHARGE] == sign)) for table in tables if CHARGE in table)
+def _n_of_charge(sign: int, search: SelectionResult) -> int:
+    # A search that selects nothing stores no column.
+    return int(np.count_nonzero(search.candidates[CHARGE] == sign)) if CHARGE in search.candidates else 0
 
 
 def periods(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
@@ -95,25 +101,24 @@ def periods(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
     dataset of data.
     """
     data, signal = (_by_period(results, kind) for kind in (DATA, SIGNAL))
-    n_jpsi = {period: sum(d.metadata.n_jpsi or 0.0 for d in listed) for period, listed in data.items()}
+    n_jpsi = {period: sum(d.metadata.n_jpsi or 0.0 for d in found.values()) for period, found in data.items()}
     if len(data) <= 1 or set(data) != set(signal) or None in data or not all(n_jpsi.values()):
         return None
     channels = {
         f"period {period}": _Counts(
-            sum(d.selections[gather.SEARCH].n_passed for d in listed),
+            sum(d.selections[gather.SEARCH].n_passed for d in found.values()),
             n_jpsi[period] / sum(n_jpsi.values()),
-            sum(d.selections[gather.SEARCH].n_passed for d in signal[period]),
-            sum(d.n_produced for d in signal[period]),
+            gather.together(results, signal[period]).efficiency,
         )
-        for period, listed in sorted(data.items(), key=lambda item: str(item[0]))
+        for period, found in sorted(data.items(), key=lambda item: str(item[0]))
     }
     return _combined(channels, inputs)
 
 
-def _by_period(results: Results, kind: str) -> dict[int | None, list[DatasetResult]]:
-    found: dict[int | None, list[DatasetResult]] = {}
-    for dataset in _searched(results, kind):
-        found.setdefault(dataset.metadata.period, []).append(dataset)
+def _by_period(results: Results, kind: str) -> dict[int | None, dict[str, DatasetResult]]:
+    found: dict[int | None, dict[str, DatasetResult]] = {}
+    for name, dataset in _searched(results, kind).items():
+        found.setdefault(dataset.metadata.period, {})[name] = dataset
     return found
 
 
@@ -121,8 +126,7 @@ def _by_period(results: Results, kind: str) -> dict[int | None, list[DatasetResu
 class _Counts:
     n_obs: int
     share: float
-    n_passed: int
-    n_produced: float
+    efficiency: float
 
 
 def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, Any] | None:
@@ -130,13 +134,13 @@ def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, A
 
     The background is one estimate with one set of maps, so that its uncertainty moves all channels together.
     """
-    if inputs.n_obs is None or any(c.n_passed == 0 for c in counts.values()):
+    if inputs.n_obs is None or any(c.efficiency == 0.0 for c in counts.values()):
         return None
     channels = [
         combination.Channel(
             n_obs=c.n_obs,
             share=c.share,
-            efficiency=c.n_passed / c.n_produced,
+            efficiency=c.efficiency,
             background=c.share * inputs.n_bkg,
             background_sigma_common=c.share * inputs.n_bkg_sigma,
         )

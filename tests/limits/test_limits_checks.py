@@ -65,6 +65,29 @@ def test_periods_are_combined_where_every_dataset_names_its_own(dataset, merged)
     assert studies.periods(result, inputs.without_observation()) is None
 
 
+def of_periods(dataset, merged):
+    """Return a result whose signal is of single periods, the largest one with the fewest simulated events."""
+    result = merged()
+    del result.datasets["signal"]
+    for period, passed, produced in ((2009, 2000, 10_000), (2012, 1700, 10_000), (2018, 300, 2000)):
+        result.datasets[f"signal_{period}"] = dataset(
+            "signal", produced, [[1.0, 1.1, 1.2, 1.3]] * passed, period=period
+        )
+    return result
+
+
+def test_the_scan_gives_the_limit_of_the_search_at_its_own_requirement(run, tmp_path, dataset, merged):
+    records, _ = run(of_periods(dataset, merged), "--checks")
+    checks = json.loads((tmp_path / "limit_checks.json").read_text())
+    at_the_cut = next(r for r in checks["chi2_scan"] if r["chi2_4c_max"] == 20.0)
+    assert records[0]["efficiency"] == pytest.approx((224 * 0.2 + 1088.5 * 0.17 + 8774 * 0.15) / 10086.5)
+    for name in ("efficiency", "n_obs", "n_up"):
+        assert at_the_cut[name] == pytest.approx(records[0][name])
+    efficiencies = [c["efficiency"] for c in checks["conjugate_channels"]["channels"]]
+    assert efficiencies == pytest.approx([records[0]["efficiency"]] * 2)
+    assert checks["conjugate_channels"]["n_up"] == pytest.approx(records[0]["n_up"], rel=1e-3)
+
+
 def test_conjugate_channels_share_the_uncertainty_of_the_background(merged):
     """Two halves of one experiment give its limit, here the referee's 28.35."""
     result = merged()

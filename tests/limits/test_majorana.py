@@ -128,14 +128,22 @@ def test_the_limit_against_the_chi2_requirement():
     chi2 = np.arange(0.5, 100.5)
     signal = plane(np.repeat(chi2, 10), 3.0969)
     data = plane([12.0, 35.0, 5.0], [3.097, 3.10, 3.15])
+
+    def efficiency(chi2):
+        return stability.passed_below(signal, chi2, SELECTION) / 10_000
+
     inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.02, delta_sys=0.07, n_jpsi=1e10)
     points = stability.against_chi2(
-        inputs, signal=[signal], data=[data], n_produced=10_000, cuts=SELECTION, chi2_cuts=(10, 20, 40)
+        inputs,
+        efficiency_below=efficiency,
+        observed_below=lambda chi2: stability.passed_below(data, chi2, SELECTION),
+        chi2_cuts=(10, 20, 40),
     )
     assert [limit.inputs.n_obs for _, limit in points] == [0, 1, 2]
     assert [limit.inputs.efficiency for _, limit in points] == pytest.approx([0.01, 0.02, 0.04])
-    hidden = stability.against_chi2(inputs, signal=[signal], data=None, n_produced=10_000, cuts=SELECTION)
+    hidden = stability.against_chi2(inputs, efficiency_below=efficiency, observed_below=lambda chi2: None)
     assert {limit.n_up for _, limit in hidden} == {None}
+    assert not stability.against_chi2(inputs, efficiency_below=lambda chi2: 0.0, observed_below=lambda chi2: 1)
     with pytest.raises(ValueError, match=r"chi2_4c_max=20\.5.*edge"):
         stability.passed_below(signal, 20.5, SELECTION)
 
