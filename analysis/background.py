@@ -105,7 +105,7 @@ class Background:
         """Sum and uncertainty of exclusive decays and continuum."""
         continuum = self.continuum or Count(0.0, 0.0, "")
         value = math.fsum(c.n_bkg for c in self.contributions) + continuum.value
-        source = f"{len(self.contributions)} exclusive decays with PID weights"
+        source = f"{len({c.process for c in self.contributions})} exclusive decays with PID weights"
         if self.continuum:
             source += f", continuum ({self.continuum.source})"
         return Count(value, math.hypot(self.sigma, continuum.sigma), source)

@@ -37,7 +37,7 @@ class DatasetMetadata:
         kind: One of `KINDS`.
         sqrt_s: Centre-of-mass energy in GeV.
         is_simulation: Whether the events are simulated (pseudo-data are data that are simulated).
-        process: The decay or reaction, for people.
+        process: The decay or reaction, for people; background datasets of the same one are one sample.
         m_majorana: Mass of the Majorana neutrino in GeV/c^2, for kind ``majorana``.
         majorana_mode: ``2nu`` for J/psi -> nu nu, ``1nu`` for J/psi -> nu K e.
         branching_fraction: Branching fraction of the simulated J/psi decay chain, for weights.

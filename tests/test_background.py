@@ -118,6 +118,7 @@ def test_splitting_a_dataset_changes_nothing(rng, chi2, probability):
     assert len(two.contributions) == 2
     assert two.total.value == pytest.approx(one.total.value)
     assert two.total.sigma == pytest.approx(one.total.sigma)
+    assert two.total.source == one.total.source
     assert one.total.sigma == pytest.approx(one.contributions[0].sigma)
     assert one.total.sigma > 0.0
 
