@@ -1,34 +1,22 @@
 """The Bayesian upper limit of a single count, with a prior that is flat in the yield.
 
 The posterior is P(n_obs | mu), averaged over efficiency and background, for mu >= 0: O. Helene, Nucl. Instrum. Meth.
-212, 319 (1983), doi:10.1016/0167-5087(83)90709-3. "90 %" is posterior probability below the limit.
+212, 319 (1983), doi:10.1016/0167-5087(83)90709-3. "90 %" is posterior probability below the limit. At a relative
+efficiency uncertainty of 100 % or more the posterior has no finite integral: there is no limit.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import special
+import dataclasses
+import math
 
-from analysis.limits import checks
+from analysis.limits import checks, cls
 from analysis.limits.marginal import CountModel, count_model
 from analysis.limits.roots import falling_to
 
 
-def posterior_above(model: CountModel, n_obs: int, mu: float) -> float:
-    """Return the posterior probability of a produced yield above `mu`.
-
-    The integral of Poisson(n | mu e + b) over mu above a value m is Q(n + 1, m e + b)/e.
-    """
-
-    def integral(yield_: float) -> float:
-        tail = special.gammaincc(n_obs + 1.0, model.expected(np.asarray(yield_)))
-        return float((tail / model.efficiency) @ model.weights)
-
-    return integral(mu) / integral(0.0)
-
-
 def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:
-    """Return the produced yield below which the posterior probability is `confidence_level`.
+    """Return the produced yield below which the posterior probability is `confidence_level`; inf if there is none.
 
     Args:
         n_obs: Observed events.
@@ -41,4 +29,16 @@ def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float
     checks.counts("n_obs", n_obs)
     model = count_model(**measured)
     level = 1.0 - checks.confidence_level(confidence_level)
-    return falling_to(level, lambda mu: posterior_above(model, n_obs, mu), (n_obs + 1.0) / model.mean_efficiency)
+    if model.shape <= 1.0:
+        return math.inf
+    integrated = _over_efficiency(model)
+    # The integral of Poisson(n | mu e + b) over mu above m is P(<= n | m e + b)/e: a ratio of tails, as CLs is one.
+    return falling_to(level, lambda mu: cls.confidence(integrated, n_obs, mu), (n_obs + 1.0) / model.efficiency)
+
+
+def _over_efficiency(model: CountModel) -> CountModel:
+    """Return the model whose efficiency density is divided by the efficiency: a gamma of the same scale, shape - 1."""
+    if math.isinf(model.shape):
+        return model
+    shape = model.shape - 1.0
+    return dataclasses.replace(model, efficiency=model.efficiency * shape / model.shape, shape=shape)

@@ -14,11 +14,11 @@ from analysis.limits.roots import falling_to
 
 def confidence(model: CountModel, n_obs: int, mu: float) -> float:
     """Return CLs of the produced yield `mu`."""
-    return float(model.cdf(n_obs, mu) / model.cdf(n_obs, 0.0))
+    return model.cdf(int(n_obs), mu) / model.cdf(int(n_obs), 0.0)
 
 
 def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:
-    """Return the produced yield whose CLs is 1 - confidence_level.
+    """Return the produced yield whose CLs is 1 - confidence_level; inf if there is none.
 
     Args:
         n_obs: Observed events.
@@ -31,4 +31,4 @@ def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float
     checks.counts("n_obs", n_obs)
     model = count_model(**measured)
     level = 1.0 - checks.confidence_level(confidence_level)
-    return falling_to(level, lambda mu: confidence(model, n_obs, mu), (n_obs + 1.0) / model.mean_efficiency)
+    return falling_to(level, lambda mu: confidence(model, n_obs, mu), (n_obs + 1.0) / model.efficiency)

@@ -16,7 +16,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from analysis.limits import checks
 from analysis.limits.interval import Interval
@@ -29,8 +28,6 @@ GRID_STEP: Final = 0.02
 N_HALVINGS: Final = 24
 # Golden sections of the search for the best yield: its error is second order in their width.
 N_GOLDEN: Final = 40
-# Counts beyond this tail probability are never accepted.
-TAIL: Final = 1e-9
 # Standard deviations above the observed count up to which the grid looks for the upper end.
 REACH: Final = 5.0
 
@@ -51,7 +48,7 @@ class Belt:
 
     def ranked(self, mu: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return P(n | mu) and R(n) at yields mu (M,), both (M, C)."""
-        probability = self.model.pmf(np.arange(len(self.best)), np.asarray(mu)[:, None])
+        probability = self.model.table(len(self.best) - 1, mu)
         return probability, probability / self.best
 
     def accepts(self, n_obs: int, ranked: tuple[FloatArray, FloatArray]) -> npt.NDArray[np.bool_]:
@@ -66,9 +63,7 @@ class Belt:
 
 def belt(model: CountModel, *, n_max: int, confidence_level: float) -> Belt:
     """Return the belt for counts up to where those near `n_max` have their limits."""
-    largest = _largest_expectation(n_max) * float(model.efficiency.max() / model.mean_efficiency)
-    largest += float(model.background.max())
-    counts = np.arange(int(stats.poisson.isf(TAIL, largest)) + 2)
+    counts: npt.NDArray[np.int64] = np.arange(model.n_max(_largest_expectation(n_max) / model.efficiency) + 1)
     return Belt(model, _best_probability(model, counts), confidence_level)
 
 
@@ -79,7 +74,7 @@ def _largest_expectation(n: int) -> float:
 def _best_probability(model: CountModel, counts: npt.NDArray[np.int64]) -> FloatArray:
     """Return max over mu >= 0 of P(n | mu), by golden-section search in all counts at once."""
     low = np.zeros(len(counts))
-    high = (counts + 1.0) / model.efficiency.min()
+    high = (counts + 1.0) / model.efficiency
     ratio = 0.5 * (np.sqrt(5.0) - 1.0)
     for _ in range(N_GOLDEN):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
@@ -107,7 +102,7 @@ def intervals(n_obs: Sequence[int], *, confidence_level: float = 0.90, **measure
     counts = checks.counts("n_obs", n_obs).astype(np.int64)
     model = count_model(**measured)
     acceptance = belt(model, n_max=int(counts.max()), confidence_level=checks.confidence_level(confidence_level))
-    grid = np.arange(0.0, _largest_expectation(int(counts.max())), GRID_STEP) / model.mean_efficiency
+    grid = np.arange(0.0, _largest_expectation(int(counts.max())), GRID_STEP) / model.efficiency
     ranked = acceptance.ranked(grid)
     return tuple(_interval_of(acceptance, int(n), grid, ranked) for n in counts)
 

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.limits.roots import ValueAndSlope, increasing_root
+from analysis.limits.roots import SCALES_MAX, ValueAndSlope, increasing_root
 from analysis.limits.terms import Term, poisson_deviance
 
 FloatArray = npt.NDArray[np.float64]
-
-# Beyond this many times the scale of the problem a likelihood that is still too flat is taken to have no crossing.
-MU_MAX = 1e9
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def crossing(experiment: Counting, threshold: FloatArray) -> tuple[FloatArray, F
 
 def _crossing_above(experiment: Counting, threshold: FloatArray, best: FloatArray) -> FloatArray:
     step = 1.0 / experiment.efficiency.measured + 0.0 * best
-    largest = MU_MAX * (best + step)
+    largest = SCALES_MAX * (best + step)
     high = best + step
     is_open = deviance(experiment, high)[0] < threshold
     while np.any(is_open & (high < largest)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,8 @@ ValueAndSlope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 MAX_STEPS = 200
 # Newton's error is the square of its step: this leaves none that a float could hold.
 STEP_TOLERANCE = 1e-9
+# Beyond this many times the scale of the problem a likelihood that is still too flat is taken to have no crossing.
+SCALES_MAX = 1e9
 
 
 def increasing_root(function: ValueAndSlope, low: FloatArray, high: FloatArray, start: FloatArray) -> FloatArray:
@@ -62,8 +65,13 @@ def falling_to(level: float, function: Callable[[float], float], scale: float) -
         level: In (0, 1).
         function: The function.
         scale: Positive number, doubled until the function is not above the level.
+
+    Returns:
+        The point; inf where it is beyond `SCALES_MAX` times the scale.
     """
     high = scale
     while function(high) > level:
         high *= 2.0
+        if high > SCALES_MAX * scale:
+            return math.inf
     return float(optimize.brentq(lambda x: function(x) - level, 0.0, high, xtol=1e-10, rtol=1e-12))

@@ -80,10 +80,8 @@ def count_probabilities(n_bkg: float, n_bkg_sigma: float = 0.0) -> FloatArray:
     """Return the probability of n = 0, 1, ... events of background alone; they add up to one."""
     checks.non_negative("n_bkg", n_bkg)
     checks.non_negative("n_bkg_sigma", n_bkg_sigma)
-    model = marginal.count_model(efficiency=1.0, background=n_bkg, background_sigma=n_bkg_sigma)
-    last = int(stats.poisson.isf(TAIL, n_bkg + REACH * n_bkg_sigma)) + 1
-    counts = np.arange(last + 1) if n_bkg + n_bkg_sigma > 0.0 else np.zeros(1)
-    probabilities = model.pmf(counts, 0.0)
+    last = int(stats.poisson.isf(TAIL, n_bkg + REACH * n_bkg_sigma)) + 1 if n_bkg + n_bkg_sigma > 0.0 else 0
+    probabilities = marginal.background_counts(last, float(n_bkg), float(n_bkg_sigma))
     return np.asarray(probabilities / probabilities.sum())
 
 

@@ -86,14 +86,49 @@ def test_an_unknown_method_is_refused():
         methods.upper_limit(inputs, method="magic")
 
 
-@pytest.mark.parametrize("delta", [0.02, 0.07, 0.268])
+@pytest.mark.parametrize("delta", [1e-4, 0.02, 0.07, 0.268, 0.7, 1.0, 2.0])
 def test_the_averaged_count_is_a_negative_binomial(delta):
     """Poisson counts whose mean follows a gamma distribution: closed form."""
     model = marginal.count_model(efficiency=0.1583, efficiency_sigma=delta * 0.1583)
     shape, mu, n = 1 / delta**2, 40.0, np.arange(30)
     expected = stats.nbinom.pmf(n, shape, shape / (shape + mu * 0.1583))
-    assert model.pmf(n, mu) == pytest.approx(expected, rel=1e-4, abs=1e-8)
-    assert model.cdf(n, mu) == pytest.approx(np.cumsum(expected), rel=1e-4, abs=1e-8)
+    assert model.pmf(n, mu) == pytest.approx(expected, rel=1e-6)
+    assert model.table(29, np.array([mu]))[0] == pytest.approx(expected, rel=1e-6)
+    assert [model.cdf(int(k), mu) for k in n] == pytest.approx(np.cumsum(expected), rel=1e-6)
+
+
+def test_an_uncertain_count_is_folded_with_its_background():
+    """Average by equal shares of the efficiency's and the background's distributions."""
+    model = marginal.count_model(efficiency=0.2, efficiency_sigma=0.1, background=1.5, background_sigma=0.7)
+    shares = (np.arange(2000) + 0.5) / 2000
+    e = stats.gamma.ppf(shares, 4.0, scale=0.05)
+    b = stats.truncnorm.ppf(shares, -1.5 / 0.7, np.inf, loc=1.5, scale=0.7)
+    n, mu = np.arange(8), 12.0
+    signal, background = (stats.poisson.pmf(n[:, None], mean).mean(axis=1) for mean in (mu * e, b))
+    expected = np.convolve(signal, background)[: len(n)]
+    assert model.pmf(n, mu) == pytest.approx(expected, rel=1e-4)
+    assert model.table(7, np.array([mu]))[0] == pytest.approx(expected, rel=1e-4)
+    assert model.cdf(7, mu) == pytest.approx(expected.sum(), rel=1e-4)
+
+
+# Without events and background both limits have closed forms at any uncertainty.
+@pytest.mark.parametrize("delta", [1e-9, 1e-7, 1e-3, 0.07, 0.268, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0])
+def test_limits_without_events_are_exact_at_any_uncertainty(delta):
+    measured, shape = {"efficiency": 0.1583, "efficiency_sigma": 0.1583 * delta}, 1 / delta**2
+    by_cls = math.expm1(math.log(10) / shape) * shape / 0.1583
+    assert cls.upper_limit(0, **measured) == pytest.approx(by_cls, rel=1e-8)
+    by_bayes = math.expm1(math.log(10) / (shape - 1)) * shape / 0.1583 if shape > 1 else math.inf
+    assert bayesian.upper_limit(0, **measured) == pytest.approx(by_bayes, rel=1e-8)
+
+
+def test_a_limit_beyond_all_scales_is_none():
+    assert cls.upper_limit(0, efficiency=0.2, efficiency_sigma=6.0) == math.inf
+    assert bayesian.upper_limit(3, efficiency=0.2, efficiency_sigma=0.199) == math.inf
+
+
+def test_an_improper_posterior_is_written_as_none():
+    inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.1583, delta_sys=1.2, n_jpsi=10087e6)
+    assert methods.upper_limit(inputs, method="bayesian").to_dict()["n_up"] is None
 
 
 def test_the_averaged_background_is_that_of_a_numerical_integral():

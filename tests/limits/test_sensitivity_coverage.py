@@ -99,6 +99,23 @@ def test_an_uncertain_background_widens_the_bands():
     assert wide.plus_2_sigma > sharp.plus_2_sigma
 
 
+# Widths from much narrower to much wider than the Poisson distribution, cut at zero or not.
+@pytest.mark.parametrize(("n_bkg", "sigma"), [(0.0, 2.0), (1.0, 0.8), (5.0, 4.9), (100.0, 30.0), (300.0, 100.0)])
+def test_counts_of_an_uncertain_background_are_a_numerical_integral(n_bkg, sigma):
+    found = sensitivity.count_probabilities(n_bkg, sigma)
+    background = np.linspace(max(n_bkg - 8.0 * sigma, 0.0), n_bkg + 8.0 * sigma, 5_001)
+    weight = stats.norm.pdf(background, n_bkg, sigma)
+    integrand = weight * stats.poisson.pmf(np.arange(len(found))[:, None], background)
+    expected = np.trapezoid(integrand, background) / np.trapezoid(weight, background)
+    assert found == pytest.approx(expected / expected.sum(), rel=1e-3, abs=1e-6)
+
+
+def test_bands_of_a_wide_background_are_its_quantiles():
+    found = sensitivity.expected_limit(float, 300.0, 100.0)
+    bands = [getattr(found, name) for name in sensitivity.BAND_PROBABILITIES]
+    assert bands == [101.0, 199.0, 300.0, 402.0, 504.0]
+
+
 def test_more_background_means_a_weaker_expected_limit():
     curve = sensitivity.against_background(
         lambda n, b: cls.upper_limit(n, efficiency=1.0, background=b), [0.0, 0.5, 2.0, 5.0]
