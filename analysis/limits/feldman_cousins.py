@@ -6,10 +6,15 @@ observed count: G. J. Feldman, R. D. Cousins, Phys. Rev. D 57, 3873 (1998), doi:
 of efficiency and background enter as the average of P: J. Conrad, O. Botner, A. Hallgren, C. Pérez de los Heros, Phys.
 Rev. D 67, 012002 (2003), doi:10.1103/PhysRevD.67.012002. Intervals are two-sided or one-sided as the data decide, with
 coverage of at least the confidence level where nothing is uncertain.
+
+Where fewer events are seen than are expected from background, the upper end of this construction rises and falls with
+the background in teeth about one event apart. As in the publication (section IV B) such an interval is lengthened, so
+that more background never means a weaker limit: its upper end is the largest one at that or any higher background.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,14 +27,29 @@ from analysis.limits.interval import Interval
 from analysis.limits.marginal import CountModel, count_model
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 # Step of the yield grid, in expected events, and halvings that refine an end found on it.
 GRID_STEP: Final = 0.02
 N_HALVINGS: Final = 24
 # Golden sections of the search for the best yield: its error is second order in their width.
-N_GOLDEN: Final = 40
-# Standard deviations above the observed count up to which the grid looks for the upper end.
+N_GOLDEN: Final = 30
+# Standard deviations above the observed count up to which the grid at first looks for the upper end.
 REACH: Final = 5.0
+# The grid is enlarged up to where this many counts are needed: an end beyond is taken not to exist.
+COUNTS_MAX: Final = 4000
+# Probabilities worked on at once.
+CHUNK: Final = 1_000_000
+# Events above the observed count from which on a background lengthens the interval: at 50 to 99 % the first tooth that
+# rises above an earlier end lies beyond.
+FIRST_TOOTH: Final = 1.0
+# Events above the background in which the teeth are looked for, two of them at least, and the step of that.
+TEETH: Final = 2.5
+TEETH_STEP: Final = 0.1
+# Width in background to which the tip of a tooth is found, and step of the yields there, in expected events.
+TIP_WIDTH: Final = 1e-4
+TIP_STEP: Final = 5e-4
 
 
 @dataclass(frozen=True)
@@ -46,33 +66,33 @@ class Belt:
     best: FloatArray
     confidence_level: float
 
-    def ranked(self, mu: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return P(n | mu) and R(n) at yields mu (M,), both (M, C)."""
+    def accepts(self, n_obs: IntArray, mu: FloatArray) -> BoolArray:
+        """Return which of the counts (N,) are in the acceptance regions of yields (M,), as (M, N)."""
+        rows = max(1, CHUNK // len(self.best))
+        return np.concatenate([self._accepts(n_obs, mu[i : i + rows]) for i in range(0, len(mu), rows)])
+
+    def _accepts(self, n_obs: IntArray, mu: FloatArray) -> BoolArray:
+        """A count belongs to the region if the counts ranked before it have less probability than the level."""
         probability = self.model.table(len(self.best) - 1, mu)
-        return probability, probability / self.best
-
-    def accepts(self, n_obs: int, ranked: tuple[FloatArray, FloatArray]) -> npt.NDArray[np.bool_]:
-        """Return at which yields (M,) of `ranked` the acceptance region holds `n_obs`.
-
-        The count belongs to the region if the counts ranked before it have less probability than the confidence level.
-        """
-        probability, rank = ranked
-        is_before = rank > rank[:, [n_obs]]
-        return np.asarray(np.where(is_before, probability, 0.0).sum(axis=1) < self.confidence_level)
+        rank = probability / self.best
+        before = [np.where(rank > rank[:, [n]], probability, 0.0).sum(axis=1) for n in n_obs]
+        return np.stack(before, axis=1) < self.confidence_level
 
 
-def belt(model: CountModel, *, n_max: int, confidence_level: float) -> Belt:
-    """Return the belt for counts up to where those near `n_max` have their limits."""
-    counts: npt.NDArray[np.int64] = np.arange(model.n_max(_largest_expectation(n_max) / model.efficiency) + 1)
-    return Belt(model, _best_probability(model, counts), confidence_level)
+def belt(model: CountModel, *, mu_max: float, confidence_level: float) -> Belt:
+    """Return the belt for the counts that yields up to `mu_max` give."""
+    return Belt(model, _best_probability(model, np.arange(model.n_max(mu_max) + 1)), confidence_level)
 
 
-def _largest_expectation(n: int) -> float:
-    return n + REACH * np.sqrt(n + 1.0) + REACH
+def _best_probability(model: CountModel, counts: IntArray) -> FloatArray:
+    """Return max over mu >= 0 of P(n | mu)."""
+    if model.background_sigma == 0.0 and (model.background == 0.0 or np.isinf(model.shape)):
+        return model.pmf(counts, np.maximum(counts - model.background, 0.0) / model.efficiency)
+    return np.maximum(model.pmf(counts, _best_yield(model, counts)), model.pmf(counts, 0.0))
 
 
-def _best_probability(model: CountModel, counts: npt.NDArray[np.int64]) -> FloatArray:
-    """Return max over mu >= 0 of P(n | mu), by golden-section search in all counts at once."""
+def _best_yield(model: CountModel, counts: IntArray) -> FloatArray:
+    """Return the best mu > 0 of each count, by golden-section search in all counts at once."""
     low = np.zeros(len(counts))
     high = (counts + 1.0) / model.efficiency
     ratio = 0.5 * (np.sqrt(5.0) - 1.0)
@@ -80,7 +100,7 @@ def _best_probability(model: CountModel, counts: npt.NDArray[np.int64]) -> Float
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         is_left = model.pmf(counts, left) >= model.pmf(counts, right)
         low, high = np.where(is_left, low, left), np.where(is_left, right, high)
-    return np.asarray(np.maximum(model.pmf(counts, 0.5 * (low + high)), model.pmf(counts, np.zeros(len(counts)))))
+    return np.asarray(0.5 * (low + high))
 
 
 def interval(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> Interval:
@@ -101,28 +121,88 @@ def intervals(n_obs: Sequence[int], *, confidence_level: float = 0.90, **measure
     """Return the intervals of several counts from one belt; arguments as of `interval`."""
     counts = checks.counts("n_obs", n_obs).astype(np.int64)
     model = count_model(**measured)
-    acceptance = belt(model, n_max=int(counts.max()), confidence_level=checks.confidence_level(confidence_level))
-    grid = np.arange(0.0, _largest_expectation(int(counts.max())), GRID_STEP) / model.efficiency
-    ranked = acceptance.ranked(grid)
-    return tuple(_interval_of(acceptance, int(n), grid, ranked) for n in counts)
+    plain = plain_intervals(counts, model, checks.confidence_level(confidence_level))
+    return tuple(_lengthened(int(n), model, found) for n, found in zip(counts, plain, strict=True))
 
 
-def _interval_of(acceptance: Belt, n_obs: int, grid: FloatArray, ranked: tuple[FloatArray, FloatArray]) -> Interval:
-    inside = np.flatnonzero(acceptance.accepts(n_obs, ranked))
+def plain_intervals(n_obs: IntArray, model: CountModel, confidence_level: float) -> tuple[Interval, ...]:
+    """Return the intervals (N,) of the construction itself, not lengthened.
+
+    The grid is doubled until its last yield is in no region; an upper end that `COUNTS_MAX` counts do not show is inf.
+    """
+    first = reach = _first_reach(int(n_obs.max()))
+    while True:
+        grid = _grid(first, reach) / model.efficiency
+        acceptance = belt(model, mu_max=grid[-1], confidence_level=confidence_level)
+        inside = acceptance.accepts(n_obs, grid)
+        reach *= 2.0
+        if not inside[-1].any() or model.n_max(reach / model.efficiency) > COUNTS_MAX:
+            return tuple(_interval_of(acceptance, int(n), grid, inside[:, i]) for i, n in enumerate(n_obs))
+
+
+def _first_reach(n: int) -> float:
+    """Return where the grid of an observed count ends at first, in expected events."""
+    return float(n + REACH * np.sqrt(n + 1.0) + REACH)
+
+
+def _grid(first: float, last: float) -> FloatArray:
+    """Return expected events in equal steps up to `first`, then in equal ratios up to `last`."""
+    n_beyond = int(np.log(last / first) * first / GRID_STEP)
+    beyond = first * np.exp(np.arange(n_beyond) * GRID_STEP / first)
+    return np.concatenate([np.arange(0.0, first, GRID_STEP), beyond])
+
+
+def _interval_of(acceptance: Belt, n_obs: int, grid: FloatArray, is_inside: BoolArray) -> Interval:
+    inside = np.flatnonzero(is_inside)
     if len(inside) == 0:
         return Interval(0.0, 0.0, acceptance.confidence_level)
-    first, last, step = grid[inside[0]], grid[inside[-1]], grid[1]
-    upper = _edge(acceptance, n_obs, last, last + step)
-    lower = 0.0 if inside[0] == 0 else _edge(acceptance, n_obs, first, first - step)
+    first, last = int(inside[0]), int(inside[-1])
+    upper = float("inf") if last + 1 == len(grid) else _edge(acceptance, n_obs, grid[last], grid[last + 1])
+    lower = 0.0 if first == 0 else _edge(acceptance, n_obs, grid[first], grid[first - 1])
     return Interval(lower, upper, acceptance.confidence_level)
 
 
 def _edge(acceptance: Belt, n_obs: int, inside: float, outside: float) -> float:
     for _ in range(N_HALVINGS):
         middle = 0.5 * (inside + outside)
-        is_accepted = bool(acceptance.accepts(n_obs, acceptance.ranked(np.array([middle])))[0])
+        is_accepted = bool(acceptance.accepts(np.array([n_obs]), np.array([middle]))[0, 0])
         inside, outside = (middle, outside) if is_accepted else (inside, middle)
     return float(0.5 * (inside + outside))
+
+
+def _lengthened(n_obs: int, model: CountModel, plain: Interval) -> Interval:
+    """Return the interval with the largest upper end at the background of the model or above.
+
+    The upper end falls with the background but for its teeth, where it jumps up.
+    """
+    if model.background <= n_obs + FIRST_TOOTH or np.isinf(plain.upper):
+        return plain
+    backgrounds = model.background + TEETH_STEP * np.arange(int(TEETH / TEETH_STEP) + 1)
+    higher = [dataclasses.replace(model, background=float(b)) for b in backgrounds[1:]]
+    found = [plain_intervals(np.array([n_obs]), m, plain.confidence_level)[0].upper for m in higher]
+    ends = np.array([plain.upper, *found])
+    if not np.all(np.isfinite(ends)):
+        return dataclasses.replace(plain, upper=float("inf"))
+    jumps = np.flatnonzero(ends[1:] > ends[:-1])
+    tops = [_top(n_obs, higher[i], plain.confidence_level, ends[i + 1]) for i in jumps]
+    return dataclasses.replace(plain, upper=float(max([*ends, *tops])))
+
+
+def _top(n_obs: int, model: CountModel, confidence_level: float, end: float) -> float:
+    """Return the upper end at the tip of a tooth; `end` is that of the model, the tip up to a step lower in background.
+
+    Its yields are a sliver there: they are looked for in steps much finer than those of the grid.
+    """
+    below, above = model.background - TEETH_STEP, model.background
+    steps = np.arange(0.0, TEETH_STEP, TIP_STEP) / model.efficiency
+    while above - below > TIP_WIDTH:
+        middle = 0.5 * (below + above)
+        shifted = dataclasses.replace(model, background=middle)
+        acceptance = belt(shifted, mu_max=end + steps[-1], confidence_level=confidence_level)
+        inside = np.flatnonzero(acceptance.accepts(np.array([n_obs]), end + steps))
+        below, above = (below, middle) if len(inside) else (middle, above)
+        end += steps[inside[-1]] if len(inside) else 0.0
+    return end
 
 
 def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:

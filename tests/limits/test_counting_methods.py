@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -29,8 +29,12 @@ TABLE_B0 = [
     (4.36, 15.30),
     (5.50, 16.50),
 ]
-# The same, column b = 3, n = 1 ... 5 (at n = 0 the table is raised to stay monotone in the background).
-TABLE_B3 = [(0.00, 1.88), (0.00, 3.04), (0.00, 4.42), (0.00, 5.60), (0.00, 6.99)]
+# The same, column b = 3, n = 0 ... 5.
+TABLE_B3 = [(0.00, 1.08), (0.00, 1.88), (0.00, 3.04), (0.00, 4.42), (0.00, 5.60), (0.00, 6.99)]
+# The same, rows n = 0 and 1: background -> upper end, lengthened so that it never grows with the background.
+TABLE_N0 = {0.5: 1.94, 1.0: 1.61, 1.5: 1.33, 2.0: 1.26, 2.5: 1.18, 3.0: 1.08, 3.5: 1.06, 4.0: 1.01, 5.0: 0.98}
+TABLE_N1 = {3.5: 1.59, 4.0: 1.39, 5.0: 1.22}
+ROWS = [(n, b, upper) for n, row in enumerate((TABLE_N0, TABLE_N1)) for b, upper in row.items()]
 
 
 @pytest.mark.parametrize(("n", "expected"), list(enumerate(TABLE_B0)))
@@ -39,15 +43,62 @@ def test_feldman_cousins_table_without_background(n, expected):
     assert (found.lower, found.upper) == pytest.approx(expected, abs=0.0101)
 
 
-@pytest.mark.parametrize(("n", "expected"), list(enumerate(TABLE_B3, start=1)))
+@pytest.mark.parametrize(("n", "expected"), list(enumerate(TABLE_B3)))
 def test_feldman_cousins_table_with_background(n, expected):
     found = feldman_cousins.interval(n, efficiency=1.0, background=3.0)
     assert (found.lower, found.upper) == pytest.approx(expected, abs=0.0101)
 
 
-# Column b = 3, n = 0 of the table is 1.08; the plain construction, as coded here and in ROOT's class, gives less.
-def test_feldman_cousins_is_the_plain_construction():
-    assert feldman_cousins.upper_limit(0, efficiency=1.0, background=3.0) < 1.08
+@pytest.mark.parametrize(("n", "background", "expected"), ROWS)
+def test_feldman_cousins_table_below_the_background(n, background, expected):
+    assert feldman_cousins.upper_limit(n, efficiency=1.0, background=background) == pytest.approx(expected, abs=0.0101)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 3), st.floats(0.0, 8.0), st.floats(0.0, 3.0))
+@example(0, 2.0, 0.35)  # the plain construction: 1.08 at a background of 2.00, 1.25 at 2.35
+@example(0, 1.5, 0.85)
+def test_more_background_never_raises_the_unified_upper_end(n, background, more):
+    """To half of the last digit of the published table: the tip of a tooth is found to about 0.002 events."""
+    low, high = (feldman_cousins.upper_limit(n, efficiency=1.0, background=b) for b in (background, background + more))
+    assert high <= low + 0.005
+
+
+def test_more_background_never_raises_the_unified_upper_end_of_uncertain_numbers():
+    measured = {"efficiency": 0.2, "efficiency_sigma": 0.03, "background_sigma": 0.1}
+    ends = [feldman_cousins.upper_limit(0, background=b, **measured) for b in (1.8, 2.0, 2.4)]
+    assert ends == sorted(ends, reverse=True)
+
+
+@pytest.mark.parametrize("background", [0.0, 0.01, 0.3, 1.0])
+def test_low_backgrounds_lengthen_nothing(background):
+    model = marginal.count_model(efficiency=1.0, background=background)
+    (plain,) = feldman_cousins.plain_intervals(np.array([0]), model, 0.90)
+    assert feldman_cousins.interval(0, efficiency=1.0, background=background) == plain
+
+
+def unified_end_by_hand(n, delta, yields):
+    """Return the last yield whose region holds n: negative binomial counts without background, of best mean n."""
+    shape, counts = 1 / delta**2, np.arange(int(stats.nbinom.isf(1e-9, 1 / delta**2, 1 / (1 + yields[-1] * delta**2))))
+    probability = stats.nbinom.pmf(counts, shape, (shape / (shape + yields))[:, None])
+    rank = probability / stats.nbinom.pmf(counts, shape, shape / (shape + counts))
+    before = np.where(rank > rank[:, [n]], probability, 0.0).sum(axis=1)
+    return yields[before < 0.9][-1]
+
+
+# The upper end lies far beyond that of a known efficiency, where the grid at first does not reach.
+@pytest.mark.parametrize(("n", "delta", "expected"), [(0, 1.0, 9.73), (1, 1.0, 21.85), (5, 0.7, 27.04)])
+def test_the_unified_grid_reaches_the_upper_end(n, delta, expected):
+    by_hand = unified_end_by_hand(n, delta, np.arange(0.6, 1.6, 0.0005) * expected)
+    found = feldman_cousins.upper_limit(n, efficiency=1.0, efficiency_sigma=delta)
+    assert found == pytest.approx(by_hand, rel=1e-3)
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_a_unified_end_beyond_all_reach_is_none():
+    assert feldman_cousins.upper_limit(0, efficiency=0.2, efficiency_sigma=0.6) == math.inf
+    below_background = {"efficiency": 0.2, "efficiency_sigma": 0.6, "background": 2.0}
+    assert feldman_cousins.upper_limit(0, **below_background) == math.inf
 
 
 @pytest.mark.parametrize(("n", "expected"), [(0, 2.3026), (1, 3.8897), (2, 5.3223), (5, 9.2747)])
