@@ -29,6 +29,9 @@ BAND_PROBABILITIES: Final = {
 }
 # Counts less probable than this are left out of the distribution.
 TAIL: Final = 1e-6
+# Limits computed for one expected limit, and the probability, to that of the likeliest count, of those that matter.
+COUNTS_MAX: Final = 100
+NEGLIGIBLE: Final = 1e-6
 # Standard deviations of an uncertain background that the counts reach.
 REACH: Final = 6.0
 
@@ -70,10 +73,23 @@ def expected_limit(limit_of: LimitOfCount, n_bkg: float, n_bkg_sigma: float = 0.
         n_bkg_sigma: Its uncertainty in events: a Gaussian, cut at zero.
     """
     probabilities = count_probabilities(n_bkg, n_bkg_sigma)
-    limits = np.array([limit_of(n) for n in range(len(probabilities))])
     first = np.searchsorted(np.cumsum(probabilities), list(BAND_PROBABILITIES.values()))
+    computed = _computed_counts(probabilities, first)
+    limits = np.interp(np.arange(len(probabilities)), computed, [limit_of(int(n)) for n in computed])
     bands = dict(zip(BAND_PROBABILITIES, limits[first].tolist(), strict=True))
     return ExpectedLimit(n_bkg, **bands, mean=float(probabilities @ limits))
+
+
+def _computed_counts(probabilities: FloatArray, needed: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the counts whose limit is computed: all of a few, else those needed and some among the likely ones.
+
+    The limit is all but straight from one of those to the next, and no band depends on the counts in between.
+    """
+    if len(probabilities) <= COUNTS_MAX:
+        return np.arange(len(probabilities))
+    likely = np.flatnonzero(probabilities > NEGLIGIBLE * probabilities.max())
+    spread = np.linspace(likely[0], likely[-1], COUNTS_MAX // 2).round().astype(np.intp)
+    return np.unique(np.concatenate([spread, needed]))
 
 
 def count_probabilities(n_bkg: float, n_bkg_sigma: float = 0.0) -> FloatArray:

@@ -23,7 +23,10 @@ def command(*, names: tuple[str, ...], accumulator: Path, output: Path, kind: st
         print_table("figures", [{"name": p.name, "shows": p.title} for p in pictures.values()])
         return
     if unknown := [name for name in names if name not in pictures]:
-        msg = f"there is no figure {unknown[0]!r}; there are {', '.join(pictures)}"
+        msg = (
+            f"there is no figure {unknown[0]!r} of what lies in {output}; there are {', '.join(pictures)}; others come "
+            "with `lnv limits`, `lnv limits --checks`, `lnv optimize`"
+        )
         raise click.BadParameter(msg, param_hint="NAME")
     flags = [flag.label for flag in status.flags(found)]
     for name in names:

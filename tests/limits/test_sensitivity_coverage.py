@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -114,6 +116,22 @@ def test_bands_of_a_wide_background_are_its_quantiles():
     found = sensitivity.expected_limit(float, 300.0, 100.0)
     bands = [getattr(found, name) for name in sensitivity.BAND_PROBABILITIES]
     assert bands == [101.0, 199.0, 300.0, 402.0, 504.0]
+
+
+def test_many_counts_are_thinned_out():
+    """The mean of a curved limit is that over every count; the bands are exact."""
+    tried = []
+
+    def limit_of_many(n):
+        tried.append(n)
+        return n + 3.0 * math.sqrt(n + 1.0)
+
+    found = sensitivity.expected_limit(limit_of_many, 2000.0)
+    probabilities = sensitivity.count_probabilities(2000.0)
+    every = np.array([n + 3.0 * math.sqrt(n + 1.0) for n in range(len(probabilities))])
+    assert len(tried) <= sensitivity.COUNTS_MAX
+    assert found.mean == pytest.approx(float(probabilities @ every), rel=1e-6)
+    assert found.median == 2000 + 3.0 * math.sqrt(2001.0)
 
 
 def test_more_background_means_a_weaker_expected_limit():
