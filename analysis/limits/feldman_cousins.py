@@ -44,11 +44,11 @@ CHUNK: Final = 1_000_000
 # Events above the observed count from which on a background lengthens the interval: at 50 to 99 % the first tooth that
 # rises above an earlier end lies beyond.
 FIRST_TOOTH: Final = 1.0
-# Events above the background in which the teeth are looked for, two of them at least, and the step of that.
+# Events above the background in which the teeth are looked for, two of them at least.
 TEETH: Final = 2.5
-TEETH_STEP: Final = 0.1
-# Width in background to which the tip of a tooth is found, and step of the yields there, in expected events.
-TIP_WIDTH: Final = 1e-4
+# Expected events to which the largest end is found, and step of the yields that are looked at for it: the tip of a
+# tooth is a sliver that grows with the background about three times as fast as its end falls.
+TIP: Final = 1e-3
 TIP_STEP: Final = 5e-4
 
 
@@ -171,38 +171,42 @@ def _edge(acceptance: Belt, n_obs: int, inside: float, outside: float) -> float:
 
 
 def _lengthened(n_obs: int, model: CountModel, plain: Interval) -> Interval:
-    """Return the interval with the largest upper end at the background of the model or above.
-
-    The upper end falls with the background but for its teeth, where it jumps up.
-    """
+    """Return the interval with the largest upper end at the background of the model or above."""
     if model.background <= n_obs + FIRST_TOOTH or np.isinf(plain.upper):
         return plain
-    backgrounds = model.background + TEETH_STEP * np.arange(int(TEETH / TEETH_STEP) + 1)
-    higher = [dataclasses.replace(model, background=float(b)) for b in backgrounds[1:]]
-    found = [plain_intervals(np.array([n_obs]), m, plain.confidence_level)[0].upper for m in higher]
-    ends = np.array([plain.upper, *found])
-    if not np.all(np.isfinite(ends)):
+    last = _shifted(model, TEETH)
+    (end,) = plain_intervals(np.array([n_obs]), last, plain.confidence_level)
+    if np.isinf(end.upper):
         return dataclasses.replace(plain, upper=float("inf"))
-    jumps = np.flatnonzero(ends[1:] > ends[:-1])
-    tops = [_top(n_obs, higher[i], plain.confidence_level, ends[i + 1]) for i in jumps]
-    return dataclasses.replace(plain, upper=float(max([*ends, *tops])))
+    return dataclasses.replace(plain, upper=_largest_end(n_obs, model, plain, end.upper))
 
 
-def _top(n_obs: int, model: CountModel, confidence_level: float, end: float) -> float:
-    """Return the upper end at the tip of a tooth; `end` is that of the model, the tip up to a step lower in background.
+def _shifted(model: CountModel, more: float) -> CountModel:
+    return dataclasses.replace(model, background=model.background + more)
 
-    Its yields are a sliver there: they are looked for in steps much finer than those of the grid.
+
+def _largest_end(n_obs: int, model: CountModel, plain: Interval, end: float) -> float:
+    """Return the largest upper end for backgrounds up to `TEETH` above that of the model, where it is `end`.
+
+    Where the expected events mu e + b stay the same, more background never takes a count from the region: all of
+    n_obs < n <= b stay ahead of it, and no other count overtakes it. So an end falls by no more than the background
+    rises, and a part of the range whose last end is low enough holds no higher one; the others are halved.
     """
-    below, above = model.background - TEETH_STEP, model.background
-    steps = np.arange(0.0, TEETH_STEP, TIP_STEP) / model.efficiency
-    while above - below > TIP_WIDTH:
-        middle = 0.5 * (below + above)
-        shifted = dataclasses.replace(model, background=middle)
-        acceptance = belt(shifted, mu_max=end + steps[-1], confidence_level=confidence_level)
-        inside = np.flatnonzero(acceptance.accepts(np.array([n_obs]), end + steps))
-        below, above = (below, middle) if len(inside) else (middle, above)
-        end += steps[inside[-1]] if len(inside) else 0.0
-    return end
+    largest = max(plain.upper, end)
+    parts = [(0.0, TEETH, end)]
+    while parts:
+        low, high, end = parts.pop()
+        half = 0.5 * (high - low) / model.efficiency
+        if end + 2.0 * half <= largest + TIP / model.efficiency:
+            continue
+        middle = 0.5 * (low + high)
+        yields = np.arange(max(0.0, largest - half), largest + 2.0 * half, TIP_STEP / model.efficiency)
+        there = belt(_shifted(model, middle), mu_max=yields[-1], confidence_level=plain.confidence_level)
+        inside = there.accepts(np.array([n_obs]), yields)[:, 0]
+        end_of_middle = float(yields[inside].max(initial=yields[0]))
+        largest = max(largest, end_of_middle)
+        parts += [(low, middle, end_of_middle), (middle, high, end)]
+    return largest
 
 
 def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:

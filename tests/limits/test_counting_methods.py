@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from analysis.limits import bayesian, cls, feldman_cousins, marginal, methods
 from analysis.limits.inputs import LimitInputs
@@ -58,16 +58,49 @@ def test_feldman_cousins_table_below_the_background(n, background, expected):
 @given(st.integers(0, 3), st.floats(0.0, 8.0), st.floats(0.0, 3.0))
 @example(0, 2.0, 0.35)  # the plain construction: 1.08 at a background of 2.00, 1.25 at 2.35
 @example(0, 1.5, 0.85)
+@example(1, 6.25, 0.25)  # the highest tooth is narrow
 def test_more_background_never_raises_the_unified_upper_end(n, background, more):
-    """To half of the last digit of the published table: the tip of a tooth is found to about 0.002 events."""
+    """To the precision to which the tip of a tooth is found."""
     low, high = (feldman_cousins.upper_limit(n, efficiency=1.0, background=b) for b in (background, background + more))
-    assert high <= low + 0.005
+    assert high <= low + 2.0 * feldman_cousins.TIP
+
+
+def unified_end_below_background(n, background, confidence_level):
+    """Return the plain upper end for n < background in closed form.
+
+    Ahead of n are the counts from n + 1 to some K: those up to the background always, k beyond it from s_k on, the
+    expected events where both have the same rank. So n is in the region up to s_(K+1), or up to where n < N <= K has
+    the probability of the confidence level.
+    """
+    end, begin, k = background, background, int(background) + 1
+    while begin < 3.0 * background + 10.0:
+        overtaken = np.exp((k * np.log(k / np.e) + background - n * np.log(background)) / (k - n))
+
+        def ahead(expected, k=k):
+            return special.gammaincc(k, expected) - special.gammaincc(n + 1, expected) - confidence_level
+
+        if ahead(overtaken) < 0.0:
+            end = overtaken
+        elif ahead(begin) < 0.0:
+            end = optimize.brentq(ahead, begin, overtaken)
+        begin, k = overtaken, k + 1
+    return end - background
+
+
+@pytest.mark.parametrize(("n", "background", "level"), [(0, 2.0, 0.9), (1, 6.5, 0.95), (4, 9.3, 0.68), (2, 8.1, 0.9)])
+def test_unified_upper_ends_below_the_background_against_a_closed_form(n, background, level):
+    model = marginal.count_model(efficiency=1.0, background=background)
+    (plain,) = feldman_cousins.plain_intervals(np.array([n]), model, level)
+    assert plain.upper == pytest.approx(unified_end_below_background(n, background, level), abs=1e-6)
+    teeth = [unified_end_below_background(n, b, level) for b in np.arange(background, background + 3.0, 1e-3)]
+    longest = feldman_cousins.upper_limit(n, efficiency=1.0, background=background, confidence_level=level)
+    assert longest == pytest.approx(max(teeth), abs=2.0 * feldman_cousins.TIP)
 
 
 def test_more_background_never_raises_the_unified_upper_end_of_uncertain_numbers():
     measured = {"efficiency": 0.2, "efficiency_sigma": 0.03, "background_sigma": 0.1}
     ends = [feldman_cousins.upper_limit(0, background=b, **measured) for b in (1.8, 2.0, 2.4)]
-    assert ends == sorted(ends, reverse=True)
+    assert np.diff(ends).max() <= 2.0 * feldman_cousins.TIP / measured["efficiency"]
 
 
 @pytest.mark.parametrize("background", [0.0, 0.01, 0.3, 1.0])
