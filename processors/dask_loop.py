@@ -1,8 +1,8 @@
-"""How the chunks of a run go through a `distributed` cluster: a window of tasks, groups merged on the workers.
+"""How the chunks of a run go through a `distributed` cluster: a window of tasks, each a group of chunks.
 
-A finished group is fetched and its tasks are forgotten by the scheduler, so a lost worker costs the recomputation of
-one group at most. A chunk that is blamed for the death of workers is tried once more on its own, because the scheduler
-blames every chunk that waited on the dead worker.
+A finished group is fetched and its task is forgotten by the scheduler, so a lost worker costs the recomputation of one
+group. The chunks of a group that is blamed for the death of workers are tried once more, each on its own, because the
+scheduler blames every task that waited on the dead worker.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,7 +21,8 @@ from distributed import Client, Future
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
-from processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError, Result, merge
+from processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError
+from processors.groups import Result, group_size, merge
 from processors.guard import failed_chunk
 
 WINDOW_MIN: Final = 32
@@ -28,25 +30,33 @@ WINDOW_MIN: Final = 32
 WINDOW_PART: Final = 2
 # How often workers are looked for, at least, in the time without any that ends a run.
 LOOKS_PER_TIMEOUT: Final = 4
-# Merging runs before further chunks, so that chunk results do not pile up.
-MERGE_PRIORITY: Final = 10
 # States of a task that had finished, but whose worker died with the result: the scheduler runs it again.
 RUNNING_AGAIN: Final = ("pending", "lost")
 # State of every task once the connection to the scheduler is lost.
 CANCELLED: Final = "cancelled"
 
-Chunk = tuple[Future, Any]
-
-
-def merge_chunks(results: Sequence[Result]) -> Result:
-    """Return the sum of chunk results; the task that merges a group on a worker."""
-    forget_names()
-    return merge(results)
+Group = list[Any]
 
 
 def forget_names() -> None:
     """Empty the cache in which dask keeps the names of the last 100 000 tasks, in every process that sees them."""
     key_split.cache_clear()
+
+
+@dataclass(frozen=True)
+class GroupTask:
+    """What a worker does with a group.
+
+    Args:
+        function: Processes one item.
+    """
+
+    function: Callable[[Any], Result]
+
+    def __call__(self, items: Sequence[Any]) -> Result:
+        """Process the items of a group and return the sum of their results."""
+        forget_names()
+        return merge(map(self.function, items))
 
 
 class DaskLoop:
@@ -63,20 +73,17 @@ class DaskLoop:
         self, client: Client, function: Callable[[Any], Result], advance: Advance, no_workers_timeout: float
     ) -> None:
         self._client = client
-        self._function = function
+        self._task = GroupTask(function)
         self._advance = advance
         self._timeout = no_workers_timeout
-        self._prefix = f"chunk-{uuid.uuid4().hex[:8]}"
+        self._prefix = f"group-{uuid.uuid4().hex[:8]}"
         self._n_submitted = 0
-        self._chunks: dict[Future, Any] = {}
-        self._done: list[Chunk] = []
-        self._merges: dict[Future, list[Chunk]] = {}
+        self._running: dict[Future, Group] = {}
         self._suspects: list[Any] = []
         # Futures as they finish, put there by dask's threads: nobody has to wait for all of them at once.
         self._finished: SimpleQueue[Future] = SimpleQueue()
         self._again: list[Future] = []
-        self._anchor: Future | None = None
-        self._window = WINDOW_MIN
+        self._threads = 0
         self._last_look = self._last_worker = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -85,64 +92,47 @@ class DaskLoop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._client.status == "running" and (self._chunks or self._merges):
-            self._client.cancel([*self._chunks, *self._merges], force=True)
-        self._chunks.clear()
-        self._done.clear()
-        self._merges.clear()
-        self._anchor = None
+        if self._client.status == "running" and self._running:
+            self._client.cancel([*self._running], force=True)
+        self._running.clear()
 
-    def groups(self, items: Sequence[Any], size: int) -> Iterator[Result]:
-        """Process all items and return their results, merged in groups of `size`, as they finish.
+    def groups(self, items: Sequence[Any]) -> Iterator[Result]:
+        """Process all items and return their results, merged in groups, as they finish.
 
         Raises:
             ClusterError: The scheduler is gone, or no worker was there for the timeout.
         """
         waiting = list(reversed(items))
         self._look()
-        # Dask forgets a family of tasks with its last member and keeps a record of each: one member stays, or every
-        # merge would be a new family.
-        self._anchor = self._call(self._client.submit, int, key=f"merge-{self._prefix}-anchor")
-        while waiting or self._chunks or self._done or self._merges:
+        while waiting or self._running:
             self._fill(waiting)
-            self._merge(size, rest=not waiting and not self._chunks)
             for future in self._wait():
                 yield from self._take(future)
         for item in self._suspects:
             yield self._alone(item)
 
     def _fill(self, waiting: list[Any]) -> None:
-        """Submit items from the end of `waiting` once there is room for a part of the window."""
-        room = self._window - len(self._chunks)
-        if waiting and room >= self._window // WINDOW_PART:
-            items = waiting[-room:][::-1]
-            del waiting[-room:]
-            self._submit(items)
+        """Submit groups from the end of `waiting` once there is room for a part of the window."""
+        window = max(WINDOW_MIN, self._threads * WINDOW_PER_THREAD)
+        room = window - len(self._running)
+        if waiting and room >= window // WINDOW_PART:
+            self._submit([self._next(waiting) for _ in range(room) if waiting])
 
-    def _submit(self, items: list[Any]) -> list[Future]:
-        """Submit items in one message, which carries the function once."""
-        first, self._n_submitted = self._n_submitted, self._n_submitted + len(items)
+    def _next(self, waiting: list[Any]) -> Group:
+        return [waiting.pop() for _ in range(group_size(len(waiting), self._threads))]
+
+    def _submit(self, groups: list[Group]) -> list[Future]:
+        """Submit groups in one message, which carries the function once."""
+        first, self._n_submitted = self._n_submitted, self._n_submitted + len(groups)
         keys = [f"{self._prefix}-{n}" for n in range(first, self._n_submitted)]
-        futures: list[Future] = self._call(self._client.map, self._function, items, key=keys, pure=False)
-        self._chunks |= dict(zip(futures, items, strict=True))
+        futures: list[Future] = self._call(self._client.map, self._task, groups, key=keys, pure=False)
+        self._running |= dict(zip(futures, groups, strict=True))
         self._watch(futures)
         return futures
 
     def _watch(self, futures: Iterable[Future]) -> None:
         for future in futures:
             future.add_done_callback(self._finished.put)
-
-    def _merge(self, size: int, *, rest: bool) -> None:
-        """Submit the merging of full groups; of what is left too if no further chunk will come."""
-        while len(self._done) >= size or (rest and self._done):
-            group, self._done = self._done[:size], self._done[size:]
-            key = f"merge-{self._prefix}-{uuid.uuid4().hex[:8]}"
-            futures = [future for future, _ in group]
-            merged = self._call(
-                self._client.submit, merge_chunks, futures, key=key, pure=False, priority=MERGE_PRIORITY
-            )
-            self._merges[merged] = group
-            self._watch([merged])
 
     def _wait(self) -> list[Future]:
         """Return the futures that finished, after a heartbeat at most."""
@@ -157,65 +147,56 @@ class DaskLoop:
         return done
 
     def _look(self) -> None:
-        """Fit the window to the threads that there are; end the run if there have been none for too long."""
+        """Count the threads that there are; end the run if there have been none for too long."""
         again, self._again = self._again, []
         self._watch(again)
         forget_names()
-        threads = sum(self._call(self._client.nthreads).values())
+        self._threads = sum(self._call(self._client.nthreads).values())
         now = self._last_look = time.monotonic()
-        self._window = max(WINDOW_MIN, threads * WINDOW_PER_THREAD)
-        if threads:
+        if self._threads:
             self._last_worker = now
         elif now - self._last_worker > self._timeout:
             msg = f"{self._address}: no worker for {self._timeout:g} s; start workers, then `lnv run --resume`"
             raise ClusterError(msg)
 
     def _take(self, future: Future) -> Iterator[Result]:
-        status = future.status
-        if status in RUNNING_AGAIN:
+        if future.status in RUNNING_AGAIN:
             self._again.append(future)
             return
-        if future in self._merges:
-            yield from self._fetch(future, self._merges.pop(future))
-            return
-        if status == CANCELLED:
+        if future.status == CANCELLED:
             self._call(future.result)
-        item = self._chunks.pop(future)
-        if status == "finished":
-            self._done.append((future, item))
-            self._advance(len(item))
-        else:
-            yield from self._erred(item, future.exception())
+        group = self._running.pop(future)
+        try:
+            result = self._outcome(future, group)
+        except KilledWorker:
+            self._suspects += group
+            return
+        self._advance(sum(len(item) for item in group))
+        yield result
 
-    def _erred(self, item: Any, error: BaseException) -> Iterator[Result]:
-        """A task failed outside the guard: its worker died, or could not unpack it."""
+    def _outcome(self, future: Future, group: Group) -> Result:
+        """Fetch the result of a finished group; an error outside the guard becomes a failure of all its chunks.
+
+        Raises:
+            KilledWorker: The group is blamed for the death of workers.
+        """
+        if future.status == "finished":
+            return self._result(future)
+        error = future.exception()
         if isinstance(error, NoWorkerError):
             raise self._without_workers(error)
         if isinstance(error, KilledWorker):
-            self._suspects.append(item)
-            return
-        self._advance(len(item))
-        yield failed_chunk(item, error, 1)
-
-    def _fetch(self, merged: Future, group: list[Chunk]) -> Iterator[Result]:
-        """Fetch a merged group; if the merging failed, fetch its chunks one by one."""
-        if merged.status == "finished":
-            yield self._result(merged)
-            return
-        for future, item in group:
-            try:
-                yield self._result(future)
-            except KilledWorker:
-                self._suspects.append(item)
+            raise error
+        return merge(failed_chunk(item, error, 1) for item in group)
 
     def _alone(self, item: Any) -> Result:
         """Process one item while nothing else runs, so that a dead worker is blamed on the right chunk."""
-        (future,) = self._submit([item])
+        (future,) = self._submit([[item]])
         try:
             result = self._result(future)
         except KilledWorker as error:
             result = failed_chunk(item, error, 1)
-        del self._chunks[future]
+        del self._running[future]
         self._advance(len(item))
         return result
 

@@ -1,8 +1,8 @@
 """Coffea executors whose chunks are under guard and whose results arrive in groups.
 
-All three work through the same loop: chunks are submitted in a bounded window, a group of finished chunks is merged
-where it was made, each group goes to a `sink` that stores it, then into the total. So neither the client's nor a
-worker's memory grows with the number of chunks, and what is stored survives the client.
+All of them submit chunks in a bounded window and merge their results in groups; each group goes to a `sink` that stores
+it, then into the total. So neither the client's nor a worker's memory grows with the number of chunks, and what is
+stored survives the client.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from coffea.processor.executor import ExecutorBase
 from analysis.errors import LnvError
 from analysis.events.ntuple import BesSchema
 from processors import kept_file
+from processors.groups import Result, group_size, merge
 from processors.guard import Guarded, failed_chunk
 
-Result = dict[str, Any]
 Sink = Callable[[Result], None]
 Advance = Callable[[int], None]
 
-# Chunks merged into one group before it travels, and the least number of groups that a run stores.
-GROUP_MAX: Final = 20
-GROUPS_MIN: Final = 32
-# Chunks in flight per thread: enough that no worker waits for the client.
+# Chunks, or groups of them, in flight per thread: enough that no worker waits for the client.
 WINDOW_PER_THREAD: Final = 4
 # Time in s after which an idle worker process ends; on a loaded machine the pause between two chunks is long.
 WORKER_IDLE: Final = 300
@@ -45,17 +42,6 @@ def ignore_group(group: Result) -> None:
 
 def ignore_events(n_events: int) -> None:
     """Show nothing."""
-
-
-def group_size(n_items: int) -> int:
-    """Return how many chunks make a group: few at first, at most `GROUP_MAX`."""
-    return max(1, min(GROUP_MAX, n_items // GROUPS_MIN))
-
-
-def merge(results: Sequence[Result]) -> Result:
-    """Return the sum of chunk results; the task that merges a group on a worker."""
-    total: Result = accumulate(results)
-    return total
 
 
 def process_chunks(items: Sequence[Any], processor: ProcessorABC, executor: GuardedExecutor) -> Result:
@@ -98,10 +84,13 @@ class GuardedExecutor(ExecutorBase, ABC):
 
     def __call__(self, items: Sequence[Any], function: Callable[[Any], Result], accumulator: Any) -> tuple[Any, int]:
         """Process all items; coffea's interface of an executor."""
-        for group in self.groups(list(items), Guarded(function, self.attempts, self.backoff)):
+        groups = self.groups(list(items), Guarded(function, self.attempts, self.backoff))
+        return accumulate([merge(self._stored(groups))], accumulator), 0
+
+    def _stored(self, groups: Iterator[Result]) -> Iterator[Result]:
+        for group in groups:
             self.sink(group)
-            accumulator = accumulate([group], accumulator)
-        return accumulator, 0
+            yield group
 
     @abstractmethod
     def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
@@ -228,8 +217,8 @@ class DaskExecutor(GuardedExecutor):
     name: ClassVar[str] = "dask"
 
     def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
-        """Process all items; finished chunks are merged on the workers and only the groups travel."""
+        """Process all items; chunks are merged on the workers and only the groups travel."""
         from processors.dask_loop import DaskLoop  # noqa: PLC0415 only here is distributed needed
 
         with DaskLoop(self.client, function, self.advance, self.no_workers_timeout) as loop:
-            yield from loop.groups(items, group_size(len(items)))
+            yield from loop.groups(items)

@@ -15,7 +15,7 @@ from analysis import results
 from analysis.errors import IncompleteError
 from processors.cli import lnv
 from processors.clusters import ClusterOptions, connect
-from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor, group_size
+from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
 from processors.guard import Guarded, Peak
 
 
@@ -139,8 +139,7 @@ def test_a_guard_records_what_coffea_wraps():
 
 
 @pytest.mark.fast
-def test_groups_and_peaks():
-    assert [group_size(n) for n in (0, 1, 31, 64, 640, 10_000)] == [1, 1, 1, 2, 20, 20]
+def test_peaks():
     assert Peak(3) + Peak(5) == Peak(5) + 3 == sum([Peak(5), Peak(2)]) == 5
 
 
