@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from coffea.nanoevents import NanoEventsFactory
-from coffea.processor import column_accumulator
 from coffea.processor.executor import WorkItem
 
 from analysis.constants import Species
@@ -25,6 +24,7 @@ from processors import fileset as filesets
 from processors import verify
 from processors.chunks import cut
 from processors.fileset import FileEntry
+from processors.tables import Table
 
 FILESET_SUFFIX: Final = ".json"
 SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
@@ -105,7 +105,7 @@ def select(columns: Columns, every: Mapping[Species, int]) -> dict[str, dict[str
         out[kind] = {
             "cutflow": cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible),
             "tags": view.n_tags,
-            "tracks": {name: column_accumulator(values) for name, values in tracks._asdict().items()},
+            "tracks": Table(tracks._asdict()),
             "truth": _count_truth(columns, view, kind),
         }
     return out
@@ -121,7 +121,7 @@ def _count_truth(columns: Columns, view: EmcProbes, kind: str) -> dict[str, int]
 
 def tracks_of(found: dict[str, Any]) -> tuple[ControlTracks, ...]:
     """Return the probes of every kind from the merged result of `select_item`."""
-    return tuple(ControlTracks(**{n: v.value for n, v in found[kind]["tracks"].items()}) for kind in KINDS)
+    return tuple(ControlTracks(**found[kind]["tracks"].columns) for kind in KINDS)
 
 
 def rows(found: dict[str, Any], occupancy: Sequence[Any]) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def rows(found: dict[str, Any], occupancy: Sequence[Any]) -> list[dict[str, Any]
                 "species": kind,
                 **result["cutflow"],
                 "tags": result["tags"],
-                "probes": len(result["tracks"]["p"].value),
+                "probes": len(result["tracks"]),
                 "per_bin_min": int(counts.min()),
                 "per_bin_median": float(np.median(counts)),
                 "purity": result["truth"]["right"] / known if known else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from coffea.processor import ProcessorABC, column_accumulator
+from coffea.processor import ProcessorABC
 
 from analysis import misidentification
 from analysis.cuts import SELECTION, Cuts
@@ -14,6 +14,7 @@ from analysis.events.columns import ChunkColumns
 from analysis.selection import blinding
 from analysis.selection.misidentified import MisidentifiedEvents
 from analysis.selection.search_events import SearchEvents
+from processors.tables import Table
 
 NAME: Final = "misid"
 KAON_CHARGES: Final = (1, -1)
@@ -44,7 +45,7 @@ class MisidProcessor(ProcessorABC):
         output = {
             "cutflow": {"all": columns.n_events, "kinematic_candidates": len(merged["run"])},
             "histograms": {"roles": misidentification.maps(columns, SearchEvents(columns, self.cuts, sqrt_s))},
-            "candidates": {name: column_accumulator(values) for name, values in merged.items()},
+            "candidates": Table(merged),
         }
         return {events.metadata["dataset"]: {NAME: output}}
 

@@ -30,6 +30,7 @@ from processors.fileset import Fileset, select, without
 from processors.guard import FAILED
 from processors.selections import SelectionsProcessor
 from processors.summary import print_books
+from processors.tables import Table
 
 PARTS: Final = ".parts"
 BOOKKEEPING: Final = "bookkeeping.json"
@@ -239,9 +240,10 @@ def _selections(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
     }
 
 
-def in_order(candidates: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
+def in_order(candidates: Table | dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
     """Return columns sorted by run and event, equal ones by all other columns: the order of merging leaves no trace."""
-    columns = {name: np.asarray(getattr(c, "value", c)) for name, c in candidates.items()}
+    whole = candidates.columns if isinstance(candidates, Table) else candidates
+    columns = {name: np.asarray(getattr(c, "value", c)) for name, c in whole.items()}
     if not columns:
         return {}
     last = [columns[n] for n in ("event", "run") if n in columns]

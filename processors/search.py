@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from coffea.processor import ProcessorABC, column_accumulator
+from coffea.processor import ProcessorABC
 
 from analysis import candidate_table, histograms
 from analysis.cuts import SELECTION, Cuts
@@ -15,6 +13,7 @@ from analysis.events.columns import ChunkColumns
 from analysis.selection import blinding, cutflow
 from analysis.selection.search_events import SearchEvents
 from analysis.selection.steps import SECTION_III
+from processors.tables import Table
 
 NAME = "search"
 
@@ -40,14 +39,10 @@ class SearchProcessor(ProcessorABC):
             "cutflow": cutflow.count(SECTION_III, decisions, is_visible),
             "histograms": histograms.fill(view, decisions, is_visible),
             "status": view.fit_status(is_visible),
-            "candidates": _columns(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
+            "candidates": Table(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
         }
         return {dataset: {NAME: output}}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the merged accumulator as it is."""
         return accumulator
-
-
-def _columns(table: dict[str, npt.NDArray[Any]]) -> dict[str, column_accumulator]:
-    return {name: column_accumulator(np.ascontiguousarray(values)) for name, values in table.items()}

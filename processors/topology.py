@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from coffea.processor import ProcessorABC, column_accumulator
+from coffea.processor import ProcessorABC
 
 from analysis.cuts import SELECTION, Cuts
 from analysis.datasets import DatasetMetadata
@@ -14,6 +14,7 @@ from analysis.selection import blinding, cutflow
 from analysis.selection.search_events import SearchEvents
 from analysis.selection.steps import SECTION_III
 from analysis.topology import PASSED, TOPOLOGY, chains
+from processors.tables import Table
 
 NAMES: Final = np.array([step.name for step in SECTION_III])
 
@@ -50,7 +51,7 @@ class TopologyProcessor(ProcessorABC):
         }
         output = {
             "cutflow": {"all": columns.n_events, "stored": len(chosen)},
-            "candidates": {name: column_accumulator(values) for name, values in rows.items()},
+            "candidates": Table(rows),
         }
         return {events.metadata["dataset"]: {TOPOLOGY: output}}
 

@@ -203,7 +203,7 @@ def test_weighted_signal_counts_what_the_search_selects(tmp_path):
     path = tmp_path / "signal.root"
     direct = list(run(SearchProcessor(), path, block)["search"]["cutflow"].values())[-1]
     stored = run(MisidProcessor(), path, block)["misid"]
-    rows = {name: column.value for name, column in stored["candidates"].items()}
+    rows = stored["candidates"].columns
     results = make_results(stored["histograms"]["roles"], rows, n_produced=6000, branching_fraction=1.0)
     found = background.estimate(results, n_jpsi=6000)
     assert found.total.value == pytest.approx(direct, rel=0.1)

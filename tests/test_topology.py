@@ -77,7 +77,7 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def results(stored):
-    rows = {name: column.value for name, column in stored["candidates"].items()}
+    rows = stored["candidates"].columns
     selection = SelectionResult(stored["cutflow"], {}, {}, rows)
     metadata = DatasetMetadata(kind="signal", sqrt_s=M_JPSI)
     return Results({"d": DatasetResult(metadata, 2000, 2000, {"topology": selection})}, {}, {"complete": True})
@@ -115,6 +115,6 @@ def test_the_command_writes_table_and_csv(results, tmp_path):
 
 
 def test_stored_columns_have_one_row_per_event(stored):
-    lengths = {len(column.value) for column in stored["candidates"].values()}
+    lengths = {len(column) for column in stored["candidates"].columns.values()}
     assert lengths == {stored["cutflow"]["stored"]}
-    assert np.isin(stored["candidates"]["failed"].value, [topology.PASSED, *command.DECIDED_ON_CANDIDATES]).all()
+    assert np.isin(stored["candidates"].columns["failed"], [topology.PASSED, *command.DECIDED_ON_CANDIDATES]).all()

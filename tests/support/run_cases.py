@@ -7,7 +7,7 @@ from typing import Any
 
 import hist
 import numpy as np
-from coffea.processor import ProcessorABC, column_accumulator
+from coffea.processor import ProcessorABC
 
 from analysis.datasets import DatasetMetadata
 from analysis.events.blocks import BRANCHES
@@ -17,6 +17,7 @@ from processors import verify
 from processors.executors import GuardedExecutor
 from processors.run import RunOptions, process, to_results
 from processors.selections import SelectionsProcessor
+from processors.tables import Table
 
 METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
 
@@ -89,7 +90,7 @@ def counting_processor(action: Callable[[Any], None] | None = None) -> Selection
                 "cutflow": {"all": len(events), "kept": int(kept.sum())},
                 "histograms": {"counts": counts, "weighted": weighted},
                 "status": {"seen": len(kappa)},
-                "candidates": {k: column_accumulator(v) for k, v in candidates.items()},
+                "candidates": Table(candidates),
             }
             return {events.metadata["dataset"]: {"count": selection}}
 
