@@ -27,6 +27,9 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
     "distributed.admin.low-level-log-length": 10,
     # What the dashboard and a performance report draw of the past; dask's default are 100 000 tasks.
     "distributed.scheduler.dashboard.tasks.task-stream-length": 10_000,
+    # Every scheduler, nanny and worker looks this often whether its event loop still answers; at dask's 20 ms two idle
+    # workers with scheduler and client take a tenth of a core.
+    "distributed.admin.tick.interval": "500ms",
     # A worker holds what it works on: if it dies, the right chunk is blamed.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": "10s",
@@ -100,7 +103,9 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
             client = stack.enter_context(_client(options.cluster, _certificates(options), loop))
         else:
             cluster = stack.enter_context(start(options, loop))
-            client = stack.enter_context(_client(cluster, cluster.security, loop))
+            # Results need not pass through the scheduler where the workers can be reached for certain.
+            is_near = options.cluster == LOCAL
+            client = stack.enter_context(_client(cluster, cluster.security, loop, direct_to_workers=is_near))
         yield client
 
 
@@ -116,9 +121,9 @@ class _TidyClient(Client):
             raise
 
 
-def _client(where: Any, security: Security | None, loop: IOLoop) -> Client:
+def _client(where: Any, security: Security | None, loop: IOLoop, **more: Any) -> Client:
     try:
-        return _TidyClient(where, security=security, loop=loop)
+        return _TidyClient(where, security=security, loop=loop, **more)
     except (OSError, TimeoutError, RuntimeError, TypeError, ValueError) as error:
         msg = f"cluster {where}: no connection ({type(error).__name__}: {error}); is the scheduler running there?"
         if str(where).startswith("tls://"):
