@@ -36,7 +36,9 @@ from processors.guard import peak_memory
 from processors.search import SearchProcessor
 from processors.selections import REGISTRY
 
-N_CHUNKS = 16
+# Chunks of a run on workers, whose first and last seconds are not all of it, and turns of one and two workers.
+N_CHUNKS = 96
+N_TURNS = 5
 N_NULL = 200
 N_ALONE = 20
 CONTROLS = ("ee", "kkpi0", "ppbarpipi")
@@ -157,7 +159,7 @@ def _cost(items: list[WorkItem], selection: str, rounds: int) -> dict[str, Any]:
 def run(files: dict[str, Path], rounds: int, directory: Path) -> dict[str, Any]:
     """Return all figures."""
     coffea_console.quiet = True
-    figures = workers(files, rounds)
+    figures = workers(files, min(rounds, N_TURNS))
     figures["start_up"] = start_up(samples.work_item(files["signal"], "signal"), min(rounds, 3), directory)
     figures["costs"] = costs(files, rounds)
     return figures
