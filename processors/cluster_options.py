@@ -70,12 +70,12 @@ _FOR_ALL: Final = ("workers", "no_workers_timeout")
 
 def _require_dask(ctx: click.Context) -> None:
     """Raise UsageError for options of a cluster that is not used: work would go where nobody wanted it."""
-    executor = ctx.params.get("executor", "dask")
-    if executor == "dask":
+    where = "--debug" if ctx.params.get("debug") else f"--executor {ctx.params.get('executor', 'dask')}"
+    if where == "--executor dask":
         return
     for name in (*_CLUSTER_NAMES, "performance_report"):
         if name not in _FOR_ALL and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            msg = f"got --{name.replace('_', '-')} with --executor {executor}; wanted --executor dask with it"
+            msg = f"got --{name.replace('_', '-')} with {where}; wanted --executor dask with it"
             raise click.UsageError(msg)
 
 

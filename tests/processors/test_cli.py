@@ -78,6 +78,7 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
         ["doctor", "--no-workers-timeout", "0"],
         ["run", "f.json", "--pdb"],
         ["run", "f.json", "--executor", "futures", "--memory", "1GiB"],
+        ["run", "f.json", "--debug", "--cluster", "slurm"],
         ["run", "f.json", "--executor", "iterative", "--performance-report", "r.html"],
         ["simulate", "--channel", "signal", "--cluster", "slurm"],
         ["limits", "--confidence-level", "nan"],
