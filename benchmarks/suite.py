@@ -74,7 +74,7 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
         "limit": lambda: limit.run(files, rounds),
         "peers": lambda: peers.run(files, rounds, directory),
         "scaling": lambda: scaling.run(files, rounds, directory),
-        "scheduler": lambda: script("scheduler", "--chunks", "3000", "--cores", "16,64,256"),
+        "scheduler": lambda: script("scheduler", "--cores", "16,64,256"),
         "memory": memory,
         "kinfit": lambda: script("kinfit", "--rounds", "5")["kinfit"],
         "simulation": lambda: script("simulation", "--repeat", "3"),

@@ -17,7 +17,7 @@ Result = dict[str, Any]
 # worker costs a group, and the last one to finish keeps all others waiting.
 GROUP_MAX: Final = 20
 GROUPS_MIN: Final = 32
-GROUPS_PER_THREAD: Final = 8
+GROUPS_PER_THREAD: Final = 4
 
 
 def group_size(n_waiting: int, n_threads: int = 1) -> int:
