@@ -32,9 +32,13 @@ WINDOW_PART: Final = 2
 LOOKS_PER_TIMEOUT: Final = 4
 # States of a task that had finished, but whose worker died with the result: the scheduler runs it again.
 RUNNING_AGAIN: Final = ("pending", "lost")
+# Time in s after which a worker hands back what it has not begun of a group: however long chunks take, progress is
+# seen, parts are stored, and a lost worker costs little more than a chunk.
+GROUP_SECONDS: Final = 10.0
 # State of every task once the connection to the scheduler is lost.
 CANCELLED: Final = "cancelled"
 
+# Items, the one that comes first at the end.
 Group = list[Any]
 
 
@@ -49,14 +53,23 @@ class GroupTask:
 
     Args:
         function: Processes one item.
+        seconds: Time in s after which no further item is begun.
     """
 
     function: Callable[[Any], Result]
+    seconds: float
 
-    def __call__(self, items: Sequence[Any]) -> Result:
-        """Process the items of a group and return the sum of their results."""
+    def __call__(self, group: Group) -> tuple[Result, Group]:
+        """Process the items from the end of a group; return the sum of their results, and the items that are left."""
         forget_names()
-        return merge(map(self.function, items))
+        left = list(group)
+        return merge(self._in_time(left)), left
+
+    def _in_time(self, left: Group) -> Iterator[Result]:
+        late = time.monotonic() + self.seconds
+        yield self.function(left.pop())
+        while left and time.monotonic() < late:
+            yield self.function(left.pop())
 
 
 class DaskLoop:
@@ -73,7 +86,7 @@ class DaskLoop:
         self, client: Client, function: Callable[[Any], Result], advance: Advance, no_workers_timeout: float
     ) -> None:
         self._client = client
-        self._task = GroupTask(function)
+        self._task = GroupTask(function, GROUP_SECONDS)
         self._advance = advance
         self._timeout = no_workers_timeout
         self._prefix = f"group-{uuid.uuid4().hex[:8]}"
@@ -107,7 +120,7 @@ class DaskLoop:
         while waiting or self._running:
             self._fill(waiting)
             for future in self._wait():
-                yield from self._take(future)
+                yield from self._take(future, waiting)
         for item in self._suspects:
             yield self._alone(item)
 
@@ -119,7 +132,10 @@ class DaskLoop:
             self._submit([self._next(waiting) for _ in range(room) if waiting])
 
     def _next(self, waiting: list[Any]) -> Group:
-        return [waiting.pop() for _ in range(group_size(len(waiting), self._threads))]
+        size = group_size(len(waiting), self._threads)
+        group = waiting[-size:]
+        del waiting[-size:]
+        return group
 
     def _submit(self, groups: list[Group]) -> list[Future]:
         """Submit groups in one message, which carries the function once."""
@@ -159,7 +175,8 @@ class DaskLoop:
             msg = f"{self._address}: no worker for {self._timeout:g} s; start workers, then `lnv run --resume`"
             raise ClusterError(msg)
 
-    def _take(self, future: Future) -> Iterator[Result]:
+    def _take(self, future: Future, waiting: list[Any]) -> Iterator[Result]:
+        """Yield the result of a future that is over; what is left of its group waits again."""
         if future.status in RUNNING_AGAIN:
             self._again.append(future)
             return
@@ -167,14 +184,15 @@ class DaskLoop:
             self._call(future.result)
         group = self._running.pop(future)
         try:
-            result = self._outcome(future, group)
+            result, left = self._outcome(future, group)
         except KilledWorker:
             self._suspects += group
             return
-        self._advance(sum(len(item) for item in group))
+        waiting += left
+        self._advance(sum(map(len, group)) - sum(map(len, left)))
         yield result
 
-    def _outcome(self, future: Future, group: Group) -> Result:
+    def _outcome(self, future: Future, group: Group) -> tuple[Result, Group]:
         """Fetch the result of a finished group; an error outside the guard becomes a failure of all its chunks.
 
         Raises:
@@ -187,25 +205,25 @@ class DaskLoop:
             raise self._without_workers(error)
         if isinstance(error, KilledWorker):
             raise error
-        return merge(failed_chunk(item, error, 1) for item in group)
+        return merge(failed_chunk(item, error, 1) for item in group), []
 
     def _alone(self, item: Any) -> Result:
         """Process one item while nothing else runs, so that a dead worker is blamed on the right chunk."""
         (future,) = self._submit([[item]])
         try:
-            result = self._result(future)
+            result, _ = self._result(future)
         except KilledWorker as error:
             result = failed_chunk(item, error, 1)
         del self._running[future]
         self._advance(len(item))
         return result
 
-    def _result(self, future: Future) -> Result:
+    def _result(self, future: Future) -> tuple[Result, Group]:
         """Fetch a result; while it does not come, its worker may be gone with it, look for workers ever less often."""
         patience = HEARTBEAT
         while True:
             try:
-                result: Result = self._call(future.result, timeout=patience)
+                result: tuple[Result, Group] = self._call(future.result, timeout=patience)
             except TimeoutError:
                 self._look()
                 patience = min(2.0 * patience, max(HEARTBEAT, self._timeout / LOOKS_PER_TIMEOUT))

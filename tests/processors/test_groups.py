@@ -13,7 +13,7 @@ from coffea.processor.executor import WorkItem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors import groups
+from processors import dask_loop, groups
 from processors.clusters import ClusterOptions, connect
 from processors.dask_loop import DaskLoop, GroupTask
 from processors.executors import DaskExecutor
@@ -87,7 +87,14 @@ def test_no_result_is_copied_often(monkeypatch):
 
 @pytest.mark.fast
 def test_a_group_is_the_sum_of_its_items():
-    assert GroupTask(a_result)(range(7)) == merge(map(a_result, range(7)))
+    assert GroupTask(a_result, 60.0)(range(7)) == (merge(map(a_result, range(6, -1, -1))), [])
+
+
+@pytest.mark.fast
+def test_a_late_group_hands_back_what_it_has_not_begun():
+    items = list(range(7))
+    assert GroupTask(a_result, 0.0)(items) == (a_result(6), [0, 1, 2, 3, 4, 5])
+    assert items == list(range(7))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +112,15 @@ def test_every_item_is_in_one_group_and_counts_for_the_progress(client):
     assert sum(advanced) == N_ITEMS
     assert max(advanced) == group_size(N_ITEMS, 2) > 1
     assert len(advanced) == len(parts) < N_ITEMS
+
+
+def test_what_late_groups_hand_back_is_processed_once(client, monkeypatch):
+    monkeypatch.setattr(dask_loop, "GROUP_SECONDS", 0.0)
+    advanced = []
+    with DaskLoop(client, lambda item: {"items": Counter([item.entrystart])}, advanced.append, 60.0) as loop:
+        parts = list(loop.groups(work_items(N_ITEMS)))
+    assert merge(parts)["items"] == Counter(range(N_ITEMS))
+    assert advanced == [1] * N_ITEMS == [len(part["items"]) for part in parts]
 
 
 def test_an_error_outside_the_guard_fails_every_chunk_of_its_group(client):
