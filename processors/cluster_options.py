@@ -70,12 +70,15 @@ _FOR_ALL: Final = ("workers", "no_workers_timeout")
 
 def _require_dask(ctx: click.Context) -> None:
     """Raise UsageError for options of a cluster that is not used: work would go where nobody wanted it."""
-    where = "--debug" if ctx.params.get("debug") else f"--executor {ctx.params.get('executor', 'dask')}"
-    if where == "--executor dask":
+    executor = ctx.params.get("executor", "dask")
+    where, wanted = f"--executor {executor}", "--executor dask with it"
+    if ctx.params.get("debug"):
+        where, wanted = "--debug, which works in this process", "one of them"
+    elif executor == "dask":
         return
     for name in (*_CLUSTER_NAMES, "performance_report"):
         if name not in _FOR_ALL and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            msg = f"got --{name.replace('_', '-')} with {where}; wanted --executor dask with it"
+            msg = f"got --{name.replace('_', '-')} with {where}; wanted {wanted}"
             raise click.UsageError(msg)
 
 

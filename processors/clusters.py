@@ -104,8 +104,9 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
         else:
             cluster = stack.enter_context(start(options, loop))
             # Results need not pass through the scheduler where the workers can be reached for certain.
-            is_near = options.cluster == LOCAL
-            client = stack.enter_context(_client(cluster, cluster.security, loop, direct_to_workers=is_near))
+            is_near = options.cluster == LOCAL and not is_set_by_user("distributed.client.direct-to-workers")
+            near = {"direct_to_workers": True} if is_near else {}
+            client = stack.enter_context(_client(cluster, cluster.security, loop, **near))
         yield client
 
 

@@ -129,7 +129,7 @@ class DaskLoop:
         window = max(WINDOW_MIN, self._threads * WINDOW_PER_THREAD)
         room = window - len(self._running)
         if waiting and room >= window // WINDOW_PART:
-            self._submit([self._next(waiting) for _ in range(room) if waiting])
+            self._watch(self._submit([self._next(waiting) for _ in range(room) if waiting]))
 
     def _next(self, waiting: list[Any]) -> Group:
         size = group_size(len(waiting), self._threads)
@@ -143,7 +143,6 @@ class DaskLoop:
         keys = [f"{self._prefix}-{n}" for n in range(first, self._n_submitted)]
         futures: list[Future] = self._call(self._client.map, self._task, groups, key=keys, pure=False)
         self._running |= dict(zip(futures, groups, strict=True))
-        self._watch(futures)
         return futures
 
     def _watch(self, futures: Iterable[Future]) -> None:
@@ -198,7 +197,8 @@ class DaskLoop:
         Raises:
             KilledWorker: The group is blamed for the death of workers.
         """
-        if future.status == "finished":
+        # Read once: a finished task whose worker dies now is run again, an error stays one.
+        if future.status != "error":
             return self._result(future)
         error = future.exception()
         if isinstance(error, NoWorkerError):

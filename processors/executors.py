@@ -1,8 +1,8 @@
 """Coffea executors whose chunks are under guard and whose results arrive in groups.
 
 All of them submit chunks in a bounded window and merge their results in groups; each group goes to a `sink` that stores
-it, then into the total. So neither the client's nor a worker's memory grows with the number of chunks, and what is
-stored survives the client.
+it, then into the total. So the memory of client and workers does not grow with the number of chunks, but for the sums
+of ever more groups that wait to be added in pairs, and what is stored survives the client.
 """
 
 from __future__ import annotations

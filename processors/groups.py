@@ -29,7 +29,8 @@ def merge(results: Iterable[Result]) -> Result:
     """Return the sum of results, as they come.
 
     Sums of equally many results are added, as a carry goes through binary digits, so that of N results none is copied
-    more than log2(N) times: added to the total one by one, tables of candidates are copied N times.
+    much more than log2(N) times: added to the total one by one, tables of candidates are copied N times. There is one
+    result at least.
     """
     sums: list[tuple[int, Result]] = []
     for result in results:
@@ -37,5 +38,7 @@ def merge(results: Iterable[Result]) -> Result:
         while sums and sums[-1][0] == n:
             n, total = 2 * n, accumulate([sums.pop()[1], total])
         sums.append((n, total))
-    whole: Result = accumulate([total for _, total in sums])
-    return whole
+    totals = [total for _, total in sums]
+    while len(totals) > 1:
+        totals[-2:] = [accumulate(totals[-2:])]
+    return totals[0]

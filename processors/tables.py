@@ -21,15 +21,21 @@ class Table:
     asked for, travel, or become too many.
 
     Args:
-        columns: Name -> values, shape (rows, ...), one column at least.
+        columns: Name -> values, shape (rows, ...).
+
+    Raises:
+        ValueError: There is no column, or they have different numbers of rows.
     """
 
     def __init__(self, columns: Columns) -> None:
         self._pieces: tuple[Columns, ...] = ({name: np.ascontiguousarray(values) for name, values in columns.items()},)
+        if len({len(values) for values in columns.values()}) != 1:
+            msg = f"a table needs columns of one length; got { {name: len(v) for name, v in columns.items()} }"
+            raise ValueError(msg)
 
     def __add__(self, other: Table) -> Table:
-        if set(self._pieces[0]) != set(other._pieces[0]):
-            msg = f"columns {sorted(other._pieces[0])} cannot be added to columns {sorted(self._pieces[0])}"
+        if _shapes(self._pieces[0]) != _shapes(other._pieces[0]):
+            msg = f"columns {_shapes(other._pieces[0])} cannot be added to columns {_shapes(self._pieces[0])}"
             raise ValueError(msg)
         filled = [piece for piece in (*self._pieces, *other._pieces) if _n_rows(piece)]
         total = Table(self._pieces[0])
@@ -41,7 +47,7 @@ class Table:
         return self
 
     def __reduce__(self) -> tuple[type[Table], tuple[Columns]]:
-        return Table, (self.columns,)
+        return Table, (self._pieces[0] if len(self._pieces) == 1 else self.columns,)
 
     def __len__(self) -> int:
         return sum(map(_n_rows, self._pieces))
@@ -50,6 +56,10 @@ class Table:
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Name -> values of all rows."""
         return {name: np.concatenate([piece[name] for piece in self._pieces]) for name in self._pieces[0]}
+
+
+def _shapes(columns: Columns) -> dict[str, tuple[int, ...]]:
+    return {name: values.shape[1:] for name, values in sorted(columns.items())}
 
 
 def _n_rows(columns: Columns) -> int:

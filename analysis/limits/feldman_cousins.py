@@ -46,6 +46,8 @@ CHUNK: Final = 1_000_000
 FIRST_TOOTH: Final = 1.0
 # Events above the background in which the teeth are looked for, two of them at least.
 TEETH: Final = 2.5
+# Parts of that range which are looked at in any case.
+N_PARTS: Final = 10
 # Expected events to which the largest end is found, and step of the yields that are looked at for it: the tip of a
 # tooth is a sliver that grows with the background about three times as fast as its end falls.
 TIP: Final = 1e-3
@@ -174,26 +176,35 @@ def _lengthened(n_obs: int, model: CountModel, plain: Interval) -> Interval:
     """Return the interval with the largest upper end at the background of the model or above."""
     if model.background <= n_obs + FIRST_TOOTH or np.isinf(plain.upper):
         return plain
-    last = _shifted(model, TEETH)
-    (end,) = plain_intervals(np.array([n_obs]), last, plain.confidence_level)
-    if np.isinf(end.upper):
+    edges = np.linspace(0.0, TEETH, N_PARTS + 1)
+    higher = [
+        plain_intervals(np.array([n_obs]), _shifted(model, b), plain.confidence_level)[0].upper for b in edges[1:]
+    ]
+    if np.isinf(higher).any():
         return dataclasses.replace(plain, upper=float("inf"))
-    return dataclasses.replace(plain, upper=_largest_end(n_obs, model, plain, end.upper))
+    parts = list(zip(edges[:-1].tolist(), edges[1:].tolist(), higher, strict=True))
+    return dataclasses.replace(plain, upper=_largest_end(n_obs, model, plain, parts))
 
 
 def _shifted(model: CountModel, more: float) -> CountModel:
     return dataclasses.replace(model, background=model.background + more)
 
 
-def _largest_end(n_obs: int, model: CountModel, plain: Interval, end: float) -> float:
-    """Return the largest upper end for backgrounds up to `TEETH` above that of the model, where it is `end`.
+def _largest_end(n_obs: int, model: CountModel, plain: Interval, parts: list[tuple[float, float, float]]) -> float:
+    """Return the largest upper end at the background of the model or in parts of the range above it.
 
     Where the expected events mu e + b stay the same, more background never takes a count from the region: all of
     n_obs < n <= b stay ahead of it, and no other count overtakes it. So an end falls by no more than the background
-    rises, and a part of the range whose last end is low enough holds no higher one; the others are halved.
+    rises, and a part of the range whose last end is low enough holds no higher one; the others are halved. That holds
+    for known efficiencies and backgrounds; with large uncertainties ends also jump down, hence more than one part.
+
+    Args:
+        n_obs: Observed events.
+        model: The model.
+        plain: Its interval.
+        parts: First and last background, above that of the model, and the end at the last, of every part.
     """
-    largest = max(plain.upper, end)
-    parts = [(0.0, TEETH, end)]
+    largest = max(plain.upper, *(end for _, _, end in parts))
     while parts:
         low, high, end = parts.pop()
         half = 0.5 * (high - low) / model.efficiency

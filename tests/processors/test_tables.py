@@ -49,5 +49,13 @@ def test_a_sum_leaves_its_terms_alone():
 
 
 def test_other_columns_are_refused():
-    with pytest.raises(ValueError, match=r"columns \['q'\] cannot be added to columns \['event', 'name', 'p'\]"):
+    with pytest.raises(ValueError, match=r"columns \{'q': \(\)\} cannot be added to columns \{'q': \(2,\)\}"):
+        Table({"q": np.zeros((1, 2))}) + Table({"q": np.zeros(2)})
+    with pytest.raises(ValueError, match="cannot be added"):
         Table(columns(1)) + Table({"q": np.zeros(2)})
+
+
+@pytest.mark.parametrize("given", [{}, {"a": np.zeros(2), "b": np.zeros(3)}])
+def test_a_table_has_columns_of_one_length(given):
+    with pytest.raises(ValueError, match="columns of one length"):
+        Table(given)
