@@ -5,6 +5,9 @@ merging of groups and the book-keeping of a run. The rate at which chunks finish
 would give, says up to how many cores the scheduler keeps up.
 
 Run: python -m benchmarks.scheduler [--chunks-per-core 60] [--cores 16,64,256] [--seconds 0.07]
+
+As many chunks as 10^10 events have, which `make bench` leaves out, are --chunks-per-core 800 --cores 125; they are
+entered as `scheduler_long` of benchmarks/results.json.
 """
 
 from __future__ import annotations
