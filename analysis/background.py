@@ -15,14 +15,14 @@ import hist
 import numpy as np
 import numpy.typing as npt
 
-from analysis import normalization
-from analysis.candidate_table import TRACKS
-from analysis.cuts import Cuts
-from analysis.efficiency import clopper_pearson
-from analysis.errors import ResultsError
-from analysis.normalization import UPPER_AT_90, Count, Survivors, all_passed
-from analysis.results import DatasetResult, Results
-from analysis.selection.misidentified import ROLES, SPECIES
+from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.candidate_table import TRACKS
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.efficiency import clopper_pearson
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, Survivors, all_passed
+from jpsi_lnv.analysis.results import DatasetResult, Results
+from jpsi_lnv.analysis.selection.misidentified import ROLES, SPECIES
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.events.schema import EVENT
-from analysis.kinfit.hypotheses import smallest_by_name
-from analysis.objects import tracks
-from analysis.selection.cutflow import BoolArray
-from analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.events.schema import EVENT
+from jpsi_lnv.analysis.kinfit.hypotheses import smallest_by_name
+from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.selection.cutflow import BoolArray
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 # Names of the four tracks of a candidate, in the order of its track indices.
 TRACKS: Final = ("k1", "k2", "e1", "e2")

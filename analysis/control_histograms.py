@@ -11,9 +11,9 @@ import hist
 import numpy as np
 import numpy.typing as npt
 
-from analysis.histograms import CHI2_4C
-from analysis.selection.control_fit import ProtonEvents
-from analysis.selection.control_probes import ProbeEvents
+from jpsi_lnv.analysis.histograms import CHI2_4C
+from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
+from jpsi_lnv.analysis.selection.control_probes import ProbeEvents
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analysis.constants import M_JPSI
-from analysis.errors import FilesetError
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.errors import FilesetError
 
 DATA: Final = "data"
 SIGNAL: Final = "signal"

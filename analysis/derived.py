@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import saving
-from analysis.errors import ResultsError
-from analysis.results import Results
+from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import Results
 
 MADE_FROM: Final = "made_from"
 # Stem of a file -> the command that makes it.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.errors import ResultsError
+from jpsi_lnv.analysis.errors import ResultsError
 
 FloatArray = npt.NDArray[np.float64]
 

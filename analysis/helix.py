@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import P_TO_RADIUS
+from jpsi_lnv.analysis.constants import P_TO_RADIUS
 
 FloatArray = npt.NDArray[np.float64]
 

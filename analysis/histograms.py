@@ -13,10 +13,10 @@ import hist
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import Species
-from analysis.selection.cutflow import BoolArray, depth, passes_all_but
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III, STAGES
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.selection.cutflow import BoolArray, depth, passes_all_but
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
 
 CHI2_UPPER_EDGE: Final = 200.0
 ROLES: Final = ("electron", "kaon")

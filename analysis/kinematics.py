@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import HALF_CROSSING_ANGLE
+from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE
 
 FloatArray = npt.NDArray[np.float64]
 

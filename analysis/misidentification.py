@@ -8,11 +8,11 @@ import hist
 import numpy as np
 import numpy.typing as npt
 
-from analysis.candidate_table import M_KE, TRACKS
-from analysis.events.columns import Columns
-from analysis.objects import tracks
-from analysis.selection.misidentified import ROLES, SPECIES, MisidentifiedEvents, roles, true_species
-from analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.candidate_table import M_KE, TRACKS
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.selection.misidentified import ROLES, SPECIES, MisidentifiedEvents, roles, true_species
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 SPECIES_AXIS: Final = hist.axis.StrCategory(SPECIES, name="species", label="generated species")
 ROLE_AXIS: Final = hist.axis.StrCategory(ROLES, name="role", label="taken for")

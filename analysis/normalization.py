@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.constants import M_JPSI, N_JPSI, N_JPSI_UNCERTAINTY
-from analysis.datasets import CONTINUUM, DATA
-from analysis.efficiency import Efficiency
-from analysis.errors import ResultsError
-from analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_UNCERTAINTY
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.efficiency import Efficiency
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 SEARCH: Final = "search"
 # Mean of a Poisson distribution that gives no event in one of ten cases.

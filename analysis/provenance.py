@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import platform
 import subprocess
 from functools import cache
@@ -11,23 +12,32 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.cuts import Cuts
+from jpsi_lnv.analysis.cuts import Cuts
 
 _PACKAGES: Final = ("jpsi-lnv", "awkward", "coffea", "dask", "distributed", "hist", "numba", "numpy", "scipy", "uproot")
-_ROOT: Final = Path(__file__).resolve().parent.parent
+# The package as it is imported: in a checkout its two halves are links to folders at the top.
+PACKAGE: Final = Path(__file__).parent.parent
+_COMPILED: Final = "__pycache__"
+
+
+def source_files() -> dict[str, Path]:
+    """Return the package's source and data files by their names in an archive (``jpsi_lnv/…``), in order."""
+    found: dict[str, Path] = {}
+    for folder, _, names in os.walk(PACKAGE, followlinks=True):
+        if Path(folder).name != _COMPILED:
+            found |= {str(path.relative_to(PACKAGE.parent)): path for path in (Path(folder, name) for name in names)}
+    return dict(sorted(found.items()))
 
 
 @cache
 def source_digest() -> str:
-    """Return a digest of the source of `analysis` and `processors` as it lies on disk.
+    """Return a digest of the package's source as it lies on disk.
 
-    A version string does not change in an edited checkout; this does. Data files of the packages count too.
+    A version string does not change in an edited checkout; this does. Data files of the package count too.
     """
     digest = hashlib.sha256()
-    for package in ("analysis", "processors"):
-        for path in sorted((_ROOT / package).rglob("*")):
-            if path.suffix in {".py", ".json", ".j2"}:
-                digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
+    for name, path in source_files().items():
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -35,7 +45,7 @@ def commit() -> str | None:
     """Return the commit of the checkout, with ``-dirty`` if files differ from it; None outside a checkout."""
     try:
         described = subprocess.run(  # noqa: S603 fixed arguments
-            ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
+            ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
             capture_output=True,
             text=True,
             check=True,

@@ -23,10 +23,10 @@ import numpy.typing as npt
 import uhi.io
 import uhi.io.json
 
-from analysis import saving
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DatasetMetadata
-from analysis.errors import IncompleteError, ResultsError
+from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 
 FORMAT_VERSION: Final = 1
 # Name of the file in the directory of a run's results.

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import ResultsError
-from analysis.events.columns import Columns
-from analysis.results import Results
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.results import Results
 
 TOPOLOGY: Final = "topology"
 PASSED: Final = "passed"

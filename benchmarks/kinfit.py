@@ -36,22 +36,22 @@ import numpy as np
 import psutil
 import uproot
 
-from analysis import candidates
-from analysis.constants import M_JPSI, SPECIES_MASS
-from analysis.cuts import SELECTION
-from analysis.events.columns import ArrayColumns
-from analysis.events.schema import EVENT, HELIX, TREE, branch
-from analysis.events.writer import NtupleWriter
-from analysis.kinematics import initial_four_momentum
-from analysis.kinfit import fourc, kernels
-from analysis.kinfit.hypotheses import HYPOTHESES
-from analysis.kinfit.status import Limits
-from analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_momenta
-from analysis.selection.search_events import SearchEvents
-from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
-from analysis.simulation.channels import BACKGROUNDS, SIGNAL
 from benchmarks.timing import take_turns
-from processors.allocator import reuse_freed_memory
+from jpsi_lnv.analysis import candidates
+from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.schema import EVENT, HELIX, TREE, branch
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.kinfit import fourc, kernels
+from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.kinfit.status import Limits
+from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_momenta
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
+from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, SIGNAL
+from jpsi_lnv.processors.allocator import reuse_freed_memory
 
 # Short enough that many rounds find the machine undisturbed.
 N_CANDIDATES = 4_000

@@ -19,12 +19,12 @@ import uproot
 from coffea.nanoevents import NanoEventsFactory
 from coffea.processor.executor import WorkItem
 
-from analysis.events.ntuple import BesSchema
-from analysis.events.schema import TREE
 from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
-from processors.executors import IterativeExecutor, process_chunks
-from processors.search import SearchProcessor
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.processors.executors import IterativeExecutor, process_chunks
+from jpsi_lnv.processors.search import SearchProcessor
 
 
 def run_search(items: list[WorkItem]) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import paper
-from analysis.limits import rolke, toys
-from analysis.limits.inputs import LimitInputs
 from benchmarks.timing import settle
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.limits import rolke, toys
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 SEED = 20250706
 BACKGROUND, BACKGROUND_SIGMA = 0.5, 0.2

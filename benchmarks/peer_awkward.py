@@ -12,13 +12,6 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION as CUTS
-from analysis.events.schema import TREE
-from analysis.kinematics import initial_four_momentum
-from analysis.kinfit import reference
-from analysis.kinfit.status import Limits
-from analysis.objects import emc_pid
 from benchmarks.peer_formulae import (
     ARRAY,
     KKPIPI,
@@ -31,6 +24,13 @@ from benchmarks.peer_formulae import (
     survival,
 )
 from benchmarks.peer_loop import CHI2_MAX, COVARIANCE, N_STEPS
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION as CUTS
+from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.kinfit import reference
+from jpsi_lnv.analysis.kinfit.status import Limits
+from jpsi_lnv.analysis.objects import emc_pid
 
 P4_TOTAL = initial_four_momentum(M_JPSI)
 HYPOTHESES = ("e", "pi", "k")

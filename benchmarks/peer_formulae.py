@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erfc
 
-from analysis.constants import M_ELECTRON, M_KAON, M_PION, P_TO_RADIUS
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_PION, P_TO_RADIUS
 
 SCALAR = SimpleNamespace(
     sin=math.sin, cos=math.cos, atan2=math.atan2, hypot=math.hypot, sqrt=math.sqrt, exp=math.exp, erfc=math.erfc,

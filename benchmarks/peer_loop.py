@@ -11,13 +11,6 @@ from typing import Any
 import numpy as np
 import uproot
 
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION as CUTS
-from analysis.events.schema import TREE
-from analysis.kinematics import initial_four_momentum
-from analysis.kinfit import reference
-from analysis.kinfit.status import Limits
-from analysis.objects import emc_pid
 from benchmarks.peer_formulae import (
     KKPIPI,
     MASSES,
@@ -29,6 +22,13 @@ from benchmarks.peer_formulae import (
     momentum_at_ip,
     survival,
 )
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION as CUTS
+from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.kinfit import reference
+from jpsi_lnv.analysis.kinfit.status import Limits
+from jpsi_lnv.analysis.objects import emc_pid
 
 COVARIANCE = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
 P4_TOTAL = initial_four_momentum(M_JPSI)

@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 from coffea.processor.executor import WorkItem
 
-from analysis.cuts import SELECTION
-from analysis.events.columns import ArrayColumns, Columns
-from analysis.events.schema import EVENT, TREE
-from analysis.objects import emc_pid
-from analysis.selection import cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
 from benchmarks import limit, peer_awkward, peer_loop, samples
 from benchmarks.timing import figure, ratio, take_turns
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
+from jpsi_lnv.analysis.events.schema import EVENT, TREE
+from jpsi_lnv.analysis.objects import emc_pid
+from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 HERE = Path(__file__).parent
 # A round with the slow rivals on signal takes as long as several on background.

@@ -22,15 +22,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from analysis.constants import M_JPSI
-from analysis.events.writer import NtupleWriter
-from analysis.simulation import beam, channels
-from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, generator_of, make_block
-from analysis.simulation.detector import simulate
-from analysis.simulation.generator import generate
-from analysis.simulation.parameters import NOMINAL
-from analysis.simulation.transport import convert, decay_in_flight
 from benchmarks.timing import settle
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.simulation import beam, channels
+from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, generator_of, make_block
+from jpsi_lnv.analysis.simulation.detector import simulate
+from jpsi_lnv.analysis.simulation.generator import generate
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.simulation.transport import convert, decay_in_flight
 
 WANTED = 25_000  # generated, simulated and written events per second and core
 CHANNELS = {

@@ -26,11 +26,11 @@ import numpy as np
 import pybes3  # noqa: F401 registers BOSS's classes
 import uproot
 
-from analysis.events.dst import Dst
-from analysis.events.run_table import Conditions, uniform
-from analysis.events.writer import NtupleWriter
-from processors.skim import Skim
-from processors.skim_plan import SkimItem, SkimOptions
+from jpsi_lnv.analysis.events.dst import Dst
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.processors.skim import Skim
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
 
 N_FILES = 40
 N_COPIES = 300

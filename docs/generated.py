@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.report import cut_table, reference_tables, render, simulation_tables
+from jpsi_lnv.analysis.report import cut_table, reference_tables, render, simulation_tables
 
 _MARKER: Final = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 
@@ -15,7 +15,7 @@ _MARKER: Final = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 def modules(package: str) -> str:
     """Return the lines by which mkdocstrings finds every module of a package."""
     found = sorted(Path(package).rglob("*.py"))
-    names = [".".join(p.with_suffix("").parts) for p in found if p.stem != "__init__"]
+    names = [".".join(("jpsi_lnv", *p.with_suffix("").parts)) for p in found if p.stem != "__init__"]
     return "\n".join(f"::: {name}" for name in names)
 
 

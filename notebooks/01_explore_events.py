@@ -27,8 +27,8 @@ import awkward as ak
 import hist
 import numpy as np
 
-from analysis.report import style
-from processors.interactive import open_events
+from jpsi_lnv.analysis.report import style
+from jpsi_lnv.processors.interactive import open_events
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
 events = open_events(FILESET, "signal", n_events=5000)

@@ -21,11 +21,11 @@
 import dataclasses
 import os
 
-from analysis.cuts import SELECTION
-from analysis.report import contents, render, selection_tables
-from analysis.report.source import Source
-from analysis.selection.steps import SECTION_III
-from processors.interactive import run
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.report import contents, render, selection_tables
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.processors.interactive import run
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
 for step in SECTION_III:

@@ -23,14 +23,14 @@ import os
 import numpy as np
 from scipy import stats
 
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION
-from analysis.events.columns import ChunkColumns
-from analysis.kinematics import initial_four_momentum, invariant_mass
-from analysis.kinfit import fourc, hypotheses
-from analysis.report import style
-from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
-from processors.interactive import open_events
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinfit import fourc, hypotheses
+from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.processors.interactive import open_events
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
 events = open_events(FILESET, "signal")

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import results
-from analysis.limits import coverage, gather, methods
-from analysis.limits.inputs import LimitInputs
-from analysis.report import contents, limit_tables, render, style
-from analysis.report.source import Source
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.limits import coverage, gather, methods
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.report import contents, limit_tables, render, style
+from jpsi_lnv.analysis.report.source import Source
 
 merged = results.read(Path(os.environ.get("LNV_RESULTS", "../results/accumulator.zip")))
 merged.require_complete()

@@ -19,10 +19,10 @@
 # %%
 import os
 
-from analysis.report import render, run_tables
-from analysis.report.source import Source
-from processors.clusters import ClusterOptions
-from processors.interactive import run
+from jpsi_lnv.analysis.report import render, run_tables
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.interactive import run
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
 DATASETS = "signal,pseudo_data"

@@ -8,12 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from processors.clusters import ClusterOptions, connect, dashboard
-from processors.console import console
-from processors.executors import DaskExecutor, DebugExecutor, FuturesExecutor, GuardedExecutor, IterativeExecutor
-from processors.preflight import prepare
-from processors.progress import bar
-from processors.run import MakeExecutor
+from jpsi_lnv.processors.clusters import ClusterOptions, connect, dashboard
+from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.executors import (
+    DaskExecutor,
+    DebugExecutor,
+    FuturesExecutor,
+    GuardedExecutor,
+    IterativeExecutor,
+)
+from jpsi_lnv.processors.preflight import prepare
+from jpsi_lnv.processors.progress import bar
+from jpsi_lnv.processors.run import MakeExecutor
 
 EXECUTORS: Final = ("iterative", "futures", "dask")
 # One more, which leaves errors as they are; not for the command line's choice of executors.

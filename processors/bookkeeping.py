@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.datasets import CONTINUUM, DATA
-from processors.fileset import Fileset
-from processors.ledger import LEDGER, OVERLAP, Fault
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.processors.fileset import Fileset
+from jpsi_lnv.processors.ledger import LEDGER, OVERLAP, Fault
 
 
 @dataclass

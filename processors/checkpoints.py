@@ -21,10 +21,10 @@ import cloudpickle
 import lz4.frame
 from coffea.processor import accumulate
 
-from analysis.errors import ResultsError
-from processors.chunks import Span
-from processors.fileset import Dataset, Fileset
-from processors.ledger import LEDGER, Spans
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.processors.chunks import Span
+from jpsi_lnv.processors.fileset import Dataset, Fileset
+from jpsi_lnv.processors.ledger import LEDGER, Spans
 
 PRIVATE: Final = 0o700
 WRITABLE_BY_OTHERS: Final = 0o022

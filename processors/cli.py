@@ -18,8 +18,8 @@ from pathlib import Path
 
 import click
 
-from analysis.errors import LnvError
-from processors import commands
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.processors import commands
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
 FAILED = 1

@@ -9,8 +9,8 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from processors.clusters import ClusterOptions
-from processors.options import PATH, SECONDS
+from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.options import PATH, SECONDS
 
 
 def _memory(ctx: click.Context, parameter: click.Parameter, given: str | None) -> str | None:  # noqa: ARG001 click's

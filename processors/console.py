@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis import saving
+from jpsi_lnv.analysis import saving
 
 # Numbers of a table are aligned right; a column is one of numbers if its first cell is.
 _NUMBER = (int, float)

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import hist
 from coffea.processor import ProcessorABC
 
-from analysis import control_histograms
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DatasetMetadata
-from analysis.events.columns import ChunkColumns
-from analysis.selection import blinding, control_steps, cutflow
-from analysis.selection.control_fit import ProtonEvents
-from analysis.selection.control_probes import ElectronProbes, KaonProbes
-from analysis.selection.cutflow import BoolArray, Step
+from jpsi_lnv.analysis import control_histograms
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.selection import blinding, control_steps, cutflow
+from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
+from jpsi_lnv.analysis.selection.control_probes import ElectronProbes, KaonProbes
+from jpsi_lnv.analysis.selection.cutflow import BoolArray, Step
 
 
 class ControlProcessor(ProcessorABC):

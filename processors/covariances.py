@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from analysis.errors import LnvError
-from analysis.kinfit.status import Status
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.kinfit.status import Status
 
 # Share of bad covariances among the fits of a dataset above which the run stops, and fits before anything is said.
 FRACTION_MAX: Final = 0.01

@@ -11,20 +11,20 @@ import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 from coffea.processor.executor import WorkItem
 
-from analysis.constants import Species
-from analysis.errors import FilesetError, NtupleError
-from analysis.events.columns import ChunkColumns, Columns
-from analysis.events.ntuple import BesSchema
-from analysis.objects.emc_pid import KINDS
-from analysis.objects.emc_tables import ControlTracks
-from analysis.selection import cutflow, misidentified
-from analysis.selection.emc_probes import EmcProbes, control_tracks
-from analysis.selection.emc_steps import EMC_STEPS
-from processors import fileset as filesets
-from processors import verify
-from processors.chunks import cut
-from processors.fileset import FileEntry
-from processors.tables import Table
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events.columns import ChunkColumns, Columns
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.objects.emc_pid import KINDS
+from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.selection import cutflow, misidentified
+from jpsi_lnv.analysis.selection.emc_probes import EmcProbes, control_tracks
+from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.chunks import cut
+from jpsi_lnv.processors.fileset import FileEntry
+from jpsi_lnv.processors.tables import Table
 
 FILESET_SUFFIX: Final = ".json"
 SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))

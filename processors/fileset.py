@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError
-from analysis.events.schema import TREE
-from processors.remote_io import is_address, relative, resolve
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.processors.remote_io import is_address, relative, resolve
 
 Raw = Mapping[str, Any]
 

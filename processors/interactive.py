@@ -9,15 +9,15 @@ from typing import Any
 
 from coffea.nanoevents import NanoEventsFactory
 
-from analysis.cuts import SELECTION, Cuts
-from analysis.errors import FilesetError
-from analysis.events.ntuple import BesSchema
-from analysis.results import Results
-from processors import fileset as filesets
-from processors.backends import make_executors
-from processors.clusters import ClusterOptions
-from processors.run import RunOptions, process, to_results
-from processors.selections import load_processors
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors.backends import make_executors
+from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.run import RunOptions, process, to_results
+from jpsi_lnv.processors.selections import load_processors
 
 
 def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = None) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from analysis.limits import methods
+from jpsi_lnv.analysis.limits import methods
 
 HIDDEN: Final = "-"
 Row = dict[str, Any]

@@ -7,14 +7,14 @@ from typing import Any, Final
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from analysis import misidentification
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DatasetMetadata
-from analysis.events.columns import ChunkColumns
-from analysis.selection import blinding
-from analysis.selection.misidentified import MisidentifiedEvents
-from analysis.selection.search_events import SearchEvents
-from processors.tables import Table
+from jpsi_lnv.analysis import misidentification
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.selection import blinding
+from jpsi_lnv.analysis.selection.misidentified import MisidentifiedEvents
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.processors.tables import Table
 
 NAME: Final = "misid"
 KAON_CHARGES: Final = (1, -1)

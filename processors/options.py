@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from analysis.results import ACCUMULATOR
+from jpsi_lnv.analysis.results import ACCUMULATOR
 
 PATH: Final = click.Path(path_type=Path)
 FILE: Final = click.Path(path_type=Path, dir_okay=False)

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from distributed import Client
 
-from analysis.provenance import package_versions, source_digest
-from processors.executors import ClusterError
-from processors.guard import LOADED_DIGEST
-from processors.shipping import ship
+from jpsi_lnv.analysis.provenance import package_versions, source_digest
+from jpsi_lnv.processors.executors import ClusterError
+from jpsi_lnv.processors.guard import LOADED_DIGEST
+from jpsi_lnv.processors.shipping import ship
 
 SHOWN_MAX: Final = 3
 
@@ -97,7 +97,7 @@ def _make_probe() -> Any:
 
     def probe() -> str:
         try:
-            from processors.guard import LOADED_DIGEST as loaded  # noqa: N811, PLC0415
+            from jpsi_lnv.processors.guard import LOADED_DIGEST as loaded  # noqa: N811, PLC0415
         except Exception as error:  # a missing dependency is an answer too
             return f"{type(error).__name__}: {error}"
         return str(loaded)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from processors.console import console
+from jpsi_lnv.processors.console import console
 
 
 class RateColumn(TextColumn):

@@ -15,22 +15,22 @@ import numpy as np
 import numpy.typing as npt
 from coffea.processor import accumulate
 
-from analysis import provenance, results
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import CONTINUUM, DATA
-from analysis.errors import IncompleteError, NtupleError, ResultsError
-from processors import ledger, verify
-from processors.bookkeeping import Outcome, cause, describe_failures
-from processors.checkpoints import Parts
-from processors.chunks import work_items
-from processors.console import console, write_json
-from processors.covariances import Covariances
-from processors.executors import GuardedExecutor, process_chunks
-from processors.fileset import Fileset, select, without
-from processors.guard import FAILED
-from processors.selections import SelectionsProcessor
-from processors.summary import print_books
-from processors.tables import Table
+from jpsi_lnv.analysis import provenance, results
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
+from jpsi_lnv.processors import ledger, verify
+from jpsi_lnv.processors.bookkeeping import Outcome, cause, describe_failures
+from jpsi_lnv.processors.checkpoints import Parts
+from jpsi_lnv.processors.chunks import work_items
+from jpsi_lnv.processors.console import console, write_json
+from jpsi_lnv.processors.covariances import Covariances
+from jpsi_lnv.processors.executors import GuardedExecutor, process_chunks
+from jpsi_lnv.processors.fileset import Fileset, select, without
+from jpsi_lnv.processors.guard import FAILED
+from jpsi_lnv.processors.selections import SelectionsProcessor
+from jpsi_lnv.processors.summary import print_books
+from jpsi_lnv.processors.tables import Table
 
 PARTS: Final = ".parts"
 BOOKKEEPING: Final = "bookkeeping.json"

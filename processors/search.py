@@ -6,14 +6,14 @@ from typing import Any
 
 from coffea.processor import ProcessorABC
 
-from analysis import candidate_table, histograms
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DatasetMetadata
-from analysis.events.columns import ChunkColumns
-from analysis.selection import blinding, cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
-from processors.tables import Table
+from jpsi_lnv.analysis import candidate_table, histograms
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.processors.tables import Table
 
 NAME = "search"
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from coffea.processor import ProcessorABC, accumulate
 
-from analysis.cuts import Cuts
-from analysis.errors import FilesetError, NtupleError
-from analysis.events.ntuple import file_uuid
-from processors import ledger
-from processors.fileset import Fileset
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events.ntuple import file_uuid
+from jpsi_lnv.processors import ledger
+from jpsi_lnv.processors.fileset import Fileset
 
 
 class SelectionsProcessor(ProcessorABC):
@@ -59,13 +59,13 @@ class SelectionsProcessor(ProcessorABC):
 
 # Selection name, as metadata write it -> class of its processor.
 REGISTRY: Final[dict[str, str]] = {
-    "search": "processors.search:SearchProcessor",
-    "control_ee": "processors.control:ElectronControl",
-    "control_kkpi0": "processors.control:KaonControl",
-    "control_ppbarpipi": "processors.control:FitControl",
-    "misid": "processors.misid:MisidProcessor",
-    "topology": "processors.topology:TopologyProcessor",
-    "variations": "processors.variations:VariationsProcessor",
+    "search": "jpsi_lnv.processors.search:SearchProcessor",
+    "control_ee": "jpsi_lnv.processors.control:ElectronControl",
+    "control_kkpi0": "jpsi_lnv.processors.control:KaonControl",
+    "control_ppbarpipi": "jpsi_lnv.processors.control:FitControl",
+    "misid": "jpsi_lnv.processors.misid:MisidProcessor",
+    "topology": "jpsi_lnv.processors.topology:TopologyProcessor",
+    "variations": "jpsi_lnv.processors.variations:VariationsProcessor",
 }
 
 

@@ -1,6 +1,6 @@
 """Give the source of this process to a scheduler and its workers, now and whenever a further worker comes.
 
-What travels must not need our packages where it arrives, so it is defined inside functions: such things are pickled by
+What travels must not need our package where it arrives, so it is defined inside functions: such things are pickled by
 value. Dask's own `UploadDirectory` does not fit: it restarts workers through their nannies, which not every worker has,
 and nannies that share a scratch directory trip over each other.
 """
@@ -10,16 +10,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from distributed import Client
 from distributed.diagnostics.plugin import WorkerPlugin
 
-PACKAGES: Final = ("analysis", "processors")
-ROOT: Final = Path(__file__).resolve().parent.parent
+from jpsi_lnv.analysis.provenance import source_files
+
 PLUGIN: Final = "jpsi-lnv-source"
-LEFT_OUT: Final = "__pycache__"
 
 
 def ship(client: Client, *, renew_scheduler: bool) -> None:
@@ -36,22 +34,19 @@ def ship(client: Client, *, renew_scheduler: bool) -> None:
 
 
 def archive() -> bytes:
-    """Return a zip file of our packages."""
+    """Return a zip file of our package."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as stored:
-        for package in PACKAGES:
-            for path in sorted((ROOT / package).rglob("*")):
-                if path.is_file() and LEFT_OUT not in path.parts:
-                    stored.write(path, path.relative_to(ROOT))
+        for name, path in source_files().items():
+            stored.write(path, name)
     return data.getvalue()
 
 
 def make_install(data: bytes) -> Callable[..., None]:
-    """Return a function that makes the process it runs in import our packages from `data` from now on.
+    """Return a function that makes the process it runs in import our package from `data` from now on.
 
     Its argument is the directory to unpack in, by default the one for temporary files.
     """
-    packages = PACKAGES
 
     def install(parent: str | None = None) -> None:
         import atexit  # noqa: PLC0415 the function travels without its module
@@ -67,7 +62,7 @@ def make_install(data: bytes) -> Callable[..., None]:
         with zipfile.ZipFile(io.BytesIO(data)) as stored:
             stored.extractall(directory)
         sys.path.insert(0, directory)
-        for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "jpsi_lnv"]:
             del sys.modules[name]
         importlib.invalidate_caches()
 

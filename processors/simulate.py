@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.errors import NtupleError
-from analysis.simulation.samplesets import FileJob, SampleSet, code_digest, file_jobs, fileset, job_digest
-from analysis.simulation.writer import write_file
-from processors.console import write_json
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.simulation.samplesets import FileJob, SampleSet, code_digest, file_jobs, fileset, job_digest
+from jpsi_lnv.analysis.simulation.writer import write_file
+from jpsi_lnv.processors.console import write_json
 
 MANIFEST: Final = "manifest.json"
 FILESET: Final = "fileset.json"

@@ -9,17 +9,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.cuts import SELECTION
-from analysis.errors import NtupleError
-from analysis.events.blocks import Block, make_block
-from analysis.events.columns import ArrayColumns
-from analysis.events.dst import Dst, open_dst
-from analysis.events.mapping import MappedNtuple, open_mapped
-from analysis.events.writer import NtupleWriter
-from analysis.selection.search_events import SearchEvents
-from processors.console import write_json
-from processors.guard import is_io_error
-from processors.skim_plan import SkimItem, SkimOptions
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events.blocks import Block, make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.dst import Dst, open_dst
+from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.processors.console import write_json
+from jpsi_lnv.processors.guard import is_io_error
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError
-from processors import fileset as filesets
-from processors import verify
-from processors.console import write_json
-from processors.selections import REGISTRY
-from processors.skim_plan import SkimItem, SkimOptions, is_done, read_records
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.console import write_json
+from jpsi_lnv.processors.selections import REGISTRY
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, read_records
 
 FILESET: Final = "fileset.json"
 SEARCH: Final = "search"

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.cuts import SELECTION
-from analysis.errors import FilesetError, NtupleError
-from analysis.events.mapping import NtupleMap
-from analysis.events.run_table import RunTable
-from analysis.provenance import source_digest
-from processors.remote_io import is_address
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events.mapping import NtupleMap
+from jpsi_lnv.analysis.events.run_table import RunTable
+from jpsi_lnv.analysis.provenance import source_digest
+from jpsi_lnv.processors.remote_io import is_address
 
 RECORDS: Final = "skim"
 # Input bytes per output: below it, files are skimmed together.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from processors.bookkeeping import describe_failures
-from processors.console import console, print_table
+from jpsi_lnv.processors.bookkeeping import describe_failures
+from jpsi_lnv.processors.console import console, print_table
 
 MEGABYTE: Final = 1e6
 SHOWN_MAX: Final = 5

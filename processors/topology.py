@@ -7,14 +7,14 @@ from typing import Any, Final
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DatasetMetadata
-from analysis.events.columns import ChunkColumns
-from analysis.selection import blinding, cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
-from analysis.topology import PASSED, TOPOLOGY, chains
-from processors.tables import Table
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.topology import PASSED, TOPOLOGY, chains
+from jpsi_lnv.processors.tables import Table
 
 NAMES: Final = np.array([step.name for step in SECTION_III])
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import provenance
-from analysis.cuts import Cuts
-from analysis.errors import LnvError
-from processors.console import write_json
-from processors.fileset import Fileset
+from jpsi_lnv.analysis import provenance
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.processors.console import write_json
+from jpsi_lnv.processors.fileset import Fileset
 
 FROZEN: Final = Path("frozen.json")
 REASON_LENGTH_MIN: Final = 10

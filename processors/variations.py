@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DatasetMetadata
-from analysis.events.columns import ChunkColumns
-from analysis.events.variations import variations
-from analysis.selection import blinding, cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.events.variations import variations
+from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 
 class VariationsProcessor(ProcessorABC):

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 import fsspec
 import uproot
 
-from analysis.errors import NtupleError, SchemaError
-from analysis.events.schema import META_TREE, TREE, required_branches
-from processors.console import write_json
-from processors.fileset import FileEntry, Fileset
-from processors.remote_io import is_address, set_xrootd_limits
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.events.schema import META_TREE, TREE, required_branches
+from jpsi_lnv.processors.console import write_json
+from jpsi_lnv.processors.fileset import FileEntry, Fileset
+from jpsi_lnv.processors.remote_io import is_address, set_xrootd_limits
 
 How = Literal["sha256", "size", "none"]
 BLOCK: Final = 1 << 22

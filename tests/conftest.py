@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.events import schema
+from jpsi_lnv.analysis.events import schema
 
 
 def make_toy_columns(rng: np.random.Generator, n_events: int) -> dict[str, object]:

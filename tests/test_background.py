@@ -11,19 +11,19 @@ from coffea.nanoevents import NanoEventsFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import background, misidentification, normalization
-from analysis.candidate_table import TRACKS
-from analysis.constants import M_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.errors import ResultsError
-from analysis.events.blocks import make_block
-from analysis.events.ntuple import BesSchema
-from analysis.events.writer import NtupleWriter
-from analysis.results import DatasetResult, Results, SelectionResult
-from analysis.selection.misidentified import SPECIES
-from analysis.simulation import blocks, channels
-from processors.misid import MisidProcessor
-from processors.search import SearchProcessor
+from jpsi_lnv.analysis import background, misidentification, normalization
+from jpsi_lnv.analysis.candidate_table import TRACKS
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.selection.misidentified import SPECIES
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.misid import MisidProcessor
+from jpsi_lnv.processors.search import SearchProcessor
 
 pytestmark = pytest.mark.fast
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import candidates, kinematics
-from analysis.constants import Species
+from jpsi_lnv.analysis import candidates, kinematics
+from jpsi_lnv.analysis.constants import Species
 
 pytestmark = pytest.mark.fast
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import FilesetError
 
 pytestmark = pytest.mark.fast
 

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from analysis import derived, saving
-from analysis.constants import M_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.errors import ResultsError
-from analysis.results import DatasetResult, Results, SelectionResult, read, write
+from jpsi_lnv.analysis import derived, saving
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, read, write
 
 pytestmark = pytest.mark.fast
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import efficiency
-from analysis.efficiency import Efficiency, EfficiencyMap
-from analysis.errors import ResultsError
+from jpsi_lnv.analysis import efficiency
+from jpsi_lnv.analysis.efficiency import Efficiency, EfficiencyMap
+from jpsi_lnv.analysis.errors import ResultsError
 
 pytestmark = pytest.mark.fast
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import helix
+from jpsi_lnv.analysis import helix
 
 pytestmark = pytest.mark.fast
 

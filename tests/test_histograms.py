@@ -6,14 +6,14 @@ import hist
 import numpy as np
 import pytest
 
-from analysis import candidate_table, histograms
-from analysis.cuts import SELECTION
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.selection import cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III, STAGES
-from analysis.simulation import blocks, channels
+from jpsi_lnv.analysis import candidate_table, histograms
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
+from jpsi_lnv.analysis.simulation import blocks, channels
 
 pytestmark = pytest.mark.fast
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 
 pytestmark = pytest.mark.fast
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import normalization
-from analysis.constants import M_JPSI, N_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.errors import ResultsError
-from analysis.limits import rolke
-from analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.limits import rolke
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 pytestmark = pytest.mark.fast
 

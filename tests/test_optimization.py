@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import histograms, optimization
+from jpsi_lnv.analysis import histograms, optimization
 
 pytestmark = pytest.mark.fast
 

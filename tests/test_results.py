@@ -9,10 +9,10 @@ import hist
 import numpy as np
 import pytest
 
-from analysis import histograms
-from analysis.datasets import DatasetMetadata
-from analysis.errors import IncompleteError, ResultsError
-from analysis.results import DatasetResult, Results, SelectionResult, read, write
+from jpsi_lnv.analysis import histograms
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, read, write
 
 pytestmark = pytest.mark.fast
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.datasets import DatasetMetadata
-from analysis.events.writer import NtupleWriter
-from analysis.results import read
-from analysis.simulation import blocks, channels
-from processors.cli import main
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.results import read
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.cli import main
 
 N_EVENTS = 6000
 CHUNK_SIZES = (1000, 2500, 100_000)

@@ -11,17 +11,17 @@ from coffea.nanoevents import NanoEventsFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import topology
-from analysis.constants import M_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.errors import ResultsError
-from analysis.events.blocks import make_block
-from analysis.events.ntuple import BesSchema
-from analysis.events.writer import NtupleWriter
-from analysis.results import DatasetResult, Results, SelectionResult, read, write
-from analysis.simulation import blocks, channels
-from processors.commands import topology as command
-from processors.topology import TopologyProcessor
+from jpsi_lnv.analysis import topology
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, read, write
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.commands import topology as command
+from jpsi_lnv.processors.topology import TopologyProcessor
 
 pytestmark = pytest.mark.fast
 

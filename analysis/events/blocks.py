@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import SchemaError
-from analysis.events import schema
+from jpsi_lnv.analysis.errors import SchemaError
+from jpsi_lnv.analysis.events import schema
 
 Array = npt.NDArray[Any]
 Jagged = tuple[Array, Array]

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import SchemaError
-from analysis.events.schema import branch
+from jpsi_lnv.analysis.errors import SchemaError
+from jpsi_lnv.analysis.events.schema import branch
 
 IntArray = npt.NDArray[np.int64]
 

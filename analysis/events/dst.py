@@ -20,13 +20,13 @@ from typing import Any, Final
 import numpy as np
 import uproot
 
-from analysis.errors import NtupleError
-from analysis.events import dst_truth, schema
-from analysis.events.blocks import Jagged
-from analysis.events.dst_records import NO_LINK, Array, IntArray, Records, read
-from analysis.events.dst_tracks import Event, shower_columns, track_columns
-from analysis.events.dst_vertex import find_spot, vertices
-from analysis.events.run_table import RunTable
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events import dst_truth, schema
+from jpsi_lnv.analysis.events.blocks import Jagged
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Array, IntArray, Records, read
+from jpsi_lnv.analysis.events.dst_tracks import Event, shower_columns, track_columns
+from jpsi_lnv.analysis.events.dst_vertex import find_spot, vertices
+from jpsi_lnv.analysis.events.run_table import RunTable
 
 EVENT_TREE: Final = "Event"
 JOB_TREE: Final = "JobInfoTree"

@@ -66,7 +66,7 @@ class Records:
 
 def read(branch: Any, start: int, stop: int) -> Records:
     """Read a collection of events `start` to `stop`; nothing is cached, a chunk is read once."""
-    from analysis.events.dst_decode import AtOnce  # noqa: PLC0415 needs pybes3, an optional extra
+    from jpsi_lnv.analysis.events.dst_decode import AtOnce  # noqa: PLC0415 needs pybes3, an optional extra
 
     decoder = AtOnce(branch.interpretation)
     layout = branch.array(decoder, entry_start=start, entry_stop=stop, array_cache=None).layout

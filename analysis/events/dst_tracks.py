@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.events import schema
-from analysis.events.dst_records import NO_LINK, Array, IntArray, Records, take
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Array, IntArray, Records, take
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import Final
 import numba
 import numpy as np
 
-from analysis.events.dst_records import Array, IntArray, Records
+from jpsi_lnv.analysis.events.dst_records import Array, IntArray, Records
 
 PDG_JPSI: Final = 443
 ABSENT: Final = -1

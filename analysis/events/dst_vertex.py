@@ -8,8 +8,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from analysis.events import schema
-from analysis.events.dst_records import read
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.dst_records import read
 
 FloatArray = npt.NDArray[np.float64]
 

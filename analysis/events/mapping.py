@@ -30,11 +30,11 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from analysis.errors import NtupleError, SchemaError
-from analysis.events import schema
-from analysis.events.blocks import BRANCHES, Array, Jagged
-from analysis.events.run_table import RunTable
-from analysis.events.units import conversion
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.blocks import BRANCHES, Array, Jagged
+from jpsi_lnv.analysis.events.run_table import RunTable
+from jpsi_lnv.analysis.events.units import conversion
 
 FROM_RUNS: Final = ("sqrt_s", "field", "period", "ip_x", "ip_y", "ip_z")
 # Events that are read to check a file before it is converted.

@@ -14,10 +14,10 @@ from coffea.nanoevents import transforms
 from coffea.nanoevents.methods import base, vector
 from coffea.nanoevents.schemas.base import BaseSchema, listarray_form
 
-from analysis import helix
-from analysis.constants import SPECIES_MASS, Species
-from analysis.errors import SchemaError
-from analysis.events.schema import COLLECTIONS, required_branches
+from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
+from jpsi_lnv.analysis.errors import SchemaError
+from jpsi_lnv.analysis.events.schema import COLLECTIONS, required_branches
 
 _RECORDS = {"Track": "BesTrack", "Shower": "BesShower", "Gen": "BesGen"}
 

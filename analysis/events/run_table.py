@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import NtupleError
+from jpsi_lnv.analysis.errors import NtupleError
 
 FloatArray = npt.NDArray[np.float64]
 

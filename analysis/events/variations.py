@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from analysis.events.columns import Columns, IntArray
+from jpsi_lnv.analysis.events.columns import Columns, IntArray
 
 FloatArray = npt.NDArray[np.float64]
 Change = Callable[[Columns], npt.NDArray[Any]]

@@ -18,9 +18,9 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from analysis.errors import NtupleError
-from analysis.events import schema
-from analysis.events.blocks import BRANCHES, Block, Columns, concatenate, empty_block, make_block
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.blocks import BRANCHES, Block, Columns, concatenate, empty_block, make_block
 
 COMPRESSION: Final = uproot.ZSTD(3)
 # Read for every event, and noise down to the last bits: compressed, such a column is an eighth smaller, a file by three

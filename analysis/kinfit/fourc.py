@@ -23,11 +23,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import HALF_CROSSING_ANGLE, SPECIES_MASS
-from analysis.kinfit import kernels
-from analysis.kinfit.covariance import fitted_covariance
-from analysis.kinfit.kernels import Beam, Problem
-from analysis.kinfit.status import Fit4C, Limits, Status, count_status, is_smallest
+from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, SPECIES_MASS
+from jpsi_lnv.analysis.kinfit import kernels
+from jpsi_lnv.analysis.kinfit.covariance import fitted_covariance
+from jpsi_lnv.analysis.kinfit.kernels import Beam, Problem
+from jpsi_lnv.analysis.kinfit.status import Fit4C, Limits, Status, count_status, is_smallest
 
 __all__ = [
     "CASCADE_CHI2",

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import Species
+from jpsi_lnv.analysis.constants import Species
 
 E, PI, K = Species.E, Species.PI, Species.K
 

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from analysis.kinfit.status import Fit4C, Limits, Status
+from jpsi_lnv.analysis.kinfit.status import Fit4C, Limits, Status
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

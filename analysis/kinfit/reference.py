@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import HALF_CROSSING_ANGLE
-from analysis.kinfit.status import Limits, Status
+from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE
+from jpsi_lnv.analysis.kinfit.status import Limits, Status
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from analysis.limits import checks, cls
-from analysis.limits.marginal import CountModel, count_model
-from analysis.limits.roots import falling_to
+from jpsi_lnv.analysis.limits import checks, cls
+from jpsi_lnv.analysis.limits.marginal import CountModel, count_model
+from jpsi_lnv.analysis.limits.roots import falling_to
 
 
 def upper_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:

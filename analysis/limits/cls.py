@@ -7,9 +7,9 @@ that no toys are needed. One-sided; without background it is the classical upper
 
 from __future__ import annotations
 
-from analysis.limits import checks
-from analysis.limits.marginal import CountModel, count_model
-from analysis.limits.roots import falling_to
+from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.marginal import CountModel, count_model
+from jpsi_lnv.analysis.limits.roots import falling_to
 
 
 def confidence(model: CountModel, n_obs: int, mu: float) -> float:

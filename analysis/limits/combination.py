@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from analysis.limits import checks
-from analysis.limits.interval import Interval
-from analysis.limits.profile import Counting, best_pull, deviance
-from analysis.limits.terms import Gaussian
+from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.interval import Interval
+from jpsi_lnv.analysis.limits.profile import Counting, best_pull, deviance
+from jpsi_lnv.analysis.limits.terms import Gaussian
 
 FloatArray = npt.NDArray[np.float64]
 

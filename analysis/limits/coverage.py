@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.limits import checks
+from jpsi_lnv.analysis.limits import checks
 
 FloatArray = npt.NDArray[np.float64]
 

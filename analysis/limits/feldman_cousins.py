@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.limits import checks
-from analysis.limits.interval import Interval
-from analysis.limits.marginal import CountModel, count_model
+from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.interval import Interval
+from jpsi_lnv.analysis.limits.marginal import CountModel, count_model
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

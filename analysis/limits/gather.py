@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from analysis import normalization
-from analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
-from analysis.datasets import DATA, MAJORANA, SIGNAL, mass_mev
-from analysis.derived import MADE_FROM
-from analysis.efficiency import Efficiency
-from analysis.errors import ResultsError
-from analysis.limits import checks, majorana
-from analysis.limits.inputs import LimitInputs
-from analysis.limits.measured import Backgrounds
-from analysis.normalization import Count, Survivors
-from analysis.results import DatasetResult, Results
+from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
+from jpsi_lnv.analysis.datasets import DATA, MAJORANA, SIGNAL, mass_mev
+from jpsi_lnv.analysis.derived import MADE_FROM
+from jpsi_lnv.analysis.efficiency import Efficiency
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.limits import checks, majorana
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.measured import Backgrounds
+from jpsi_lnv.analysis.normalization import Count, Survivors
+from jpsi_lnv.analysis.results import DatasetResult, Results
 
 SEARCH = "search"
 

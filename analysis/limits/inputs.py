@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from analysis.limits import checks
+from jpsi_lnv.analysis.limits import checks
 
 
 @dataclass(frozen=True, kw_only=True)

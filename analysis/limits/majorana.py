@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.candidate_table import M_KE
-from analysis.errors import ResultsError
-from analysis.results import SelectionResult
+from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import SelectionResult
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, special, stats
 
-from analysis.limits import checks
+from jpsi_lnv.analysis.limits import checks
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

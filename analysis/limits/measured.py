@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from analysis import background
-from analysis.cuts import Cuts
-from analysis.datasets import mass_mev
-from analysis.limits import majorana
-from analysis.normalization import Count
-from analysis.results import Results
-from analysis.systematics import control, table
+from jpsi_lnv.analysis import background
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.datasets import mass_mev
+from jpsi_lnv.analysis.limits import majorana
+from jpsi_lnv.analysis.normalization import Count
+from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.systematics import control, table
 
 MEASURED = "measured"
 ESTIMATED = "estimated"

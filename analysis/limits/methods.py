@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analysis.limits import bayesian, cls, feldman_cousins, rolke
-from analysis.limits.inputs import LimitInputs
-from analysis.limits.sensitivity import ExpectedLimit, expected_limit
+from jpsi_lnv.analysis.limits import bayesian, cls, feldman_cousins, rolke
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.sensitivity import ExpectedLimit, expected_limit
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import ResultsError
+from jpsi_lnv.analysis.errors import ResultsError
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.limits.roots import SCALES_MAX, ValueAndSlope, increasing_root
-from analysis.limits.terms import Term, poisson_deviance
+from jpsi_lnv.analysis.limits.roots import SCALES_MAX, ValueAndSlope, increasing_root
+from jpsi_lnv.analysis.limits.terms import Term, poisson_deviance
 
 FloatArray = npt.NDArray[np.float64]
 

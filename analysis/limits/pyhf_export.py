@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 # A likelihood file cannot hold a sample of exactly nothing: the fit divides by it.
 SMALLEST_BACKGROUND: Final = 1e-9

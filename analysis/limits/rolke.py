@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.limits import checks
-from analysis.limits.interval import Interval
-from analysis.limits.profile import Counting, crossing, deviance
-from analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
+from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.interval import Interval
+from jpsi_lnv.analysis.limits.profile import Counting, crossing, deviance
+from jpsi_lnv.analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
 
 FloatArray = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

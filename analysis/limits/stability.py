@@ -9,9 +9,9 @@ from typing import Final
 import hist
 import numpy as np
 
-from analysis.cuts import Cuts
-from analysis.limits.inputs import LimitInputs
-from analysis.limits.methods import Limit, upper_limit
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.methods import Limit, upper_limit
 
 CHI2_CUTS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0)
 BACKGROUNDS: Final = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

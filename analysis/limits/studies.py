@@ -10,12 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.cuts import Cuts
-from analysis.datasets import DATA, SIGNAL
-from analysis.limits import combination, coverage, feldman_cousins, gather, methods, rolke, significance, stability
-from analysis.limits.inputs import LimitInputs
-from analysis.normalization import Survivors
-from analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.datasets import DATA, SIGNAL
+from jpsi_lnv.analysis.limits import (
+    combination,
+    coverage,
+    feldman_cousins,
+    gather,
+    methods,
+    rolke,
+    significance,
+    stability,
+)
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.normalization import Survivors
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 PLANE: Final = "chi2_4c_m_kkee"
 CHARGE: Final = "charge"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.limits import rolke
-from analysis.limits.inputs import LimitInputs
-from analysis.limits.sensitivity import BAND_PROBABILITIES
+from jpsi_lnv.analysis.limits import rolke
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.sensitivity import BAND_PROBABILITIES
 
 FloatArray = npt.NDArray[np.float64]
 

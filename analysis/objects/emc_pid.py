@@ -20,11 +20,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import LnvError
-from analysis.objects.tracks import cos_theta, momentum
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.objects.tracks import cos_theta, momentum
 
 if TYPE_CHECKING:
-    from analysis.events.columns import Columns
+    from jpsi_lnv.analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -142,7 +142,7 @@ def load(path: str | None = None) -> EmcTables:
     Raises:
         EmcTableError: The file cannot be read as such tables.
     """
-    source = resources.files("analysis.objects") / FILE if path is None else Path(path)
+    source = resources.files("jpsi_lnv.analysis.objects") / FILE if path is None else Path(path)
     try:
         content = json.loads(source.read_text())
     except (OSError, json.JSONDecodeError) as error:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from analysis.objects.emc_pid import KINDS, EmcTableError, EmcTables, evaluate
+from jpsi_lnv.analysis.objects.emc_pid import KINDS, EmcTableError, EmcTables, evaluate
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import Species
-from analysis.cuts import Cuts
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.cuts import Cuts
 
 
 def is_kaon(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.bool_]:

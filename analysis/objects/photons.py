@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_PION0
-from analysis.cuts import requirement
-from analysis.kinematics import invariant_mass
+from jpsi_lnv.analysis.constants import M_PION0
+from jpsi_lnv.analysis.cuts import requirement
+from jpsi_lnv.analysis.kinematics import invariant_mass
 
 if TYPE_CHECKING:
-    from analysis.events.columns import Columns
+    from jpsi_lnv.analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -17,14 +17,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import Species
-from analysis.objects.emc_pid import chi_of_chosen, load
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.objects.emc_pid import chi_of_chosen, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from analysis.cuts import Cuts
-    from analysis.events.columns import Columns
+    from jpsi_lnv.analysis.cuts import Cuts
+    from jpsi_lnv.analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

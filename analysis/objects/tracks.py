@@ -15,14 +15,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import P_TO_RADIUS
-from analysis.events.schema import HELIX
+from jpsi_lnv.analysis.constants import P_TO_RADIUS
+from jpsi_lnv.analysis.events.schema import HELIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.cuts import Cuts
-    from analysis.events.columns import Columns
+    from jpsi_lnv.analysis.cuts import Cuts
+    from jpsi_lnv.analysis.events.columns import Columns
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis import paper
-from analysis.limits import rolke
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.limits import rolke
 
 FloatArray = npt.NDArray[np.float64]
 

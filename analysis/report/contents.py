@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from analysis import paper
-from analysis.report import (
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.report import (
     coverage_figure,
     cut_table,
     limit_figures,
@@ -20,9 +20,9 @@ from analysis.report import (
     study_tables,
     validation_page,
 )
-from analysis.report.pictures import Picture
-from analysis.report.source import VALIDATION, Source
-from analysis.report.tables import Table
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.source import VALIDATION, Source
+from jpsi_lnv.analysis.report.tables import Table
 
 # First letters of the names of figures that belong to the selection; the others are distributions.
 OF_THE_SELECTION: Final = ("cutflow", "n_minus_1")

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from matplotlib.axes import Axes
 
-from analysis.report import style
-from analysis.report.pictures import Picture
-from analysis.report.source import Source
+from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.source import Source
 
 STEM: Final = "coverage"
 # Range of the vertical axis, with room above for the legend.

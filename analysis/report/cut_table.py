@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from analysis.cuts import SELECTION, Cuts
-from analysis.report import render
-from analysis.report.tables import Column, Table
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.report import render
+from jpsi_lnv.analysis.report.tables import Column, Table
 
 # A page holds the table between these.
 BEGIN: Final = "<!-- cuts -->"

@@ -13,7 +13,7 @@ import numpy as np
 from hist.intervals import poisson_interval
 from matplotlib.axes import Axes
 
-from analysis.report import style
+from jpsi_lnv.analysis.report import style
 
 MEV: Final = 1000.0
 # Decimals of a bin width that are no rounding of its edges.

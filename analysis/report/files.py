@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import saving
-from analysis.report import html, render, selection_tables, status, style
-from analysis.report.contents import Section
-from analysis.report.source import Source
-from analysis.report.tables import Table
+from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis.report import html, render, selection_tables, status, style
+from jpsi_lnv.analysis.report.contents import Section
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Table
 
 FIGURES: Final = "figures"
 TABLES: Final = "tables"

@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.datasets import DATA, SIGNAL
-from analysis.errors import LnvError
-from analysis.limits import pyhf_export
-from analysis.limits.inputs import LimitInputs
-from analysis.report import limit_tables, selection_tables, spectra, status, style
-from analysis.report.contents import sections
-from analysis.report.pictures import Picture
-from analysis.report.source import LIMITS, Source
-from analysis.report.tables import Column, Table
+from jpsi_lnv.analysis.datasets import DATA, SIGNAL
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.limits import pyhf_export
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.report import limit_tables, selection_tables, spectra, status, style
+from jpsi_lnv.analysis.report.contents import sections
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.source import LIMITS, Source
+from jpsi_lnv.analysis.report.tables import Column, Table
 
 SUBMISSION: Final = "submission"
 LIKELIHOOD: Final = "likelihood.json"

@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.report import limit_tables, status
-from analysis.report.contents import Section
-from analysis.report.source import Source
-from analysis.report.tables import Table
+from jpsi_lnv.analysis.report import limit_tables, status
+from jpsi_lnv.analysis.report.contents import Section
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Table
 
 
 def page(source: Source, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
@@ -23,7 +23,7 @@ def page(source: Source, sections: Sequence[Section], images: Mapping[str, bytes
         images: Name of a picture -> its PNG file.
     """
     environment = Environment(
-        loader=PackageLoader("analysis.report"),
+        loader=PackageLoader("jpsi_lnv.analysis.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from analysis import paper
-from analysis.datasets import mass_mev
-from analysis.efficiency import binomial_sigma
-from analysis.report import limit_tables, style
-from analysis.report.pictures import Picture
-from analysis.report.source import Source
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.datasets import mass_mev
+from jpsi_lnv.analysis.efficiency import binomial_sigma
+from jpsi_lnv.analysis.report import limit_tables, style
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.source import Source
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from analysis import paper
-from analysis.datasets import mass_mev
-from analysis.report.source import Source
-from analysis.report.tables import Column, Table, fixed, percent, power, significant, superscript
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.datasets import mass_mev
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Column, Table, fixed, percent, power, significant, superscript
 
 ALL: Final = "all"
 PERCENT: Final = 0.01

@@ -9,12 +9,12 @@ import hist
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.datasets import MAJORANA, SIGNAL, mass_mev
-from analysis.report import drawing, style
-from analysis.report.drawing import MEV
-from analysis.report.pictures import Picture
-from analysis.report.source import SEARCH, Source
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.datasets import MAJORANA, SIGNAL, mass_mev
+from jpsi_lnv.analysis.report import drawing, style
+from jpsi_lnv.analysis.report.drawing import MEV
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.source import SEARCH, Source
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 LAST: Final = SECTION_III[-1].name
 # Masses of which the curves can still be told apart, and bins that are drawn as one.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.report import style
+from jpsi_lnv.analysis.report import style
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from analysis.events.schema import COLLECTIONS, META, Column
-from analysis.report import closure, tables
-from analysis.report.tables import Table, fixed, percent, significant
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
+from jpsi_lnv.analysis.report import closure, tables
+from jpsi_lnv.analysis.report.tables import Table, fixed, percent, significant
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 _STEPS: Final = (tables.Column("name", "step"), tables.Column("rule", "requirement on an event"))
 _COLUMNS: Final = (

@@ -7,7 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from analysis.report.tables import Table
+from jpsi_lnv.analysis.report.tables import Table
 
 if TYPE_CHECKING:
     import rich.table

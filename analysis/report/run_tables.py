@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from analysis.report import status
-from analysis.report.source import Source
-from analysis.report.tables import Column, Table, count, fixed
+from jpsi_lnv.analysis.report import status
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Column, Table, count, fixed
 
 _BOOKS: Final = (
     Column("dataset", "dataset"),

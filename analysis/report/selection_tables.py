@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from analysis.candidate_table import M_KE
-from analysis.efficiency import binomial_sigma
-from analysis.report.source import SEARCH, Source
-from analysis.report.tables import Column, Table, count, file_name, fixed, percent
-from analysis.results import DatasetResult
-from analysis.selection.cutflow import ALL_EVENTS
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis.efficiency import binomial_sigma
+from jpsi_lnv.analysis.report.source import SEARCH, Source
+from jpsi_lnv.analysis.report.tables import Column, Table, count, file_name, fixed, percent
+from jpsi_lnv.analysis.results import DatasetResult
+from jpsi_lnv.analysis.selection.cutflow import ALL_EVENTS
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in SECTION_III}
 CANDIDATES_SHOWN: Final = 30

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from analysis.report.tables import Column, Table
-from analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, Channel
-from analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
+from jpsi_lnv.analysis.report.tables import Column, Table
+from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, Channel
+from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
 
 _PARAMETER_COLUMNS: Final = (
     Column("meaning", "meaning"),

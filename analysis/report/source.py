@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import derived, results
-from analysis.errors import ResultsError
-from analysis.results import Results, SelectionResult
+from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import Results, SelectionResult
 
 SEARCH: Final = "search"
 LIMITS: Final = "limits"

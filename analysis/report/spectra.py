@@ -9,14 +9,14 @@ import hist
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import DATA, SIGNAL
-from analysis.report import drawing, m_ke_figure, style
-from analysis.report.pictures import Picture
-from analysis.report.selection_tables import TITLES
-from analysis.report.source import Source
-from analysis.results import SelectionResult
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import DATA, SIGNAL
+from jpsi_lnv.analysis.report import drawing, m_ke_figure, style
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.selection_tables import TITLES
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.results import SelectionResult
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 BACKGROUNDS: Final = ("background", "inclusive")
 # The last step before the mass window: what the M(KKee) figure shows.

@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analysis.cuts import SELECTION, Cuts
-from analysis.datasets import CONTINUUM, DATA
-from analysis.report.source import LIMITS, Source
-from analysis.results import Results
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.report.source import LIMITS, Source
+from jpsi_lnv.analysis.results import Results
 
 SIMULATION: Final = "Fast simulation"
 

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.optimization import NEARLY
-from analysis.report import limit_tables, style
-from analysis.report.pictures import Picture
-from analysis.report.source import Source
-from analysis.report.study_tables import overall_sources
+from jpsi_lnv.analysis.optimization import NEARLY
+from jpsi_lnv.analysis.report import limit_tables, style
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.study_tables import overall_sources
 
 HEADROOM: Final = 1.4
 # Details of a row of the table of systematic uncertainties that are a difference of data and simulation.

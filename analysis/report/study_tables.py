@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from analysis import paper
-from analysis.report.limit_tables import exponent, number_columns, row
-from analysis.report.source import Source
-from analysis.report.tables import Column, Table, count, fixed, percent, significant
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.report.limit_tables import exponent, number_columns, row
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Column, Table, count, fixed, percent, significant
 
 PERCENT: Final = 0.01
 _SOURCES: Final = (

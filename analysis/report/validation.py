@@ -13,24 +13,24 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis import paper
-from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
-from analysis.cuts import SELECTION, Cuts
-from analysis.helix import momentum_and_covariance
-from analysis.kinematics import initial_four_momentum
-from analysis.kinfit.fourc import NDF, fit4c
-from analysis.report import validation_response
-from analysis.report.validation_response import BARREL, ENDCAP, columns_of
-from analysis.selection import cutflow
-from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
-from analysis.selection.steps import SECTION_III
-from analysis.simulation import tracking
-from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
-from analysis.simulation.channels import SIGNAL, Channel, majorana
-from analysis.simulation.decays import boost, phase_space
-from analysis.simulation.helix import trajectory
-from analysis.simulation.parameters import NOMINAL
-from analysis.simulation.particles import FloatArray
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.helix import momentum_and_covariance
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
+from jpsi_lnv.analysis.report import validation_response
+from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of
+from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.simulation import tracking
+from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
+from jpsi_lnv.analysis.simulation.channels import SIGNAL, Channel, majorana
+from jpsi_lnv.analysis.simulation.decays import boost, phase_space
+from jpsi_lnv.analysis.simulation.helix import trajectory
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.simulation.particles import FloatArray
 
 N_SIGNAL: Final = 2 * BLOCK_EVENTS
 N_MAJORANA: Final = 10_000

@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.report import style
-from analysis.report.limit_figures import M_NU_LABEL
-from analysis.report.pictures import Picture
-from analysis.report.status import SIMULATION
-from analysis.report.tables import Column, Table, fixed, percent, significant
+from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report.limit_figures import M_NU_LABEL
+from jpsi_lnv.analysis.report.pictures import Picture
+from jpsi_lnv.analysis.report.status import SIMULATION
+from jpsi_lnv.analysis.report.tables import Column, Table, fixed, percent, significant
 
 _COMPARISONS: Final = (
     Column("quantity", "quantity"),

@@ -10,16 +10,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.objects import electrons, kaons, pid, tracks
-from analysis.simulation import energy_loss, gun
-from analysis.simulation.helix import trajectory
-from analysis.simulation.parameters import NOMINAL, DetectorParameters
-from analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON, FloatArray
-from analysis.simulation.tracking import measure
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
+from jpsi_lnv.analysis.simulation import energy_loss, gun
+from jpsi_lnv.analysis.simulation.helix import trajectory
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON, FloatArray
+from jpsi_lnv.analysis.simulation.tracking import measure
 
 N_SINGLE: Final = 20_000
 BARREL: Final = (-0.8, 0.8)

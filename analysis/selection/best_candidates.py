@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from analysis.candidates import best_per_event
-from analysis.cuts import Cuts
-from analysis.kinfit import fourc, hypotheses
+from jpsi_lnv.analysis.candidates import best_per_event
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.kinfit import fourc, hypotheses
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.cuts import SELECTION
-from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError
-from analysis.objects import tracks
-from analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 
 def in_box(view: SearchEvents) -> npt.NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.cuts import OURS, requirement
+from jpsi_lnv.analysis.cuts import OURS, requirement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_JPSI, M_PION, M_PROTON
-from analysis.cuts import Cuts
-from analysis.events.columns import Columns
-from analysis.events.jagged import of_event
-from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
-from analysis.kinfit import fourc
-from analysis.objects import pid, tracks
-from analysis.selection.control_cuts import CONTROL, ControlCuts
-from analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.constants import M_JPSI, M_PION, M_PROTON
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.events.jagged import of_event
+from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.selection.control_cuts import CONTROL, ControlCuts
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

@@ -14,13 +14,13 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import P_TO_RADIUS, SPECIES_MASS, Species
-from analysis.cuts import Cuts
-from analysis.events.columns import Columns
-from analysis.kinematics import four_momentum, initial_four_momentum
-from analysis.objects import electrons, kaons, photons, pid, tracks
-from analysis.selection.control_cuts import CONTROL, ControlCuts
-from analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.constants import P_TO_RADIUS, SPECIES_MASS, Species
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum
+from jpsi_lnv.analysis.objects import electrons, kaons, photons, pid, tracks
+from jpsi_lnv.analysis.selection.control_cuts import CONTROL, ControlCuts
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

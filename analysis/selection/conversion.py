@@ -16,12 +16,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_ELECTRON, P_TO_RADIUS
+from jpsi_lnv.analysis.constants import M_ELECTRON, P_TO_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.cuts import Cuts
+    from jpsi_lnv.analysis.cuts import Cuts
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

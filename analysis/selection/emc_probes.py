@@ -19,15 +19,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_JPSI, SPECIES_MASS, Species
-from analysis.cuts import SELECTION
-from analysis.events.columns import Columns
-from analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
-from analysis.kinfit import fourc
-from analysis.objects import pid, tracks
-from analysis.objects.emc_tables import ControlTracks
-from analysis.selection.emc_cuts import EMC_CONTROL, EmcControlCuts
-from analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL, EmcControlCuts
+from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from analysis.selection.cutflow import BoolArray, Step
-from analysis.selection.emc_probes import EmcProbes
+from jpsi_lnv.analysis.selection.cutflow import BoolArray, Step
+from jpsi_lnv.analysis.selection.emc_probes import EmcProbes
 
 
 def four_tracks(events: EmcProbes) -> BoolArray:

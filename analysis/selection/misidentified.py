@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.cuts import Cuts
-from analysis.events.columns import Columns
-from analysis.objects import electrons, kaons, pid
-from analysis.selection.cutflow import BoolArray, apply, passes_all_but
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.objects import electrons, kaons, pid
+from jpsi_lnv.analysis.selection.cutflow import BoolArray, apply, passes_all_but
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 # Generated species by PDG code, in the order of the axis; the last one is all the rest.
 SPECIES: Final = ("e", "mu", "pi", "k", "p", "other")

@@ -12,16 +12,16 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from analysis import candidates
-from analysis.constants import M_JPSI, SPECIES_MASS, Species
-from analysis.cuts import Cuts
-from analysis.events.columns import Columns
-from analysis.events.jagged import of_event, sum_per_event
-from analysis.kinematics import initial_four_momentum, invariant_mass
-from analysis.kinfit import fourc
-from analysis.objects import electrons, kaons, pid, tracks
-from analysis.selection import conversion
-from analysis.selection.best_candidates import FittedCandidates, fit_best, fit_signal
+from jpsi_lnv.analysis import candidates
+from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.events.jagged import of_event, sum_per_event
+from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
+from jpsi_lnv.analysis.selection import conversion
+from jpsi_lnv.analysis.selection.best_candidates import FittedCandidates, fit_best, fit_signal
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from analysis.selection.cutflow import BoolArray, Step
-from analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.cutflow import BoolArray, Step
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 
 def good_tracks(events: SearchEvents) -> BoolArray:

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, M_JPSI
-from analysis.simulation.fsr import FINE_STRUCTURE
-from analysis.simulation.parameters import (
+from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, M_JPSI
+from jpsi_lnv.analysis.simulation.fsr import FINE_STRUCTURE
+from jpsi_lnv.analysis.simulation.parameters import (
     ENERGY_SPREAD,
     JPSI_MASS_SPREAD,
     LONGITUDINAL_SPREAD,

@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from analysis.simulation import beam
-from analysis.simulation.channels import Channel
-from analysis.simulation.detector import Column, simulate
-from analysis.simulation.generator import generate
-from analysis.simulation.parameters import PARAMETER_SETS, PERIODS
-from analysis.simulation.particles import Particles
+from jpsi_lnv.analysis.simulation import beam
+from jpsi_lnv.analysis.simulation.channels import Channel
+from jpsi_lnv.analysis.simulation.detector import Column, simulate
+from jpsi_lnv.analysis.simulation.generator import generate
+from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS, PERIODS
+from jpsi_lnv.analysis.simulation.particles import Particles
 
 BLOCK_EVENTS: Final = 16_384
 
@@ -99,7 +99,7 @@ def _particles(rng: np.random.Generator, recipe: Recipe, beams: beam.Beams) -> P
 
 def _one_channel(rng: np.random.Generator, channel: Channel | None, sqrt_s: float, beams: beam.Beams) -> Particles:
     if channel is None:
-        from analysis.simulation.inclusive import generate_inclusive  # noqa: PLC0415 needs the optional extra
+        from jpsi_lnv.analysis.simulation.inclusive import generate_inclusive  # noqa: PLC0415 needs the optional extra
 
         return generate_inclusive(rng, beams)
     return generate(rng, channel, sqrt_s, beams)

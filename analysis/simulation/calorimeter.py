@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_KAON, M_MUON, M_PION, M_PROTON
-from analysis.simulation.energy_loss import expected as expected_dedx
-from analysis.simulation.helix import Trajectory
-from analysis.simulation.parameters import DetectorParameters
-from analysis.simulation.particles import ELECTRON, KAON, MUON, PION, PROTON
+from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PION, M_PROTON
+from jpsi_lnv.analysis.simulation.energy_loss import expected as expected_dedx
+from jpsi_lnv.analysis.simulation.helix import Trajectory
+from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PION, PROTON
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
-from analysis.simulation.particles import (
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
     ETA,
     ETA_PRIME,

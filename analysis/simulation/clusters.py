@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.simulation.calorimeter import ELECTROMAGNETIC, HADRONIC, BoolArray, FloatArray, IntArray
-from analysis.simulation.parameters import DetectorParameters
+from jpsi_lnv.analysis.simulation.calorimeter import ELECTROMAGNETIC, HADRONIC, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 
 NOISE_ENERGY: Final = (0.025, 0.030)  # GeV: threshold and scale of clusters of beam background, [assumption]
 NOISE_TIME: Final = 1500.0  # ns: they are uniform in time up to here, [assumption]

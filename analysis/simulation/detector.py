@@ -7,15 +7,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
-from analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
-from analysis.simulation import calorimeter, clusters, energy_loss, tof, tracking
-from analysis.simulation.beam import Beams
-from analysis.simulation.calorimeter import Impact
-from analysis.simulation.clusters import Clusters
-from analysis.simulation.helix import Trajectory, trajectory
-from analysis.simulation.parameters import PERIODS, DetectorParameters
-from analysis.simulation.particles import (
+from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
+from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
+from jpsi_lnv.analysis.simulation import calorimeter, clusters, energy_loss, tof, tracking
+from jpsi_lnv.analysis.simulation.beam import Beams
+from jpsi_lnv.analysis.simulation.calorimeter import Impact
+from jpsi_lnv.analysis.simulation.clusters import Clusters
+from jpsi_lnv.analysis.simulation.helix import Trajectory, trajectory
+from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import (
     ANTINEUTRON,
     CHARGED,
     ELECTRON,
@@ -29,7 +29,7 @@ from analysis.simulation.particles import (
     Particles,
     signed_charge,
 )
-from analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight
+from jpsi_lnv.analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight
 
 Flat = dict[str, npt.NDArray[Any]]
 Column = npt.NDArray[Any] | tuple[IntArray, npt.NDArray[Any]]

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION, M_PROTON
-from analysis.simulation.parameters import NOMINAL, DetectorParameters
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION, M_PROTON
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

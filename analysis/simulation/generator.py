@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_ELECTRON
-from analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
-from analysis.simulation.channels import BF_PI0_DALITZ, FLAT, TRANSVERSE, Channel, Node, known_mass
-from analysis.simulation.decays import boost, direction, phase_space, transverse_cos_theta
-from analysis.simulation.fsr import radiate, rotate_to
-from analysis.simulation.particles import (
+from jpsi_lnv.analysis.constants import M_ELECTRON
+from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
+from jpsi_lnv.analysis.simulation.channels import BF_PI0_DALITZ, FLAT, TRANSVERSE, Channel, Node, known_mass
+from jpsi_lnv.analysis.simulation.decays import boost, direction, phase_space, transverse_cos_theta
+from jpsi_lnv.analysis.simulation.fsr import radiate, rotate_to
+from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
     JPSI,
     KINDS,

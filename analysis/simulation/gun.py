@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_JPSI
-from analysis.simulation import beam
-from analysis.simulation.decays import direction
-from analysis.simulation.detector import Column, simulate
-from analysis.simulation.parameters import PERIODS, DetectorParameters
-from analysis.simulation.particles import KINDS, Particles
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.simulation import beam
+from jpsi_lnv.analysis.simulation.decays import direction
+from jpsi_lnv.analysis.simulation.detector import Column, simulate
+from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import KINDS, Particles
 
 
 def shoot(

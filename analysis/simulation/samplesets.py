@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from analysis.constants import M_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.errors import LnvError
-from analysis.events.schema import TREE
-from analysis.simulation.blocks import BLOCK_EVENTS, Recipe, n_blocks
-from analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Channel, majorana
-from analysis.simulation.parameters import PARAMETER_SETS
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, n_blocks
+from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Channel, majorana
+from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS
 
 FILE_BLOCKS: Final = 24  # four chunks of the default size: each file is described once per worker
 DEFAULT_SEED: Final = 20_260_501

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import SPEED_OF_LIGHT
-from analysis.simulation.energy_loss import HYPOTHESIS_MASSES
-from analysis.simulation.helix import Trajectory
-from analysis.simulation.parameters import NOMINAL, DetectorParameters
+from jpsi_lnv.analysis.constants import SPEED_OF_LIGHT
+from jpsi_lnv.analysis.simulation.energy_loss import HYPOTHESIS_MASSES
+from jpsi_lnv.analysis.simulation.helix import Trajectory
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

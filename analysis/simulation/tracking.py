@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.simulation.helix import FloatArray, IntArray, Trajectory
-from analysis.simulation.parameters import DetectorParameters
+from jpsi_lnv.analysis.simulation.helix import FloatArray, IntArray, Trajectory
+from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 
 # Correlations of (dr, phi0, kappa, dz, tanl), mean of 170 covariances of the BOSS file, rounded; small ones are zero.
 CORRELATION: Final = np.array(

@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION
-from analysis.simulation.decays import boost, phase_space
-from analysis.simulation.generator import decay_pions
-from analysis.simulation.helix import trajectory
-from analysis.simulation.parameters import DetectorParameters
-from analysis.simulation.particles import (
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION
+from jpsi_lnv.analysis.simulation.decays import boost, phase_space
+from jpsi_lnv.analysis.simulation.generator import decay_pions
+from jpsi_lnv.analysis.simulation.helix import trajectory
+from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
     KAON,
     KINDS,

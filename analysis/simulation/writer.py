@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.events.writer import NtupleWriter
-from analysis.simulation.blocks import block_size, make_block
-from analysis.simulation.samplesets import FileJob
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.simulation.blocks import block_size, make_block
+from jpsi_lnv.analysis.simulation.samplesets import FileJob
 
 
 def write_file(job: FileJob, directory: Path, on_events: Callable[[int], None] = lambda _: None) -> int:

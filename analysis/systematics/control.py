@@ -9,11 +9,11 @@ from typing import Final
 import hist
 import numpy as np
 
-from analysis.constants import Species
-from analysis.datasets import DATA
-from analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, ratio
-from analysis.errors import ResultsError
-from analysis.results import Results, SelectionResult
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.datasets import DATA
+from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, ratio
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import Results, SelectionResult
 
 CONTROL: Final = "control"
 # Species of the tracks -> the control sample that measures them.

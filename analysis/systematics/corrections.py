@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from correctionlib import schemav2
 
-from analysis.constants import Species
-from analysis.efficiency import RatioMap
-from analysis.errors import ResultsError
-from analysis.results import Results
-from analysis.systematics.control import MAPS, PROBES, ratio_map
-from analysis.systematics.sources import TRACKS, Candidates, track_difference
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.efficiency import RatioMap
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.systematics.control import MAPS, PROBES, ratio_map
+from jpsi_lnv.analysis.systematics.sources import TRACKS, Candidates, track_difference
 
 FloatArray = npt.NDArray[np.float64]
 

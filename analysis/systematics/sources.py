@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis import normalization
-from analysis.constants import Species
-from analysis.efficiency import Efficiency, mean_difference
-from analysis.results import Results
-from analysis.systematics.control import Difference, ratio_map, step_difference
+from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.efficiency import Efficiency, mean_difference
+from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.systematics.control import Difference, ratio_map, step_difference
 
 Candidates = Mapping[str, npt.NDArray[Any]]
 

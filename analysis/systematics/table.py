@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis import normalization
-from analysis.datasets import MAJORANA, SIGNAL, mass_mev
-from analysis.efficiency import Efficiency
-from analysis.errors import ResultsError
-from analysis.results import DatasetResult, Results
-from analysis.systematics import sources
-from analysis.systematics.sources import Candidates, Uncertainty
+from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.datasets import MAJORANA, SIGNAL, mass_mev
+from jpsi_lnv.analysis.efficiency import Efficiency
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import DatasetResult, Results
+from jpsi_lnv.analysis.systematics import sources
+from jpsi_lnv.analysis.systematics.sources import Candidates, Uncertainty
 
 # Rule of the modelling uncertainty of the overall search.
 RULES: Final = ("average", "largest")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from analysis import background, derived, results
-from processors.console import console, print_table
-from processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
+from jpsi_lnv.analysis import background, derived, results
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
 
 
 @click.command()

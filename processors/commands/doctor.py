@@ -13,15 +13,15 @@ from typing import Any, Final
 import click
 from distributed import Client
 
-from analysis import provenance
-from analysis.errors import LnvError
-from processors import clusters
-from processors.cluster_options import cluster_options
-from processors.clusters import BATCH, ClusterOptions, connect, dashboard
-from processors.console import console, print_table, write_json
-from processors.executors import ClusterError
-from processors.options import PATH
-from processors.preflight import prepare
+from jpsi_lnv.analysis import provenance
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.processors import clusters
+from jpsi_lnv.processors.cluster_options import cluster_options
+from jpsi_lnv.processors.clusters import BATCH, ClusterOptions, connect, dashboard
+from jpsi_lnv.processors.console import console, print_table, write_json
+from jpsi_lnv.processors.executors import ClusterError
+from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.preflight import prepare
 
 # What an extra adds: module -> (what for, how to get it).
 OPTIONAL: Final = {

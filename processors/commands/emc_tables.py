@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from analysis.errors import IncompleteError, NtupleError
-from processors.backends import EXECUTORS, make_executors
-from processors.cluster_options import cluster_options
-from processors.clusters import ClusterOptions
-from processors.console import console, print_table
-from processors.options import PATH
+from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
+from jpsi_lnv.processors.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster_options import cluster_options
+from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import PATH
 
 
 @click.command("emc-tables")
@@ -52,10 +52,10 @@ def command(
 
     Of simulation the share of right probes is shown, as information.
     """
-    from analysis.objects import emc_tables  # noqa: PLC0415 - keeps `lnv --help` fast
-    from analysis.objects.emc_pid import to_json  # noqa: PLC0415
-    from analysis.selection.emc_cuts import EMC_CONTROL  # noqa: PLC0415
-    from processors import emc_probes  # noqa: PLC0415
+    from jpsi_lnv.analysis.objects import emc_tables  # noqa: PLC0415 - keeps `lnv --help` fast
+    from jpsi_lnv.analysis.objects.emc_pid import to_json  # noqa: PLC0415
+    from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL  # noqa: PLC0415
+    from jpsi_lnv.processors import emc_probes  # noqa: PLC0415
 
     files = emc_probes.read_files(sources, datasets)
     select = partial(emc_probes.select_item, pions_every=pions_every)

@@ -8,14 +8,14 @@ from typing import Any, Final, get_args
 
 import click
 
-from analysis.datasets import DatasetMetadata
-from analysis.errors import FilesetError, NtupleError
-from processors import fileset as filesets
-from processors import verify
-from processors.console import print_table, write_json
-from processors.duplicates import Duplicate, find
-from processors.options import PATH
-from processors.progress import bar
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.console import print_table, write_json
+from jpsi_lnv.processors.duplicates import Duplicate, find
+from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.progress import bar
 
 MEGABYTE: Final = 1e6
 SHOWN_MAX: Final = 5

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from analysis.cuts import SELECTION
-from processors.console import console
-from processors.unblinding import FROZEN, freeze
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.unblinding import FROZEN, freeze
 
 
 @click.command()

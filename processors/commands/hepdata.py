@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from analysis.report import hepdata, source
-from processors.console import console
-from processors.options import result_options
+from jpsi_lnv.analysis.report import hepdata, source
+from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.options import result_options
 
 
 @click.command()

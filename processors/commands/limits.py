@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from analysis import derived, results
-from analysis.limits import gather, measured, methods
-from analysis.limits.inputs import LimitInputs
-from analysis.limits.mixing import Normalisation
-from analysis.limits.mixing import read as read_curve
-from processors import limit_tables
-from processors.console import console, print_table, write_json
-from processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
+from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.limits import gather, measured, methods
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.mixing import Normalisation
+from jpsi_lnv.analysis.limits.mixing import read as read_curve
+from jpsi_lnv.processors import limit_tables
+from jpsi_lnv.processors.console import console, print_table, write_json
+from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
 
 # Seed of the toys of the coverage curves.
 SEED = 20250706
@@ -156,7 +156,7 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
 
 
 def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
-    from analysis.limits import pyhf_export, studies  # noqa: PLC0415 only this option needs them
+    from jpsi_lnv.analysis.limits import pyhf_export, studies  # noqa: PLC0415 only this option needs them
 
     overall, scan = inputs[0], inputs[1:]
     found = {
@@ -179,7 +179,7 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
 
 
 def _show_closure(output: Path) -> None:
-    from analysis.report import closure  # noqa: PLC0415 only this option reads the publication
+    from jpsi_lnv.analysis.report import closure  # noqa: PLC0415 only this option reads the publication
 
     content = closure.to_dict()
     rows = [limit_tables.closure_row(row) for row in closure.rows()]

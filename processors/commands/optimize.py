@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from analysis import background, derived, normalization, optimization, results
-from analysis.cuts import Cuts
-from analysis.datasets import SIGNAL
-from analysis.errors import ResultsError
-from analysis.optimization import Scan
-from analysis.report.source import Source
-from processors.console import console, print_table
-from processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
+from jpsi_lnv.analysis import background, derived, normalization, optimization, results
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.datasets import SIGNAL
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.optimization import Scan
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
 
 HISTOGRAM = "chi2_4c_m_kkee"
 VARIABLES = ("chi2_4c", "m_kkee")
@@ -54,7 +54,7 @@ def command(*, accumulator: Path, output: Path, variable: str, n_jpsi: float | N
 
 
 def _draw(output: Path, record: dict[str, Any], merged: results.Results) -> Path:
-    from analysis.report import status, study_figures, style  # noqa: PLC0415 draws a figure
+    from jpsi_lnv.analysis.report import status, study_figures, style  # noqa: PLC0415 draws a figure
 
     flags = [flag.label for flag in status.flags(Source(merged))]
     figure = study_figures.optimization(record).figure(status.label(merged), flags)

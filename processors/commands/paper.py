@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from analysis import derived, results
-from analysis.report import side_by_side
-from processors.console import console, print_table
-from processors.options import result_options
+from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.report import side_by_side
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import result_options
 
 
 @click.command()

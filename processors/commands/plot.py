@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from analysis.report import contents, source, status, style
-from processors.console import console, print_table
-from processors.options import result_options
+from jpsi_lnv.analysis.report import contents, source, status, style
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import result_options
 
 
 @click.command()

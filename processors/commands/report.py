@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from analysis.datasets import DATA, SIGNAL
-from analysis.report import contents, files, limit_tables, render, selection_tables, source, status
-from analysis.report.tables import Table
-from processors.console import console
-from processors.options import result_options
-from processors.progress import bar
+from jpsi_lnv.analysis.datasets import DATA, SIGNAL
+from jpsi_lnv.analysis.report import contents, files, limit_tables, render, selection_tables, source, status
+from jpsi_lnv.analysis.report.tables import Table
+from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.options import result_options
+from jpsi_lnv.processors.progress import bar
 
 
 @click.command()

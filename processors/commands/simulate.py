@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from analysis.errors import IncompleteError
-from analysis.events.writer import remove_partials
-from analysis.simulation import samplesets
-from analysis.simulation.samplesets import SampleSet
-from processors.backends import EXECUTORS, make_executors
-from processors.cluster_options import cluster_options
-from processors.clusters import ClusterOptions
-from processors.console import console
-from processors.options import PATH
-from processors.simulate import (
+from jpsi_lnv.analysis.errors import IncompleteError
+from jpsi_lnv.analysis.events.writer import remove_partials
+from jpsi_lnv.analysis.simulation import samplesets
+from jpsi_lnv.analysis.simulation.samplesets import SampleSet
+from jpsi_lnv.processors.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster_options import cluster_options
+from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.simulate import (
     Books,
     SimulateItem,
     plan,
@@ -131,9 +131,9 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
 
 def _validate(results: Path, seed: int) -> None:
     """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
-    from analysis.report import validation, validation_page  # noqa: PLC0415 draws figures
-    from processors.console import print_table, write_json  # noqa: PLC0415
-    from processors.progress import bar  # noqa: PLC0415
+    from jpsi_lnv.analysis.report import validation, validation_page  # noqa: PLC0415 draws figures
+    from jpsi_lnv.processors.console import print_table, write_json  # noqa: PLC0415
+    from jpsi_lnv.processors.progress import bar  # noqa: PLC0415
 
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
         report = validation.validate(seed, advance)

@@ -8,20 +8,20 @@ from typing import Any
 
 import click
 
-from analysis.datasets import DATA, KINDS, SQRT_S_MAX
-from analysis.errors import IncompleteError
-from analysis.events.mapping import read_map
-from analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
-from analysis.events.writer import remove_partials
-from processors import skim_books
-from processors.backends import EXECUTORS, make_executors
-from processors.cluster_options import cluster_options
-from processors.clusters import ClusterOptions
-from processors.console import console, print_table, write_json
-from processors.fileset import check_name
-from processors.options import PATH, FiniteRange
-from processors.skim import PRESELECTIONS, Skim
-from processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records
+from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
+from jpsi_lnv.analysis.errors import IncompleteError
+from jpsi_lnv.analysis.events.mapping import read_map
+from jpsi_lnv.analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
+from jpsi_lnv.analysis.events.writer import remove_partials
+from jpsi_lnv.processors import skim_books
+from jpsi_lnv.processors.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster_options import cluster_options
+from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.console import console, print_table, write_json
+from jpsi_lnv.processors.fileset import check_name
+from jpsi_lnv.processors.options import PATH, FiniteRange
+from jpsi_lnv.processors.skim import PRESELECTIONS, Skim
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records
 
 ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from analysis import derived, normalization, results
-from analysis.datasets import SIGNAL
-from analysis.errors import ResultsError
-from analysis.systematics import corrections, table
-from analysis.systematics.table import Table
-from processors.console import console, print_table
-from processors.options import ALLOW_INCOMPLETE, FILE, result_options
+from jpsi_lnv.analysis import derived, normalization, results
+from jpsi_lnv.analysis.datasets import SIGNAL
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.systematics import corrections, table
+from jpsi_lnv.analysis.systematics.table import Table
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, result_options
 
 # Heads of the columns of the table per mass.
 SHORT = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from analysis import derived, results, topology
-from analysis.selection.steps import STAGES
-from processors.console import console, print_table
-from processors.options import result_options
+from jpsi_lnv.analysis import derived, results, topology
+from jpsi_lnv.analysis.selection.steps import STAGES
+from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.options import result_options
 
 # Without a candidate the steps before these fail all later ones too: none of them can be the only one.
 DECIDED_ON_CANDIDATES = STAGES[1:]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import uproot
 
-from analysis.errors import NtupleError
-from analysis.events.dst import COLLECTIONS, open_dst
-from analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events.dst import COLLECTIONS, open_dst
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 
 pytestmark = pytest.mark.fast
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import awkward as ak
 import pytest
 
-from analysis.events.dst import COLLECTIONS, HITS, PARTICLES, Dst
-from analysis.events.dst_records import read
-from analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.events.dst import COLLECTIONS, HITS, PARTICLES, Dst
+from jpsi_lnv.analysis.events.dst_records import read
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 
 pytestmark = pytest.mark.fast
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import uproot
 
-from analysis.events import schema
-from analysis.events.blocks import make_block
-from analysis.events.dst import open_dst
-from analysis.events.dst_tracks import mdc_covariance
-from analysis.events.dst_vertex import find_spot, vertices
-from analysis.events.run_table import Conditions, uniform
-from analysis.helix import momentum_and_covariance, move_pivot, unpack
-from analysis.objects.tracks import momentum
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.dst import open_dst
+from jpsi_lnv.analysis.events.dst_tracks import mdc_covariance
+from jpsi_lnv.analysis.events.dst_vertex import find_spot, vertices
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.helix import momentum_and_covariance, move_pivot, unpack
+from jpsi_lnv.analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast
 
@@ -223,7 +223,7 @@ def test_an_event_with_a_vertex_of_its_own_happened_there(boss_file, monkeypatch
         found[[2, 5]] = [0.2, -0.1, 1.5]
         return found
 
-    monkeypatch.setattr("analysis.events.dst.vertices", two_vertices)
+    monkeypatch.setattr("jpsi_lnv.analysis.events.dst.vertices", two_vertices)
     with open_dst(str(boss_file)) as dst:
         columns = dst.read(0, 10, RUNS)
     has_own = np.isin(np.arange(10), [2, 5])

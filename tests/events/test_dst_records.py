@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import uproot
 
-from analysis.events import schema
-from analysis.events.dst import COLLECTIONS
-from analysis.events.dst_records import NO_LINK, Records, read, take
-from analysis.events.dst_tracks import Event, shower_columns, track_columns
-from analysis.events.dst_truth import gen_columns, match_tracks
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.dst import COLLECTIONS
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, read, take
+from jpsi_lnv.analysis.events.dst_tracks import Event, shower_columns, track_columns
+from jpsi_lnv.analysis.events.dst_truth import gen_columns, match_tracks
 
 pytestmark = pytest.mark.fast
 

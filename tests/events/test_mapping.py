@@ -11,13 +11,13 @@ import uproot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.errors import NtupleError, SchemaError
-from analysis.events import schema
-from analysis.events.blocks import BRANCHES, make_block
-from analysis.events.mapping import FROM_RUNS, open_mapped, read_map
-from analysis.events.run_table import Conditions, uniform
-from analysis.events.units import conversion
-from processors.cli import main
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.blocks import BRANCHES, make_block
+from jpsi_lnv.analysis.events.mapping import FROM_RUNS, open_mapped, read_map
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.processors.cli import main
 
 pytestmark = pytest.mark.fast
 
@@ -161,7 +161,7 @@ def test_elements_of_arrays(tmp_path):
     path = tmp_path / "a.root"
     with uproot.recreate(path) as file:
         file.mktree("ana", {"vx": np.dtype((np.float64, (3,)))}).extend({"vx": np.arange(12.0).reshape(4, 3)})
-    from analysis.events.mapping import MappedNtuple, NtupleMap, Source
+    from jpsi_lnv.analysis.events.mapping import MappedNtuple, NtupleMap, Source
 
     with uproot.open(path) as file:
         columns = {"run": Source(value=-1.0, is_rounded=True), "ip_y": Source(branch="vx", index=1, factor=0.1)}

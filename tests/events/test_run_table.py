@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from analysis.errors import NtupleError
-from analysis.events.dst_vertex import spot_of_tracks
-from analysis.events.run_table import Conditions, read_run_table, uniform
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events.dst_vertex import spot_of_tracks
+from jpsi_lnv.analysis.events.run_table import Conditions, read_run_table, uniform
 
 pytestmark = pytest.mark.fast
 

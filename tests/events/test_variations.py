@@ -7,18 +7,18 @@ import pytest
 from coffea.nanoevents import NanoEventsFactory
 from scipy import stats
 
-from analysis.constants import M_JPSI
-from analysis.errors import FilesetError
-from analysis.events import variations
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.events.ntuple import BesSchema
-from analysis.events.writer import NtupleWriter
-from analysis.simulation import blocks, channels
-from processors.misid import MisidProcessor
-from processors.search import SearchProcessor
-from processors.topology import TopologyProcessor
-from processors.variations import VariationsProcessor
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.events import variations
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.misid import MisidProcessor
+from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.topology import TopologyProcessor
+from jpsi_lnv.processors.variations import VariationsProcessor
 
 pytestmark = pytest.mark.fast
 

@@ -13,10 +13,10 @@ import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.errors import NtupleError, SchemaError
-from analysis.events import schema
-from analysis.events.blocks import BRANCHES
-from analysis.events.writer import UNCOMPRESSED, NtupleWriter, remove_partials
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.blocks import BRANCHES
+from jpsi_lnv.analysis.events.writer import UNCOMPRESSED, NtupleWriter, remove_partials
 
 pytestmark = pytest.mark.fast
 

@@ -9,14 +9,14 @@ import pytest
 import uproot
 from run_cases import assert_same, make_fileset, run, write_ntuple
 
-from analysis.cuts import SELECTION
-from analysis.datasets import DatasetMetadata
-from analysis.errors import NtupleError, SchemaError
-from processors import fileset as filesets
-from processors import verify
-from processors.executors import IterativeExecutor
-from processors.run import RunOptions, process, to_results
-from processors.selections import load_processors
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.executors import IterativeExecutor
+from jpsi_lnv.processors.run import RunOptions, process, to_results
+from jpsi_lnv.processors.selections import load_processors
 
 BAD = "signal_2.root"
 iterative = partial(IterativeExecutor, backoff=0.01)

@@ -16,10 +16,10 @@ from distributed.scheduler import NoWorkerError
 from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
-from analysis.provenance import source_digest
-from processors.clusters import ClusterOptions, connect
-from processors.dask_loop import DaskLoop
-from processors.executors import ClusterError, DaskExecutor, IterativeExecutor
+from jpsi_lnv.analysis.provenance import source_digest
+from jpsi_lnv.processors.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.dask_loop import DaskLoop
+from jpsi_lnv.processors.executors import ClusterError, DaskExecutor, IterativeExecutor
 
 SUPPORT = Path(__file__).parents[1] / "support"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from run_cases import assert_same, make_fileset, run
 
-from analysis.cuts import SELECTION
-from analysis.errors import IncompleteError, ResultsError
-from processors import fileset as filesets
-from processors import run as runs
-from processors.executors import IterativeExecutor
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import run as runs
+from jpsi_lnv.processors.executors import IterativeExecutor
 
 
 def fail_in(name):

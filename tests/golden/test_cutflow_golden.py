@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import histograms
-from analysis.cuts import SELECTION
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.selection import cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
-from analysis.simulation import blocks, channels
+from jpsi_lnv.analysis import histograms
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.simulation import blocks, channels
 
 pytestmark = pytest.mark.fast
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import cut_table
+from jpsi_lnv.analysis.report import cut_table
 
 pytestmark = pytest.mark.fast
 

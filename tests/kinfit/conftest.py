@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from analysis.constants import M_JPSI, SPECIES_MASS, Species
-from analysis.kinematics import initial_four_momentum
-from analysis.simulation.decays import boost, phase_space
+from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 
 E, PI, K, P = Species
 MASS = np.array(SPECIES_MASS)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from analysis.constants import SPECIES_MASS, Species
-from analysis.kinfit import fourc
-from analysis.kinfit.fourc import Limits, Status
+from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit.fourc import Limits, Status
 
 pytestmark = pytest.mark.fast
 

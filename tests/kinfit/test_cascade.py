@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from analysis.constants import Species
-from analysis.kinfit import fourc
-from analysis.kinfit.fourc import CASCADE_CHI2, Limits, Status
-from analysis.kinfit.hypotheses import HYPOTHESES, competing
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit.fourc import CASCADE_CHI2, Limits, Status
+from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES, competing
 
 pytestmark = pytest.mark.fast
 

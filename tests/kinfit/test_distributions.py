@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.constants import M_JPSI, Species
-from analysis.kinfit import fourc
-from analysis.kinfit.fourc import Status
-from analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.constants import M_JPSI, Species
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit.fourc import Status
+from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
 
 E, PI, K, P = Species
 KKEE = HYPOTHESES[:1]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from analysis.constants import Species
-from analysis.kinfit import fourc
-from analysis.kinfit.fourc import Status
-from analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit.fourc import Status
+from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
 
 pytestmark = pytest.mark.fast
 

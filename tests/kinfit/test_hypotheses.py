@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.constants import Species
-from analysis.kinfit import fourc
-from analysis.kinfit.hypotheses import FIRST_KKPIPI, HYPOTHESES, NAMES, competing, smallest_by_name
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit.hypotheses import FIRST_KKPIPI, HYPOTHESES, NAMES, competing, smallest_by_name
 
 pytestmark = pytest.mark.fast
 

@@ -6,10 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from analysis.constants import SPECIES_MASS, Species
-from analysis.kinfit import fourc, reference
-from analysis.kinfit.fourc import Limits, Status
-from analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
+from jpsi_lnv.analysis.kinfit import fourc, reference
+from jpsi_lnv.analysis.kinfit.fourc import Limits, Status
+from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
 
 pytestmark = pytest.mark.fast
 

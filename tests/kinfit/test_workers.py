@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from analysis.constants import Species
-from analysis.kinfit import fourc, kernels
-from analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.kinfit import fourc, kernels
+from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
 
 E, PI, K, P = Species
 
@@ -40,8 +40,8 @@ def test_kernels_load_from_the_cache_in_dask_workers(toys, p4_total):
 def test_a_new_process_compiles_nothing(toys):
     code = (
         "import numpy as np\n"
-        "from analysis.kinfit import fourc, kernels\n"
-        "from analysis.kinfit.hypotheses import HYPOTHESES\n"
+        "from jpsi_lnv.analysis.kinfit import fourc, kernels\n"
+        "from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES\n"
         "p, v = np.ones((4, 1, 3)), np.ones((4, 1, 6))\n"
         "fourc.fit4c(p, v, np.arange(4), HYPOTHESES, np.ones(4))\n"
         "print(sum(kernels.fit_all.stats.cache_misses.values()))\n"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from analysis import results
-from analysis.candidate_table import M_KE
-from analysis.datasets import DatasetMetadata
-from analysis.histograms import CHI2_4C, M_KKEE_COARSE
-from processors.cli import lnv
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
+from jpsi_lnv.processors.cli import lnv
 
 
 def make_dataset(kind, n_produced, masses, **metadata):

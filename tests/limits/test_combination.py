@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from analysis.limits import cls, pyhf_export, rolke
-from analysis.limits.combination import Channel, interval, upper_limit
-from analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits import cls, pyhf_export, rolke
+from jpsi_lnv.analysis.limits.combination import Channel, interval, upper_limit
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 # pyhf 0.7.6 validates through an interface that jsonschema deprecates.
 uses_pyhf = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver is deprecated:DeprecationWarning")

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from analysis.limits import bayesian, cls, feldman_cousins, marginal, methods
-from analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits import bayesian, cls, feldman_cousins, marginal, methods
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
 

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from analysis.limits import gather, studies
-from analysis.report import coverage_figure, source
+from jpsi_lnv.analysis.limits import gather, studies
+from jpsi_lnv.analysis.report import coverage_figure, source
 
 GIVEN = gather.GivenSystematics("given", 0.07, {})
 

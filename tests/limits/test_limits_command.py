@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.errors import IncompleteError, ResultsError
-from analysis.limits import gather
+from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
+from jpsi_lnv.analysis.limits import gather
 
 pytestmark = pytest.mark.fast
 

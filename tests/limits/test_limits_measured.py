@@ -9,16 +9,16 @@ import click
 import numpy as np
 import pytest
 
-from analysis import background, derived
-from analysis.candidate_table import M_KE
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION
-from analysis.datasets import DatasetMetadata
-from analysis.limits import gather, measured
-from analysis.normalization import Count
-from analysis.results import DatasetResult, Results, SelectionResult
-from analysis.systematics import table
-from processors.commands import limits
+from jpsi_lnv.analysis import background, derived
+from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.limits import gather, measured
+from jpsi_lnv.analysis.normalization import Count
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.systematics import table
+from jpsi_lnv.processors.commands import limits
 
 pytestmark = pytest.mark.fast
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.candidate_table import M_KE
-from analysis.cuts import SELECTION
-from analysis.errors import ResultsError
-from analysis.histograms import CHI2_4C, M_KKEE_COARSE
-from analysis.limits import majorana, mixing, significance, stability
-from analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
+from jpsi_lnv.analysis.limits import majorana, mixing, significance, stability
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
 

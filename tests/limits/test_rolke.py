@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.limits.rolke import Model, interval, upper_limit
+from jpsi_lnv.analysis.limits.rolke import Model, interval, upper_limit
 
 pytestmark = pytest.mark.fast
 

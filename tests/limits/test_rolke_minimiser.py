@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from analysis.limits.rolke import Model, interval
+from jpsi_lnv.analysis.limits.rolke import Model, interval
 
 TOLERANCE = {"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000, "maxfev": 4000}
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.limits import bayesian, cls, combination, feldman_cousins, rolke
-from analysis.limits.inputs import LimitInputs
-from analysis.limits.rolke import Model
+from jpsi_lnv.analysis.limits import bayesian, cls, combination, feldman_cousins, rolke
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.rolke import Model
 
 pytestmark = pytest.mark.fast
 

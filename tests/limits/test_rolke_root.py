@@ -15,7 +15,7 @@ import sys
 import numpy as np
 import pytest
 
-from analysis.limits.rolke import Model, interval
+from jpsi_lnv.analysis.limits.rolke import Model, interval
 
 INSTALL = "make root (or set ROOT_PYTHON to a Python that has it)"
 SCRIPT = """

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.limits import bayesian, cls, coverage, feldman_cousins, methods, rolke, sensitivity, toys
-from analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits import bayesian, cls, coverage, feldman_cousins, methods, rolke, sensitivity, toys
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
 

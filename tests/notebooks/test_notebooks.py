@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from nbclient import NotebookClient
 
-from processors.cli import lnv
+from jpsi_lnv.processors.cli import lnv
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis import helix
+from jpsi_lnv.analysis import helix
 
 
 def make_helices(n: int, seed: int):

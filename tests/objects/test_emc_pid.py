@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 from scipy.interpolate import RegularGridInterpolator
 
-from analysis.events.columns import ArrayColumns
-from analysis.objects import emc_pid, emc_tables
-from analysis.objects.emc_tables import ControlTracks
-from analysis.objects.tracks import momentum
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.objects import emc_pid, emc_tables
+from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast
 
@@ -160,10 +160,10 @@ def test_the_packages_tables():
 @pytest.mark.parametrize(("name", "kind", "own"), [("eeee", "e", 0), ("pipipipi", "pi", 1)])
 def test_the_packages_tables_fit_generated_tracks(name, kind, own):
     """The tables come from probes of other events; here the tracks are taken by their generated particle."""
-    from analysis.constants import M_JPSI
-    from analysis.selection.misidentified import SPECIES, true_species
-    from analysis.simulation.blocks import Recipe, make_block
-    from analysis.simulation.channels import BACKGROUNDS
+    from jpsi_lnv.analysis.constants import M_JPSI
+    from jpsi_lnv.analysis.selection.misidentified import SPECIES, true_species
+    from jpsi_lnv.analysis.simulation.blocks import Recipe, make_block
+    from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS
 
     block = make_block(Recipe(channels=((BACKGROUNDS[name], 1.0),), sqrt_s=M_JPSI), name, 0, 16_000, 99)
     offsets = {c: block[f"{c}_{column}"][0] for c, column in (("Track", "kappa"), ("Gen", "pdg_id"))}

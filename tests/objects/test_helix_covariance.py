@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import helix
-from analysis.constants import P_TO_RADIUS
+from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis.constants import P_TO_RADIUS
 
 pytestmark = pytest.mark.fast
 

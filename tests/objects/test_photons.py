@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.constants import M_PION0
-from analysis.events.columns import ArrayColumns
-from analysis.kinematics import invariant_mass
-from analysis.objects import photons
+from jpsi_lnv.analysis.constants import M_PION0
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.kinematics import invariant_mass
+from jpsi_lnv.analysis.objects import photons
 
 pytestmark = pytest.mark.fast
 

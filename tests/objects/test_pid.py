@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.events.columns import ArrayColumns
-from analysis.objects import pid
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.objects import pid
 
 pytestmark = pytest.mark.fast
 
@@ -104,7 +104,7 @@ def test_energy_over_momentum():
 def test_the_calorimeter_can_be_switched_off(columns):
     import dataclasses
 
-    from analysis.cuts import SELECTION
+    from jpsi_lnv.analysis.cuts import SELECTION
 
     emc = {"kappa": 1.0, "tanl": 0.0, "emc_energy": 0.95, "emc_e3x3": 0.87, "emc_e5x5": 0.93}
     arrays = columns._arrays | {f"Track_{n}": np.full(3, x, dtype=np.float32) for n, x in emc.items()}

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import helix
-from analysis.cuts import SELECTION
-from analysis.events import schema
-from analysis.events.columns import ArrayColumns
-from analysis.kinfit import fourc
-from analysis.objects import tracks
+from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.objects import tracks
 
 pytestmark = pytest.mark.fast
 
@@ -124,8 +124,8 @@ def test_one_momentum_for_all_otherwise(chunk):
 
 
 def test_real_tracks_have_usable_momenta_under_every_hypothesis(boss_file):
-    from analysis.events.dst import open_dst
-    from analysis.events.run_table import Conditions, uniform
+    from jpsi_lnv.analysis.events.dst import open_dst
+    from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 
     with open_dst(str(boss_file)) as dst:
         read = dst.read(0, 10, uniform(Conditions(sqrt_s=3.097)))

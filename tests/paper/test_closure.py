@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis import constants, paper
-from analysis.cuts import SELECTION
-from analysis.limits import gather, rolke
-from analysis.report import closure
-from processors.cli import lnv
+from jpsi_lnv.analysis import constants, paper
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.limits import gather, rolke
+from jpsi_lnv.analysis.report import closure
+from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from processors import commands, console, summary
-from processors.cli import lnv, main
-from processors.progress import bar
+from jpsi_lnv.processors import commands, console, summary
+from jpsi_lnv.processors.cli import lnv, main
+from jpsi_lnv.processors.progress import bar
 
 pytestmark = pytest.mark.fast
 
@@ -28,7 +28,7 @@ def status(arguments):
 
 
 def test_help_lists_every_command_without_loading_one():
-    code = "import sys; from processors.cli import main; main(['--help'])"
+    code = "import sys; from jpsi_lnv.processors.cli import main; main(['--help'])"
     run = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
     for name in MODULES:
         assert name.replace("_", "-") in run.stdout
@@ -52,7 +52,7 @@ def test_an_error_is_one_line_and_a_traceback_on_request(tmp_path, capsys):
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
     assert "cannot be read" in shown.err
-    from analysis.errors import FilesetError
+    from jpsi_lnv.analysis.errors import FilesetError
 
     with pytest.raises(FilesetError):
         main(["--debug", "run", str(path)])

@@ -3,13 +3,13 @@
 import pytest
 from coffea.nanoevents import NanoEventsFactory
 
-from analysis.events.ntuple import BesSchema
-from analysis.events.schema import HELIX, TREE, branch
-from analysis.events.writer import NtupleWriter
-from analysis.objects.tracks import MOMENTUM_COVARIANCE
-from analysis.simulation import blocks, channels
-from processors.chunks import FIRST_COLUMNS
-from processors.search import SearchProcessor
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.schema import HELIX, TREE, branch
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.chunks import FIRST_COLUMNS
+from jpsi_lnv.processors.search import SearchProcessor
 
 GOOD_TRACKS = {*HELIX, "charge"}
 IDENTIFICATION = {

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.kinfit.status import count_status
-from analysis.selection.search_events import SearchEvents
-from analysis.simulation import blocks, channels
-from processors.covariances import CovarianceError, Covariances
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.kinfit.status import count_status
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.covariances import CovarianceError, Covariances
 
 pytestmark = pytest.mark.fast
 
@@ -65,7 +65,7 @@ def test_a_triangle_in_the_wrong_order_is_noticed(is_misread):
 
 
 def test_the_run_is_given_up_after_storing_the_group():
-    from processors.run import _sink
+    from jpsi_lnv.processors.run import _sink
 
     class Parts:
         saved = 0

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from analysis.constants import M_JPSI
-from analysis.errors import FilesetError, IncompleteError, NtupleError
-from analysis.events.blocks import make_block
-from analysis.events.writer import NtupleWriter
-from analysis.objects import emc_pid, emc_tables
-from analysis.simulation import blocks, channels
-from processors.commands import fileset
-from processors.commands.emc_tables import command
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.errors import FilesetError, IncompleteError, NtupleError
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.objects import emc_pid, emc_tables
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.processors.commands import fileset
+from jpsi_lnv.processors.commands.emc_tables import command
 
 pytestmark = pytest.mark.fast
 

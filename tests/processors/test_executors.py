@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from coffea.processor.executor import WorkItem
 from run_cases import assert_same, make_fileset, run
 
-from analysis import results
-from analysis.errors import IncompleteError
-from processors.cli import lnv
-from processors.clusters import ClusterOptions, connect
-from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
-from processors.guard import Guarded, Peak
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.errors import IncompleteError
+from jpsi_lnv.processors.cli import lnv
+from jpsi_lnv.processors.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
+from jpsi_lnv.processors.guard import Guarded, Peak
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_peaks():
 
 @pytest.mark.fast
 def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
-    from processors import selections
+    from jpsi_lnv.processors import selections
 
     monkeypatch.setitem(selections.REGISTRY, "count", "run_cases:Counting")
     fileset = make_fileset(tmp_path, {"signal": [120], "other": [70, 30]})
@@ -171,7 +171,7 @@ def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
 
 def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
     pytest.importorskip("bokeh", reason="pip install 'jpsi-lnv[dask]'")
-    from processors.backends import make_executors
+    from jpsi_lnv.processors.backends import make_executors
 
     report = tmp_path / "report.html"
     with make_executors("dask", ClusterOptions(workers=1), report) as make:
@@ -181,8 +181,8 @@ def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
 
 
 def test_debug_lets_the_error_pass_where_it_happened(tmp_path, monkeypatch):
-    from processors import selections
-    from processors.commands import run as command
+    from jpsi_lnv.processors import selections
+    from jpsi_lnv.processors.commands import run as command
 
     monkeypatch.setitem(selections.REGISTRY, "count", "run_cases:Failing")
     fileset = make_fileset(tmp_path, {"signal": [120]})

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from analysis.errors import FilesetError, NtupleError
-from processors import fileset as filesets
-from processors import verify
-from processors.chunks import work_items
-from processors.cli import lnv
+from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.chunks import work_items
+from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast
 

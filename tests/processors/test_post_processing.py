@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from analysis import histograms, misidentification
-from analysis.candidate_table import M_KE, TRACKS
-from analysis.constants import M_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.errors import IncompleteError, ResultsError
-from analysis.results import DatasetResult, Results, SelectionResult, write
-from processors.commands import background, optimize
+from jpsi_lnv.analysis import histograms, misidentification
+from jpsi_lnv.analysis.candidate_table import M_KE, TRACKS
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, write
+from jpsi_lnv.processors.commands import background, optimize
 
 pytestmark = pytest.mark.fast
 

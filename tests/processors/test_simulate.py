@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import uproot
 
-from analysis.datasets import DatasetMetadata
-from analysis.errors import NtupleError
-from analysis.simulation import samplesets
-from analysis.simulation.blocks import BLOCK_EVENTS
-from processors import simulate
-from processors.cli import main
-from processors.executors import FuturesExecutor, IterativeExecutor
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.simulation import samplesets
+from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS
+from jpsi_lnv.processors import simulate
+from jpsi_lnv.processors.cli import main
+from jpsi_lnv.processors.executors import FuturesExecutor, IterativeExecutor
 
 ROOT = Path(__file__).parents[2]
 N = BLOCK_EVENTS + 500
@@ -198,7 +198,7 @@ def test_too_small_a_disk_is_seen_beforehand(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, capsys):
-    from analysis.events.writer import NtupleWriter
+    from jpsi_lnv.analysis.events.writer import NtupleWriter
 
     def full(self, block):
         raise self._failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -218,7 +218,7 @@ def test_broken_books_are_no_books(tmp_path):
 
 
 def test_validation_is_printed_and_written(tmp_path, capsys, monkeypatch):
-    from analysis.report import validation
+    from jpsi_lnv.analysis.report import validation
 
     monkeypatch.setattr(validation, "N_SIGNAL", 1_000)
     monkeypatch.setattr(validation, "N_IDEAL", 2_000)

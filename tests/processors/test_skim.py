@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import uproot
 
-from analysis.cuts import SELECTION
-from analysis.errors import FilesetError, NtupleError
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.events.run_table import Conditions, uniform
-from analysis.events.writer import remove_partials
-from analysis.selection.search_events import SearchEvents
-from processors.cli import main
-from processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
-from processors.skim import PRESELECTIONS, Skim
-from processors.skim_plan import SkimOptions, is_done, plan, read_records
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.events.writer import remove_partials
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.processors.cli import main
+from jpsi_lnv.processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
+from jpsi_lnv.processors.skim import PRESELECTIONS, Skim
+from jpsi_lnv.processors.skim_plan import SkimOptions, is_done, plan, read_records
 
 # loky's idle workers end after some seconds; on a busy machine that may meet the next job, which it then warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given:UserWarning")

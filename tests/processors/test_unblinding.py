@@ -8,12 +8,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from analysis.cuts import SELECTION
-from analysis.datasets import DatasetMetadata
-from processors import unblinding
-from processors.commands import freeze
-from processors.fileset import Dataset
-from processors.unblinding import BlindingError
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.processors import unblinding
+from jpsi_lnv.processors.commands import freeze
+from jpsi_lnv.processors.fileset import Dataset
+from jpsi_lnv.processors.unblinding import BlindingError
 
 pytestmark = pytest.mark.fast
 

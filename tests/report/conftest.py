@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from analysis import derived, provenance, results
-from analysis.cuts import SELECTION
-from analysis.datasets import DatasetMetadata
-from analysis.histograms import book
-from analysis.limits import gather, methods
-from analysis.report import source
-from analysis.selection.steps import SECTION_III, STAGES
-from processors.cli import lnv
+from jpsi_lnv.analysis import derived, provenance, results
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.histograms import book
+from jpsi_lnv.analysis.limits import gather, methods
+from jpsi_lnv.analysis.report import source
+from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
+from jpsi_lnv.processors.cli import lnv
 
 M_KE = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 

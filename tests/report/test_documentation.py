@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.cuts import SELECTION
-from analysis.events import schema
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ def test_pages_show_what_the_code_says(site):
 
 def test_the_api_has_docstrings(site):
     text = page(site, "api_analysis")
-    assert "analysis.limits.rolke" in text
+    assert "jpsi_lnv.analysis.limits.rolke" in text
     assert "upper_limit" in text
 
 

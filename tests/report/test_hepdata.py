@@ -6,7 +6,7 @@ import tarfile
 import pytest
 import yaml
 
-from analysis.report import hepdata, source
+from jpsi_lnv.analysis.report import hepdata, source
 
 from .conftest import make_limits, make_results
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from analysis.report import contents, status, style
+from jpsi_lnv.analysis.report import contents, status, style
 
 IMAGES = Path(__file__).with_name("images")
 NAMES = ("m_kkee", "limits", "n_minus_1_chi2_4c", "cutflow", "methods")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.report import m_ke_figure
-from analysis.report.source import Source
+from jpsi_lnv.analysis.report import m_ke_figure
+from jpsi_lnv.analysis.report.source import Source
 
 from .conftest import make_dataset, make_results
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import contents
+from jpsi_lnv.analysis.report import contents
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.report import contents, source, status, style
+from jpsi_lnv.analysis.report import contents, source, status, style
 
 from .conftest import make_results
 

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from analysis import results
-from analysis.errors import ResultsError
-from analysis.report import contents, files, render, source
-from analysis.report.tables import count
-from processors.cli import lnv
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.report import contents, files, render, source
+from jpsi_lnv.analysis.report.tables import count
+from jpsi_lnv.processors.cli import lnv
 
 from .conftest import make_limits, make_results
 

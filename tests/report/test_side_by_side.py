@@ -7,11 +7,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from analysis import derived, paper
-from analysis.errors import ResultsError
-from analysis.report import side_by_side
-from analysis.results import Results, write
-from processors.commands import paper as command
+from jpsi_lnv.analysis import derived, paper
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.report import side_by_side
+from jpsi_lnv.analysis.results import Results, write
+from jpsi_lnv.processors.commands import paper as command
 
 pytestmark = pytest.mark.fast
 

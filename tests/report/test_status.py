@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from analysis import derived, results
-from analysis.cuts import SELECTION
-from analysis.report import contents, html, source, status
+from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.report import contents, html, source, status
 
 from .conftest import changed, make_limits, make_results
 

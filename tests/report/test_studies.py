@@ -6,11 +6,11 @@ import hist
 import numpy as np
 import pytest
 
-from analysis import background, optimization
-from analysis.limits import gather, studies
-from analysis.report import contents, render, study_figures
-from analysis.systematics import table
-from analysis.systematics.sources import Uncertainty
+from jpsi_lnv.analysis import background, optimization
+from jpsi_lnv.analysis.limits import gather, studies
+from jpsi_lnv.analysis.report import contents, render, study_figures
+from jpsi_lnv.analysis.systematics import table
+from jpsi_lnv.analysis.systematics.sources import Uncertainty
 
 pytestmark = pytest.mark.fast
 

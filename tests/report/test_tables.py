@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from analysis.report import contents, cut_table, render
-from analysis.report.tables import NOTHING, Column, Table, count, fixed, percent, power, significant, superscript
+from jpsi_lnv.analysis.report import contents, cut_table, render
+from jpsi_lnv.analysis.report.tables import (
+    NOTHING,
+    Column,
+    Table,
+    count,
+    fixed,
+    percent,
+    power,
+    significant,
+    superscript,
+)
 
 pytestmark = pytest.mark.fast
 

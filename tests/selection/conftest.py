@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.simulation import blocks, channels
 
 
 def simulate(channel, n_events=4000, seed=7, **changes):

@@ -13,25 +13,25 @@ import pytest
 from click.testing import CliRunner
 from coffea.util import coffea_console
 
-from analysis import results
-from analysis.cuts import SELECTION
-from analysis.datasets import DatasetMetadata
-from analysis.events.blocks import Block, concatenate, make_block
-from analysis.events.columns import ArrayColumns
-from analysis.events.writer import NtupleWriter
-from analysis.limits import gather
-from analysis.selection import blinding, cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
-from analysis.simulation import blocks, channels
-from analysis.simulation.particles import ELECTRON, KAON, VIRTUAL_PHOTON
-from processors import fileset as filesets
-from processors import verify
-from processors.commands import run as run_command
-from processors.executors import IterativeExecutor
-from processors.run import RunOptions, finish, process
-from processors.selections import load_processors
-from processors.unblinding import BlindingError, freeze
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.blocks import Block, concatenate, make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.limits import gather
+from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, VIRTUAL_PHOTON
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.commands import run as run_command
+from jpsi_lnv.processors.executors import IterativeExecutor
+from jpsi_lnv.processors.run import RunOptions, finish, process
+from jpsi_lnv.processors.selections import load_processors
+from jpsi_lnv.processors.unblinding import BlindingError, freeze
 
 pytestmark = pytest.mark.fast
 

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from coffea.nanoevents import NanoEventsFactory
 
-from analysis import control_histograms, efficiency
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION
-from analysis.events.blocks import make_block
-from analysis.events.columns import ArrayColumns
-from analysis.events.ntuple import BesSchema
-from analysis.events.writer import NtupleWriter
-from analysis.selection import control_steps, cutflow, misidentified
-from analysis.selection.control_fit import ProtonEvents
-from analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
-from analysis.selection.search_events import SearchEvents
-from analysis.simulation import blocks, channels
-from analysis.simulation.parameters import NOMINAL
-from processors.control import ElectronControl, FitControl, KaonControl
-from processors.search import SearchProcessor
+from jpsi_lnv.analysis import control_histograms, efficiency
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.selection import control_steps, cutflow, misidentified
+from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
+from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.processors.control import ElectronControl, FitControl, KaonControl
+from jpsi_lnv.processors.search import SearchProcessor
 
 pytestmark = pytest.mark.fast
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.constants import M_JPSI, P_TO_RADIUS
-from analysis.cuts import SELECTION
-from analysis.events.columns import ArrayColumns
-from analysis.objects import tracks
-from analysis.selection import conversion
-from analysis.simulation.blocks import Recipe, make_block
-from analysis.simulation.channels import BACKGROUNDS, CONTROLS, SIGNAL
+from jpsi_lnv.analysis.constants import M_JPSI, P_TO_RADIUS
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.selection import conversion
+from jpsi_lnv.analysis.simulation.blocks import Recipe, make_block
+from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTROLS, SIGNAL
 
 FIELD = 1.0
 

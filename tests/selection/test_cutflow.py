@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from analysis.selection.cutflow import Step, apply, count, depth, passes_all_but
+from jpsi_lnv.analysis.selection.cutflow import Step, apply, count, depth, passes_all_but
 
 pytestmark = pytest.mark.fast
 

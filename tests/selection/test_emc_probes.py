@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.constants import M_JPSI, Species
-from analysis.cuts import SELECTION
-from analysis.events.blocks import Block, make_block
-from analysis.events.columns import ArrayColumns
-from analysis.objects import emc_pid, emc_tables
-from analysis.objects.emc_tables import ControlTracks
-from analysis.selection import blinding, cutflow, misidentified
-from analysis.selection.emc_cuts import EMC_CONTROL
-from analysis.selection.emc_probes import N_TRACKS, EmcProbes, assignments, control_tracks
-from analysis.selection.emc_steps import EMC_STEPS
-from analysis.selection.search_events import SearchEvents
-from analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.constants import M_JPSI, Species
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.blocks import Block, make_block
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.objects import emc_pid, emc_tables
+from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.selection import blinding, cutflow, misidentified
+from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL
+from jpsi_lnv.analysis.selection.emc_probes import N_TRACKS, EmcProbes, assignments, control_tracks
+from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.simulation import blocks, channels
 
 pytestmark = pytest.mark.fast
 

@@ -8,13 +8,13 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.constants import M_JPSI
-from analysis.cuts import SELECTION
-from analysis.events.columns import ArrayColumns
-from analysis.events.schema import COVARIANCE, HELIX
-from analysis.selection import cutflow
-from analysis.selection.search_events import SearchEvents
-from analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX
+from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 pytestmark = pytest.mark.fast
 

@@ -21,14 +21,14 @@ import pytest
 import uproot
 from run_cases import assert_same, make_fileset, run
 
-from analysis.errors import NtupleError
-from analysis.events.blocks import make_block
-from analysis.events.dst import open_dst
-from analysis.events.run_table import Conditions, uniform
-from processors import fileset as filesets
-from processors.cli import main
-from processors.executors import IterativeExecutor
-from processors.remote_io import set_xrootd_limits
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events.dst import open_dst
+from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors.cli import main
+from jpsi_lnv.processors.executors import IterativeExecutor
+from jpsi_lnv.processors.remote_io import set_xrootd_limits
 
 RUNS = uniform(Conditions(sqrt_s=3.097))
 CONFIGURATION = """\
@@ -182,7 +182,7 @@ def skim_in_a_process(url, output, **environment):
     """`lnv skim` in a process of its own: client libraries read their settings when they are loaded."""
     arguments = ["skim", url, "--output", str(output), "--all", "--sqrt-s", "3.097", "--executor", "iterative"]
     return subprocess.run(
-        [sys.executable, "-c", f"from processors.cli import main; main({arguments!r})"],
+        [sys.executable, "-c", f"from jpsi_lnv.processors.cli import main; main({arguments!r})"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner
 from run_cases import assert_same
 
-from analysis import results
-from processors.cli import lnv
+from jpsi_lnv.analysis import results
+from jpsi_lnv.processors.cli import lnv
 
 # Not a divisor of anything, so that every file ends in a chunk of another size.
 CHUNKSIZE = 3_000

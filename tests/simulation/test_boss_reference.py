@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import uproot
 
-from analysis.constants import P_TO_RADIUS
-from analysis.simulation import energy_loss, tof
-from analysis.simulation.helix import Trajectory
-from analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.constants import P_TO_RADIUS
+from jpsi_lnv.analysis.simulation import energy_loss, tof
+from jpsi_lnv.analysis.simulation.helix import Trajectory
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 
 FIXTURE = Path(energy_loss.__file__).parent / "boss_tracks.json"
 CHI = ("E", "Mu", "Pi", "K", "P")
@@ -80,8 +80,8 @@ def test_expected_times_are_the_path_at_the_speed_of_each_hypothesis(boss):
 
 
 def test_tracks_of_both_charges_bend_towards_their_clusters(boss_file):
-    from analysis.events.dst import open_dst
-    from analysis.events.run_table import Conditions, RunTable
+    from jpsi_lnv.analysis.events.dst import open_dst
+    from jpsi_lnv.analysis.events.run_table import Conditions, RunTable
 
     with open_dst(str(boss_file)) as dst:
         columns = dst.read(0, dst.n_events, RunTable((Conditions(sqrt_s=3.0969),)))

@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from analysis.simulation import channels, inclusive, transport
-from analysis.simulation.particles import KINDS
+from jpsi_lnv.analysis.simulation import channels, inclusive, transport
+from jpsi_lnv.analysis.simulation.particles import KINDS
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
-from analysis.simulation import decays, fsr
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.simulation import decays, fsr
 
 pytestmark = pytest.mark.fast
 KKEE = np.array([M_KAON, M_KAON, M_ELECTRON, M_ELECTRON])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.constants import M_ELECTRON, M_JPSI, M_KAON
-from analysis.kinematics import initial_four_momentum
-from analysis.simulation import beam, channels, generator
-from analysis.simulation.particles import KINDS, SELF_CONJUGATE, signed_charge
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.simulation import beam, channels, generator
+from jpsi_lnv.analysis.simulation.particles import KINDS, SELF_CONJUGATE, signed_charge
 
 pytestmark = pytest.mark.fast
 N = 2_000

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION
-from analysis.simulation import beam, inclusive
-from analysis.simulation.decays import phase_space
-from analysis.simulation.particles import signed_charge
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION
+from jpsi_lnv.analysis.simulation import beam, inclusive
+from jpsi_lnv.analysis.simulation.decays import phase_space
+from jpsi_lnv.analysis.simulation.particles import signed_charge
 
 SAMPLES = {
     "KKee": ((321, 321, 11, 11), (M_KAON, M_KAON, M_ELECTRON, M_ELECTRON)),

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.constants import M_KAON, M_PION
-from analysis.events.schema import COVARIANCE
-from analysis.report import validation_response as response
-from analysis.simulation import beam, calorimeter, channels, clusters, generator, tracking, transport
-from analysis.simulation.helix import trajectory
-from analysis.simulation.parameters import DATA_LIKE, NOMINAL, PERIODS, DetectorParameters
-from analysis.simulation.particles import ELECTRON, KAON, MUON, PHOTON, PION, signed_charge
+from jpsi_lnv.analysis.constants import M_KAON, M_PION
+from jpsi_lnv.analysis.events.schema import COVARIANCE
+from jpsi_lnv.analysis.report import validation_response as response
+from jpsi_lnv.analysis.simulation import beam, calorimeter, channels, clusters, generator, tracking, transport
+from jpsi_lnv.analysis.simulation.helix import trajectory
+from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, PERIODS, DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PHOTON, PION, signed_charge
 
 N = 8_000
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analysis.events.blocks import make_block as check
-from analysis.simulation import blocks, channels
-from analysis.simulation.samplesets import pseudo_data
+from jpsi_lnv.analysis.events.blocks import make_block as check
+from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation.samplesets import pseudo_data
 
 pytestmark = pytest.mark.fast
 SIGNAL = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=3.0969)

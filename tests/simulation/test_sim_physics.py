@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analysis import paper
-from analysis.cuts import SELECTION
-from analysis.report import validation
-from analysis.simulation.channels import BACKGROUNDS, SIGNAL
+from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.report import validation
+from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, SIGNAL
 
 N = 16_000
 SEED = 4

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from analysis.report import render, simulation_tables
-from analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS
-from analysis.simulation.parameters import DetectorParameters
+from jpsi_lnv.analysis.report import render, simulation_tables
+from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS
+from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 
 pytestmark = pytest.mark.fast
 

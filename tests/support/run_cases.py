@@ -9,15 +9,15 @@ import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from analysis.datasets import DatasetMetadata
-from analysis.events.blocks import BRANCHES
-from analysis.events.writer import NtupleWriter
-from processors import fileset as filesets
-from processors import verify
-from processors.executors import GuardedExecutor
-from processors.run import RunOptions, process, to_results
-from processors.selections import SelectionsProcessor
-from processors.tables import Table
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.blocks import BRANCHES
+from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.processors import fileset as filesets
+from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.executors import GuardedExecutor
+from jpsi_lnv.processors.run import RunOptions, process, to_results
+from jpsi_lnv.processors.selections import SelectionsProcessor
+from jpsi_lnv.processors.tables import Table
 
 METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
 

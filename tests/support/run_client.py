@@ -11,9 +11,9 @@ from pathlib import Path
 
 from run_cases import run
 
-from analysis import provenance
-from processors.clusters import ClusterOptions, connect
-from processors.executors import DaskExecutor, IterativeExecutor
+from jpsi_lnv.analysis import provenance
+from jpsi_lnv.processors.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.executors import DaskExecutor, IterativeExecutor
 
 
 def main(fileset: str, output: str, where: str, seconds: str, digest: str) -> None:

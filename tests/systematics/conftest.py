@@ -8,11 +8,11 @@ import hist
 import numpy as np
 import pytest
 
-from analysis import control_histograms
-from analysis.candidate_table import TRACKS
-from analysis.constants import M_JPSI
-from analysis.datasets import DatasetMetadata
-from analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis import control_histograms
+from jpsi_lnv.analysis.candidate_table import TRACKS
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 N_PROBES = 400_000
 FIT_STEPS = ("all", "four_tracks", "hadrons", "near_jpsi", "chi2_4c", "signal_region")

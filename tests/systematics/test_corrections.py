@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.constants import Species
-from analysis.errors import ResultsError
-from analysis.systematics import corrections, table
-from analysis.systematics.control import ratio_map
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.systematics import corrections, table
+from jpsi_lnv.analysis.systematics.control import ratio_map
 
 pytestmark = pytest.mark.fast
 

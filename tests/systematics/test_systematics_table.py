@@ -7,12 +7,12 @@ import math
 import pytest
 from click.testing import CliRunner
 
-from analysis.errors import ResultsError
-from analysis.limits import gather
-from analysis.results import write
-from analysis.systematics import sources, table
-from analysis.systematics.control import Difference
-from processors.commands import systematics
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.limits import gather
+from jpsi_lnv.analysis.results import write
+from jpsi_lnv.analysis.systematics import sources, table
+from jpsi_lnv.analysis.systematics.control import Difference
+from jpsi_lnv.processors.commands import systematics
 
 pytestmark = pytest.mark.fast
 
