@@ -23,8 +23,8 @@ from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.schema import TREE
-from jpsi_lnv.processors.executors import IterativeExecutor, process_chunks
 from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.work.executors import IterativeExecutor, process_chunks
 
 
 def run_search(items: list[WorkItem]) -> dict[str, Any]:

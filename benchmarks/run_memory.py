@@ -22,10 +22,10 @@ import numpy as np
 from coffea.processor.executor import WorkItem
 from matplotlib.figure import Figure
 
-from jpsi_lnv.processors import ledger
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor
-from jpsi_lnv.processors.guard import peak_memory
+from jpsi_lnv.processors.books import ledger
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.guard import peak_memory
 
 CHUNKS = (100, 1_000, 10_000)
 MEGABYTE = 1e6

@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.events.writer import BASKET_EVENTS, NtupleWriter
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, make_block
-from jpsi_lnv.processors.chunks import cut, preload
+from jpsi_lnv.processors.books.chunks import cut, preload
 
 SEED = 20_260_501
 # Three baskets: what a chunk of at most 100 000 events holds when it ends at a basket's edge.

@@ -30,11 +30,11 @@ from coffea.util import coffea_console
 
 from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor, GuardedExecutor, IterativeExecutor, process_chunks
-from jpsi_lnv.processors.guard import peak_memory
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.selections import REGISTRY
+from jpsi_lnv.processors.work.executors import DaskExecutor, GuardedExecutor, IterativeExecutor, process_chunks
+from jpsi_lnv.processors.work.guard import peak_memory
 
 # Chunks of a run on workers, whose first and last seconds are not all of it, and turns of one and two workers.
 N_CHUNKS = 96
@@ -113,8 +113,8 @@ def _load_benchmarks() -> None:
 START = """
 import time; t = time.perf_counter()
 import sys, cloudpickle
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor, process_chunks
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import DaskExecutor, process_chunks
 from jpsi_lnv.processors.search import SearchProcessor
 if __name__ == "__main__":
     item = cloudpickle.loads(bytes.fromhex(sys.argv[1]))

@@ -26,10 +26,10 @@ import hist
 from coffea.processor.executor import WorkItem
 from distributed import Client, LocalCluster
 
-from jpsi_lnv.processors import ledger
-from jpsi_lnv.processors.clusters import DASK_SETTINGS
-from jpsi_lnv.processors.executors import DaskExecutor
-from jpsi_lnv.processors.guard import peak_memory
+from jpsi_lnv.processors.books import ledger
+from jpsi_lnv.processors.cluster.clusters import DASK_SETTINGS
+from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.guard import peak_memory
 
 PROCESSES = 2
 # Time in s of the search in a chunk of 100 000 events (docs/performance.md).

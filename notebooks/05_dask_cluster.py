@@ -21,7 +21,7 @@ import os
 
 from jpsi_lnv.analysis.report import render, run_tables
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.interactive import run
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")

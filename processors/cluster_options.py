@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.options import PATH, SECONDS
 
 

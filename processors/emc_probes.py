@@ -20,10 +20,10 @@ from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
 from jpsi_lnv.analysis.selection import cutflow, misidentified
 from jpsi_lnv.analysis.selection.emc_probes import EmcProbes, control_tracks
 from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
-from jpsi_lnv.processors.chunks import cut
-from jpsi_lnv.processors.fileset import FileEntry
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.books.chunks import cut
+from jpsi_lnv.processors.books.fileset import FileEntry
 from jpsi_lnv.processors.tables import Table
 
 FILESET_SUFFIX: Final = ".json"

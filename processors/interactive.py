@@ -13,9 +13,9 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors.backends import make_executors
-from jpsi_lnv.processors.clusters import ClusterOptions
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.cluster.backends import make_executors
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.selections import load_processors
 

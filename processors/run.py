@@ -19,18 +19,18 @@ from jpsi_lnv.analysis import provenance, results
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
-from jpsi_lnv.processors import ledger, verify
-from jpsi_lnv.processors.bookkeeping import Outcome, cause, describe_failures
-from jpsi_lnv.processors.checkpoints import Parts
-from jpsi_lnv.processors.chunks import work_items
+from jpsi_lnv.processors.books import ledger, verify
+from jpsi_lnv.processors.books.bookkeeping import Outcome, cause, describe_failures
+from jpsi_lnv.processors.books.checkpoints import Parts
+from jpsi_lnv.processors.books.chunks import work_items
+from jpsi_lnv.processors.books.covariances import Covariances
+from jpsi_lnv.processors.books.fileset import Fileset, select, without
 from jpsi_lnv.processors.console import console, write_json
-from jpsi_lnv.processors.covariances import Covariances
-from jpsi_lnv.processors.executors import GuardedExecutor, process_chunks
-from jpsi_lnv.processors.fileset import Fileset, select, without
-from jpsi_lnv.processors.guard import FAILED
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.summary import print_books
 from jpsi_lnv.processors.tables import Table
+from jpsi_lnv.processors.work.executors import GuardedExecutor, process_chunks
+from jpsi_lnv.processors.work.guard import FAILED
 
 PARTS: Final = ".parts"
 BOOKKEEPING: Final = "bookkeeping.json"
@@ -53,7 +53,7 @@ class RunOptions:
         max_failures: Chunks that may fail before the run is given up.
         cuts: The cuts the processors apply.
         cache: File that remembers verified checksums.
-        unblinding: Record of the opening of the box (`processors.unblinding`); None: blind data stay blind.
+        unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
 
     output: Path = Path("results")

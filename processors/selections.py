@@ -11,8 +11,8 @@ from coffea.processor import ProcessorABC, accumulate
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.ntuple import file_uuid
-from jpsi_lnv.processors import ledger
-from jpsi_lnv.processors.fileset import Fileset
+from jpsi_lnv.processors.books import ledger
+from jpsi_lnv.processors.books.fileset import Fileset
 
 
 class SelectionsProcessor(ProcessorABC):

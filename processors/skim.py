@@ -18,8 +18,8 @@ from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
 from jpsi_lnv.analysis.events.writer import NtupleWriter
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.console import write_json
-from jpsi_lnv.processors.guard import is_io_error
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
+from jpsi_lnv.processors.work.guard import is_io_error
 
 BoolArray = npt.NDArray[np.bool_]
 

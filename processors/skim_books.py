@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.selections import REGISTRY
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, read_records

@@ -20,7 +20,7 @@ from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.mapping import NtupleMap
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.provenance import source_digest
-from jpsi_lnv.processors.remote_io import is_address
+from jpsi_lnv.processors.work.remote_io import is_address
 
 RECORDS: Final = "skim"
 # Input bytes per output: below it, files are skimmed together.

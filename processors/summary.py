@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jpsi_lnv.processors.bookkeeping import describe_failures
+from jpsi_lnv.processors.books.bookkeeping import describe_failures
 from jpsi_lnv.processors.console import console, print_table
 
 MEGABYTE: Final = 1e6

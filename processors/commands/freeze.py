@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.processors.books.unblinding import FROZEN, freeze
 from jpsi_lnv.processors.console import console
-from jpsi_lnv.processors.unblinding import FROZEN, freeze
 
 
 @click.command()

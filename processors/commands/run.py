@@ -10,17 +10,17 @@ from typing import Any, get_args
 import click
 
 from jpsi_lnv.analysis.errors import LnvError
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import unblinding, verify
-from jpsi_lnv.processors.backends import DEBUG, EXECUTORS, make_executors
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import unblinding, verify
+from jpsi_lnv.processors.books.unblinding import FROZEN
+from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.cluster_options import cluster_options
-from jpsi_lnv.processors.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.fileset import rows
 from jpsi_lnv.processors.console import print_table
 from jpsi_lnv.processors.options import PATH
 from jpsi_lnv.processors.run import RunOptions, finish, process
 from jpsi_lnv.processors.selections import load_processors
-from jpsi_lnv.processors.unblinding import FROZEN
 
 
 @click.command()

@@ -11,9 +11,9 @@ from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.writer import remove_partials
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
-from jpsi_lnv.processors.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.cluster_options import cluster_options
-from jpsi_lnv.processors.clusters import ClusterOptions
 from jpsi_lnv.processors.console import console
 from jpsi_lnv.processors.options import PATH
 from jpsi_lnv.processors.simulate import (

@@ -14,11 +14,11 @@ from jpsi_lnv.analysis.events.mapping import read_map
 from jpsi_lnv.analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
 from jpsi_lnv.analysis.events.writer import remove_partials
 from jpsi_lnv.processors import skim_books
-from jpsi_lnv.processors.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.books.fileset import check_name
+from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.cluster_options import cluster_options
-from jpsi_lnv.processors.clusters import ClusterOptions
 from jpsi_lnv.processors.console import console, print_table, write_json
-from jpsi_lnv.processors.fileset import check_name
 from jpsi_lnv.processors.options import PATH, FiniteRange
 from jpsi_lnv.processors.skim import PRESELECTIONS, Skim
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records

@@ -12,11 +12,11 @@ from run_cases import assert_same, make_fileset, run, write_ntuple
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
-from jpsi_lnv.processors.executors import IterativeExecutor
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.selections import load_processors
+from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 BAD = "signal_2.root"
 iterative = partial(IterativeExecutor, backoff=0.01)

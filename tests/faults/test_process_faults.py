@@ -17,9 +17,9 @@ from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
 from jpsi_lnv.analysis.provenance import source_digest
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.dask_loop import DaskLoop
-from jpsi_lnv.processors.executors import ClusterError, DaskExecutor, IterativeExecutor
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.dask_loop import DaskLoop
+from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor, IterativeExecutor
 
 SUPPORT = Path(__file__).parents[1] / "support"
 

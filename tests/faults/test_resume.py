@@ -13,9 +13,9 @@ from run_cases import assert_same, make_fileset, run
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
-from jpsi_lnv.processors import fileset as filesets
 from jpsi_lnv.processors import run as runs
-from jpsi_lnv.processors.executors import IterativeExecutor
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 
 def fail_in(name):

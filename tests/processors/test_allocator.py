@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from jpsi_lnv.processors.allocator import SET_BY_DASK, TRIM_THRESHOLD
+from jpsi_lnv.processors.work.allocator import SET_BY_DASK, TRIM_THRESHOLD
 
 N_ARRAYS, PAGES = 200, 200
 # Counts the pages that the system maps while arrays of the size of a column come and go.
 SCRIPT = f"""
 import resource
 import numpy as np
-from jpsi_lnv.processors.allocator import keep_memory_between_arrays
+from jpsi_lnv.processors.work.allocator import keep_memory_between_arrays
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

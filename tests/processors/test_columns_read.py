@@ -8,7 +8,7 @@ from jpsi_lnv.analysis.events.schema import HELIX, TREE, branch
 from jpsi_lnv.analysis.events.writer import NtupleWriter
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE
 from jpsi_lnv.analysis.simulation import blocks, channels
-from jpsi_lnv.processors.chunks import FIRST_COLUMNS
+from jpsi_lnv.processors.books.chunks import FIRST_COLUMNS
 from jpsi_lnv.processors.search import SearchProcessor
 
 GOOD_TRACKS = {*HELIX, "charge"}

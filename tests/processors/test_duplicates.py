@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from run_cases import make_fileset, write_ntuple
 
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.books.duplicates import find
 from jpsi_lnv.processors.cli import lnv
-from jpsi_lnv.processors.duplicates import find
-from jpsi_lnv.processors.guard import is_io_error
+from jpsi_lnv.processors.work.guard import is_io_error
 
 
 def complete(directory, paths, kind):

@@ -8,9 +8,9 @@ import time
 import dask
 import pytest
 
-from jpsi_lnv.processors import event_loop
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import ClusterError
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work import event_loop
+from jpsi_lnv.processors.work.executors import ClusterError
 
 
 def start_slowly(monkeypatch, seconds):

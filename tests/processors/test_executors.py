@@ -14,9 +14,9 @@ from run_cases import assert_same, make_fileset, run
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.processors.cli import lnv
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
-from jpsi_lnv.processors.guard import Guarded, Peak
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
+from jpsi_lnv.processors.work.guard import Guarded, Peak
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
 
 def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
     pytest.importorskip("bokeh", reason="pip install 'jpsi-lnv[dask]'")
-    from jpsi_lnv.processors.backends import make_executors
+    from jpsi_lnv.processors.cluster.backends import make_executors
 
     report = tmp_path / "report.html"
     with make_executors("dask", ClusterOptions(workers=1), report) as make:

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
-from jpsi_lnv.processors.chunks import work_items
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast

@@ -13,11 +13,11 @@ from coffea.processor.executor import WorkItem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.processors import dask_loop, groups
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.dask_loop import DaskLoop, GroupTask
-from jpsi_lnv.processors.executors import DaskExecutor
-from jpsi_lnv.processors.groups import GROUP_MAX, group_size, merge
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work import dask_loop, groups
+from jpsi_lnv.processors.work.dask_loop import DaskLoop, GroupTask
+from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.groups import GROUP_MAX, group_size, merge
 
 N_ITEMS = 100
 

@@ -10,9 +10,9 @@ import pytest
 import uproot
 from run_cases import assert_same, make_fileset, run, write_ntuple
 
-from jpsi_lnv.processors import kept_file
-from jpsi_lnv.processors.executors import IterativeExecutor
-from jpsi_lnv.processors.kept_file import KeptObjects
+from jpsi_lnv.processors.work import kept_file
+from jpsi_lnv.processors.work.executors import IterativeExecutor
+from jpsi_lnv.processors.work.kept_file import KeptObjects
 
 
 def open_tree(path):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpsi_lnv.processors.chunks import cut
-from jpsi_lnv.processors.ledger import Spans
+from jpsi_lnv.processors.books.chunks import cut
+from jpsi_lnv.processors.books.ledger import Spans
 
 pytestmark = pytest.mark.fast
 

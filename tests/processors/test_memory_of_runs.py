@@ -12,10 +12,10 @@ import pytest
 from coffea.processor.executor import WorkItem
 from dask.utils import key_split
 
-from jpsi_lnv.processors import ledger
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor
-from jpsi_lnv.processors.guard import peak_memory
+from jpsi_lnv.processors.books import ledger
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.guard import peak_memory
 
 N_WARM, N_CHUNKS = 100, 300
 # Bytes that may stay per chunk; dask's default logs alone keep 10 000.
@@ -61,7 +61,7 @@ def test_nothing_of_a_finished_chunk_stays():
 def test_the_peak_is_that_of_the_process_not_of_its_parent():
     large = bytearray(200_000_000)
     large[::4096] = b"x" * len(large[::4096])
-    code = "from jpsi_lnv.processors.guard import peak_memory; print(peak_memory())"
+    code = "from jpsi_lnv.processors.work.guard import peak_memory; print(peak_memory())"
     child = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert child < peak_memory() - len(large) / 2
     assert peak_memory() == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, rel=0.1)

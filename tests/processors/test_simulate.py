@@ -20,7 +20,7 @@ from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS
 from jpsi_lnv.processors import simulate
 from jpsi_lnv.processors.cli import main
-from jpsi_lnv.processors.executors import FuturesExecutor, IterativeExecutor
+from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
 
 ROOT = Path(__file__).parents[2]
 N = BLOCK_EVENTS + 500

@@ -8,9 +8,9 @@ from coffea.processor import accumulate, column_accumulator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.processors.groups import merge
 from jpsi_lnv.processors.run import in_order
 from jpsi_lnv.processors.tables import PIECES_MAX, Table
+from jpsi_lnv.processors.work.groups import merge
 
 pytestmark = pytest.mark.fast
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.processors import unblinding
+from jpsi_lnv.processors.books import unblinding
+from jpsi_lnv.processors.books.fileset import Dataset
+from jpsi_lnv.processors.books.unblinding import BlindingError
 from jpsi_lnv.processors.commands import freeze
-from jpsi_lnv.processors.fileset import Dataset
-from jpsi_lnv.processors.unblinding import BlindingError
 
 pytestmark = pytest.mark.fast
 

@@ -25,13 +25,13 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import blocks, channels
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, VIRTUAL_PHOTON
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.books.unblinding import BlindingError, freeze
 from jpsi_lnv.processors.commands import run as run_command
-from jpsi_lnv.processors.executors import IterativeExecutor
 from jpsi_lnv.processors.run import RunOptions, finish, process
 from jpsi_lnv.processors.selections import load_processors
-from jpsi_lnv.processors.unblinding import BlindingError, freeze
+from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 pytestmark = pytest.mark.fast
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from run_cases import assert_same, run
 
-from jpsi_lnv.processors import clusters
-from jpsi_lnv.processors.clusters import ClusterOptions, connect, make_batch
-from jpsi_lnv.processors.executors import ClusterError, DaskExecutor
+from jpsi_lnv.processors.cluster import clusters
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, make_batch
+from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor
 
 # dask-jobqueue leaves clusters that it refused, and job processes, to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

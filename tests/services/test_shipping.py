@@ -13,11 +13,11 @@ from run_cases import assert_same, run
 
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.provenance import source_digest
-from jpsi_lnv.processors import preflight
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import ClusterError, DaskExecutor
-from jpsi_lnv.processors.guard import LOADED_DIGEST
-from jpsi_lnv.processors.preflight import differences, prepare
+from jpsi_lnv.processors.cluster import preflight
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.cluster.preflight import differences, prepare
+from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor
+from jpsi_lnv.processors.work.guard import LOADED_DIGEST
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_stale_workers_are_renewed(tmp_path, bare_python, monkeypatch, same_sour
         client.wait_for_workers(1, timeout=60)
 
         def grow_old():
-            from jpsi_lnv.processors import guard
+            from jpsi_lnv.processors.work import guard
 
             guard.LOADED_DIGEST = "an older one"
 
@@ -98,7 +98,7 @@ def test_a_worker_that_comes_with_another_source_does_not_work(small_fileset, tm
         prepare(client, 60)
 
         def grow_old():
-            from jpsi_lnv.processors import guard
+            from jpsi_lnv.processors.work import guard
 
             guard.LOADED_DIGEST = "a newer one"
 

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from run_cases import assert_same, run
 
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import DaskExecutor
 
 
 def slowly():

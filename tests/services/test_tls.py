@@ -9,8 +9,8 @@ from distributed import Client
 from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import ClusterError, DaskExecutor
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor
 
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 

@@ -12,12 +12,12 @@ from coffea.processor import ProcessorABC
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.blocks import BRANCHES
 from jpsi_lnv.analysis.events.writer import NtupleWriter
-from jpsi_lnv.processors import fileset as filesets
-from jpsi_lnv.processors import verify
-from jpsi_lnv.processors.executors import GuardedExecutor
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.tables import Table
+from jpsi_lnv.processors.work.executors import GuardedExecutor
 
 METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
 

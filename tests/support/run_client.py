@@ -12,8 +12,8 @@ from pathlib import Path
 from run_cases import run
 
 from jpsi_lnv.analysis import provenance
-from jpsi_lnv.processors.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.executors import DaskExecutor, IterativeExecutor
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work.executors import DaskExecutor, IterativeExecutor
 
 
 def main(fileset: str, output: str, where: str, seconds: str, digest: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from run_cases import make_fileset, run
 
-from jpsi_lnv.processors.executors import IterativeExecutor
+from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 
 @pytest.fixture(scope="session")

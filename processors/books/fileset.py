@@ -18,7 +18,7 @@ from typing import Any
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.schema import TREE
-from jpsi_lnv.processors.remote_io import is_address, relative, resolve
+from jpsi_lnv.processors.work.remote_io import is_address, relative, resolve
 
 Raw = Mapping[str, Any]
 

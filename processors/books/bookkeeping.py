@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
-from jpsi_lnv.processors.fileset import Fileset
-from jpsi_lnv.processors.ledger import LEDGER, OVERLAP, Fault
+from jpsi_lnv.processors.books.fileset import Fileset
+from jpsi_lnv.processors.books.ledger import LEDGER, OVERLAP, Fault
 
 
 @dataclass

@@ -19,7 +19,7 @@ import uproot
 
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import NtupleError
-from jpsi_lnv.processors.fileset import Dataset, FileEntry
+from jpsi_lnv.processors.books.fileset import Dataset, FileEntry
 
 PAIR: Final = np.dtype([("run", np.int64), ("event", np.int64), ("file", np.int32)])
 # Pairs that one part holds in memory while it is sorted, and pairs that are read at once.

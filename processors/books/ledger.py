@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.processors.chunks import Span
-from jpsi_lnv.processors.fileset import Dataset, FileEntry, Fileset
+from jpsi_lnv.processors.books.chunks import Span
+from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
 
 LEDGER: Final = "ledger"
 HOLE: Final = "hole"

@@ -16,7 +16,7 @@ from typing import Final
 from distributed.utils import get_loop_factory
 from tornado.ioloop import IOLoop
 
-from jpsi_lnv.processors.executors import ClusterError
+from jpsi_lnv.processors.work.executors import ClusterError
 
 NAME: Final = "event loop of the cluster"
 # Time in s after which the thread of the loop has to run, and after which it has to end.

@@ -17,9 +17,9 @@ from coffea.processor.executor import ExecutorBase
 
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.processors import kept_file
-from jpsi_lnv.processors.groups import Result, group_size, merge
-from jpsi_lnv.processors.guard import Guarded, failed_chunk
+from jpsi_lnv.processors.work import kept_file
+from jpsi_lnv.processors.work.groups import Result, group_size, merge
+from jpsi_lnv.processors.work.guard import Guarded, failed_chunk
 
 Sink = Callable[[Result], None]
 Advance = Callable[[int], None]
@@ -218,7 +218,7 @@ class DaskExecutor(GuardedExecutor):
 
     def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
         """Process all items; chunks are merged on the workers and only the groups travel."""
-        from jpsi_lnv.processors.dask_loop import DaskLoop  # noqa: PLC0415 only here is distributed needed
+        from jpsi_lnv.processors.work.dask_loop import DaskLoop  # noqa: PLC0415 only here is distributed needed
 
         with DaskLoop(self.client, function, self.advance, self.no_workers_timeout) as loop:
             yield from loop.groups(items)

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.processors.clusters import ClusterOptions, connect, dashboard
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, dashboard
+from jpsi_lnv.processors.cluster.preflight import prepare
 from jpsi_lnv.processors.console import console
-from jpsi_lnv.processors.executors import (
+from jpsi_lnv.processors.progress import bar
+from jpsi_lnv.processors.run import MakeExecutor
+from jpsi_lnv.processors.work.executors import (
     DaskExecutor,
     DebugExecutor,
     FuturesExecutor,
     GuardedExecutor,
     IterativeExecutor,
 )
-from jpsi_lnv.processors.preflight import prepare
-from jpsi_lnv.processors.progress import bar
-from jpsi_lnv.processors.run import MakeExecutor
 
 EXECUTORS: Final = ("iterative", "futures", "dask")
 # One more, which leaves errors as they are; not for the command line's choice of executors.

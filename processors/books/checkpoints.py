@@ -22,9 +22,9 @@ import lz4.frame
 from coffea.processor import accumulate
 
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.processors.chunks import Span
-from jpsi_lnv.processors.fileset import Dataset, Fileset
-from jpsi_lnv.processors.ledger import LEDGER, Spans
+from jpsi_lnv.processors.books.chunks import Span
+from jpsi_lnv.processors.books.fileset import Dataset, Fileset
+from jpsi_lnv.processors.books.ledger import LEDGER, Spans
 
 PRIVATE: Final = 0o700
 WRITABLE_BY_OTHERS: Final = 0o022

@@ -11,8 +11,8 @@ from typing import Any, Final
 from jpsi_lnv.analysis import provenance
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.processors.books.fileset import Fileset
 from jpsi_lnv.processors.console import write_json
-from jpsi_lnv.processors.fileset import Fileset
 
 FROZEN: Final = Path("frozen.json")
 REASON_LENGTH_MIN: Final = 10

@@ -21,9 +21,9 @@ from distributed import Client, Future
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
-from jpsi_lnv.processors.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError
-from jpsi_lnv.processors.groups import Result, group_size, merge
-from jpsi_lnv.processors.guard import failed_chunk
+from jpsi_lnv.processors.work.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError
+from jpsi_lnv.processors.work.groups import Result, group_size, merge
+from jpsi_lnv.processors.work.guard import failed_chunk
 
 WINDOW_MIN: Final = 32
 # Part of the window that is submitted at once: a message to the scheduler costs more than a task in it.

@@ -12,9 +12,9 @@ from typing import Any, Final
 from distributed import Client
 
 from jpsi_lnv.analysis.provenance import package_versions, source_digest
-from jpsi_lnv.processors.executors import ClusterError
-from jpsi_lnv.processors.guard import LOADED_DIGEST
-from jpsi_lnv.processors.shipping import ship
+from jpsi_lnv.processors.cluster.shipping import ship
+from jpsi_lnv.processors.work.executors import ClusterError
+from jpsi_lnv.processors.work.guard import LOADED_DIGEST
 
 SHOWN_MAX: Final = 3
 
@@ -97,7 +97,7 @@ def _make_probe() -> Any:
 
     def probe() -> str:
         try:
-            from jpsi_lnv.processors.guard import LOADED_DIGEST as loaded  # noqa: N811, PLC0415
+            from jpsi_lnv.processors.work.guard import LOADED_DIGEST as loaded  # noqa: N811, PLC0415
         except Exception as error:  # a missing dependency is an answer too
             return f"{type(error).__name__}: {error}"
         return str(loaded)

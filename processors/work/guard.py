@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.errors import LnvError, NtupleError
 from jpsi_lnv.analysis.provenance import source_digest
-from jpsi_lnv.processors import kept_file
-from jpsi_lnv.processors.allocator import keep_memory_between_arrays
-from jpsi_lnv.processors.remote_io import set_xrootd_limits
+from jpsi_lnv.processors.work import kept_file
+from jpsi_lnv.processors.work.allocator import keep_memory_between_arrays
+from jpsi_lnv.processors.work.remote_io import set_xrootd_limits
 
 # Computed when a worker first loads this module: the digest of the code that it runs, whatever happens to the files.
 LOADED_DIGEST: Final = source_digest()

@@ -11,7 +11,7 @@ from typing import Final, cast
 from coffea.processor.executor import WorkItem
 
 from jpsi_lnv.analysis.events.schema import HELIX, branch
-from jpsi_lnv.processors.fileset import Dataset, FileEntry, Fileset
+from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
 
 # What the search reads of every chunk that has events, whatever they are: read in one call, for a call per branch costs
 # as much as the reading of a few thousand events.

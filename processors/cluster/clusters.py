@@ -15,8 +15,8 @@ from distributed.core import Status
 from distributed.security import Security
 from tornado.ioloop import IOLoop
 
-from jpsi_lnv.processors.event_loop import event_loop
-from jpsi_lnv.processors.executors import ClusterError
+from jpsi_lnv.processors.work.event_loop import event_loop
+from jpsi_lnv.processors.work.executors import ClusterError
 
 # Settings of the runs, unless the user's own dask configuration says otherwise.
 DASK_SETTINGS: Final[dict[str, Any]] = {

@@ -1,0 +1,1 @@
+"""Clusters: how they are made or reached, given our source, and looked at before a run."""
