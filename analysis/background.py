@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import hist
 import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.candidate_table import TRACKS
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.efficiency import clopper_pearson
@@ -24,9 +25,7 @@ from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, Survivors, all_p
 from jpsi_lnv.analysis.results import DatasetResult, Results
 from jpsi_lnv.analysis.selection.misidentified import ROLES, SPECIES
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-Candidates = Mapping[str, npt.NDArray[Any]]
+Candidates = Mapping[str, AnyArray]
 Passes = Callable[[Candidates], BoolArray]
 
 MISID: Final = "misid"

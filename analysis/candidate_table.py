@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.events.schema import EVENT
 from jpsi_lnv.analysis.kinfit.hypotheses import smallest_by_name
 from jpsi_lnv.analysis.objects import tracks
-from jpsi_lnv.analysis.selection.cutflow import BoolArray
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 # Names of the four tracks of a candidate, in the order of its track indices.
@@ -20,7 +19,7 @@ _TYPES: Final = {column.name: column.dtype for column in EVENT}
 M_KE: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
 
-def make(view: SearchEvents, is_selected: BoolArray) -> dict[str, npt.NDArray[Any]]:
+def make(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:
     """Return one row per selected event.
 
     Columns: run, event, period; charge of the kaons; m_kkee, measured and scaled by m(J/psi)/sqrt(s), and the fitted
@@ -40,20 +39,20 @@ def make(view: SearchEvents, is_selected: BoolArray) -> dict[str, npt.NDArray[An
     return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
 
 
-def _scalar(view: SearchEvents, name: str, event: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _scalar(view: SearchEvents, name: str, event: IntArray) -> AnyArray:
     """Return an event scalar of the chosen events; a chunk without any does not read it."""
     return view.columns.scalar(name)[event] if len(event) else np.empty(0, dtype=_TYPES[name])
 
 
-def sort(table: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def sort(table: dict[str, AnyArray]) -> dict[str, AnyArray]:
     """Return the table sorted by run and event: its order does not depend on how chunks were merged."""
     order = np.lexsort((table["event"], table["run"])) if table else slice(None)
     return {name: values[order] for name, values in table.items()}
 
 
-def _track_columns(view: SearchEvents, of: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
+def _track_columns(view: SearchEvents, of: IntArray) -> dict[str, FloatArray]:
     kappa, tanl = view.columns.flat("Track", "kappa"), view.columns.flat("Track", "tanl")
-    columns: dict[str, npt.NDArray[np.float64]] = {}
+    columns: dict[str, FloatArray] = {}
     for i, name in enumerate(TRACKS):
         at = of[:, i]
         columns[f"p_{name}"] = tracks.momentum(kappa[at], tanl[at])

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 
 
 def find(
@@ -46,7 +41,7 @@ def find(
     return cand, np.repeat(has_any, n[has_any])
 
 
-def best_per_event(chi2: npt.NDArray[np.float64], event: IntArray) -> IntArray:
+def best_per_event(chi2: FloatArray, event: IntArray) -> IntArray:
     """Return the index of the candidate with the smallest chi2 in each event that has one.
 
     Args:
@@ -160,7 +155,7 @@ def _fill_electrons(
 
 
 @kernel
-def _best(chi2: npt.NDArray[np.float64], event: IntArray, best: IntArray) -> None:
+def _best(chi2: FloatArray, event: IntArray, best: IntArray) -> None:
     m = -1
     for i in range(len(event)):
         if i == 0 or event[i] != event[i - 1]:

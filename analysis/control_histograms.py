@@ -9,13 +9,11 @@ from typing import Final
 
 import hist
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.histograms import CHI2_4C
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import ProbeEvents
-
-BoolArray = npt.NDArray[np.bool_]
 
 # Wide bins: a radiated photon that slows an electron down to the signal's momenta is rare.
 P: Final = hist.axis.Variable([0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]")

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.errors import ResultsError
-
-FloatArray = npt.NDArray[np.float64]
 
 ONE_SIGMA: Final = float(2 * stats.norm.cdf(1.0) - 1)
 

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import P_TO_RADIUS
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def radius(kappa: Any, field: Any) -> Any:

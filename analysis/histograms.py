@@ -11,10 +11,10 @@ from typing import Final
 
 import hist
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.selection.cutflow import BoolArray, depth, passes_all_but
+from jpsi_lnv.analysis.selection.cutflow import depth, passes_all_but
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
 
@@ -107,7 +107,7 @@ def _index(step: str) -> int:
     return [s.name for s in SECTION_III].index(step)
 
 
-def _n_minus_1(view: SearchEvents) -> dict[str, npt.NDArray[np.float64]]:
+def _n_minus_1(view: SearchEvents) -> dict[str, FloatArray]:
     """Return the variable of every step on candidates, one value per best candidate."""
     best = view.best
     # Without a fit there is no difference; such candidates fail the fit and are in no N-1 histogram anyway.
@@ -121,7 +121,7 @@ def _n_minus_1(view: SearchEvents) -> dict[str, npt.NDArray[np.float64]]:
     }
 
 
-def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: npt.NDArray[np.int64]) -> None:
+def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: IntArray) -> None:
     for role, species, columns in (("kaon", Species.K, slice(0, 2)), ("electron", Species.E, slice(2, 4))):
         chosen = tracks[:, columns].ravel()
         filled["e_over_p"].fill(role, view.e_over_p[chosen])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def initial_four_momentum(sqrt_s: npt.ArrayLike) -> FloatArray:

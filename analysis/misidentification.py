@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import hist
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.candidate_table import M_KE, TRACKS
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.objects import tracks
@@ -33,13 +33,13 @@ def maps(columns: Columns, view: SearchEvents) -> hist.Hist:
     return filled
 
 
-def table(columns: Columns, view: MisidentifiedEvents) -> dict[str, npt.NDArray[Any]]:
+def table(columns: Columns, view: MisidentifiedEvents) -> dict[str, AnyArray]:
     """Return one row per chosen candidate: run, event, chi2, masses; per track p, |cos theta| and species."""
     chosen = view.is_chosen
     best = view.best[chosen]
     kappa, tanl = columns.flat("Track", "kappa"), columns.flat("Track", "tanl")
     species = true_species(columns)
-    rows: dict[str, npt.NDArray[Any]] = {name: columns.scalar(name)[best.event] for name in ("run", "event")}
+    rows: dict[str, AnyArray] = {name: columns.scalar(name)[best.event] for name in ("run", "event")}
     rows |= {"chi2_4c": best.chi2_4c, "m_kkee": view.best_m_kkee[chosen]}
     rows |= dict(zip(M_KE, view.m_ke[chosen].T, strict=True))
     for i, name in enumerate(TRACKS):

@@ -12,7 +12,7 @@ import hist
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from jpsi_lnv.analysis.arrays import FloatArray
 
 PUNZI_SIGMAS: Final = 3.0
 # A threshold is as good as the best one if its figure of merit is this share of it.

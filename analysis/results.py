@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import hist
 import numpy as np
-import numpy.typing as npt
 import uhi.io
 import uhi.io.json
 
 from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
@@ -47,7 +47,7 @@ class SelectionResult:
     cutflow: dict[str, int]
     histograms: dict[str, hist.Hist] = field(default_factory=dict)
     status: dict[str, int] = field(default_factory=dict)
-    candidates: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    candidates: dict[str, AnyArray] = field(default_factory=dict)
 
     @property
     def n_passed(self) -> int:
@@ -203,7 +203,7 @@ def _load_histograms(text: bytes) -> dict[str, hist.Hist]:
     return {name: hist.Hist(uhi.io.from_sparse(h)) for name, h in stored.items()}
 
 
-def _dump_table(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def _dump_table(columns: Mapping[str, AnyArray]) -> bytes:
     import pyarrow as pa  # noqa: PLC0415 - workers import this module, and have no use for pyarrow
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -212,7 +212,7 @@ def _dump_table(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _load_table(data: bytes) -> dict[str, npt.NDArray[Any]]:
+def _load_table(data: bytes) -> dict[str, AnyArray]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = pq.read_table(io.BytesIO(data))

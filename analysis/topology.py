@@ -10,9 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
+from jpsi_lnv.analysis.arrays import IntArray
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.results import Results
@@ -26,7 +24,7 @@ NAMES: Final = {9900012: "nu_M", 9910012: "nu_M"}
 Tree = tuple[int, tuple[Any, ...]]
 
 
-def chains(columns: Columns, events: npt.NDArray[np.int64]) -> list[str]:
+def chains(columns: Columns, events: IntArray) -> list[str]:
     """Return the decay chain of each of some events of a chunk.
 
     Args:

@@ -12,13 +12,14 @@ import hist
 from coffea.processor import ProcessorABC
 
 from jpsi_lnv.analysis import control_histograms
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.selection import blinding, control_steps, cutflow
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import ElectronProbes, KaonProbes
-from jpsi_lnv.analysis.selection.cutflow import BoolArray, Step
+from jpsi_lnv.analysis.selection.cutflow import Step
 
 
 class ControlProcessor(ProcessorABC):

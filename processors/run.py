@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from coffea.processor import accumulate
 
 from jpsi_lnv.analysis import provenance, results
+from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
@@ -240,7 +240,7 @@ def _selections(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
     }
 
 
-def in_order(candidates: Table | dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
+def in_order(candidates: Table | dict[str, Any]) -> dict[str, AnyArray]:
     """Return columns sorted by run and event, equal ones by all other columns: the order of merging leaves no trace."""
     whole = candidates.columns if isinstance(candidates, Table) else candidates
     columns = {name: np.asarray(getattr(c, "value", c)) for name, c in whole.items()}
@@ -262,7 +262,7 @@ def repeated_candidates(result: results.Results) -> list[str]:
     ]
 
 
-def _repeated(candidates: dict[str, npt.NDArray[Any]]) -> list[tuple[int, int, int]]:
+def _repeated(candidates: dict[str, AnyArray]) -> list[tuple[int, int, int]]:
     if "run" not in candidates or "event" not in candidates:
         return []
     pairs = np.stack([candidates["run"].astype(np.int64), candidates["event"].astype(np.int64)], axis=1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events.blocks import Block, make_block
@@ -20,8 +20,6 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
 from jpsi_lnv.processors.work.guard import is_io_error
-
-BoolArray = npt.NDArray[np.bool_]
 
 # Good tracks that a control sample needs at least: the tag of a pair whose partner is the probe of the tracking.
 CONTROL_TRACKS_MIN: Final = 1

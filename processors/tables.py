@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
-Columns = Mapping[str, npt.NDArray[Any]]
+from jpsi_lnv.analysis.arrays import AnyArray
+
+Columns = Mapping[str, AnyArray]
 
 # Pieces that a sum keeps apart before it makes one of them: a few large ones cost nothing, many small ones do.
 PIECES_MAX: Final = 64
@@ -53,7 +54,7 @@ class Table:
         return sum(map(_n_rows, self._pieces))
 
     @property
-    def columns(self) -> dict[str, npt.NDArray[Any]]:
+    def columns(self) -> dict[str, AnyArray]:
         """Name -> values of all rows."""
         return {name: np.concatenate([piece[name] for piece in self._pieces]) for name in self._pieces[0]}
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, IntArray
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events import schema
 
-Array = npt.NDArray[Any]
-Jagged = tuple[Array, Array]
-Columns = Mapping[str, Array | Jagged]
+Jagged = tuple[AnyArray, AnyArray]
+Columns = Mapping[str, AnyArray | Jagged]
 
 # Branch name -> (collection, column).
 BRANCHES: dict[str, tuple[str, schema.Column]] = {
@@ -40,8 +39,8 @@ class Block:
     """
 
     n_events: int
-    offsets: dict[str, npt.NDArray[np.int64]]
-    values: dict[str, Array]
+    offsets: dict[str, IntArray]
+    values: dict[str, AnyArray]
 
     def cut(self, start: int, stop: int) -> Block:
         """Return events ``start`` to ``stop``."""
@@ -50,7 +49,7 @@ class Block:
         offsets = {name: o[start : stop + 1] - o[start] for name, o in self.offsets.items()}
         return Block(stop - start, offsets, values)
 
-    def select(self, chosen: npt.NDArray[np.bool_]) -> Block:
+    def select(self, chosen: BoolArray) -> Block:
         """Return the chosen events, ``(E,)``, in their order."""
         entries = {name: np.repeat(chosen, np.diff(o)) for name, o in self.offsets.items()} | {"": chosen}
         values = {b: v[entries[BRANCHES[b][0]]] for b, v in self.values.items()}
@@ -69,8 +68,8 @@ def make_block(columns: Columns) -> Block:
     """
     _check_names(columns)
     n_events = len(np.asarray(columns["run"]))
-    offsets: dict[str, npt.NDArray[np.int64]] = {}
-    values: dict[str, Array] = {}
+    offsets: dict[str, IntArray] = {}
+    values: dict[str, AnyArray] = {}
     for name, given in columns.items():
         collection = BRANCHES[name][0]
         length = n_events
@@ -98,7 +97,7 @@ def concatenate(blocks: Sequence[Block]) -> Block:
     return Block(sum(block.n_events for block in blocks), offsets, values)
 
 
-def _joined(pieces: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+def _joined(pieces: Iterable[IntArray]) -> IntArray:
     counts = [np.diff(p) for p in pieces]
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))])
 
@@ -118,7 +117,7 @@ def _check_names(columns: Columns) -> None:
         raise SchemaError(msg)
 
 
-def _split(name: str, given: Any) -> tuple[npt.NDArray[np.int64], Array]:
+def _split(name: str, given: Any) -> tuple[IntArray, AnyArray]:
     if not isinstance(given, tuple):
         msg = f"column {name}: got {type(given).__name__}, wanted (offsets, values): it belongs to a collection"
         raise SchemaError(msg)
@@ -126,7 +125,7 @@ def _split(name: str, given: Any) -> tuple[npt.NDArray[np.int64], Array]:
     return own - own[0], np.asarray(given[1])
 
 
-def _agree(name: str, own: npt.NDArray[np.int64], collection: npt.NDArray[np.int64], n_events: int) -> int:
+def _agree(name: str, own: IntArray, collection: IntArray, n_events: int) -> int:
     if len(own) != n_events + 1 or np.any(np.diff(own) < 0):
         msg = f"column {name}: got {len(own)} offsets for {n_events} events, wanted {n_events + 1} that do not fall"
         raise SchemaError(msg)
@@ -136,7 +135,7 @@ def _agree(name: str, own: npt.NDArray[np.int64], collection: npt.NDArray[np.int
     return int(own[-1])
 
 
-def _converted(name: str, values: Array, length: int) -> Array:
+def _converted(name: str, values: AnyArray, length: int) -> AnyArray:
     wanted = np.dtype(BRANCHES[name][1].dtype)
     if values.shape != (length,):
         msg = f"column {name}: got shape {values.shape}, wanted ({length},)"
@@ -149,7 +148,7 @@ def _converted(name: str, values: Array, length: int) -> Array:
     return values.astype(wanted, copy=False)
 
 
-def _check_range(name: str, values: Array, wanted: np.dtype[Any]) -> None:
+def _check_range(name: str, values: AnyArray, wanted: np.dtype[Any]) -> None:
     low, high, limits = values.min(), values.max(), np.iinfo(wanted)
     if low < limits.min or high > limits.max:
         msg = f"column {name}: values {low} to {high} do not fit {wanted} ({limits.min} to {limits.max})"

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray, IntArray
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.schema import branch
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Columns(Protocol):
@@ -26,10 +25,10 @@ class Columns(Protocol):
     def offsets(self, collection: str) -> IntArray:
         """Return the offsets of a collection, shape (n_events + 1,)."""
 
-    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+    def flat(self, collection: str, name: str) -> AnyArray:
         """Return a column of a collection over all events, shape (offsets[-1],)."""
 
-    def scalar(self, name: str) -> npt.NDArray[Any]:
+    def scalar(self, name: str) -> AnyArray:
         """Return an event scalar, shape (n_events,)."""
 
     def has(self, collection: str, name: str) -> bool:
@@ -50,11 +49,11 @@ class ArrayColumns:
         """Return the offsets of a collection, shape (n_events + 1,)."""
         return self._offsets[collection]
 
-    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+    def flat(self, collection: str, name: str) -> AnyArray:
         """Return a column of a collection over all events."""
         return self._get(branch(collection, name))
 
-    def scalar(self, name: str) -> npt.NDArray[Any]:
+    def scalar(self, name: str) -> AnyArray:
         """Return an event scalar."""
         return self._get(name)
 
@@ -62,7 +61,7 @@ class ArrayColumns:
         """Whether the column exists."""
         return branch(collection, name) in self._arrays
 
-    def _get(self, key: str) -> npt.NDArray[Any]:
+    def _get(self, key: str) -> AnyArray:
         try:
             return self._arrays[key]
         except KeyError:
@@ -75,7 +74,7 @@ class ChunkColumns:
 
     def __init__(self, events: Any) -> None:
         self._events = events
-        self._cache: dict[str, npt.NDArray[Any]] = {}
+        self._cache: dict[str, AnyArray] = {}
         self._layouts: dict[str, Any] = {}
         self.n_events = len(events)
 
@@ -87,7 +86,7 @@ class ChunkColumns:
             self._cache[key] = offsets - offsets[0] if len(offsets) else np.zeros(1, dtype=np.int64)
         return self._cache[key]
 
-    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+    def flat(self, collection: str, name: str) -> AnyArray:
         """Return a column of a collection over all events."""
         key = branch(collection, name)
         if key not in self._cache:
@@ -96,7 +95,7 @@ class ChunkColumns:
             self._cache[key] = self._content(layout.content, name, key)[offsets[0] : offsets[-1]]
         return self._cache[key]
 
-    def scalar(self, name: str) -> npt.NDArray[Any]:
+    def scalar(self, name: str) -> AnyArray:
         """Return an event scalar."""
         if name not in self._cache:
             self._cache[name] = self._content(self._events.layout, name, name)
@@ -112,7 +111,7 @@ class ChunkColumns:
         return self._layouts[collection]
 
     @staticmethod
-    def _content(record: Any, name: str, key: str) -> npt.NDArray[Any]:
+    def _content(record: Any, name: str, key: str) -> AnyArray:
         if name not in record.fields:
             msg = f"branch {key!r} is missing; the file has {sorted(record.fields)}"
             raise SchemaError(msg)

@@ -20,10 +20,11 @@ from typing import Any, Final
 import numpy as np
 import uproot
 
+from jpsi_lnv.analysis.arrays import AnyArray, IntArray
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import dst_truth, schema
 from jpsi_lnv.analysis.events.blocks import Jagged
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, Array, IntArray, Records, read
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, read
 from jpsi_lnv.analysis.events.dst_tracks import Event, shower_columns, track_columns
 from jpsi_lnv.analysis.events.dst_vertex import find_spot, vertices
 from jpsi_lnv.analysis.events.run_table import RunTable
@@ -77,7 +78,7 @@ class Dst:
         """(x, y, z) in cm: the mean vertex of the file, for events without a vertex of their own."""
         return find_spot(self._tree)
 
-    def read(self, start: int, stop: int, runs: RunTable) -> dict[str, Array | Jagged]:
+    def read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
         """Return events `start` to `stop` in the columns of the table.
 
         Simulation has `Gen` and `Track_gen`, data have not.
@@ -88,10 +89,10 @@ class Dst:
         with _damage(self.path, f", events {start} to {stop}"):
             return self._read(start, stop, runs)
 
-    def _read(self, start: int, stop: int, runs: RunTable) -> dict[str, Array | Jagged]:
+    def _read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
         tree = self._tree
         event = Event(**{name: read(tree[path], start, stop) for name, path in COLLECTIONS.items()})
-        columns: dict[str, Array | Jagged] = dict(self._scalars(start, stop, runs))
+        columns: dict[str, AnyArray | Jagged] = dict(self._scalars(start, stop, runs))
         offsets, tracks = track_columns(event)
         if self.is_simulation:
             particles, hits = read(tree[PARTICLES], start, stop), read(tree[HITS], start, stop)
@@ -101,7 +102,7 @@ class Dst:
         columns |= _named("Track", offsets, tracks)
         return columns | _named("Shower", *shower_columns(event))
 
-    def _scalars(self, start: int, stop: int, runs: RunTable) -> dict[str, Array]:
+    def _scalars(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray]:
         run, event = (self._tree[b].array(library="np", entry_start=start, entry_stop=stop) for b in (RUN, EVENT))
         conditions = runs.look_up(run)
         ip = conditions.ip
@@ -149,13 +150,13 @@ def _damage(path: str, where: str = "") -> Iterator[None]:
         raise NtupleError(msg) from error
 
 
-def _track_numbers(links: Records) -> tuple[IntArray, Array]:
+def _track_numbers(links: Records) -> tuple[IntArray, AnyArray]:
     number = links.column("m_mdcTrackId")
     is_track = number != NO_LINK
     return links.event[is_track], number[is_track]
 
 
-def _named(collection: str, offsets: IntArray, columns: dict[str, Array]) -> dict[str, Array | Jagged]:
+def _named(collection: str, offsets: IntArray, columns: dict[str, AnyArray]) -> dict[str, AnyArray | Jagged]:
     return {schema.branch(collection, name): (offsets, values) for name, values in columns.items()}
 
 

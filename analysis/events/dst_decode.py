@@ -19,13 +19,15 @@ import uproot
 from pybes3.io.root_io import Bes3Interpretation
 from uproot_custom.factories import read_branch_with_factory
 
+from jpsi_lnv.analysis.arrays import IntArray
+
 
 @dataclass(frozen=True)
 class Bytes:
     """The undecoded events of one basket: ``data`` and ``(n + 1,)`` byte offsets into it."""
 
     data: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
+    offsets: IntArray
     cursor_offset: int
 
     def __len__(self) -> int:

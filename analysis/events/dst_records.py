@@ -11,10 +11,8 @@ from typing import Any, Final
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-IntArray = npt.NDArray[np.int64]
+from jpsi_lnv.analysis.arrays import AnyArray, IntArray
 
 # Number that BOSS writes where a record of another collection does not exist.
 NO_LINK: Final = -1
@@ -40,19 +38,19 @@ class Records:
         """(N,) event of each record."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
-    def column(self, name: str, *shape: int) -> Array:
+    def column(self, name: str, *shape: int) -> AnyArray:
         """Return one member of all records, ``(N, *shape)``; a file without any record does not know its members."""
         if not len(self):
             return np.empty((0, *shape))
         return np.asarray(ak.to_numpy(self.content[name]))
 
-    def nested(self, name: str) -> tuple[IntArray, Array]:
+    def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a list: offsets ``(N + 1,)`` and all its entries."""
         if not len(self):
             return np.zeros(1, np.int64), np.empty(0, np.int64)
         return flatten(self.content[name])
 
-    def row(self, event: IntArray, number: Array) -> IntArray:
+    def row(self, event: IntArray, number: AnyArray) -> IntArray:
         """Return the global row of record `number` of each `event`; `NO_LINK` where there is no such record.
 
         Args:
@@ -74,14 +72,14 @@ def read(branch: Any, start: int, stop: int) -> Records:
     return Records(offsets - offsets[0], layout.content[offsets[0] : offsets[-1]])
 
 
-def flatten(layout: Any) -> tuple[IntArray, Array]:
+def flatten(layout: Any) -> tuple[IntArray, AnyArray]:
     """Return offsets, starting at 0, and entries of an awkward list layout of numbers."""
     packed = layout.to_ListOffsetArray64(True)
     offsets = np.asarray(packed.offsets.data, dtype=np.int64)
     return offsets, np.asarray(ak.to_numpy(packed.content))[: offsets[-1]]
 
 
-def take(values: Array, row: IntArray, fill: float) -> Array:
+def take(values: AnyArray, row: IntArray, fill: float) -> AnyArray:
     """Return ``values[row]``, and `fill` where the row is `NO_LINK`."""
     out = np.full((len(row), *values.shape[1:]), fill, dtype=np.result_type(values.dtype, type(fill)))
     has_row = row != NO_LINK

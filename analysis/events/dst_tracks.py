@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, Array, IntArray, Records, take
-
-FloatArray = npt.NDArray[np.float64]
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, take
 
 # Suffix of the column table -> suffix of BOSS's members and the place of the hypothesis in its arrays (e mu pi K p).
 HYPOTHESES: Final = {"": ("", 2), "_e": ("_e", 0), "_k": ("_k", 3), "_p": ("_p", 4)}
@@ -67,7 +65,7 @@ class Event:
     emc: Records
 
 
-def track_columns(event: Event) -> tuple[IntArray, dict[str, Array]]:
+def track_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     """Return the charged tracks.
 
     Returns:
@@ -85,7 +83,7 @@ def track_columns(event: Event) -> tuple[IntArray, dict[str, Array]]:
     return _offsets(event.links, is_track), columns
 
 
-def shower_columns(event: Event) -> tuple[IntArray, dict[str, Array]]:
+def shower_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     """Return the showers without a charged track: offsets ``(E + 1,)`` and the columns of `Shower`, each ``(N,)``."""
     number = event.links.column("m_emcShowerId")
     is_neutral = (event.links.column("m_mdcTrackId") == NO_LINK) & (number != NO_LINK)
@@ -113,19 +111,19 @@ def mdc_covariance(m_err: FloatArray) -> FloatArray:
     return np.asarray(m_err[:, rows, columns])
 
 
-def _offsets(links: Records, chosen: npt.NDArray[np.bool_]) -> IntArray:
+def _offsets(links: Records, chosen: BoolArray) -> IntArray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])[links.offsets]
 
 
-def _members(records: Records, members: dict[str, str], row: IntArray) -> dict[str, Array]:
+def _members(records: Records, members: dict[str, str], row: IntArray) -> dict[str, AnyArray]:
     return {name: take(records.column(member), row, 0.0) for name, member in members.items()}
 
 
-def _helices(event: Event, owner: IntArray, is_track: npt.NDArray[np.bool_], mdc: IntArray) -> dict[str, Array]:
+def _helices(event: Event, owner: IntArray, is_track: BoolArray, mdc: IntArray) -> dict[str, AnyArray]:
     """Return helix and covariance under every hypothesis: the Kalman fit, or where it failed the MDC's own fit."""
     kal = event.kal.row(owner, event.links.column("m_mdcKalTrackId")[is_track])
     stat = take(event.kal.column("m_stat", N_HYPOTHESES), kal, 1)
-    out: dict[str, Array] = {}
+    out: dict[str, AnyArray] = {}
     for suffix, (boss, place) in HYPOTHESES.items():
         helix = take(event.kal.column(f"m_zhelix{boss}", N_HELIX), kal, np.nan)
         cov = take(event.kal.column(f"m_zerror{boss}", N_HELIX, N_HELIX), kal, np.nan)[:, _UPPER[0], _UPPER[1]]
@@ -138,13 +136,13 @@ def _helices(event: Event, owner: IntArray, is_track: npt.NDArray[np.bool_], mdc
     return out
 
 
-def _dedx(dedx: Records, row: IntArray) -> dict[str, Array]:
+def _dedx(dedx: Records, row: IntArray) -> dict[str, AnyArray]:
     columns = _members(dedx, _DEDX | {"dedx_norm_ph": "m_normPH"}, row)
     columns["dedx_n_hits"] = take(dedx.column("m_numGoodHits").astype(np.int64), row, 0)
     return columns
 
 
-def _tof(event: Event, is_track: npt.NDArray[np.bool_]) -> dict[str, Array]:
+def _tof(event: Event, is_track: BoolArray) -> dict[str, AnyArray]:
     row = best_tof_record(event, is_track)
     texp = take(event.tof.column("m_texp", N_HYPOTHESES), row, 0.0)
     return {
@@ -156,7 +154,7 @@ def _tof(event: Event, is_track: npt.NDArray[np.bool_]) -> dict[str, Array]:
     }
 
 
-def best_tof_record(event: Event, is_track: npt.NDArray[np.bool_]) -> IntArray:
+def best_tof_record(event: Event, is_track: BoolArray) -> IntArray:
     """Return the row in `m_tofTrackCol` that stands for each track, `NO_LINK` where it has no hit.
 
     A track that crosses both barrel layers has seven records: two ends and their mean per layer, and the cluster over

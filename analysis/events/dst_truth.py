@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import numba
 import numpy as np
 
-from jpsi_lnv.analysis.events.dst_records import Array, IntArray, Records
+from jpsi_lnv.analysis.arrays import AnyArray, IntArray, kernel
+from jpsi_lnv.analysis.events.dst_records import Records
 
 PDG_JPSI: Final = 443
 ABSENT: Final = -1
@@ -22,10 +22,8 @@ _MEMBERS: Final = {
     "vz": "m_zInitialPosition",
 }
 
-kernel = numba.njit(nogil=True, cache=True)
 
-
-def gen_columns(particles: Records) -> tuple[IntArray, dict[str, Array], IntArray]:
+def gen_columns(particles: Records) -> tuple[IntArray, dict[str, AnyArray], IntArray]:
     """Return the J/psi and all that came of it; of an event without J/psi, every particle.
 
     KKMC puts a virtual Z, a quark pair and a string before the J/psi and a stray beam electron beside it.
@@ -44,12 +42,12 @@ def gen_columns(particles: Records) -> tuple[IntArray, dict[str, Array], IntArra
     counts = np.zeros(len(particles.offsets) - 1, dtype=np.int64)
     _trim(particles.offsets, pdg, index, particles.column("m_mother").astype(np.int64), mother, place, counts)
     kept = place != ABSENT
-    columns: dict[str, Array] = {"pdg_id": pdg[kept], "mother": mother[kept]}
+    columns: dict[str, AnyArray] = {"pdg_id": pdg[kept], "mother": mother[kept]}
     columns |= {name: particles.column(member)[kept] for name, member in _MEMBERS.items()}
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), columns, place
 
 
-def match_tracks(hits: Records, particles: Records, place: IntArray, owner: IntArray, number: Array) -> IntArray:
+def match_tracks(hits: Records, particles: Records, place: IntArray, owner: IntArray, number: AnyArray) -> IntArray:
     """Return the `Gen` index of the particle that left most hits on each track, `ABSENT` if there is none.
 
     Args:

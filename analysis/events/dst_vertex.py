@@ -6,12 +6,10 @@ from typing import Any, Final
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.dst_records import read
-
-FloatArray = npt.NDArray[np.float64]
 
 VERTEX: Final = "TEvtRecObject/m_evtRecPrimaryVertex"
 KALMAN: Final = "TDstEvent/m_mdcKalTrackCol"

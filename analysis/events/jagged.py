@@ -6,14 +6,10 @@ more than the arithmetic. The kernels therefore run over all entries in one go a
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from jpsi_lnv.analysis.arrays import BoolArray, IntArray, kernel
 
 
 def sum_per_event(offsets: IntArray, values: npt.NDArray[np.integer | np.bool_]) -> IntArray:

@@ -30,9 +30,10 @@ import awkward as ak
 import numpy as np
 import uproot
 
+from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.blocks import BRANCHES, Array, Jagged
+from jpsi_lnv.analysis.events.blocks import BRANCHES, Jagged
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.events.units import conversion
 
@@ -131,7 +132,7 @@ class MappedNtuple:
         self._check()
         self.is_simulation = bool((np.asarray(self._column("run", 0, 1)) < 0).any())
 
-    def read(self, start: int, stop: int, runs: RunTable) -> dict[str, Array | Jagged]:
+    def read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
         """Return events `start` to `stop` in the columns of the table.
 
         Raises:
@@ -165,7 +166,7 @@ class MappedNtuple:
                 problems.append(f"{name}: {error}")
         _raise(f"{self.path} with mapping {self._map.path}", problems)
 
-    def _column(self, name: str, start: int, stop: int) -> Array | Jagged:
+    def _column(self, name: str, start: int, stop: int) -> AnyArray | Jagged:
         source = self._map.columns[name]
         collection, column = BRANCHES[name]
         if not source.branch:
@@ -244,7 +245,7 @@ def _element(array: ak.Array, source: Source) -> ak.Array:
         raise ValueError(msg) from None
 
 
-def _converted(flat: Array, source: Source, wanted: np.dtype[Any]) -> Array:
+def _converted(flat: AnyArray, source: Source, wanted: np.dtype[Any]) -> AnyArray:
     if source.is_rounded:
         flat = np.rint(flat).astype(np.int64)
     values = flat if source.factor == 1.0 else flat * source.factor

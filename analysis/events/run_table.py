@@ -21,9 +21,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.errors import NtupleError
-
-FloatArray = npt.NDArray[np.float64]
 
 PERIODS: Final = (2009, 2012, 2018)
 _FORM: Final = '{"first": int, "last": int, "sqrt_s": GeV, "field": T, "period": int, "ip": [x, y, z] in cm}'
@@ -89,7 +88,7 @@ class RunColumns:
 
     sqrt_s: FloatArray
     field: FloatArray
-    period: npt.NDArray[np.int64]
+    period: IntArray
     ip: FloatArray
 
 

@@ -6,16 +6,16 @@ Random changes depend on run, event and the track's place alone: any chunking, s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from jpsi_lnv.analysis.events.columns import Columns, IntArray
+from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
+from jpsi_lnv.analysis.events.columns import Columns
 
-FloatArray = npt.NDArray[np.float64]
-Change = Callable[[Columns], npt.NDArray[Any]]
+Change = Callable[[Columns], AnyArray]
 
 # Size of each variation.
 MOMENTUM_SCALE: Final = 0.001
@@ -40,14 +40,14 @@ class VariedColumns:
     def __init__(self, columns: Columns, changes: Mapping[str, Change]) -> None:
         self._columns = columns
         self._changes = changes
-        self._cache: dict[str, npt.NDArray[Any]] = {}
+        self._cache: dict[str, AnyArray] = {}
         self.n_events = columns.n_events
 
     def offsets(self, collection: str) -> IntArray:
         """Return the offsets of a collection."""
         return self._columns.offsets(collection)
 
-    def flat(self, collection: str, name: str) -> npt.NDArray[Any]:
+    def flat(self, collection: str, name: str) -> AnyArray:
         """Return a column of a collection, changed where the variation says so."""
         if collection != "Track" or name not in self._changes:
             return self._columns.flat(collection, name)
@@ -55,7 +55,7 @@ class VariedColumns:
             self._cache[name] = self._changes[name](self._columns)
         return self._cache[name]
 
-    def scalar(self, name: str) -> npt.NDArray[Any]:
+    def scalar(self, name: str) -> AnyArray:
         """Return an event scalar."""
         return self._columns.scalar(name)
 
@@ -82,7 +82,7 @@ def smeared(name: str, suffix: str, extra: float) -> Change:
     """
     width = float(np.sqrt((1.0 + extra) ** 2 - 1.0))
 
-    def change(columns: Columns) -> npt.NDArray[Any]:
+    def change(columns: Columns) -> AnyArray:
         values = columns.flat("Track", name + suffix)
         variance = columns.flat("Track", VARIANCES[name] + suffix).astype(np.float64)
         noise = normal(columns, stream=list(VARIANCES).index(name))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE
-
-FloatArray = npt.NDArray[np.float64]
 
 # Element of the packed covariance xx, xy, xz, yy, yz, zz at each place of the matrix.
 _PACKED = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
@@ -16,7 +15,7 @@ _PACKED = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 def fitted_covariance(
     p4: FloatArray,
     v: FloatArray,
-    cand: npt.NDArray[np.int64],
+    cand: IntArray,
     hypothesis: npt.ArrayLike,
     *,
     spread: float = 0.0,

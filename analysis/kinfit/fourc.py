@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, SPECIES_MASS
 from jpsi_lnv.analysis.kinfit import kernels
 from jpsi_lnv.analysis.kinfit.covariance import fitted_covariance
@@ -44,9 +45,6 @@ __all__ = [
     "is_smallest",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 NDF: Final = 4
 # Upper edge of the stored chi2 axis: below it every decision of the cascade is that of the full fits.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
 
 E, PI, K = Species.E, Species.PI, Species.K
@@ -35,9 +35,7 @@ FIRST_KKPIPI: Final = NAMES.index("kkpipi")
 Permutations = Literal["one", "all"]
 
 
-def competing(
-    permutations: Permutations, cand: npt.NDArray[np.int64], chi2_pid: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def competing(permutations: Permutations, cand: IntArray, chi2_pid: FloatArray) -> BoolArray:
     """Return which hypotheses each candidate competes with.
 
     Args:
@@ -63,6 +61,6 @@ def competing(
     return mask
 
 
-def smallest_by_name(chi2: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+def smallest_by_name(chi2: FloatArray) -> dict[str, FloatArray]:
     """Return the smallest chi2 of each named hypothesis, each (N,), from chi2 ``(N, H)`` over `HYPOTHESES`."""
     return {name: chi2[:, [n == name for n in NAMES]].min(axis=1) for name in dict.fromkeys(NAMES)}

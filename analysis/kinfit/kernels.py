@@ -14,10 +14,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.kinfit.status import Fit4C, Limits, Status
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 StatusArray = npt.NDArray[np.int8]
 Vector = tuple[float, float, float]
 Symmetric = tuple[float, float, float, float, float, float]
@@ -57,7 +56,7 @@ class Problem(NamedTuple):
     hypotheses: IntArray
     p4: FloatArray
     mass: FloatArray
-    competes: npt.NDArray[np.bool_]
+    competes: BoolArray
     beam: Beam
     limits: Limits
 

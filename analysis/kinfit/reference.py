@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE
 from jpsi_lnv.analysis.kinfit.status import Limits, Status
-
-FloatArray = npt.NDArray[np.float64]
 
 _PACKED = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 

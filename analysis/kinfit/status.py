@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
+
 
 class Status(IntEnum):
     """How a fit ended; only the chi2 of OK is a chi2."""
@@ -50,7 +52,7 @@ class Fit4C(NamedTuple):
         n_iter: (N, H) iterations.
     """
 
-    chi2: npt.NDArray[np.float64]
+    chi2: FloatArray
     status: npt.NDArray[np.int8]
     n_iter: npt.NDArray[np.int8]
 
@@ -61,7 +63,7 @@ def count_status(status: npt.NDArray[np.integer]) -> dict[str, int]:
     return {s.name.lower(): int(counts[s]) for s in Status}
 
 
-def is_smallest(fit: Fit4C) -> npt.NDArray[np.bool_]:
+def is_smallest(fit: Fit4C) -> BoolArray:
     """Return whether the first hypothesis was fitted and no other one has a smaller chi2, shape (N,)."""
     others = np.where(fit.status[:, 1:] == Status.OK, fit.chi2[:, 1:], np.inf)
     return (fit.status[:, 0] == Status.OK) & (fit.chi2[:, 0] <= others.min(axis=1, initial=np.inf))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 
 
-def _require(name: str, array: FloatArray, is_good: npt.NDArray[np.bool_], wanted: str) -> FloatArray:
+def _require(name: str, array: FloatArray, is_good: BoolArray, wanted: str) -> FloatArray:
     if not np.all(is_good):
         msg = f"{name}={array[~is_good].flat[0]:g}: wanted {wanted}"
         raise ValueError(msg)

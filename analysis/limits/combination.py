@@ -16,15 +16,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, stats
 
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.interval import Interval
 from jpsi_lnv.analysis.limits.profile import Counting, best_pull, deviance
 from jpsi_lnv.analysis.limits.terms import Gaussian
-
-FloatArray = npt.NDArray[np.float64]
 
 # Standard deviations of the common scale that the fit looks at; the scale stays above zero.
 SCALE_REACH: Final = 8.0

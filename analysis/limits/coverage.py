@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import checks
-
-FloatArray = npt.NDArray[np.float64]
 
 # Counts less probable than this are left out of the sums.
 TAIL: Final = 1e-9

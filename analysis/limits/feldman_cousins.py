@@ -20,15 +20,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.interval import Interval
 from jpsi_lnv.analysis.limits.marginal import CountModel, count_model
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Step of the yield grid, in expected events, and halvings that refine an end found on it.
 GRID_STEP: Final = 0.02

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import SelectionResult
-
-FloatArray = npt.NDArray[np.float64]
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
 
 
-def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
+def paired_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
     """Return both fitted M(Ke) of each candidate (N, 2) in the pairing whose masses differ least, in GeV/c^2.
 
     The two Ke pairs come from two neutrinos of one mass, and either kaon can belong to either electron.
@@ -35,14 +33,14 @@ def paired_masses(candidates: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
     return np.where(is_straight, straight, crossed)
 
 
-def in_interval(masses: FloatArray, m_majorana: float) -> npt.NDArray[np.bool_]:
+def in_interval(masses: FloatArray, m_majorana: float) -> BoolArray:
     """Return which candidates (N,) have both masses (N, 2) in the interval around `m_majorana`: [m - w/2, m + w/2)."""
     offset = masses - m_majorana
     is_inside = (offset >= -0.5 * INTERVAL_WIDTH) & (offset < 0.5 * INTERVAL_WIDTH)
     return np.asarray(np.all(is_inside, axis=-1))
 
 
-def count(candidates: Mapping[str, npt.NDArray[Any]], m_majorana: float) -> int:
+def count(candidates: Mapping[str, AnyArray], m_majorana: float) -> int:
     """Return how many candidates have both M(Ke) in the interval around `m_majorana`."""
     return int(np.count_nonzero(in_interval(paired_masses(candidates), m_majorana)))
 

@@ -23,10 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, special, stats
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Nodes for a range of no width in the root of the background, and more of them per unit of that root: there a Poisson
 # probability is 1/2 wide, however large the background.

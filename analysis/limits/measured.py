@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from jpsi_lnv.analysis import background
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import mass_mev
 from jpsi_lnv.analysis.limits import majorana
@@ -89,7 +89,7 @@ def backgrounds(results: Results) -> Backgrounds:
 def _in_interval(cuts: Cuts, m_majorana: float) -> background.Passes:
     in_region = background.in_signal_region(cuts)
 
-    def passes(candidates: background.Candidates) -> npt.NDArray[np.bool_]:
+    def passes(candidates: background.Candidates) -> BoolArray:
         masses = majorana.paired_masses(candidates)
         return np.asarray(in_region(candidates) & majorana.in_interval(masses, m_majorana))
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.errors import ResultsError
-
-FloatArray = npt.NDArray[np.float64]
 
 COLUMNS: Final = ("m_majorana", "branching_fraction")
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.limits.roots import SCALES_MAX, ValueAndSlope, increasing_root
 from jpsi_lnv.analysis.limits.terms import Term, poisson_deviance
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def deviance(experiment: Counting, mu: FloatArray) -> tuple[FloatArray, FloatArr
     return value, -2.0 * efficiency * pull
 
 
-def _is_free(experiment: Counting, pull: FloatArray) -> npt.NDArray[np.bool_]:
+def _is_free(experiment: Counting, pull: FloatArray) -> BoolArray:
     limit = experiment.background.pull_limit
     return np.isfinite(limit) & (pull >= limit) & (experiment.n > 0.0)
 

@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.interval import Interval
 from jpsi_lnv.analysis.limits.profile import Counting, crossing, deviance
 from jpsi_lnv.analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
 
-FloatArray = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
+Rows = IntArray
 # Counts of some of the experiments, and which -> lower and upper ends.
 Ends = Callable[[FloatArray, Rows], tuple[FloatArray, FloatArray]]
 ZeroCounts = Literal["extrapolated", "profile"]

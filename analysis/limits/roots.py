@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize
 
-FloatArray = npt.NDArray[np.float64]
+from jpsi_lnv.analysis.arrays import FloatArray
+
 ValueAndSlope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 MAX_STEPS = 200

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import checks, marginal
 
-FloatArray = npt.NDArray[np.float64]
 LimitOfCount = Callable[[int], float]
 
 # Probabilities of the median and of the ends of the central 68.27 % and 95.45 % bands.

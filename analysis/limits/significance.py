@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
-
-FloatArray = npt.NDArray[np.float64]
 
 # Below this the probability of any interval is the sum of the intervals' to the precision of a float.
 SMALL: Final = 1e-9
@@ -72,7 +71,7 @@ def scan(
     return tuple(_significance(np.asarray(n_obs), background, background * fractions) for background in backgrounds)
 
 
-def _significance(n_obs: npt.NDArray[np.int64], total: float, n_bkg: FloatArray) -> Significance:
+def _significance(n_obs: IntArray, total: float, n_bkg: FloatArray) -> Significance:
     if total == 0.0:
         return Significance(0.0, int(np.argmax(n_obs)), None, None)
     local = local_p_values(n_obs, n_bkg)

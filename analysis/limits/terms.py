@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import xlogy
 
-FloatArray = npt.NDArray[np.float64]
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 
 
 def _floats(values: npt.ArrayLike) -> FloatArray:
@@ -43,7 +43,7 @@ class Term(Protocol):
     def cost(self, value: FloatArray) -> FloatArray:
         """Return -2 ln L of a value, zero at `measured`."""
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Term:
+    def take(self, rows: IntArray) -> Term:
         """Return the term of some of the experiments, whose fields are arrays (N,)."""
 
 
@@ -55,7 +55,7 @@ class _Fields:
         """Nothing holds a pull back."""
         return np.asarray(np.inf)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """Return the term of some of the experiments."""
         return type(self)(**{name: np.asarray(values)[rows] for name, values in vars(self).items()})
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sensitivity import BAND_PROBABILITIES
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

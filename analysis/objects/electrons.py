@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 
 
-def is_electron(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.bool_]:
+def is_electron(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
     """Return which tracks are electrons: CL_e, its share of the sum of CLs, and E/p (section III, paragraph 2).
 
     Args:
@@ -22,6 +20,6 @@ def is_electron(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], 
     return (cl_e > cuts.cl_e_min) & has_share & has_e_over_p(e_over_p, cuts)
 
 
-def has_e_over_p(e_over_p: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.bool_]:
+def has_e_over_p(e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
     """Return which tracks have the E/p of an electron, shape (tracks,)."""
     return (e_over_p > cuts.e_over_p_electron_min) & (e_over_p < cuts.e_over_p_electron_max)

@@ -16,17 +16,15 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numba
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.objects.tracks import cos_theta, momentum
 
 if TYPE_CHECKING:
     from jpsi_lnv.analysis.events.columns import Columns
 
-FloatArray = npt.NDArray[np.float64]
 
 FORMAT: Final = "jpsi-lnv emc-pid 1"
 # Kinds of tracks that the tables are made of; the hypothesis K takes the second.
@@ -34,8 +32,6 @@ KINDS: Final = ("e", "pi")
 # What chi is given for, in the order of `Species`.
 HYPOTHESES: Final = ("e", "pi", "k")
 FILE: Final = "emc_pid.json"
-
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class EmcTableError(LnvError):
@@ -64,7 +60,7 @@ class EmcTables(NamedTuple):
     quantiles: FloatArray
 
 
-def chi_of_chosen(columns: Columns, tables: EmcTables, chosen: npt.NDArray[np.int64]) -> FloatArray:
+def chi_of_chosen(columns: Columns, tables: EmcTables, chosen: IntArray) -> FloatArray:
     """Return chi of the calorimeter for e, pi, K of chosen tracks, in their order, ``(N, 3)``.
 
     Args:

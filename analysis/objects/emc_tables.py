@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.objects.emc_pid import KINDS, EmcTableError, EmcTables, evaluate
-
-FloatArray = npt.NDArray[np.float64]
 
 P_EDGES: Final = np.array([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 2.0])
 # Barrel, the gap with what overlaps it, end caps.
@@ -63,7 +61,7 @@ def build(electrons: ControlTracks, pions: ControlTracks) -> EmcTables:
     return tables
 
 
-def occupancy(tracks: ControlTracks) -> npt.NDArray[np.int64]:
+def occupancy(tracks: ControlTracks) -> IntArray:
     """Return how many tracks with a cluster lie in each bin of p and abs(cos theta), shape (P, C)."""
     chosen = _select(tracks)
     counts = np.empty((len(P_EDGES) - 1, len(COS_THETA_EDGES) - 1), dtype=np.int64)
@@ -82,7 +80,7 @@ def _select(tracks: ControlTracks) -> ControlTracks:
     return ControlTracks(*(np.asarray(values, dtype=np.float64)[has_cluster] for values in tracks))
 
 
-def _is_in_bin(tracks: ControlTracks, i: int, j: int) -> npt.NDArray[np.bool_]:
+def _is_in_bin(tracks: ControlTracks, i: int, j: int) -> BoolArray:
     cosine = np.abs(tracks.cos_theta)
     in_p = (tracks.p >= P_EDGES[i]) & (tracks.p < P_EDGES[i + 1])
     return in_p & (cosine >= COS_THETA_EDGES[j]) & (cosine < COS_THETA_EDGES[j + 1])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 
 
-def is_kaon(cl: npt.NDArray[np.float64], e_over_p: npt.NDArray[np.float64], cuts: Cuts) -> npt.NDArray[np.bool_]:
+def is_kaon(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
     """Return which tracks are kaons: CL_K positive and above CL_pi, E/p below the electrons' (section III, par. 2).
 
     Args:

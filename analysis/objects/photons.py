@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_PION0
 from jpsi_lnv.analysis.cuts import requirement
 from jpsi_lnv.analysis.kinematics import invariant_mass
@@ -19,9 +19,6 @@ from jpsi_lnv.analysis.kinematics import invariant_mass
 if TYPE_CHECKING:
     from jpsi_lnv.analysis.events.columns import Columns
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 BESIII = "BESIII standard"
 

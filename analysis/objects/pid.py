@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.objects.emc_pid import chi_of_chosen, load
 
@@ -26,17 +26,12 @@ if TYPE_CHECKING:
     from jpsi_lnv.analysis.cuts import Cuts
     from jpsi_lnv.analysis.events.columns import Columns
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 Column = npt.NDArray[np.floating]
 
 # The hypotheses that are compared, in the order of `Species`.
 CONSIDERED: Final = ("e", "pi", "k")
 TOF_GOOD: Final = 1
 INVALID: Final = -1.0
-
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class Identification(NamedTuple):

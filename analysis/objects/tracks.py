@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.constants import P_TO_RADIUS
 from jpsi_lnv.analysis.events.schema import HELIX
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from jpsi_lnv.analysis.cuts import Cuts
     from jpsi_lnv.analysis.events.columns import Columns
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Column = npt.NDArray[np.floating]
 
 # The covariance elements that the momentum at the interaction point depends on: every one without dz.
@@ -35,7 +34,6 @@ SPECIES_SUFFIXES: Final = ("_e", "", "_k")
 # Bounds are widened by this factor, so that no rounding lets one decide what the full formula would decide otherwise.
 ROUNDING: Final = 1.0 + 1e-9
 
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 # In one pass: the arrays in between cost numpy more than the arithmetic.
 elementwise = numba.vectorize(cache=True)
 
@@ -51,7 +49,7 @@ class EventFrame(NamedTuple):
         field: (E,) strength of the magnetic field in T.
     """
 
-    offsets: npt.NDArray[np.int64]
+    offsets: IntArray
     x: Column
     y: Column
     z: Column
@@ -135,7 +133,7 @@ def r_xy_r_z(helix: Sequence[Column], frame: EventFrame) -> tuple[FloatArray, Fl
     return r_xy, r_z
 
 
-def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> npt.NDArray[np.bool_]:
+def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> BoolArray:
     """Return which tracks lie in the acceptance and come from the interaction point (section III, paragraph 1).
 
     Most tracks pass so near to the pivot that bounds decide: with b = abs(dr) + the pivot's distance to the interaction
@@ -254,8 +252,8 @@ def _good_near_the_pivot(
     helix: tuple[Column, ...],
     reach: tuple[float, float],
     limits: tuple[float, float, float],
-    good: npt.NDArray[np.bool_],
-    is_open: npt.NDArray[np.bool_],
+    good: BoolArray,
+    is_open: BoolArray,
 ) -> None:
     """Decide what bounds decide, wherever in reach the interaction point lies; leave the other tracks open."""
     cos_theta_max, r_xy_max, r_z_max = limits
@@ -277,7 +275,7 @@ def _good(
     alpha: FloatArray,
     helix: tuple[Column, ...],
     limits: tuple[float, float, float],
-    good: npt.NDArray[np.bool_],
+    good: BoolArray,
 ) -> None:
     for i, t in enumerate(rest):
         r_xy, r_z = _distance(frame, alpha, helix, event[i], t)

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import rolke
-
-FloatArray = npt.NDArray[np.float64]
 
 # An inference: 10.087e9 with its zero left out, as which the last column of Table 2 comes out almost.
 N_JPSI_INFERRED: Final = 10.87e9

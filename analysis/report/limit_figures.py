@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import mass_mev
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.report import limit_tables, style
 from jpsi_lnv.analysis.report.pictures import Picture
 from jpsi_lnv.analysis.report.source import Source
-
-FloatArray = npt.NDArray[np.float64]
 
 BANDS: Final = (
     ("minus_2_sigma", "plus_2_sigma", style.BAND_2, r"$\pm 2\sigma$"),

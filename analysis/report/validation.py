@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.helix import momentum_and_covariance
@@ -30,7 +31,6 @@ from jpsi_lnv.analysis.simulation.channels import SIGNAL, Channel, majorana
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 from jpsi_lnv.analysis.simulation.helix import trajectory
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
-from jpsi_lnv.analysis.simulation.particles import FloatArray
 
 N_SIGNAL: Final = 2 * BLOCK_EVENTS
 N_MAJORANA: Final = 10_000

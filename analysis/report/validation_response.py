@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.blocks import make_block
@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
 from jpsi_lnv.analysis.simulation import energy_loss, gun
 from jpsi_lnv.analysis.simulation.helix import trajectory
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
-from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON, FloatArray
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON
 from jpsi_lnv.analysis.simulation.tracking import measure
 
 N_SINGLE: Final = 20_000
@@ -133,5 +133,5 @@ def read_as(columns: ArrayColumns, code: int) -> dict[str, float | int]:
     }
 
 
-def _share(passed: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_]) -> float:
+def _share(passed: BoolArray, of: BoolArray) -> float:
     return float(passed.sum() / max(int(of.sum()), 1))

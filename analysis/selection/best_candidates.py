@@ -7,13 +7,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.candidates import best_per_event
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.kinfit import fourc, hypotheses
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 SIGNAL = 0
 

@@ -10,8 +10,8 @@ read, which its book-keeping shows, does not tell whether there was one.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError
@@ -19,7 +19,7 @@ from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 
-def in_box(view: SearchEvents) -> npt.NDArray[np.bool_]:
+def in_box(view: SearchEvents) -> BoolArray:
     """Return which events have any candidate in the signal window, shape (events,)."""
     mass, cuts = view.m_kkee, view.cuts
     inside = (mass >= cuts.m_kkee_min) & (mass <= cuts.m_kkee_max)
@@ -28,7 +28,7 @@ def in_box(view: SearchEvents) -> npt.NDArray[np.bool_]:
     return hidden
 
 
-def is_visible(view: SearchEvents, metadata: DatasetMetadata) -> npt.NDArray[np.bool_]:
+def is_visible(view: SearchEvents, metadata: DatasetMetadata) -> BoolArray:
     """Return which events of a chunk may be counted: all, or those outside the box where the dataset is blind."""
     if not metadata.is_blind:
         return np.ones(view.n_events, dtype=np.bool_)

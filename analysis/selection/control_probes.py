@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import P_TO_RADIUS, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
@@ -21,10 +21,6 @@ from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum
 from jpsi_lnv.analysis.objects import electrons, kaons, photons, pid, tracks
 from jpsi_lnv.analysis.selection.control_cuts import CONTROL, ControlCuts
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 NO_TRACK = -1
 # Front of the barrel's crystals in cm.

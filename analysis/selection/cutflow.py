@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
+from jpsi_lnv.analysis.arrays import BoolArray, IntArray
 
 ALL_EVENTS = "all"
 
@@ -37,7 +36,7 @@ def apply(steps: Sequence[Step], view: Any) -> BoolArray:
     return np.stack(decisions) if decisions else np.ones((0, view.n_events), dtype=np.bool_)
 
 
-def depth(decisions: BoolArray) -> npt.NDArray[np.int64]:
+def depth(decisions: BoolArray) -> IntArray:
     """Return how many steps each event passes before the first that rejects it, shape (events,)."""
     reached = np.zeros(decisions.shape[1], dtype=np.int64)
     passes = np.ones(decisions.shape[1], dtype=np.bool_)

@@ -17,8 +17,8 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import Columns
@@ -29,10 +29,6 @@ from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
 from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL, EmcControlCuts
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-
 N_TRACKS: Final = 4
 N_TAGS: Final = 3
 # Species that the fit tells apart.
@@ -41,7 +37,7 @@ FITTED: Final = (Species.E, Species.PI, Species.K)
 _KKEE: Final = (SIGNAL_SPECIES, SIGNAL_SPECIES[::-1])
 
 
-def assignments(own: Species) -> npt.NDArray[np.int64]:
+def assignments(own: Species) -> IntArray:
     """Return four tracks of one species, and the assignments without it that its chi2 competes with, shape (7, 4).
 
     Tracks are ordered (+, +, -, -), and a species occurs as often in either charge. Assignments with two tracks of the

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from jpsi_lnv.analysis.selection.cutflow import BoolArray, Step
+from jpsi_lnv.analysis.arrays import BoolArray
+from jpsi_lnv.analysis.selection.cutflow import Step
 from jpsi_lnv.analysis.selection.emc_probes import EmcProbes
 
 

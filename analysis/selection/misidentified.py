@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, IntArray
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.objects import electrons, kaons, pid
-from jpsi_lnv.analysis.selection.cutflow import BoolArray, apply, passes_all_but
+from jpsi_lnv.analysis.selection.cutflow import apply, passes_all_but
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
@@ -65,7 +65,7 @@ class MisidentifiedEvents(SearchEvents):
         return passes_all_but(apply(SECTION_III, self), OPEN_STEPS)[self.best.event]
 
 
-def true_species(columns: Columns) -> npt.NDArray[np.int64]:
+def true_species(columns: Columns) -> IntArray:
     """Return the generated species of each track as an index of `SPECIES`, shape (tracks,).
 
     Raises:
@@ -85,7 +85,7 @@ def true_species(columns: Columns) -> npt.NDArray[np.int64]:
     return species
 
 
-def roles(view: SearchEvents) -> tuple[BoolArray, npt.NDArray[np.int64]]:
+def roles(view: SearchEvents) -> tuple[BoolArray, IntArray]:
     """Return which tracks count for the misidentification maps and what the search takes each for.
 
     Returns:

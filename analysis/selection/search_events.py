@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis import candidates
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
@@ -22,10 +23,6 @@ from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.best_candidates import FittedCandidates, fit_best, fit_signal
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Species of the four tracks of a candidate.
 SIGNAL_SPECIES = (Species.K, Species.K, Species.E, Species.E)

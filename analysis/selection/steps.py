@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from jpsi_lnv.analysis.selection.cutflow import BoolArray, Step
+from jpsi_lnv.analysis.arrays import BoolArray
+from jpsi_lnv.analysis.selection.cutflow import Step
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, M_JPSI
 from jpsi_lnv.analysis.simulation.fsr import FINE_STRUCTURE
 from jpsi_lnv.analysis.simulation.parameters import (
@@ -19,9 +19,6 @@ from jpsi_lnv.analysis.simulation.parameters import (
     RUN_SPREAD,
     VERTEX_SPREAD,
 )
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Largest share of the beam energy that an initial-state photon takes; harder ones leave the range of the selection.
 ISR_MAX: Final = 0.35

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PION, M_PROTON
 from jpsi_lnv.analysis.simulation.energy_loss import expected as expected_dedx
 from jpsi_lnv.analysis.simulation.helix import Trajectory
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PION, PROTON
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Kinds of clusters; they index the shape tables below.
 ELECTROMAGNETIC, IONISING, HADRONIC = 0, 1, 2

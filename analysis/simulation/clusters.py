@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from jpsi_lnv.analysis.simulation.calorimeter import ELECTROMAGNETIC, HADRONIC, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.simulation.calorimeter import ELECTROMAGNETIC, HADRONIC
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 
 NOISE_ENERGY: Final = (0.025, 0.030)  # GeV: threshold and scale of clusters of beam background, [assumption]

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from jpsi_lnv.analysis.arrays import FloatArray
 
 _PILOT_EVENTS: Final = 20_000
 _PILOT_MARGIN: Final = 1.1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
 from jpsi_lnv.analysis.simulation import calorimeter, clusters, energy_loss, tof, tracking
@@ -31,8 +31,8 @@ from jpsi_lnv.analysis.simulation.particles import (
 )
 from jpsi_lnv.analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight
 
-Flat = dict[str, npt.NDArray[Any]]
-Column = npt.NDArray[Any] | tuple[IntArray, npt.NDArray[Any]]
+Flat = dict[str, AnyArray]
+Column = AnyArray | tuple[IntArray, AnyArray]
 
 _PHOTON_MIN: Final = 0.010  # GeV: softer photons cannot make a cluster
 _NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of the visible share of K_L and neutrons, [assumption]
@@ -113,7 +113,7 @@ def _charged(
 
 def _find(
     rng: np.random.Generator, charged: Charged, parameters: DetectorParameters
-) -> tuple[IntArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+) -> tuple[IntArray, BoolArray, BoolArray]:
     """Return hits, which particles make a track, and which of these have a kink inside the chamber; (n,)."""
     hits = tracking.count_hits(rng, charged.tracks, np.hypot(*charged.vertex[:, :2].T), parameters)
     is_hadron = charged.mass > M_MUON
@@ -132,7 +132,7 @@ def _track_columns(
     charged: Charged,
     found: IntArray,
     hits: IntArray,
-    is_kinked: npt.NDArray[np.bool_],
+    is_kinked: BoolArray,
     beams: Beams,
     parameters: DetectorParameters,
 ) -> Flat:

@@ -11,11 +11,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION, M_PROTON
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Hypotheses in BOSS's order: e, mu, pi, K, p.
 HYPOTHESIS_MASSES: Final = np.array([M_ELECTRON, M_MUON, M_PION, M_KAON, M_PROTON])

@@ -10,12 +10,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.simulation.decays import direction
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 FINE_STRUCTURE: Final = 1.0 / 137.035999
 # Softest photon that is generated, in GeV.
@@ -38,9 +35,7 @@ def soft_factor(beta: FloatArray) -> FloatArray:
     return np.asarray((1.0 + b * b) / (2.0 * b) * np.log((1.0 + b) / (1.0 - b)) - 1.0)
 
 
-def radiate(
-    rng: np.random.Generator, momenta: FloatArray, masses: FloatArray, is_charged: npt.NDArray[np.bool_]
-) -> Radiation:
+def radiate(rng: np.random.Generator, momenta: FloatArray, masses: FloatArray, is_charged: BoolArray) -> Radiation:
     """Let the charged daughters of decays radiate.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import M_ELECTRON
 from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
 from jpsi_lnv.analysis.simulation.channels import BF_PI0_DALITZ, FLAT, TRANSVERSE, Channel, Node, known_mass
@@ -70,7 +70,7 @@ def _initial(rng: np.random.Generator, node: Node, sqrt_s: float, n: int) -> tup
     return virtual_photon(rng, sqrt_s, n)
 
 
-def _is_conjugated(rng: np.random.Generator, channel: Channel, n: int) -> npt.NDArray[np.bool_]:
+def _is_conjugated(rng: np.random.Generator, channel: Channel, n: int) -> BoolArray:
     """Return which events are the conjugate: exactly every other one."""
     if not channel.is_conjugated:
         return np.zeros(n, dtype=np.bool_)
@@ -130,7 +130,7 @@ def draw_mass(rng: np.random.Generator, node: Node, n: int) -> FloatArray:
     return np.asarray(mass + kind.width / 2.0 * np.tan(rng.uniform(float(edges[0]), float(edges[1]), n)))
 
 
-def _table(tree: _Tree, vertex: FloatArray, is_conjugated: npt.NDArray[np.bool_]) -> Particles:
+def _table(tree: _Tree, vertex: FloatArray, is_conjugated: BoolArray) -> Particles:
     """Return the nodes of all events as one table, the photons of the final state behind them."""
     n, k = len(vertex), len(tree.codes)
     codes = np.array(tree.codes)

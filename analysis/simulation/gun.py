@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.simulation import beam
 from jpsi_lnv.analysis.simulation.decays import direction
@@ -16,8 +16,8 @@ from jpsi_lnv.analysis.simulation.particles import KINDS, Particles
 def shoot(
     rng: np.random.Generator,
     pdg_id: int,
-    momentum: npt.NDArray[np.float64],
-    cos_theta: npt.NDArray[np.float64],
+    momentum: FloatArray,
+    cos_theta: FloatArray,
     parameters: DetectorParameters,
     years: tuple[int, ...] = (),
 ) -> dict[str, Column]:

@@ -12,12 +12,13 @@ from typing import Any, Final
 import awkward as ak
 import numpy as np
 
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum
 from jpsi_lnv.analysis.simulation.decays import boost
 from jpsi_lnv.analysis.simulation.generator import decay_pions
-from jpsi_lnv.analysis.simulation.particles import JPSI, PION0, FloatArray, IntArray, Particles
+from jpsi_lnv.analysis.simulation.particles import JPSI, PION0, Particles
 
 BATCH: Final = 2048
 _MM_TO_CM: Final = 0.1

@@ -10,11 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_MUON, M_PION, M_PION0, M_PROTON
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 PHOTON: Final = 22
 ELECTRON: Final = 11

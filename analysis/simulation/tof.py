@@ -7,13 +7,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import SPEED_OF_LIGHT
 from jpsi_lnv.analysis.simulation.energy_loss import HYPOTHESIS_MASSES
 from jpsi_lnv.analysis.simulation.helix import Trajectory
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 GOOD: Final = 1
 NO_HIT: Final = 0
@@ -34,7 +32,7 @@ class Hit(NamedTuple):
 
     path: FloatArray
     z: FloatArray
-    is_barrel: npt.NDArray[np.bool_]
+    is_barrel: BoolArray
 
 
 def crossing(tracks: Trajectory, parameters: DetectorParameters) -> Hit:

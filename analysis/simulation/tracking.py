@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from jpsi_lnv.analysis.simulation.helix import FloatArray, IntArray, Trajectory
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.simulation.helix import Trajectory
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 
 # Correlations of (dr, phi0, kappa, dz, tanl), mean of 170 covariances of the BOSS file, rounded; small ones are zero.
@@ -56,9 +56,9 @@ def is_reconstructed(
     rng: np.random.Generator,
     tracks: Trajectory,
     hits: IntArray,
-    is_hadron: npt.NDArray[np.bool_],
+    is_hadron: BoolArray,
     parameters: DetectorParameters,
-) -> npt.NDArray[np.bool_]:
+) -> BoolArray:
     """Return which particles make a track, (n,)."""
     turn_on = 1.0 / (1.0 + np.exp((parameters.turn_on_pt - tracks.pt) / parameters.turn_on_width))
     kept = np.where(is_hadron, np.exp(-parameters.hadron_loss / np.maximum(tracks.sin_theta, 1e-3)), 1.0)
@@ -94,7 +94,7 @@ def measure(
     rng: np.random.Generator,
     tracks: Trajectory,
     mass: FloatArray,
-    kink: npt.NDArray[np.bool_],
+    kink: BoolArray,
     parameters: DetectorParameters,
 ) -> Measurement:
     """Return the measured helices with the covariances a fit would quote.

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 from jpsi_lnv.analysis.simulation.generator import decay_pions
@@ -114,7 +115,7 @@ def straight_to_radius(point: FloatArray, p3: FloatArray, radius: npt.ArrayLike)
 
 
 def bremsstrahlung(
-    rng: np.random.Generator, p3: FloatArray, is_electron: npt.NDArray[np.bool_], parameters: DetectorParameters
+    rng: np.random.Generator, p3: FloatArray, is_electron: BoolArray, parameters: DetectorParameters
 ) -> FloatArray:
     """Return the share z of its momentum that each charged particle keeps, (n,).
 
@@ -167,7 +168,7 @@ def _spread(table: Particles, rows: IntArray, values: FloatArray, default: float
     return out
 
 
-def _muon_momentum(rng: np.random.Generator, p4: FloatArray, is_kaon: npt.NDArray[np.bool_]) -> FloatArray:
+def _muon_momentum(rng: np.random.Generator, p4: FloatArray, is_kaon: BoolArray) -> FloatArray:
     """Return the momentum in GeV/c of the muon of K, pi -> mu nu, (n,), which stands for late decays of all modes."""
     mass = np.where(is_kaon, M_KAON, M_PION)
     muon = phase_space(rng, mass, [M_MUON, 0.0], len(mass))[:, 0]

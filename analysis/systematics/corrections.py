@@ -15,17 +15,15 @@ from typing import Any, Final
 
 import correctionlib
 import numpy as np
-import numpy.typing as npt
 from correctionlib import schemav2
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.efficiency import RatioMap
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.systematics.control import MAPS, PROBES, ratio_map
 from jpsi_lnv.analysis.systematics.sources import TRACKS, Candidates, track_difference
-
-FloatArray = npt.NDArray[np.float64]
 
 NOMINAL: Final = "nominal"
 VARIATIONS: Final = (NOMINAL, "up", "down", "systematic_up", "systematic_down")

@@ -8,18 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.efficiency import Efficiency, mean_difference
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.systematics.control import Difference, ratio_map, step_difference
 
-Candidates = Mapping[str, npt.NDArray[Any]]
+Candidates = Mapping[str, AnyArray]
 
 # Names of a candidate's tracks by species, as the candidate table has them.
 TRACKS: Mapping[Species, tuple[str, str]] = {Species.K: ("k1", "k2"), Species.E: ("e1", "e2")}

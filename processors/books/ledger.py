@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from jpsi_lnv.analysis.arrays import IntArray
 from jpsi_lnv.processors.books.chunks import Span
 from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
 
@@ -78,7 +78,7 @@ class Spans:
         return found + ([(reach, num_entries)] if reach < num_entries else [])
 
 
-def _joined(edges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _joined(edges: IntArray) -> IntArray:
     ordered = edges[np.lexsort((edges[:, 1], edges[:, 0]))]
     joined: list[list[int]] = []
     for start, stop in ordered.tolist():

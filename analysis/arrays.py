@@ -1,0 +1,17 @@
+"""Types of arrays, and the way a loop over them is compiled: each once for the whole package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+AnyArray = npt.NDArray[Any]
+
+# A compiled function: it releases the GIL, keeps its machine code on disk and divides as numpy does.
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
