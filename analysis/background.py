@@ -19,6 +19,7 @@ from jpsi_lnv.analysis import normalization
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.candidate_table import TRACKS
 from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID, SEARCH
 from jpsi_lnv.analysis.efficiency import clopper_pearson
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, Survivors, all_passed
@@ -28,7 +29,6 @@ from jpsi_lnv.analysis.selection.misidentified import ROLES, SPECIES
 Candidates = Mapping[str, AnyArray]
 Passes = Callable[[Candidates], BoolArray]
 
-MISID: Final = "misid"
 # Role of each track of a candidate.
 ROLE_OF: Final = {"k1": "kaon", "k2": "kaon", "e1": "electron", "e2": "electron"}
 # Upper end of the exact one-sigma interval of a Poisson mean when nothing is seen.
@@ -177,7 +177,7 @@ def _weights_of_datasets(results: Results, datasets: Mapping[str, DatasetResult]
 
 def exclusive(results: Results) -> dict[str, DatasetResult]:
     """Return the J/psi background datasets that ran with the selection "misid"."""
-    found = {n: d for n, d in results.of_kind("background", "control").items() if MISID in d.selections}
+    found = results.ran(MISID, BACKGROUND, CONTROL)
     if not found:
         msg = (
             f"no dataset of kind 'background' with the selection {MISID!r} among {sorted(results.datasets)}: "
@@ -189,7 +189,7 @@ def exclusive(results: Results) -> dict[str, DatasetResult]:
 
 def measure(results: Results) -> Probabilities:
     """Return the probabilities from the tracks of all simulated datasets; an empty bin takes its species' mean."""
-    maps = [d.selections[MISID].histograms["roles"] for d in results.datasets.values() if MISID in d.selections]
+    maps = [d.selections[MISID].histograms["roles"] for d in results.ran(MISID).values()]
     counts = np.sum([m.values() for m in maps], axis=0)
     total = counts.sum(axis=-1, keepdims=True)
     _, upper = clopper_pearson(counts, total)
@@ -253,7 +253,7 @@ def contribute(name: str, dataset: DatasetResult, weight: float, expected: Expec
     return Contribution(
         name=name,
         process=dataset.metadata.process,
-        n_direct=dataset.selections["search"].n_passed if "search" in dataset.selections else 0,
+        n_direct=dataset.selections[SEARCH].n_passed if SEARCH in dataset.selections else 0,
         weight=weight,
         n_kinematic=int(np.count_nonzero(expected.is_inside)),
         n_bkg=expected.n_bkg,
@@ -263,7 +263,7 @@ def contribute(name: str, dataset: DatasetResult, weight: float, expected: Expec
 
 def inclusive_limit(results: Results, n_jpsi: float) -> float | None:
     """Return the background at 90 % that no surviving inclusive event leaves possible; None without such events."""
-    datasets = results.of_kind("inclusive")
+    datasets = results.of_kind(INCLUSIVE)
     if not datasets:
         return None
     n = sum(normalization.require_produced(name, d) for name, d in datasets.items())

@@ -14,16 +14,23 @@ from jpsi_lnv.analysis.errors import FilesetError
 DATA: Final = "data"
 SIGNAL: Final = "signal"
 MAJORANA: Final = "majorana"
+BACKGROUND: Final = "background"
+INCLUSIVE: Final = "inclusive"
 CONTINUUM: Final = "continuum"
+CONTROL: Final = "control"
 KINDS: Final = {
     DATA: "recorded events, or pseudo-data that stand for them",
     SIGNAL: "phase-space signal simulation",
     MAJORANA: "signal simulation through a Majorana neutrino of one mass",
-    "background": "simulation of one background channel",
-    "inclusive": "simulation of all decays",
+    BACKGROUND: "simulation of one background channel",
+    INCLUSIVE: "simulation of all decays",
     CONTINUUM: "events taken off the resonance",
-    "control": "simulation of a control channel",
+    CONTROL: "simulation of a control channel",
 }
+# Names of the selections, as metadata list them and a result stores them.
+SEARCH: Final = "search"
+MISID: Final = "misid"
+TOPOLOGY: Final = "topology"
 MAJORANA_MODES: Final = ("2nu", "1nu")
 # Energy in GeV that no e+e- collider at the J/psi reaches (BEPCII: 5.6): a larger number is one in MeV.
 SQRT_S_MAX: Final = 10.0
@@ -58,7 +65,7 @@ class DatasetMetadata:
     luminosity: float | None = None
     n_jpsi: float | None = None
     blind: bool | None = None
-    selections: tuple[str, ...] = ("search",)
+    selections: tuple[str, ...] = (SEARCH,)
     period: int | None = None
 
     @property
@@ -89,7 +96,7 @@ class DatasetMetadata:
         if unknown := sorted(set(metadata) - known):
             msg = f"dataset {dataset!r}: unknown metadata key {unknown[0]!r}; known are {sorted(known)}"
             raise FilesetError(msg)
-        selections = metadata.get("selections", ("search",))
+        selections = metadata.get("selections", (SEARCH,))
         if not isinstance(selections, (list, tuple)):
             msg = f"dataset {dataset!r}: metadata 'selections' is {selections!r}; wanted a list of names"
             raise FilesetError(msg)

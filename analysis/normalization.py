@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
-SEARCH: Final = "search"
 # Mean of a Poisson distribution that gives no event in one of ten cases.
 UPPER_AT_90: Final = math.log(10.0)
 # Counts events of a search: all that pass, or those near a mass.
@@ -65,8 +64,7 @@ def n_jpsi(results: Results) -> Count:
     Raises:
         ResultsError: Some datasets of kind data state their number and others do not.
     """
-    searched = {name: d for name, d in results.of_kind(DATA).items() if SEARCH in d.selections}
-    given = {name: d.metadata.n_jpsi for name, d in searched.items()}
+    given = {name: d.metadata.n_jpsi for name, d in results.ran(SEARCH, DATA).items()}
     known = [n for n in given.values() if n is not None]
     if not known:
         return Count(N_JPSI, N_JPSI_UNCERTAINTY, "Chin. Phys. C 46, 074001 (2022)")
@@ -81,10 +79,8 @@ def n_jpsi(results: Results) -> Count:
 def n_jpsi_by_period(results: Results) -> dict[int, float]:
     """Return the number of J/psi of each period: what the data's metadata say, else the published numbers."""
     found: dict[int, float] = {}
-    for dataset in results.of_kind(DATA).values():
+    for dataset in results.ran(SEARCH, DATA).values():
         period, number = dataset.metadata.period, dataset.metadata.n_jpsi
-        if SEARCH not in dataset.selections:
-            continue
         if period is None or number is None:
             return dict(PUBLISHED)
         found[period] = found.get(period, 0.0) + number
@@ -98,7 +94,7 @@ def search_of(name: str, dataset: DatasetResult) -> SelectionResult:
         ResultsError: The search did not run on it.
     """
     if SEARCH not in dataset.selections:
-        msg = f"dataset {name!r}: no selection 'search'; got {sorted(dataset.selections)}; add it to its metadata"
+        msg = f"dataset {name!r}: no selection {SEARCH!r}; got {sorted(dataset.selections)}; add it to its metadata"
         raise ResultsError(msg)
     return dataset.selections[SEARCH]
 

@@ -88,6 +88,11 @@ class Results:
         """Return the datasets whose metadata have one of `kinds`."""
         return {name: d for name, d in self.datasets.items() if d.metadata.kind in kinds}
 
+    def ran(self, selection: str, *kinds: str) -> dict[str, DatasetResult]:
+        """Return the datasets in which a selection ran: of some kinds, or of all where none is named."""
+        datasets = self.of_kind(*kinds) if kinds else self.datasets
+        return {name: d for name, d in datasets.items() if selection in d.selections}
+
     @property
     def cuts(self) -> Cuts:
         """The cuts the result was made with; the present ones if it does not say.

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jpsi_lnv.analysis.arrays import IntArray
+from jpsi_lnv.analysis.datasets import TOPOLOGY
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.results import Results
 
-TOPOLOGY: Final = "topology"
 PASSED: Final = "passed"
 NO_MOTHER: Final = -1
 # Codes that the names of the publication's particles do not cover.
@@ -73,7 +73,7 @@ def count(results: Results, step: str | None = None) -> dict[str, Counter[str]]:
     Raises:
         ResultsError: No dataset ran with the selection "topology".
     """
-    found = {n: d.selections[TOPOLOGY] for n, d in results.datasets.items() if TOPOLOGY in d.selections}
+    found = {name: d.selections[TOPOLOGY] for name, d in results.ran(TOPOLOGY).items()}
     if not found:
         msg = (
             f"no dataset with the selection {TOPOLOGY!r} among {sorted(results.datasets)}: add it to the metadata of "

@@ -8,12 +8,12 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
-from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.datasets import TOPOLOGY, DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.selection import blinding, cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
-from jpsi_lnv.analysis.topology import PASSED, TOPOLOGY, chains
+from jpsi_lnv.analysis.topology import PASSED, chains
 from jpsi_lnv.processors.tables import Table
 
 NAMES: Final = np.array([step.name for step in SECTION_III])

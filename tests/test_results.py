@@ -98,3 +98,12 @@ def test_incomplete_results_are_refused_by_name(result):
         holed.require_complete()
     holed.require_complete(allow_incomplete=True)
     result.require_complete()
+
+
+def test_datasets_in_which_a_selection_ran(result):
+    (name, dataset), *_ = result.datasets.items()
+    (selection, *_), kind = dataset.selections, dataset.metadata.kind
+    assert name in result.ran(selection)
+    assert name in result.ran(selection, kind)
+    assert result.ran(selection, "none of this kind") == {}
+    assert result.ran("another", kind) == {}

@@ -10,7 +10,7 @@ import numpy as np
 from jpsi_lnv.analysis import background
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.datasets import mass_mev
+from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, DATA, MISID, mass_mev
 from jpsi_lnv.analysis.limits import majorana
 from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.analysis.results import Results
@@ -48,15 +48,15 @@ class Backgrounds:
 def has_control_samples(results: Results) -> bool:
     """Whether data and simulation of every control sample are there."""
     return all(
-        any(s in d.selections for d in results.of_kind(kind).values())
-        for s in (*control.PROBES.values(), control.FIT)
-        for kind in ("data", control.CONTROL)
+        results.ran(selection, kind)
+        for selection in (*control.PROBES.values(), control.FIT)
+        for kind in (DATA, CONTROL)
     )
 
 
 def has_background_samples(results: Results) -> bool:
     """Whether any background ran with the selection that the estimate needs."""
-    return any(background.MISID in d.selections for d in results.of_kind("background").values())
+    return bool(results.ran(MISID, BACKGROUND))
 
 
 def systematics(results: Results) -> Systematics:

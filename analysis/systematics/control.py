@@ -10,12 +10,11 @@ import hist
 import numpy as np
 
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.datasets import DATA
+from jpsi_lnv.analysis.datasets import CONTROL, DATA
 from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, ratio
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results, SelectionResult
 
-CONTROL: Final = "control"
 # Species of the tracks -> the control sample that measures them.
 PROBES: Final[Mapping[Species, str]] = {Species.E: "control_ee", Species.K: "control_kkpi0"}
 FIT: Final = "control_ppbarpipi"
@@ -43,7 +42,7 @@ def of_selection(results: Results, selection: str) -> tuple[list[SelectionResult
     """
     samples = []
     for kind, what in ((DATA, "data"), (CONTROL, "its simulation")):
-        found = [d.selections[selection] for d in results.of_kind(kind).values() if selection in d.selections]
+        found = [d.selections[selection] for d in results.ran(selection, kind).values()]
         if not found:
             msg = (
                 f"no dataset of kind {kind!r} with selection {selection!r}: the control sample of {what} is missing; "
