@@ -24,7 +24,7 @@ from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.chunks import cut
 from jpsi_lnv.processors.books.fileset import FileEntry
-from jpsi_lnv.processors.tables import Table
+from jpsi_lnv.processors.work.rows import Rows
 
 FILESET_SUFFIX: Final = ".json"
 SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
@@ -105,7 +105,7 @@ def select(columns: Columns, every: Mapping[Species, int]) -> dict[str, dict[str
         out[kind] = {
             "cutflow": cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible),
             "tags": view.n_tags,
-            "tracks": Table(tracks._asdict()),
+            "tracks": Rows(tracks._asdict()),
             "truth": _count_truth(columns, view, kind),
         }
     return out

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.selection import blinding
 from jpsi_lnv.analysis.selection.misidentified import MisidentifiedEvents
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.processors.tables import Table
+from jpsi_lnv.processors.work.rows import Rows
 
 NAME: Final = "misid"
 KAON_CHARGES: Final = (1, -1)
@@ -45,7 +45,7 @@ class MisidProcessor(ProcessorABC):
         output = {
             "cutflow": {"all": columns.n_events, "kinematic_candidates": len(merged["run"])},
             "histograms": {"roles": misidentification.maps(columns, SearchEvents(columns, self.cuts, sqrt_s))},
-            "candidates": Table(merged),
+            "candidates": Rows(merged),
         }
         return {events.metadata["dataset"]: {NAME: output}}
 

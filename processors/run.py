@@ -28,9 +28,9 @@ from jpsi_lnv.processors.books.fileset import Fileset, select, without
 from jpsi_lnv.processors.console import console, write_json
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.summary import print_books
-from jpsi_lnv.processors.tables import Table
 from jpsi_lnv.processors.work.executors import GuardedExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
+from jpsi_lnv.processors.work.rows import Rows
 
 PARTS: Final = ".parts"
 BOOKKEEPING: Final = "bookkeeping.json"
@@ -240,9 +240,9 @@ def _selections(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
     }
 
 
-def in_order(candidates: Table | dict[str, Any]) -> dict[str, AnyArray]:
+def in_order(candidates: Rows | dict[str, Any]) -> dict[str, AnyArray]:
     """Return columns sorted by run and event, equal ones by all other columns: the order of merging leaves no trace."""
-    whole = candidates.columns if isinstance(candidates, Table) else candidates
+    whole = candidates.columns if isinstance(candidates, Rows) else candidates
     columns = {name: np.asarray(getattr(c, "value", c)) for name, c in whole.items()}
     if not columns:
         return {}

@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.selection import blinding, cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
-from jpsi_lnv.processors.tables import Table
+from jpsi_lnv.processors.work.rows import Rows
 
 NAME = "search"
 
@@ -39,7 +39,7 @@ class SearchProcessor(ProcessorABC):
             "cutflow": cutflow.count(SECTION_III, decisions, is_visible),
             "histograms": histograms.fill(view, decisions, is_visible),
             "status": view.fit_status(is_visible),
-            "candidates": Table(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
+            "candidates": Rows(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
         }
         return {dataset: {NAME: output}}
 

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.selection import blinding, cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.topology import PASSED, chains
-from jpsi_lnv.processors.tables import Table
+from jpsi_lnv.processors.work.rows import Rows
 
 NAMES: Final = np.array([step.name for step in SECTION_III])
 
@@ -51,7 +51,7 @@ class TopologyProcessor(ProcessorABC):
         }
         output = {
             "cutflow": {"all": columns.n_events, "stored": len(chosen)},
-            "candidates": Table(rows),
+            "candidates": Rows(rows),
         }
         return {events.metadata["dataset"]: {TOPOLOGY: output}}
 

@@ -7,18 +7,18 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.report import render
-from jpsi_lnv.analysis.report.tables import Column, Table
+from jpsi_lnv.analysis.report.tables import Field, Table
 
 # A page holds the table between these.
 BEGIN: Final = "<!-- cuts -->"
 END: Final = "<!-- /cuts -->"
 
 _COLUMNS: Final = (
-    Column("meaning", "requirement"),
-    Column("value", "value", str),
-    Column("unit", "unit", str),
-    Column("name", "name in `analysis.cuts`"),
-    Column("source", "source"),
+    Field("meaning", "requirement"),
+    Field("value", "value", str),
+    Field("unit", "unit", str),
+    Field("name", "name in `analysis.cuts`"),
+    Field("source", "source"),
 )
 
 

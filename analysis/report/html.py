@@ -47,7 +47,7 @@ def facts(source: Source) -> dict[str, str]:
     first = limit_tables.headline(source)
     found = {"complete": "yes" if source.results.is_complete else "no"}
     if first is not None:
-        shown = {c.key: (c.title, c.show(limit_tables.row(first)[c.key])) for c in limit_tables.number_columns(source)}
+        shown = {c.key: (c.title, c.show(limit_tables.row(first)[c.key])) for c in limit_tables.number_fields(source)}
         found = dict(shown.values()) | found
     events = bookkeeping.get("totals", {}).get("events_processed")
     return found | {
@@ -63,7 +63,7 @@ def _cells(table: Table) -> list[list[dict[str, Any]]]:
     return [
         [
             {"shown": shown, "value": _sortable(row.get(column.key)), "column": column}
-            for shown, column in zip(cells, table.columns, strict=True)
+            for shown, column in zip(cells, table.fields, strict=True)
         ]
         for row, cells in zip(table.rows, table.cells(), strict=True)
     ]

@@ -7,7 +7,7 @@ from typing import Any, Final
 from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.datasets import mass_mev
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Column, Table, fixed, percent, power, significant, superscript
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, power, significant, superscript
 
 ALL: Final = "all"
 PERCENT: Final = 0.01
@@ -23,12 +23,12 @@ def _mass(value: float | None) -> str:
 
 
 _BESIDE: Final = (
-    Column("m_majorana", "M(ν)", _mass, "GeV/c²"),  # noqa: RUF001 nu
-    Column("n_obs", "N obs", _observed),
-    Column("efficiency", "ε", percent(2), "%"),
-    Column("efficiency_published", "published", percent(2), "%"),
-    Column("n_up", "N up", fixed(2)),
-    Column("n_up_published", "published", fixed(2)),
+    Field("m_majorana", "M(ν)", _mass, "GeV/c²"),  # noqa: RUF001 nu
+    Field("n_obs", "N obs", _observed),
+    Field("efficiency", "ε", percent(2), "%"),
+    Field("efficiency_published", "published", percent(2), "%"),
+    Field("n_up", "N up", fixed(2)),
+    Field("n_up_published", "published", fixed(2)),
 )
 
 
@@ -56,18 +56,18 @@ def exponent(source: Source) -> int:
     return 0 if first is None else power(first["branching_fraction_ul"] or expected(first))
 
 
-def number_columns(source: Source) -> tuple[Column, ...]:
+def number_fields(source: Source) -> tuple[Field, ...]:
     """Return the columns of a limit's numbers."""
     unit = superscript(exponent(source))
     branching_fraction = fixed(2, scale=10.0 ** -exponent(source))
     return (
-        Column("n_obs", "N obs", _observed),
-        Column("n_bkg", "N bkg", significant(2)),
-        Column("efficiency", "ε", percent(2), "%"),
-        Column("delta_sys", "Δ sys", percent(1), "%"),
-        Column("n_up", "N up", fixed(2)),
-        Column("branching_fraction_ul", "B limit", branching_fraction, unit),
-        Column("expected", "expected", branching_fraction, unit),
+        Field("n_obs", "N obs", _observed),
+        Field("n_bkg", "N bkg", significant(2)),
+        Field("efficiency", "ε", percent(2), "%"),
+        Field("delta_sys", "Δ sys", percent(1), "%"),
+        Field("n_up", "N up", fixed(2)),
+        Field("branching_fraction_ul", "B limit", branching_fraction, unit),
+        Field("expected", "expected", branching_fraction, unit),
     )
 
 
@@ -84,7 +84,7 @@ def scan(source: Source) -> Table | None:
     return Table(
         name="limits",
         title=f"Upper limits at {100 * first['confidence_level']:.4g}% confidence level, method {first['method']}",
-        columns=(Column("m_majorana", "M(ν)", _mass, "GeV/c²"), *number_columns(source)),  # noqa: RUF001 nu
+        fields=(Field("m_majorana", "M(ν)", _mass, "GeV/c²"), *number_fields(source)),  # noqa: RUF001 nu
         rows=tuple(row(r) for r in (first, *scan_records(source))),
         note=_note(first),
     )
@@ -119,10 +119,10 @@ def methods(source: Source) -> Table | None:
     return Table(
         name="methods",
         title="The overall limit by different methods",
-        columns=(
-            Column("method", "method"),
-            *number_columns(source)[-3:],
-            Column("confidence_level_means", "what its confidence level means"),
+        fields=(
+            Field("method", "method"),
+            *number_fields(source)[-3:],
+            Field("confidence_level_means", "what its confidence level means"),
         ),
         rows=tuple(row(r) for r in overall),
         note="the first is the result",

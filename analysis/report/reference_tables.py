@@ -9,30 +9,30 @@ from jpsi_lnv.analysis.report import closure, tables
 from jpsi_lnv.analysis.report.tables import Table, fixed, percent, significant
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
-_STEPS: Final = (tables.Column("name", "step"), tables.Column("rule", "requirement on an event"))
-_COLUMNS: Final = (
-    tables.Column("name", "branch"),
-    tables.Column("dtype", "type"),
-    tables.Column("unit", "unit"),
-    tables.Column("meaning", "meaning"),
-    tables.Column("required", "required"),
+_STEPS: Final = (tables.Field("name", "step"), tables.Field("rule", "requirement on an event"))
+_OF_COLUMNS: Final = (
+    tables.Field("name", "branch"),
+    tables.Field("dtype", "type"),
+    tables.Field("unit", "unit"),
+    tables.Field("meaning", "meaning"),
+    tables.Field("required", "required"),
 )
 _RELATIONS: Final = (
-    tables.Column("what", "relation"),
-    tables.Column("published", "published"),
-    tables.Column("computed", "computed", significant(4)),
-    tables.Column("holds", "holds"),
-    tables.Column("remark", "remark"),
+    tables.Field("what", "relation"),
+    tables.Field("published", "published"),
+    tables.Field("computed", "computed", significant(4)),
+    tables.Field("holds", "holds"),
+    tables.Field("remark", "remark"),
 )
 _ROWS: Final = (
-    tables.Column("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
-    tables.Column("n_obs", "N obs", str),
-    tables.Column("efficiency", "ε", percent(2), "%"),
-    tables.Column("delta_sys", "Δ sys", percent(1), "%"),
-    tables.Column("n_up", "N up", fixed(2)),
-    tables.Column("published", "published", fixed(2), "10⁻⁹"),
-    tables.Column("recomputed", "recomputed", fixed(3), "10⁻⁹"),
-    tables.Column("ratio", "ratio", fixed(3)),
+    tables.Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    tables.Field("n_obs", "N obs", str),
+    tables.Field("efficiency", "ε", percent(2), "%"),
+    tables.Field("delta_sys", "Δ sys", percent(1), "%"),
+    tables.Field("n_up", "N up", fixed(2)),
+    tables.Field("published", "published", fixed(2), "10⁻⁹"),
+    tables.Field("recomputed", "recomputed", fixed(3), "10⁻⁹"),
+    tables.Field("ratio", "ratio", fixed(3)),
 )
 
 
@@ -63,7 +63,7 @@ def _columns(title: str, listed: tuple[Column, ...], prefix: str) -> Table:
         }
         for c in listed
     ]
-    return Table(f"columns_{title.lower().replace(' ', '_')}", f"Columns: {title}", _COLUMNS, tuple(rows))
+    return Table(f"columns_{title.lower().replace(' ', '_')}", f"Columns: {title}", _OF_COLUMNS, tuple(rows))
 
 
 def closure_rows() -> Table:

@@ -64,9 +64,9 @@ def _tex_character(match: re.Match[str]) -> str:
 
 def latex(table: Table) -> str:
     r"""Return a ``table`` environment with booktabs rules; it needs ``\usepackage{booktabs}`` and nothing else."""
-    align = "".join("r" if c.is_number else "l" for c in table.columns)
+    align = "".join("r" if c.is_number else "l" for c in table.fields)
     lines = [" & ".join(tex(cell) for cell in row) + r" \\" for row in table.cells()]
-    head = " & ".join(tex(c.title) for c in table.columns) + r" \\"
+    head = " & ".join(tex(c.title) for c in table.fields) + r" \\"
     caption = tex(f"{table.title}. {table.note}".strip())
     return "\n".join(
         [
@@ -90,7 +90,7 @@ def latex(table: Table) -> str:
 def comma_separated(table: Table) -> str:
     """Return raw values under the column keys."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, [c.key for c in table.columns], extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, [c.key for c in table.fields], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(table.rows)
     return out.getvalue()
@@ -98,9 +98,9 @@ def comma_separated(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """Return a pipe table as GitHub and mkdocs read it."""
-    rule = "|".join("--:" if c.is_number else ":--" for c in table.columns)
+    rule = "|".join("--:" if c.is_number else ":--" for c in table.fields)
     rows = [[cell.replace("|", r"\|") for cell in row] for row in table.cells()]
-    head = [c.title for c in table.columns]
+    head = [c.title for c in table.fields]
     return "\n".join([_pipes(head), f"|{rule}|", *(_pipes(row) for row in rows)]) + "\n"
 
 
@@ -114,8 +114,8 @@ def record(table: Table) -> dict[str, Any]:
         "name": table.name,
         "title": table.title,
         "note": table.note,
-        "columns": [{"key": c.key, "head": c.head, "unit": c.unit} for c in table.columns],
-        "rows": [{c.key: row.get(c.key) for c in table.columns} for row in table.rows],
+        "columns": [{"key": c.key, "head": c.head, "unit": c.unit} for c in table.fields],
+        "rows": [{c.key: row.get(c.key) for c in table.fields} for row in table.rows],
     }
 
 
@@ -127,7 +127,7 @@ def terminal(table: Table) -> rich.table.Table:
     # As text, so that square brackets are no markup.
     title, note = Text(table.title, "italic"), Text(table.note, "dim") if table.note else None
     shown = RichTable(title=title, caption=note, title_justify="left", caption_justify="left")
-    for column in table.columns:
+    for column in table.fields:
         justify: Literal["left", "right"] = "right" if column.is_number else "left"
         shown.add_column(Text(column.title), justify=justify, overflow="fold")
     for row in table.cells():

@@ -6,29 +6,29 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.report import status
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Column, Table, count, fixed
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
 
 _BOOKS: Final = (
-    Column("dataset", "dataset"),
-    Column("process", "process"),
-    Column("sqrt_s", "√s", fixed(4), "GeV"),
-    Column("files", "files", count),
-    Column("files_skipped", "skipped files", count),
-    Column("events_expected", "events expected", count),
-    Column("events_processed", "processed", count),
-    Column("events_skipped", "skipped", count),
-    Column("produced_used", "produced", count),
+    Field("dataset", "dataset"),
+    Field("process", "process"),
+    Field("sqrt_s", "√s", fixed(4), "GeV"),
+    Field("files", "files", count),
+    Field("files_skipped", "skipped files", count),
+    Field("events_expected", "events expected", count),
+    Field("events_processed", "processed", count),
+    Field("events_skipped", "skipped", count),
+    Field("produced_used", "produced", count),
 )
 _FAILED: Final = (
-    Column("dataset", "dataset"),
-    Column("file", "file"),
-    Column("start", "from entry", count),
-    Column("stop", "to", count),
-    Column("attempts", "attempts", count),
-    Column("message", "cause"),
+    Field("dataset", "dataset"),
+    Field("file", "file"),
+    Field("start", "from entry", count),
+    Field("stop", "to", count),
+    Field("attempts", "attempts", count),
+    Field("message", "cause"),
 )
-_PROVENANCE: Final = (Column("what", "what"), Column("value", "value"))
-_CUTS: Final = (Column("name", "cut"), Column("then", "of this result"), Column("now", "now"))
+_PROVENANCE: Final = (Field("what", "what"), Field("value", "value"))
+_CUTS: Final = (Field("name", "cut"), Field("then", "of this result"), Field("now", "now"))
 
 
 def books(source: Source) -> Table:
@@ -38,7 +38,7 @@ def books(source: Source) -> Table:
     return Table(
         name="bookkeeping",
         title="Files and events",
-        columns=_BOOKS,
+        fields=_BOOKS,
         rows=tuple({"dataset": name, **_described(source, name), **d} for name, d in datasets.items()),
         note=state,
     )
@@ -75,7 +75,7 @@ def provenance(source: Source) -> Table:
     return Table(
         name="provenance",
         title="Where the result comes from",
-        columns=_PROVENANCE,
+        fields=_PROVENANCE,
         rows=tuple({"what": key.replace("_", " "), "value": value} for key, value in rows.items()),
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.report.source import SEARCH, Source
-from jpsi_lnv.analysis.report.tables import Column, Table, count, file_name, fixed, percent
+from jpsi_lnv.analysis.report.tables import Field, Table, count, file_name, fixed, percent
 from jpsi_lnv.analysis.results import DatasetResult
 from jpsi_lnv.analysis.selection.cutflow import ALL_EVENTS
 from jpsi_lnv.analysis.selection.steps import SECTION_III
@@ -17,27 +17,27 @@ TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in
 CANDIDATES_SHOWN: Final = 30
 
 _CUTFLOW: Final = (
-    Column("title", "after"),
-    Column("n", "events", count),
-    Column("efficiency_step", "step", percent(2), "%"),
-    Column("efficiency", "total", percent(3), "%"),
-    Column("efficiency_error", "±", percent(3), "%"),
+    Field("title", "after"),
+    Field("n", "events", count),
+    Field("efficiency_step", "step", percent(2), "%"),
+    Field("efficiency", "total", percent(3), "%"),
+    Field("efficiency_error", "±", percent(3), "%"),
 )
 _OVERVIEW: Final = (
-    Column("dataset", "dataset"),
-    Column("kind", "kind"),
-    Column("n_produced", "produced", count),
-    Column("n", "selected", count),
-    Column("efficiency", "ε", percent(3), "%"),
-    Column("efficiency_error", "±", percent(3), "%"),
+    Field("dataset", "dataset"),
+    Field("kind", "kind"),
+    Field("n_produced", "produced", count),
+    Field("n", "selected", count),
+    Field("efficiency", "ε", percent(3), "%"),
+    Field("efficiency_error", "±", percent(3), "%"),
 )
 _CANDIDATES: Final = (
-    Column("dataset", "dataset"),
-    Column("run", "run", str),
-    Column("event", "event", str),
-    Column("m_kkee", "M(KKee)", fixed(4), "GeV/c²"),
-    *(Column(name, f"M({name[2:4].upper()[0]}{name[3]} e{name[5]})", fixed(3), "GeV/c²") for name in M_KE),
-    Column("chi2_kkee", "χ²₄C", fixed(1)),
+    Field("dataset", "dataset"),
+    Field("run", "run", str),
+    Field("event", "event", str),
+    Field("m_kkee", "M(KKee)", fixed(4), "GeV/c²"),
+    *(Field(name, f"M({name[2:4].upper()[0]}{name[3]} e{name[5]})", fixed(3), "GeV/c²") for name in M_KE),
+    Field("chi2_kkee", "χ²₄C", fixed(1)),
 )
 
 
@@ -77,7 +77,7 @@ def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table
     return Table(
         name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
         title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
-        columns=_CUTFLOW,
+        fields=_CUTFLOW,
         rows=tuple(cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced)),
         note=f"{metadata.process or metadata.kind}: {count(dataset.n_produced)} events produced{hidden}",
     )
@@ -88,7 +88,7 @@ def overview(source: Source) -> Table:
     return Table(
         name="datasets",
         title="What the selection leaves of every dataset",
-        columns=_OVERVIEW,
+        fields=_OVERVIEW,
         rows=tuple(_overview_row(name, d) for name, d in source.results.datasets.items() if SEARCH in d.selections),
         note="efficiency: selected over produced events, with its binomial error",
     )
@@ -117,7 +117,7 @@ def candidates(source: Source, *kinds: str) -> Table:
     return Table(
         name="candidates",
         title="Selected candidates",
-        columns=_CANDIDATES,
+        fields=_CANDIDATES,
         rows=tuple(listed[:CANDIDATES_SHOWN]),
         note="masses of K e pairs after the fit" + (f"; {left} more in the accumulator" if left > 0 else ""),
     )

@@ -5,28 +5,28 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from jpsi_lnv.analysis.report.tables import Column, Table
+from jpsi_lnv.analysis.report.tables import Field, Table
 from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, Channel
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
 
 _PARAMETER_COLUMNS: Final = (
-    Column("meaning", "meaning"),
-    Column("nominal", "value", str),
-    Column("data_like", "data-like, if it differs"),
-    Column("unit", "unit"),
-    Column("source", "source"),
+    Field("meaning", "meaning"),
+    Field("nominal", "value", str),
+    Field("data_like", "data-like, if it differs"),
+    Field("unit", "unit"),
+    Field("source", "source"),
 )
 _CHANNEL_COLUMNS: Final = (
-    Column("name", "name"),
-    Column("process", "process"),
-    Column("branching_fraction", "branching fraction", str),
-    Column("source", "PDG identifiers, or source"),
+    Field("name", "name"),
+    Field("process", "process"),
+    Field("branching_fraction", "branching fraction", str),
+    Field("source", "PDG identifiers, or source"),
 )
 _CONTINUUM_COLUMNS: Final = (
-    Column("process", "process"),
-    Column("value", "cross section [pb]", str),
-    Column("sqrt_s", "at [GeV]", str),
-    Column("source", "source"),
+    Field("process", "process"),
+    Field("value", "cross section [pb]", str),
+    Field("sqrt_s", "at [GeV]", str),
+    Field("source", "source"),
 )
 
 

@@ -5,35 +5,35 @@ from __future__ import annotations
 from typing import Any, Final
 
 from jpsi_lnv.analysis import paper
-from jpsi_lnv.analysis.report.limit_tables import exponent, number_columns, row
+from jpsi_lnv.analysis.report.limit_tables import exponent, number_fields, row
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Column, Table, count, fixed, percent, significant
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant
 
 PERCENT: Final = 0.01
 _SOURCES: Final = (
-    Column("title", "source"),
-    Column("value", "measured", percent(2), "%"),
-    Column("published", "published", percent(1), "%"),
-    Column("method", "how"),
+    Field("title", "source"),
+    Field("value", "measured", percent(2), "%"),
+    Field("published", "published", percent(1), "%"),
+    Field("method", "how"),
 )
 _PER_MASS: Final = (
-    Column("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
-    Column("value", "measured", percent(2), "%"),
-    Column("published", "published", percent(1), "%"),
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    Field("value", "measured", percent(2), "%"),
+    Field("published", "published", percent(1), "%"),
 )
 _BACKGROUND: Final = (
-    Column("name", "dataset"),
-    Column("process", "process"),
-    Column("n_direct", "pass", count),
-    Column("n_kinematic", "kinematic", count),
-    Column("n_bkg", "N bkg", significant(2)),
-    Column("sigma", "±", significant(2)),
+    Field("name", "dataset"),
+    Field("process", "process"),
+    Field("n_direct", "pass", count),
+    Field("n_kinematic", "kinematic", count),
+    Field("n_bkg", "N bkg", significant(2)),
+    Field("sigma", "±", significant(2)),
 )
 _CHAINS: Final = (
-    Column("dataset", "dataset"),
-    Column("chain", "decay chain"),
-    Column("events", "events", count),
-    Column("share [%]", "share", fixed(2), "%"),
+    Field("dataset", "dataset"),
+    Field("chain", "decay chain"),
+    Field("events", "events", count),
+    Field("share [%]", "share", fixed(2), "%"),
 )
 
 
@@ -102,10 +102,10 @@ def _scans(source: Source) -> list[Table]:
         "background_scan": ("Limit against the assumed background", ()),
         "chi2_scan": (
             "Limit against the requirement on χ²₄C",
-            (Column("chi2_4c_max", "χ²₄C below", fixed(0)),),
+            (Field("chi2_4c_max", "χ²₄C below", fixed(0)),),
         ),
     }
-    columns = number_columns(source) if exponent(source) else ()
+    columns = number_fields(source) if exponent(source) else ()
     return [
         Table(name, title, (*first, *columns), tuple(row(r) for r in checks.get(name, [])))
         for name, (title, first) in scans.items()

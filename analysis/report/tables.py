@@ -1,6 +1,6 @@
 """A table as one record: what every renderer (terminal, LaTeX, CSV, HTML, JSON) shows.
 
-Cells are raw values; a column knows how its values look. Uncertainties stand in columns of their own, so that every
+Cells are raw values; a field knows how its values look. Uncertainties stand in columns of their own, so that every
 column can be sorted and read by a program.
 """
 
@@ -71,8 +71,8 @@ def superscript(exponent: int) -> str:
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column.
+class Field:
+    """One field of every row: a column as the reader sees it.
 
     Attributes:
         key: Key of its cells in a row, and its name in CSV and JSON.
@@ -104,17 +104,17 @@ class Table:
     Attributes:
         name: Name of its files.
         title: Line above it.
-        columns: Columns from left to right.
+        fields: What each row holds, from left to right.
         rows: Raw values by column key.
         note: Line below it: what the numbers are.
     """
 
     name: str
     title: str
-    columns: tuple[Column, ...]
+    fields: tuple[Field, ...]
     rows: tuple[Mapping[str, Any], ...]
     note: str = ""
 
     def cells(self) -> list[list[str]]:
         """Return every cell as it is shown."""
-        return [[c.show(row.get(c.key)) for c in self.columns] for row in self.rows]
+        return [[c.show(row.get(c.key)) for c in self.fields] for row in self.rows]

@@ -13,21 +13,21 @@ from jpsi_lnv.analysis.report import style
 from jpsi_lnv.analysis.report.limit_figures import M_NU_LABEL
 from jpsi_lnv.analysis.report.pictures import Picture
 from jpsi_lnv.analysis.report.status import SIMULATION
-from jpsi_lnv.analysis.report.tables import Column, Table, fixed, percent, significant
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, significant
 
 _COMPARISONS: Final = (
-    Column("quantity", "quantity"),
-    Column("got", "simulation", significant(4)),
-    Column("wanted", "wanted"),
-    Column("is_met", "met", lambda value: "yes" if value else "no"),
+    Field("quantity", "quantity"),
+    Field("got", "simulation", significant(4)),
+    Field("wanted", "wanted"),
+    Field("is_met", "met", lambda value: "yes" if value else "no"),
 )
 _IDENTIFICATION: Final = (
-    Column("species", "species"),
-    Column("p_min", "p from", fixed(1), "GeV/c"),
-    Column("p_max", "p to", fixed(1), "GeV/c"),
-    Column("e_over_p", "mean E/p", fixed(2)),
-    Column("as_electron", "as electron", percent(2), "%"),
-    Column("as_kaon", "as kaon", percent(2), "%"),
+    Field("species", "species"),
+    Field("p_min", "p from", fixed(1), "GeV/c"),
+    Field("p_max", "p to", fixed(1), "GeV/c"),
+    Field("e_over_p", "mean E/p", fixed(2)),
+    Field("as_electron", "as electron", percent(2), "%"),
+    Field("as_kaon", "as kaon", percent(2), "%"),
 )
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from jpsi_lnv.analysis.report import contents, cut_table, render
 from jpsi_lnv.analysis.report.tables import (
     NOTHING,
-    Column,
+    Field,
     Table,
     count,
     fixed,
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.fast
 TABLE = Table(
     "sample",
     "A table",
-    (Column("name", "name"), Column("n", "events", count), Column("e", "ε", percent(1), "%")),
+    (Field("name", "name"), Field("n", "events", count), Field("e", "ε", percent(1), "%")),
     ({"name": "χ²₄C < 20 & more_", "n": 12345, "e": 0.1583}, {"name": "a|b", "n": None, "e": None}),
     "a note",
 )
@@ -78,7 +78,7 @@ def test_latex_of_every_table_of_a_report_is_ascii_and_aligned(whole):
         body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
         assert len(body) == len(table.rows)
         # An ampersand of a cell is escaped, so that the others separate columns.
-        assert {line.replace(r"\&", "").count("&") for line in body} <= {len(table.columns) - 1}
+        assert {line.replace(r"\&", "").count("&") for line in body} <= {len(table.fields) - 1}
 
 
 def test_csv_holds_raw_values():

@@ -16,8 +16,8 @@ from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.selections import SelectionsProcessor
-from jpsi_lnv.processors.tables import Table
 from jpsi_lnv.processors.work.executors import GuardedExecutor
+from jpsi_lnv.processors.work.rows import Rows
 
 METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
 
@@ -90,7 +90,7 @@ def counting_processor(action: Callable[[Any], None] | None = None) -> Selection
                 "cutflow": {"all": len(events), "kept": int(kept.sum())},
                 "histograms": {"counts": counts, "weighted": weighted},
                 "status": {"seen": len(kappa)},
-                "candidates": Table(candidates),
+                "candidates": Rows(candidates),
             }
             return {events.metadata["dataset"]: {"count": selection}}
 

@@ -1,4 +1,4 @@
-"""A table of selected events or tracks that adds up with those of other chunks."""
+"""Rows of selected events or tracks that add up with those of other chunks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Columns = Mapping[str, AnyArray]
 PIECES_MAX: Final = 64
 
 
-class Table:
+class Rows:
     """Columns of equal length; the sum of two has the rows of both.
 
     Like coffea's `column_accumulator` for one column, but a sum copies no rows: it keeps the pieces, until they are
@@ -31,24 +31,24 @@ class Table:
     def __init__(self, columns: Columns) -> None:
         self._pieces: tuple[Columns, ...] = ({name: np.ascontiguousarray(values) for name, values in columns.items()},)
         if len({len(values) for values in columns.values()}) != 1:
-            msg = f"a table needs columns of one length; got { {name: len(v) for name, v in columns.items()} }"
+            msg = f"rows need columns of one length; got { {name: len(v) for name, v in columns.items()} }"
             raise ValueError(msg)
 
-    def __add__(self, other: Table) -> Table:
+    def __add__(self, other: Rows) -> Rows:
         if _shapes(self._pieces[0]) != _shapes(other._pieces[0]):
             msg = f"columns {_shapes(other._pieces[0])} cannot be added to columns {_shapes(self._pieces[0])}"
             raise ValueError(msg)
         filled = [piece for piece in (*self._pieces, *other._pieces) if _n_rows(piece)]
-        total = Table(self._pieces[0])
+        total = Rows(self._pieces[0])
         total._pieces = tuple(filled) or total._pieces
-        return total if len(filled) <= PIECES_MAX else Table(total.columns)
+        return total if len(filled) <= PIECES_MAX else Rows(total.columns)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return the table itself, which nothing changes: coffea copies what only one of two results has."""
+        """Return the rows themselves, which nothing changes: coffea copies what only one of two results has."""
         return self
 
-    def __reduce__(self) -> tuple[type[Table], tuple[Columns]]:
-        return Table, (self._pieces[0] if len(self._pieces) == 1 else self.columns,)
+    def __reduce__(self) -> tuple[type[Rows], tuple[Columns]]:
+        return Rows, (self._pieces[0] if len(self._pieces) == 1 else self.columns,)
 
     def __len__(self) -> int:
         return sum(map(_n_rows, self._pieces))

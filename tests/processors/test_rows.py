@@ -1,4 +1,4 @@
-"""Tables of candidates add up like coffea's columns, without copies."""
+"""Rows of candidates add up like coffea's columns, without copies."""
 
 import pickle
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.processors.run import in_order
-from jpsi_lnv.processors.tables import PIECES_MAX, Table
 from jpsi_lnv.processors.work.groups import merge
+from jpsi_lnv.processors.work.rows import PIECES_MAX, Rows
 
 pytestmark = pytest.mark.fast
 
@@ -25,7 +25,7 @@ def test_tables_add_up_like_columns_of_coffea(sizes):
     edges = np.concatenate([[0], np.cumsum(sizes)])
     pieces = [columns(n, first) for n, first in zip(sizes, edges, strict=False)]
     expected = accumulate([{name: column_accumulator(v) for name, v in piece.items()} for piece in pieces])
-    total = merge({"candidates": Table(piece)} for piece in pieces)["candidates"]
+    total = merge({"candidates": Rows(piece)} for piece in pieces)["candidates"]
     assert len(total) == edges[-1]
     assert len(total._pieces) <= PIECES_MAX
     for name, values in total.columns.items():
@@ -35,14 +35,14 @@ def test_tables_add_up_like_columns_of_coffea(sizes):
 
 
 def test_a_table_travels_as_one_piece():
-    total = Table(columns(2)) + Table(columns(3, 2))
+    total = Rows(columns(2)) + Rows(columns(3, 2))
     arrived = pickle.loads(pickle.dumps(total))
     assert len(arrived._pieces) == 1
     np.testing.assert_array_equal(arrived.columns["p"], columns(5)["p"])
 
 
 def test_a_sum_leaves_its_terms_alone():
-    one, none = Table(columns(2)), Table(columns(0))
+    one, none = Rows(columns(2)), Rows(columns(0))
     assert len(accumulate([{"a": one}, {"a": one, "b": none}, {"a": one}])["a"]) == 6
     assert len(one) == 2
     assert (none + none).columns["p"].shape == (0, 2)
@@ -50,12 +50,12 @@ def test_a_sum_leaves_its_terms_alone():
 
 def test_other_columns_are_refused():
     with pytest.raises(ValueError, match=r"columns \{'q': \(\)\} cannot be added to columns \{'q': \(2,\)\}"):
-        Table({"q": np.zeros((1, 2))}) + Table({"q": np.zeros(2)})
+        Rows({"q": np.zeros((1, 2))}) + Rows({"q": np.zeros(2)})
     with pytest.raises(ValueError, match="cannot be added"):
-        Table(columns(1)) + Table({"q": np.zeros(2)})
+        Rows(columns(1)) + Rows({"q": np.zeros(2)})
 
 
 @pytest.mark.parametrize("given", [{}, {"a": np.zeros(2), "b": np.zeros(3)}])
 def test_a_table_has_columns_of_one_length(given):
     with pytest.raises(ValueError, match="columns of one length"):
-        Table(given)
+        Rows(given)
