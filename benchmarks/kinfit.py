@@ -41,8 +41,8 @@ from jpsi_lnv.analysis import candidates
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import EVENT, HELIX, TREE, branch
-from jpsi_lnv.analysis.events.writer import NtupleWriter
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit import fourc, kernels
 from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES

@@ -9,8 +9,8 @@ import uproot
 from coffea.processor.executor import WorkItem
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.ntuple_writer import BASKET_EVENTS, NtupleWriter
 from jpsi_lnv.analysis.events.schema import TREE
-from jpsi_lnv.analysis.events.writer import BASKET_EVENTS, NtupleWriter
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, make_block
 from jpsi_lnv.processors.books.chunks import cut, preload

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.timing import settle
 from jpsi_lnv.analysis.constants import M_JPSI
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.simulation import beam, channels
 from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, generator_of, make_block
 from jpsi_lnv.analysis.simulation.detector import simulate

@@ -27,10 +27,10 @@ import pybes3  # noqa: F401 registers BOSS's classes
 import uproot
 
 from jpsi_lnv.analysis.events.dst import Dst
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.analysis.events.writer import NtupleWriter
-from jpsi_lnv.processors.skim import Skim
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
+from jpsi_lnv.processors.skimming import Skim
 
 N_FILES = 40
 N_COPIES = 300
@@ -53,7 +53,7 @@ def small_files(source: Path, directory: Path) -> tuple[np.ndarray, np.ndarray]:
         dataset="bench",
         inputs=(str(source),) * N_FILES,
         output=directory / "small.root",
-        record=directory / "small.json",
+        books=directory / "small.json",
         key="",
         size=1,
     )

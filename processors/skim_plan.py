@@ -1,7 +1,7 @@
-"""The plan of a skim: which inputs go into which output, what is done already, what the records say.
+"""The plan of a skim and its books: which inputs go into which output, what is done already, what became of each.
 
-Small files are skimmed together into one output, a large one alone. An output appears when it is whole, and with it a
-record that names its inputs by a key; what has its record is not done again, so a killed worker or client costs the
+Small files are skimmed together into one output, a large one alone. An output appears when it is whole, and with it
+its books, which name its inputs by a key; what has its books is not done again, so a killed worker or client costs the
 outputs that were being written and nothing else.
 """
 
@@ -16,13 +16,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.mapping import NtupleMap
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.provenance import source_digest
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.console import write_json
+from jpsi_lnv.processors.selections import REGISTRY
 from jpsi_lnv.processors.work.remote_io import is_address
 
-RECORDS: Final = "skim"
+BOOKS: Final = "skim"
+FILESET: Final = "fileset.json"
+SEARCH: Final = "search"
+CONTROL: Final = "control_"
+# Energies in GeV that count as one, and the digits of a float32 that are kept.
+SQRT_S_TOLERANCE: Final = 1e-4
+SQRT_S_DIGITS: Final = 5
 # Input bytes per output: below it, files are skimmed together.
 GROUP_BYTES: Final = 128 * 1024**2
 
@@ -35,7 +46,7 @@ class SkimOptions:
         output: Directory of the ntuples.
         dataset: Name of the dataset, and first part of the names of the files.
         runs: Conditions of the runs.
-        preselection: One of `processors.skim.PRESELECTIONS`.
+        preselection: One of `processors.skimming.PRESELECTIONS`.
         chunksize: Events in memory at a time; the result does not depend on it.
         count: What a file's events are normalised to: ``tree``, the events in it, or ``job``, those that the job which
             wrote it processed.
@@ -61,7 +72,7 @@ class SkimItem:
         dataset: Name of the dataset.
         inputs: Paths or addresses of the `.dst` files.
         output: Ntuple to write.
-        record: JSON file to write when it is whole.
+        books: JSON file to write when it is whole.
         key: Digest of the inputs, the options and the code.
         size: Bytes of the inputs; an address counts one.
     """
@@ -69,7 +80,7 @@ class SkimItem:
     dataset: str
     inputs: tuple[str, ...]
     output: Path
-    record: Path
+    books: Path
     key: str
     size: int
     # What the book-keeping of failures names: a work item of a run has them as well.
@@ -106,24 +117,24 @@ def plan(inputs: Sequence[str], options: SkimOptions) -> list[SkimItem]:
 
 
 def is_done(item: SkimItem) -> bool:
-    """Whether an output and its record exist, of the same inputs, options and code."""
+    """Whether an output and its books exist, of the same inputs, options and code."""
     try:
-        record = json.loads(item.record.read_text(encoding="utf-8"))
-        return bool(record["key"] == item.key and record["size"] == item.output.stat().st_size)
+        book = json.loads(item.books.read_text(encoding="utf-8"))
+        return bool(book["key"] == item.key and book["size"] == item.output.stat().st_size)
     except (OSError, ValueError, KeyError):
         return False
 
 
-def read_records(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
-    """Return the records of outputs that are done.
+def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
+    """Return the books of the outputs that are done.
 
     Raises:
         FilesetError: Two inputs have the same UUID, or data and simulation were skimmed into one dataset.
     """
-    records = [json.loads(item.record.read_text(encoding="utf-8")) for item in items if is_done(item)]
+    books = [json.loads(item.books.read_text(encoding="utf-8")) for item in items if is_done(item)]
     seen: dict[str, str] = {}
     kinds: dict[bool, str] = {}
-    for source in (s for record in records for s in record["sources"]):
+    for source in (s for book in books for s in book["sources"]):
         path = source["path"]
         if seen.setdefault(source["uuid"], path) != path:
             msg = f"{path}: is the same file as {seen[source['uuid']]} (UUID {source['uuid']}); leave one out"
@@ -132,7 +143,75 @@ def read_records(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
     if len(kinds) > 1:
         msg = f"{kinds[True]} is simulation, {kinds[False]} is data; skim them into two datasets"
         raise FilesetError(msg)
-    return records
+    return books
+
+
+def rows(books: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per input file: where its events are and how many were kept."""
+    keys = ("n_events", "n_produced", "n_stored")
+    return [
+        {"file": source["path"], "ntuple": book["output"], **{key: source[key] for key in keys}}
+        for book in books
+        for source in book["sources"]
+    ]
+
+
+def job_warnings(books: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line per file whose job processed more events than the file holds: it has been filtered before."""
+    return [
+        f"{s['path']}: the job that wrote it processed {s['n_job']} events, the file holds {s['n_events']}; "
+        f"normalised to {s['n_produced']} (see --count)"
+        for book in books
+        for s in book["sources"]
+        if s["n_job"] is not None and s["n_job"] != s["n_events"]
+    ]
+
+
+def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | None) -> Path:
+    """Write the completed fileset of a skim, beside the ntuples; other datasets in it stay.
+
+    Args:
+        items: Outputs of the skim; those that are done enter.
+        options: How the skim was done.
+        kind: Kind of the dataset; None: ``data`` or, for simulation, ``inclusive``.
+
+    Returns:
+        Its path.
+
+    Raises:
+        FilesetError: The outputs do not make one dataset.
+        NtupleError: An output cannot be read.
+    """
+    path = options.output / FILESET
+    items = [item for item in items if is_done(item)]
+    sources = [source for book in read_books(items) for source in book["sources"]]
+    is_simulation = sources[0]["is_simulation"]
+    metadata = DatasetMetadata.from_dict(
+        options.dataset,
+        {
+            "kind": kind or ("inclusive" if is_simulation else "data"),
+            "sqrt_s": _one_sqrt_s([value for source in sources for value in source["sqrt_s"]]),
+            "is_simulation": is_simulation,
+            "selections": selections(options.preselection),
+        },
+    )
+    entries = tuple(filesets.FileEntry(path=str(i.output), **verify.describe(str(i.output))) for i in items)
+    dataset = filesets.Dataset(options.dataset, metadata, entries)
+    others = filesets.read_raw(path) if path.exists() else {}
+    return write_json(path, others | filesets.to_raw({options.dataset: dataset}, options.output))
+
+
+def selections(preselection: str) -> list[str]:
+    """Return the selections that can run on a skim: the search, and the control samples unless they were cut away."""
+    return [name for name in REGISTRY if name == SEARCH or (preselection != SEARCH and name.startswith(CONTROL))]
+
+
+def _one_sqrt_s(values: Sequence[float]) -> float:
+    """Return the centre-of-mass energy that all events have; a dataset has one."""
+    if max(values) - min(values) > SQRT_S_TOLERANCE:
+        msg = f"got centre-of-mass energies from {min(values):.5f} to {max(values):.5f} GeV; skim them apart"
+        raise FilesetError(msg)
+    return round(values[0], SQRT_S_DIGITS)
 
 
 def _size(path: str) -> int:
@@ -164,7 +243,7 @@ def _item(number: int, group: tuple[str, ...], sizes: dict[str, int], options: S
         dataset=options.dataset,
         inputs=group,
         output=options.output.resolve() / f"{name}.root",
-        record=options.output.resolve() / RECORDS / f"{name}.json",
+        books=options.output.resolve() / BOOKS / f"{name}.json",
         key=_key(group, options),
         size=sum(sizes[n] for n in group),
     )

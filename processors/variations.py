@@ -10,7 +10,7 @@ from coffea.processor import ProcessorABC
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
-from jpsi_lnv.analysis.events.variations import variations
+from jpsi_lnv.analysis.events.varied_columns import variations
 from jpsi_lnv.analysis.selection import blinding, cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III

@@ -16,9 +16,8 @@ from jpsi_lnv.analysis.candidate_table import TRACKS
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection.misidentified import SPECIES
 from jpsi_lnv.analysis.simulation import blocks, channels

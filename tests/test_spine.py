@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.results import read
 from jpsi_lnv.analysis.simulation import blocks, channels
 from jpsi_lnv.processors.cli import main

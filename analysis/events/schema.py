@@ -131,6 +131,17 @@ GEN: Final = (
 # Collection name -> columns; the empty name holds the event scalars.
 COLLECTIONS: Final[dict[str, tuple[Column, ...]]] = {"": EVENT, "Track": TRACK, "Shower": SHOWER, "Gen": GEN}
 
+
+def branch(collection: str, column: str) -> str:
+    """Return the branch name of a column, such as ``Track_kappa`` or ``run``."""
+    return f"{collection}_{column}" if collection else column
+
+
+# Branch name -> (collection, column).
+BRANCHES: Final[dict[str, tuple[str, Column]]] = {
+    branch(name, column.name): (name, column) for name, columns in COLLECTIONS.items() for column in columns
+}
+
 # One row per source file of an ntuple: an unskimmed file has one row.
 META: Final = (
     Column("n_produced", "int64", "", "events generated or recorded, authoritative for normalisation"),
@@ -138,11 +149,6 @@ META: Final = (
     Column("source_hi", "uint64", "", "first half of the source file's UUID; 0: generated here"),
     Column("source_lo", "uint64", "", "second half of the source file's UUID"),
 )
-
-
-def branch(collection: str, column: str) -> str:
-    """Return the branch name of a column, such as ``Track_kappa`` or ``run``."""
-    return f"{collection}_{column}" if collection else column
 
 
 def required_branches() -> tuple[str, ...]:

@@ -12,8 +12,8 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
 from jpsi_lnv.analysis.simulation import energy_loss, gun
 from jpsi_lnv.analysis.simulation.helix import trajectory

@@ -10,8 +10,7 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI, M_PION, M_PROTON
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.events.columns import Columns
-from jpsi_lnv.analysis.events.jagged import of_event
+from jpsi_lnv.analysis.events.columns import Columns, of_event
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks

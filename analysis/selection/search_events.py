@@ -16,8 +16,7 @@ from jpsi_lnv.analysis import candidates
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.events.columns import Columns
-from jpsi_lnv.analysis.events.jagged import of_event, sum_per_event
+from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.simulation.blocks import block_size, make_block
 from jpsi_lnv.analysis.simulation.samplesets import FileJob
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from jpsi_lnv.analysis.errors import IncompleteError
-from jpsi_lnv.analysis.events.writer import remove_partials
+from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors

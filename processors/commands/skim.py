@@ -11,17 +11,17 @@ import click
 from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.mapping import read_map
+from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
-from jpsi_lnv.analysis.events.writer import remove_partials
-from jpsi_lnv.processors import skim_books
+from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.cluster_options import cluster_options
 from jpsi_lnv.processors.console import console, print_table, write_json
 from jpsi_lnv.processors.options import PATH, FiniteRange
-from jpsi_lnv.processors.skim import PRESELECTIONS, Skim
-from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_records
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
+from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
 
 ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
@@ -30,7 +30,7 @@ FIELD = FiniteRange(0, 2, min_open=True)
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--output", type=PATH, required=True, help="Directory of the ntuples, their records and their fileset.")
+@click.option("--output", type=PATH, required=True, help="Directory of the ntuples, their books and their fileset.")
 @click.option("--dataset", default="skim", help="Name of the dataset.")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of the dataset.  [default: data, or inclusive]")
 @click.option("--preselection", type=click.Choice(list(PRESELECTIONS)), default="search", help="Events to keep.")
@@ -95,7 +95,7 @@ def _runs(run_table: Path | None, sqrt_s: float | None, field: float, period: in
 
 
 def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where: ClusterOptions) -> list[Any]:
-    """Write what is missing; return the records of failures."""
+    """Write what is missing; return the failures."""
     if not items:
         return []
     failed: list[Any] = []
@@ -110,19 +110,19 @@ def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where:
 
 def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, failed: list[Any]) -> None:
     """Show and write what there is; a missing output ends in an error."""
-    records = read_records(items)
-    if records:
-        shown = skim_books.rows(records)
+    books = read_books(items)
+    if books:
+        shown = skim_plan.rows(books)
         print_table(f"{options.dataset} ({options.preselection})", shown)
         write_json(options.output / "skim.json", {"files": shown, "failed": failed})
-        for line in skim_books.job_warnings(records):
+        for line in skim_plan.job_warnings(books):
             click.echo(f"warning: {line}", err=True)
     for failure in failed:
         click.echo(f"failed: {failure['message']}", err=True)
-    if len(records) < len(items):
-        msg = f"{len(items) - len(records)} of {len(items)} ntuples are missing; mend it and call the command again"
+    if len(books) < len(items):
+        msg = f"{len(items) - len(books)} of {len(items)} ntuples are missing; mend it and call the command again"
         raise IncompleteError(msg)
-    if kind == DATA and any(source["is_simulation"] for record in records for source in record["sources"]):
+    if kind == DATA and any(source["is_simulation"] for book in books for source in book["sources"]):
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
-    path = skim_books.make_fileset(items, options, kind)
+    path = skim_plan.make_fileset(items, options, kind)
     console().print(f"written: {path}", soft_wrap=True)

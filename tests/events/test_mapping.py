@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.blocks import BRANCHES, make_block
-from jpsi_lnv.analysis.events.mapping import FROM_RUNS, open_mapped, read_map
+from jpsi_lnv.analysis.events.mapping import FROM_RUNS, conversion, open_mapped, read_map
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.analysis.events.schema import BRANCHES
 from jpsi_lnv.processors.cli import main
 
 pytestmark = pytest.mark.fast

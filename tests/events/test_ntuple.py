@@ -11,7 +11,7 @@ from jpsi_lnv.analysis import helix
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 
 pytestmark = pytest.mark.fast
 

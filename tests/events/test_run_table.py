@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.errors import NtupleError
-from jpsi_lnv.analysis.events.dst_vertex import spot_of_tracks
+from jpsi_lnv.analysis.events.dst import spot_of_tracks
 from jpsi_lnv.analysis.events.run_table import Conditions, read_run_table, uniform
 
 pytestmark = pytest.mark.fast

@@ -4,8 +4,8 @@ import pytest
 from coffea.nanoevents import NanoEventsFactory
 
 from jpsi_lnv.analysis.events.ntuple import BesSchema
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import HELIX, TREE, branch
-from jpsi_lnv.analysis.events.writer import NtupleWriter
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE
 from jpsi_lnv.analysis.simulation import blocks, channels
 from jpsi_lnv.processors.books.chunks import FIRST_COLUMNS

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import FilesetError, IncompleteError, NtupleError
-from jpsi_lnv.analysis.events.blocks import make_block
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.objects import emc_pid, emc_tables
 from jpsi_lnv.analysis.simulation import blocks, channels
 from jpsi_lnv.processors.commands import fileset

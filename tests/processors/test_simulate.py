@@ -198,7 +198,7 @@ def test_too_small_a_disk_is_seen_beforehand(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, capsys):
-    from jpsi_lnv.analysis.events.writer import NtupleWriter
+    from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 
     def full(self, block):
         raise self._failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))

@@ -16,14 +16,13 @@ import uproot
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import make_block, remove_partials
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.analysis.events.writer import remove_partials
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.cli import main
-from jpsi_lnv.processors.skim import PRESELECTIONS, Skim
-from jpsi_lnv.processors.skim_plan import SkimOptions, is_done, plan, read_records
+from jpsi_lnv.processors.skim_plan import SkimOptions, is_done, plan, read_books
+from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
 from jpsi_lnv.processors.work.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
 
 # loky's idle workers end after some seconds; on a busy machine that may meet the next job, which it then warns about.
@@ -182,16 +181,16 @@ def test_a_file_is_taken_once(inputs, boss_file, tmp_path):
     copies = [copy_with_uuid(boss_file, tmp_path / f"{n}.dst", 7) for n in ("a", "b")]
     items, _ = run(copies, options_for(tmp_path / "out"), IterativeExecutor())
     with pytest.raises(FilesetError, match="is the same file as"):
-        read_records(items)
+        read_books(items)
 
 
 def test_data_and_simulation_are_kept_apart(inputs, tmp_path):
     items, _ = run(inputs, options_for(tmp_path), IterativeExecutor())
-    record = json.loads(items[0].record.read_text())
-    record["sources"][0]["is_simulation"] = False
-    items[0].record.write_text(json.dumps(record))
+    book = json.loads(items[0].books.read_text())
+    book["sources"][0]["is_simulation"] = False
+    items[0].books.write_text(json.dumps(book))
     with pytest.raises(FilesetError, match=r"is simulation, .* is data"):
-        read_records(items)
+        read_books(items)
 
 
 def lnv(*arguments):
@@ -254,9 +253,9 @@ def test_wrong_arguments_are_one_line(tmp_path, monkeypatch, capsys, arguments, 
 
 
 def test_events_that_the_job_counted(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.events.dst.Dst.n_job", 1000)
+    monkeypatch.setattr("jpsi_lnv.analysis.events.dst.Dst.n_job", 1000)
     items, _ = run(inputs[:1], options_for(tmp_path / "job", count="job"), IterativeExecutor())
-    assert read_records(items)[0]["sources"][0]["n_produced"] == 1000
-    monkeypatch.setattr("analysis.events.dst.Dst.n_job", 5)
+    assert read_books(items)[0]["sources"][0]["n_produced"] == 1000
+    monkeypatch.setattr("jpsi_lnv.analysis.events.dst.Dst.n_job", 5)
     _, failed = run(inputs[:1], options_for(tmp_path / "less", count="job"), IterativeExecutor())
     assert "its job information counts 5 events, the tree 10" in failed[0]["message"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.simulation import blocks, channels
 
 

@@ -16,9 +16,8 @@ from coffea.util import coffea_console
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.events.blocks import Block, concatenate, make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
 from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.selection import blinding, cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents

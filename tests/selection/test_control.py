@@ -11,10 +11,9 @@ from coffea.nanoevents import NanoEventsFactory
 from jpsi_lnv.analysis import control_histograms, efficiency
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.selection import control_steps, cutflow, misidentified
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.events.blocks import Block, make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import Block, make_block
 from jpsi_lnv.analysis.objects import emc_pid, emc_tables
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
 from jpsi_lnv.analysis.selection import blinding, cutflow, misidentified

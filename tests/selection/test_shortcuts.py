@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import electrons, kaons, pid
 from jpsi_lnv.analysis.selection import cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents

@@ -22,8 +22,8 @@ import uproot
 from run_cases import assert_same, make_fileset, run
 
 from jpsi_lnv.analysis.errors import NtupleError
-from jpsi_lnv.analysis.events.blocks import make_block
 from jpsi_lnv.analysis.events.dst import open_dst
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.cli import main

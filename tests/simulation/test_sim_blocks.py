@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis.events.blocks import make_block as check
+from jpsi_lnv.analysis.events.ntuple_writer import make_block as check
 from jpsi_lnv.analysis.simulation import blocks, channels
 from jpsi_lnv.analysis.simulation.samplesets import pseudo_data
 

@@ -10,8 +10,8 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.events.blocks import BRANCHES
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
+from jpsi_lnv.analysis.events.schema import BRANCHES
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.run import RunOptions, process, to_results

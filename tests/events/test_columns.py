@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis.events.jagged import of_event, sum_per_event
+from jpsi_lnv.analysis.events.columns import of_event, sum_per_event
 
 pytestmark = pytest.mark.fast
 

@@ -9,11 +9,10 @@ from scipy import stats
 
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import FilesetError
-from jpsi_lnv.analysis.events import variations
-from jpsi_lnv.analysis.events.blocks import make_block
+from jpsi_lnv.analysis.events import varied_columns
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.simulation import blocks, channels
 from jpsi_lnv.processors.misid import MisidProcessor
 from jpsi_lnv.processors.search import SearchProcessor
@@ -39,13 +38,13 @@ def columns(block):
 
 
 def test_momentum_scale(columns):
-    up = variations.variations(columns)["momentum_scale_up"]
+    up = varied_columns.variations(columns)["momentum_scale_up"]
     ratio = columns.flat("Track", "kappa") / up.flat("Track", "kappa")
     np.testing.assert_allclose(ratio, 1.001, rtol=1e-6)
 
 
 def test_what_is_not_varied_is_the_same_array(columns):
-    for varied in variations.variations(columns).values():
+    for varied in varied_columns.variations(columns).values():
         assert varied.flat("Track", "tof_path") is columns.flat("Track", "tof_path")
         assert varied.scalar("run") is columns.scalar("run")
         assert varied.offsets("Track") is columns.offsets("Track")
@@ -53,8 +52,8 @@ def test_what_is_not_varied_is_the_same_array(columns):
 
 
 def test_the_smearing_widens_by_what_it_says(columns):
-    smeared = variations.variations(columns)["resolution"]
-    for name, variance in variations.VARIANCES.items():
+    smeared = varied_columns.variations(columns)["resolution"]
+    for name, variance in varied_columns.VARIANCES.items():
         noise = smeared.flat("Track", name).astype(float) - columns.flat("Track", name)
         pull = noise / np.sqrt(columns.flat("Track", variance).astype(float))
         assert pull.std() == pytest.approx(np.sqrt(1.1**2 - 1), rel=0.05)
@@ -63,16 +62,16 @@ def test_the_smearing_widens_by_what_it_says(columns):
 
 
 def test_random_numbers_are_normal_and_independent(columns):
-    a, b = variations.normal(columns, 0), variations.normal(columns, 1)
+    a, b = varied_columns.normal(columns, 0), varied_columns.normal(columns, 1)
     assert stats.kstest(a, "norm").pvalue > 1e-3
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
     assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.05
 
 
 def test_chunks_see_the_same_numbers(block):
-    whole = variations.normal(columns_of(block), 2)
+    whole = varied_columns.normal(columns_of(block), 2)
     cut = int(block.offsets["Track"][1234])
-    parts = [variations.normal(columns_of(block.cut(*ends)), 2) for ends in ((0, 1234), (1234, block.n_events))]
+    parts = [varied_columns.normal(columns_of(block.cut(*ends)), 2) for ends in ((0, 1234), (1234, block.n_events))]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     assert len(parts[0]) == cut
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.blocks import BRANCHES
-from jpsi_lnv.analysis.events.writer import UNCOMPRESSED, NtupleWriter, remove_partials
+from jpsi_lnv.analysis.events.ntuple_writer import UNCOMPRESSED, NtupleWriter, remove_partials
+from jpsi_lnv.analysis.events.schema import BRANCHES
 
 pytestmark = pytest.mark.fast
 

@@ -11,11 +11,10 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import NtupleError
-from jpsi_lnv.analysis.events.blocks import Block, make_block
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.dst import Dst, open_dst
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
-from jpsi_lnv.analysis.events.writer import NtupleWriter
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
@@ -54,7 +53,7 @@ class Skim:
     options: SkimOptions
 
     def __call__(self, item: SkimItem) -> dict[str, Any]:
-        """Write the output and its record; the record is the truth, the return value counts for the display."""
+        """Write the output and its books; the books are the truth, the return value counts for the display."""
         try:
             with NtupleWriter(item.output) as writer:
                 sources = [self._copy_file(path, writer) for path in item.inputs]
@@ -62,8 +61,8 @@ class Skim:
             # The guard tells the first cause: make it the line that names the file; an I/O error is tried again.
             kind = OSError if is_io_error(error) else NtupleError
             raise kind(str(error)) from None
-        record = {"key": item.key, "output": item.output.name, "size": item.output.stat().st_size, "sources": sources}
-        write_json(item.record, record)
+        book = {"key": item.key, "output": item.output.name, "size": item.output.stat().st_size, "sources": sources}
+        write_json(item.books, book)
         return {"out": {item.dataset: {"outputs": 1}}}
 
     def _copy_file(self, path: str, writer: NtupleWriter) -> dict[str, Any]:
