@@ -19,7 +19,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from jpsi_lnv.analysis.limits import checks
-from jpsi_lnv.analysis.limits.interval import Interval
+from jpsi_lnv.analysis.limits.inputs import Interval
 from jpsi_lnv.analysis.limits.profile import Counting, best_pull, deviance
 from jpsi_lnv.analysis.limits.terms import Gaussian
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from jpsi_lnv.analysis.arrays import FloatArray
-from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits import checks, feldman_cousins, methods, rolke
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
+# True signals of the curves, in expected events.
+SIGNAL_MAX: Final = 20.0
+SIGNAL_STEP: Final = 0.02
+# Efficiency 1 with the overall relative uncertainty: toys per true signal, and their spacing.
+N_TOYS: Final = 10_000
+TOY_STEP: Final = 0.1
 # Counts less probable than this are left out of the sums.
 TAIL: Final = 1e-9
 
@@ -111,3 +118,70 @@ def _check_reach(table: IntervalTable, signal_max: float, n_bkg: float) -> None:
     if len(table.upper) <= needed:
         msg = f"table of {len(table.upper)} counts: a signal of {signal_max} wants {needed + 1}"
         raise ValueError(msg)
+
+
+def curves(*, delta_sys: float, seed: int, confidence_level: float = 0.90) -> list[dict[str, Any]]:
+    """Return the coverage of every method against the true signal.
+
+    Args:
+        delta_sys: Relative efficiency uncertainty of the curves from toys; the exact ones have none.
+        seed: Seed of the toys.
+        confidence_level: Of every method.
+    """
+    rng = np.random.default_rng(seed)
+    signal = np.arange(0.0, SIGNAL_MAX + SIGNAL_STEP, SIGNAL_STEP)
+    sparse = np.arange(TOY_STEP, SIGNAL_MAX + TOY_STEP, TOY_STEP)
+    found = [_curve(name, 0.0, exact(t, signal)) for name, t in _tables(0.0, confidence_level).items()]
+    for name, table in _tables(delta_sys, confidence_level).items():
+        toys = with_toys(table, sparse, delta_sys=delta_sys, rng=rng, n_toys=N_TOYS)
+        found.append(_curve(name, delta_sys, toys))
+    return [{"confidence_level": confidence_level} | curve for curve in found]
+
+
+def _curve(method: str, delta_sys: float, found: Coverage) -> dict[str, Any]:
+    smallest, at = found.smallest
+    return {
+        "method": method,
+        "delta_sys": delta_sys,
+        "smallest": smallest,
+        "smallest_at": at,
+        "signal": np.round(found.signal, 9).tolist(),
+        "probability": found.probability.tolist(),
+        "error": found.error.tolist(),
+    }
+
+
+def _tables(delta_sys: float, confidence_level: float) -> dict[str, IntervalTable]:
+    counts = range(counts_needed(SIGNAL_MAX + SIGNAL_STEP) + 2)
+    inputs = LimitInputs(n_obs=None, n_bkg=0.0, efficiency=1.0, delta_sys=delta_sys, n_jpsi=1.0)
+
+    def table(name: str) -> IntervalTable:
+        limit_of = methods.METHODS[name].limit_of
+        return IntervalTable.of_upper_limit(lambda n: limit_of(inputs, n, confidence_level), counts[-1])
+
+    one_sided = {name: table(name) for name in ("rolke", "cls", "bayesian")}
+    return one_sided | {
+        "rolke bounded": _bounded(counts, delta_sys, confidence_level),
+        "feldman-cousins": _unified(counts, delta_sys, confidence_level),
+    }
+
+
+def _bounded(counts: Sequence[int], delta_sys: float, confidence_level: float) -> IntervalTable:
+    _, upper = rolke.intervals(
+        rolke.Model.KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY,
+        n_obs=counts,
+        background=0.0,
+        efficiency=1.0,
+        efficiency_sigma=delta_sys,
+        confidence_level=confidence_level,
+        bounded=True,
+        zero_counts="profile",
+    )
+    return IntervalTable(np.zeros_like(upper), upper)
+
+
+def _unified(counts: Sequence[int], delta_sys: float, confidence_level: float) -> IntervalTable:
+    found = feldman_cousins.intervals(
+        counts, efficiency=1.0, efficiency_sigma=delta_sys, confidence_level=confidence_level
+    )
+    return IntervalTable(np.array([i.lower for i in found]), np.array([i.upper for i in found]))

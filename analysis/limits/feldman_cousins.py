@@ -23,7 +23,7 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
-from jpsi_lnv.analysis.limits.interval import Interval
+from jpsi_lnv.analysis.limits.inputs import Interval
 from jpsi_lnv.analysis.limits.marginal import CountModel, count_model
 
 # Step of the yield grid, in expected events, and halvings that refine an end found on it.

@@ -1,4 +1,4 @@
-"""What a limit is made of: a few numbers, each with a word on where it comes from."""
+"""What a limit is made of, each number with a word on where it comes from, and what it is: an interval."""
 
 from __future__ import annotations
 
@@ -51,3 +51,18 @@ class LimitInputs:
     def without_observation(self) -> LimitInputs:
         """Return the inputs as they are before the data are looked at."""
         return dataclasses.replace(self, n_obs=None, provenance={**self.provenance, "n_obs": "hidden on request"})
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of the produced signal yield mu = events/efficiency.
+
+    Attributes:
+        lower: Lower end; zero where the data are compatible with no signal.
+        upper: Upper end; inf if the efficiency is too uncertain to exclude any yield.
+        confidence_level: As a fraction; what it means is said by the method that made the interval.
+    """
+
+    lower: float
+    upper: float
+    confidence_level: float

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jpsi_lnv.analysis.limits import bayesian, cls, feldman_cousins, rolke
+from jpsi_lnv.analysis.limits import feldman_cousins, one_sided, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sensitivity import ExpectedLimit, expected_limit
 
@@ -106,14 +106,14 @@ class Method:
 
 METHODS: Final[dict[str, Method]] = {
     "rolke": Method("Rolke", _rolke, "unbounded profile likelihood cut at a two-sided chi2 quantile (2.706 at 90 %)"),
-    "cls": Method("CLs", _averaged(cls.upper_limit), "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL"),
+    "cls": Method("CLs", _averaged(one_sided.cls_limit), "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL"),
     "feldman-cousins": Method(
         "FC",
         _averaged(feldman_cousins.upper_limit),
         "upper end of the unified interval, whose acceptance regions hold CL",
     ),
     "bayesian": Method(
-        "Bayes", _averaged(bayesian.upper_limit), "posterior probability below the limit, flat prior in the yield"
+        "Bayes", _averaged(one_sided.bayesian_limit), "posterior probability below the limit, flat prior in the yield"
     ),
 }
 

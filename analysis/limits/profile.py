@@ -5,13 +5,21 @@ mu is the produced signal yield (events divided by efficiency). All functions wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
-from jpsi_lnv.analysis.limits.roots import SCALES_MAX, ValueAndSlope, increasing_root
 from jpsi_lnv.analysis.limits.terms import Term, poisson_deviance
+
+ValueAndSlope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+MAX_STEPS = 200
+# Newton's error is the square of its step: this leaves none that a float could hold.
+STEP_TOLERANCE = 1e-9
+# Beyond this many times the scale of the problem a likelihood that is still too flat is taken to have no crossing.
+SCALES_MAX = 1e9
 
 
 @dataclass(frozen=True)
@@ -147,3 +155,42 @@ def _root_deviance(experiment: Counting, threshold: FloatArray) -> ValueAndSlope
             return root - target, 0.5 * slope / root
 
     return function
+
+
+def increasing_root(function: ValueAndSlope, low: FloatArray, high: FloatArray, start: FloatArray) -> FloatArray:
+    """Return the root of each increasing function in its bracket: Newton's step, halving where that leaves the bracket.
+
+    Args:
+        function: Takes the points (N,), returns values (N,) and slopes (N,).
+        low: Lower ends (N,), where the function is not above zero (or -inf).
+        high: Upper ends (N,), where it is not below zero.
+        start: First points (N,), inside the brackets.
+
+    Returns:
+        The roots (N,); an end of the bracket where the function has no sign change inside.
+    """
+    # Where the sign does not change inside, an end is the answer: no need to creep towards it.
+    is_high, is_low = function(high)[0] <= 0.0, function(low)[0] >= 0.0
+    is_end = is_high | is_low
+    end = np.where(is_high, high, low)
+    low, high, point = (np.where(is_end, end, values) for values in (low, high, start))
+    for _ in range(MAX_STEPS):
+        value, slope = function(point)
+        is_below = value < 0.0
+        low = np.where(is_below, point, low)
+        high = np.where(is_below, high, point)
+        following = np.where(is_end, end, _newton_or_half(point, value, slope, low, high))
+        step = np.abs(following - point)
+        point = following
+        if np.all(step <= STEP_TOLERANCE * (1.0 + np.abs(point))):
+            break
+    return point
+
+
+def _newton_or_half(
+    point: FloatArray, value: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray
+) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        newton = point - value / slope
+    is_inside = (newton >= low) & (newton <= high)  # false for NaN
+    return np.where(is_inside, newton, 0.5 * (low + high))

@@ -27,7 +27,7 @@ from scipy import stats
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
-from jpsi_lnv.analysis.limits.interval import Interval
+from jpsi_lnv.analysis.limits.inputs import Interval
 from jpsi_lnv.analysis.limits.profile import Counting, crossing, deviance
 from jpsi_lnv.analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
 

@@ -1,28 +1,21 @@
-"""What a referee asks beside the limit: other backgrounds, other chi2 cuts, p-values, the channels apart, coverage."""
+"""What a referee asks beside the limit: other backgrounds, other chi2 cuts, p-values, the channels apart."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import hist
 import numpy as np
 
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
-from jpsi_lnv.analysis.limits import (
-    combination,
-    coverage,
-    feldman_cousins,
-    gather,
-    methods,
-    rolke,
-    significance,
-    stability,
-)
+from jpsi_lnv.analysis.limits import combination, gather, significance
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.methods import Limit, upper_limit
 from jpsi_lnv.analysis.normalization import Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
@@ -31,12 +24,8 @@ CHARGE: Final = "charge"
 CONJUGATE: Final = {"K+K+e-e-": 1, "K-K-e+e+": -1}
 # Half of the signal is produced in each of the two conjugate channels.
 SHARE_PER_CHARGE: Final = 0.5
-# True signals of the coverage curves, in expected events.
-SIGNAL_MAX: Final = 20.0
-SIGNAL_STEP: Final = 0.02
-# Efficiency 1 with the overall relative uncertainty: toys per true signal, and their spacing.
-N_TOYS: Final = 10_000
-TOY_STEP: Final = 0.1
+CHI2_CUTS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0)
+BACKGROUNDS: Final = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 def _searched(results: Results, kind: str) -> dict[str, DatasetResult]:
@@ -55,16 +44,16 @@ def _efficiency(results: Results, survivors: Survivors) -> float:
 
 def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
     """Return the overall limit, observed and expected, against the assumed background."""
-    return [limit.to_dict() for limit in stability.against_background(inputs)]
+    return [limit.to_dict() for limit in against_background(inputs)]
 
 
 def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[str, Any]]:
     """Return the overall limit against the chi2 requirement, from the stored planes of chi2 and mass."""
 
     def below(chi2_4c_max: float) -> Survivors:
-        return lambda search: stability.passed_below(search.histograms[PLANE], chi2_4c_max, cuts)
+        return lambda search: passed_below(search.histograms[PLANE], chi2_4c_max, cuts)
 
-    points = stability.against_chi2(
+    points = against_chi2(
         inputs,
         efficiency_below=lambda chi2: _efficiency(results, below(chi2)),
         observed_below=lambda chi2: None if inputs.n_obs is None else _counted(results, DATA, below(chi2)),
@@ -77,7 +66,7 @@ def p_values(scan: Sequence[LimitInputs]) -> list[dict[str, Any]]:
     counted = [i.n_obs for i in scan if i.n_obs is not None]
     if not counted or len(counted) < len(scan):
         return []
-    found = significance.scan(counted, stability.BACKGROUNDS)
+    found = significance.scan(counted, BACKGROUNDS)
     return [dataclasses.asdict(s) | {"m_majorana": scan[s.index].m_majorana} for s in found]
 
 
@@ -159,68 +148,56 @@ def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, A
     return {"channels": named, "n_up": combination.upper_limit(channels, delta_common=inputs.delta_sys)}
 
 
-def coverage_curves(*, delta_sys: float, seed: int, confidence_level: float = 0.90) -> list[dict[str, Any]]:
-    """Return the coverage of every method against the true signal.
+def passed_below(plane: hist.Hist, chi2_4c_max: float, cuts: Cuts) -> int:
+    """Return the events of a stored (chi2_4c, m_kkee) histogram below a chi2 and inside the signal region.
+
+    Raises:
+        ValueError: A requirement is no edge of the histogram.
+    """
+    chi2, mass = plane.axes["chi2_4c"].edges, plane.axes["m_kkee"].edges
+    rows = slice(0, _edge("chi2_4c_max", chi2, chi2_4c_max))
+    columns = slice(_edge("m_kkee_min", mass, cuts.m_kkee_min), _edge("m_kkee_max", mass, cuts.m_kkee_max))
+    return int(plane.project("chi2_4c", "m_kkee").values()[rows, columns].sum())
+
+
+def _edge(name: str, edges: np.ndarray, value: float) -> int:
+    index = int(np.argmin(np.abs(edges - value)))
+    if not np.isclose(edges[index], value, rtol=0.0, atol=1e-9):
+        msg = f"{name}={value!r}: wanted an edge of the stored histogram, as {edges[index]:g}"
+        raise ValueError(msg)
+    return index
+
+
+def against_chi2(
+    inputs: LimitInputs,
+    *,
+    efficiency_below: Callable[[float], float],
+    observed_below: Callable[[float], int | None],
+    chi2_cuts: Sequence[float] = CHI2_CUTS,
+) -> tuple[tuple[float, Limit], ...]:
+    """Return (chi2 cut, limit): efficiency and observed events follow the cut, all else stays.
+
+    A cut that no signal event passes has no limit and is left out.
 
     Args:
-        delta_sys: Relative efficiency uncertainty of the curves from toys; the exact ones have none.
-        seed: Seed of the toys.
-        confidence_level: Of every method.
+        inputs: The inputs at the nominal cut.
+        efficiency_below: Cut -> efficiency of the signal.
+        observed_below: Cut -> events in the data; None where they are hidden.
+        chi2_cuts: Cuts to try.
     """
-    rng = np.random.default_rng(seed)
-    signal = np.arange(0.0, SIGNAL_MAX + SIGNAL_STEP, SIGNAL_STEP)
-    sparse = np.arange(TOY_STEP, SIGNAL_MAX + TOY_STEP, TOY_STEP)
-    curves = [_curve(name, 0.0, coverage.exact(t, signal)) for name, t in _tables(0.0, confidence_level).items()]
-    for name, table in _tables(delta_sys, confidence_level).items():
-        found = coverage.with_toys(table, sparse, delta_sys=delta_sys, rng=rng, n_toys=N_TOYS)
-        curves.append(_curve(name, delta_sys, found))
-    return [{"confidence_level": confidence_level} | curve for curve in curves]
-
-
-def _curve(method: str, delta_sys: float, found: coverage.Coverage) -> dict[str, Any]:
-    smallest, at = found.smallest
-    return {
-        "method": method,
-        "delta_sys": delta_sys,
-        "smallest": smallest,
-        "smallest_at": at,
-        "signal": np.round(found.signal, 9).tolist(),
-        "probability": found.probability.tolist(),
-        "error": found.error.tolist(),
-    }
-
-
-def _tables(delta_sys: float, confidence_level: float) -> dict[str, coverage.IntervalTable]:
-    counts = range(coverage.counts_needed(SIGNAL_MAX + SIGNAL_STEP) + 2)
-    inputs = LimitInputs(n_obs=None, n_bkg=0.0, efficiency=1.0, delta_sys=delta_sys, n_jpsi=1.0)
-
-    def table(name: str) -> coverage.IntervalTable:
-        limit_of = methods.METHODS[name].limit_of
-        return coverage.IntervalTable.of_upper_limit(lambda n: limit_of(inputs, n, confidence_level), counts[-1])
-
-    one_sided = {name: table(name) for name in ("rolke", "cls", "bayesian")}
-    return one_sided | {
-        "rolke bounded": _bounded(counts, delta_sys, confidence_level),
-        "feldman-cousins": _unified(counts, delta_sys, confidence_level),
-    }
-
-
-def _bounded(counts: Sequence[int], delta_sys: float, confidence_level: float) -> coverage.IntervalTable:
-    _, upper = rolke.intervals(
-        rolke.Model.KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY,
-        n_obs=counts,
-        background=0.0,
-        efficiency=1.0,
-        efficiency_sigma=delta_sys,
-        confidence_level=confidence_level,
-        bounded=True,
-        zero_counts="profile",
+    efficiencies = [(chi2, efficiency_below(chi2)) for chi2 in chi2_cuts]
+    return tuple(
+        (chi2, upper_limit(dataclasses.replace(inputs, efficiency=efficiency, n_obs=observed_below(chi2))))
+        for chi2, efficiency in efficiencies
+        if efficiency > 0.0
     )
-    return coverage.IntervalTable(np.zeros_like(upper), upper)
 
 
-def _unified(counts: Sequence[int], delta_sys: float, confidence_level: float) -> coverage.IntervalTable:
-    found = feldman_cousins.intervals(
-        counts, efficiency=1.0, efficiency_sigma=delta_sys, confidence_level=confidence_level
+def against_background(
+    inputs: LimitInputs, *, backgrounds: Sequence[float] = BACKGROUNDS, method: str = "rolke"
+) -> tuple[Limit, ...]:
+    """Return the limit, observed and expected, for each assumed background (events, taken as known)."""
+    return tuple(
+        upper_limit(dataclasses.replace(inputs, n_bkg=background, n_bkg_sigma=0.0), method=method)
+        for background in backgrounds
     )
-    return coverage.IntervalTable(np.array([i.lower for i in found]), np.array([i.upper for i in found]))

@@ -15,7 +15,7 @@ import numpy as np
 
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.errors import LnvError
-from jpsi_lnv.analysis.limits import pyhf_export
+from jpsi_lnv.analysis.limits import likelihood
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.report import limit_tables, selection_tables, spectra, status, style
 from jpsi_lnv.analysis.report.contents import sections
@@ -96,7 +96,7 @@ def _write_likelihood(directory: Path, source: Source) -> Path | None:
         return None
     inputs = LimitInputs(**{key: record[key] for key in _LIMIT_FIELDS})
     path = directory / LIKELIHOOD
-    path.write_text(json.dumps(pyhf_export.workspace(inputs), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(likelihood.workspace(inputs), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -10,8 +10,7 @@ import click
 from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.limits import gather, measured, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.limits.mixing import Normalisation
-from jpsi_lnv.analysis.limits.mixing import read as read_curve
+from jpsi_lnv.analysis.limits.majorana import Normalisation, read_curve
 from jpsi_lnv.processors import limit_tables
 from jpsi_lnv.processors.console import console, print_table, write_json
 from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
@@ -156,7 +155,7 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
 
 
 def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
-    from jpsi_lnv.analysis.limits import pyhf_export, studies  # noqa: PLC0415 only this option needs them
+    from jpsi_lnv.analysis.limits import coverage, likelihood, studies  # noqa: PLC0415 only this option needs them
 
     overall, scan = inputs[0], inputs[1:]
     found = {
@@ -166,7 +165,7 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
         "conjugate_channels": studies.conjugate_channels(merged, overall),
         "periods": studies.periods(merged, overall),
     }
-    curves = studies.coverage_curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
+    curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
     for title, rows in limit_tables.check_tables(found, curves):
         print_table(title, rows)
     written = [
@@ -174,7 +173,7 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
         derived.write(output, "coverage", {"curves": curves}, merged),
     ]
     if overall.n_obs is not None:
-        written.append(write_json(output / "likelihood.json", pyhf_export.workspace(overall)))
+        written.append(write_json(output / "likelihood.json", likelihood.workspace(overall)))
     console().print(f"wrote {', '.join(str(path) for path in written)}")
 
 

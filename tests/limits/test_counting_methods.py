@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from jpsi_lnv.analysis.limits import bayesian, cls, feldman_cousins, marginal, methods
+from jpsi_lnv.analysis.limits import feldman_cousins, marginal, methods, one_sided
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
@@ -137,16 +137,16 @@ def test_a_unified_end_beyond_all_reach_is_none():
 
 @pytest.mark.parametrize(("n", "expected"), [(0, 2.3026), (1, 3.8897), (2, 5.3223), (5, 9.2747)])
 def test_without_background_cls_and_bayes_are_the_classical_limit(n, expected):
-    assert cls.upper_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
-    assert bayesian.upper_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
+    assert one_sided.cls_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
+    assert one_sided.bayesian_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 12), st.floats(0.0, 10.0))
 def test_with_a_known_background_bayes_and_cls_agree(n, background):
     """Known coincidence of the flat prior: the posterior tail is the ratio of the two Poisson tails."""
-    assert bayesian.upper_limit(n, efficiency=0.3, background=background) == pytest.approx(
-        cls.upper_limit(n, efficiency=0.3, background=background), rel=1e-7
+    assert one_sided.bayesian_limit(n, efficiency=0.3, background=background) == pytest.approx(
+        one_sided.cls_limit(n, efficiency=0.3, background=background), rel=1e-7
     )
 
 
@@ -201,14 +201,14 @@ def test_an_uncertain_count_is_folded_with_its_background():
 def test_limits_without_events_are_exact_at_any_uncertainty(delta):
     measured, shape = {"efficiency": 0.1583, "efficiency_sigma": 0.1583 * delta}, 1 / delta**2
     by_cls = math.expm1(math.log(10) / shape) * shape / 0.1583
-    assert cls.upper_limit(0, **measured) == pytest.approx(by_cls, rel=1e-8)
+    assert one_sided.cls_limit(0, **measured) == pytest.approx(by_cls, rel=1e-8)
     by_bayes = math.expm1(math.log(10) / (shape - 1)) * shape / 0.1583 if shape > 1 else math.inf
-    assert bayesian.upper_limit(0, **measured) == pytest.approx(by_bayes, rel=1e-8)
+    assert one_sided.bayesian_limit(0, **measured) == pytest.approx(by_bayes, rel=1e-8)
 
 
 def test_a_limit_beyond_all_scales_is_none():
-    assert cls.upper_limit(0, efficiency=0.2, efficiency_sigma=6.0) == math.inf
-    assert bayesian.upper_limit(3, efficiency=0.2, efficiency_sigma=0.199) == math.inf
+    assert one_sided.cls_limit(0, efficiency=0.2, efficiency_sigma=6.0) == math.inf
+    assert one_sided.bayesian_limit(3, efficiency=0.2, efficiency_sigma=0.199) == math.inf
 
 
 def test_an_improper_posterior_is_written_as_none():
@@ -233,7 +233,9 @@ def test_bayes_with_uncertainties_is_a_numerical_integral():
     posterior = stats.poisson.pmf(n, mu[:, None] * nodes + background).mean(axis=1)
     cumulative = np.concatenate([[0], np.cumsum(0.5 * (posterior[1:] + posterior[:-1]))])
     expected = np.interp(0.9, cumulative / cumulative[-1], mu)
-    found = bayesian.upper_limit(n, efficiency=efficiency, efficiency_sigma=delta * efficiency, background=background)
+    found = one_sided.bayesian_limit(
+        n, efficiency=efficiency, efficiency_sigma=delta * efficiency, background=background
+    )
     assert found == pytest.approx(expected, rel=1e-3)
 
 
@@ -245,7 +247,7 @@ def test_cls_toys_agree_with_the_sum():
     b = stats.truncnorm.rvs(-0.5 / 0.3, np.inf, loc=0.5, scale=0.3, size=n_toys, random_state=rng)
     ratio = np.mean(rng.poisson(mu * e + b) <= n_obs) / np.mean(rng.poisson(b) <= n_obs)
     model = marginal.count_model(efficiency=0.2, efficiency_sigma=0.04, background=0.5, background_sigma=0.3)
-    assert cls.confidence(model, n_obs, mu) == pytest.approx(ratio, abs=4 * math.sqrt(ratio / n_toys))
+    assert one_sided.confidence(model, n_obs, mu) == pytest.approx(ratio, abs=4 * math.sqrt(ratio / n_toys))
 
 
 def test_a_feldman_cousins_end_is_where_the_acceptance_region_changes():
@@ -260,13 +262,13 @@ def test_a_feldman_cousins_end_is_where_the_acceptance_region_changes():
 
 
 def test_uncertainty_raises_the_limits():
-    for method in (cls, bayesian):
-        sharp, wide = (method.upper_limit(1, efficiency=0.2, efficiency_sigma=s) for s in (0.0, 0.05))
+    for limit in (one_sided.cls_limit, one_sided.bayesian_limit):
+        sharp, wide = (limit(1, efficiency=0.2, efficiency_sigma=s) for s in (0.0, 0.05))
         assert wide > sharp
 
 
 def test_the_limit_solves_its_equation():
-    limit = cls.upper_limit(2, efficiency=0.4, background=1.3, confidence_level=0.95)
+    limit = one_sided.cls_limit(2, efficiency=0.4, background=1.3, confidence_level=0.95)
     expected = optimize.brentq(
         lambda s: stats.poisson.cdf(2, s + 1.3) / stats.poisson.cdf(2, 1.3) - 0.05, 0, 50, xtol=1e-12
     )

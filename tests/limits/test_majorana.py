@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
-from jpsi_lnv.analysis.limits import majorana, mixing, significance, stability
+from jpsi_lnv.analysis.limits import majorana, significance, studies
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
@@ -102,10 +102,10 @@ def write_curve(tmp_path, text):
 
 def test_mixing_follows_the_curve(tmp_path):
     path = write_curve(tmp_path, "m_majorana,branching_fraction\n0.5,1e-12\n1.0,1e-10\n1.5,1e-11\n")
-    curve = mixing.read(path)
+    curve = majorana.read_curve(path)
     assert curve.mixing(1.0, 2e-9) == pytest.approx(20.0)
     assert curve.mixing(0.75, 1e-9) == pytest.approx(100.0)
-    assert mixing.read(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
+    assert majorana.read_curve(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
     with pytest.raises(ResultsError, match=r"mass 1\.6.*0\.5 to 1\.5"):
         curve.mixing(1.6, 1e-9)
 
@@ -116,7 +116,7 @@ def test_mixing_follows_the_curve(tmp_path):
 )
 def test_a_curve_of_another_form_is_refused(tmp_path, text):
     with pytest.raises(ResultsError, match=r"curve\.csv"):
-        mixing.read(write_curve(tmp_path, text))
+        majorana.read_curve(write_curve(tmp_path, text))
 
 
 def plane(chi2, m_kkee):
@@ -130,27 +130,27 @@ def test_the_limit_against_the_chi2_requirement():
     data = plane([12.0, 35.0, 5.0], [3.097, 3.10, 3.15])
 
     def efficiency(chi2):
-        return stability.passed_below(signal, chi2, SELECTION) / 10_000
+        return studies.passed_below(signal, chi2, SELECTION) / 10_000
 
     inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.02, delta_sys=0.07, n_jpsi=1e10)
-    points = stability.against_chi2(
+    points = studies.against_chi2(
         inputs,
         efficiency_below=efficiency,
-        observed_below=lambda chi2: stability.passed_below(data, chi2, SELECTION),
+        observed_below=lambda chi2: studies.passed_below(data, chi2, SELECTION),
         chi2_cuts=(10, 20, 40),
     )
     assert [limit.inputs.n_obs for _, limit in points] == [0, 1, 2]
     assert [limit.inputs.efficiency for _, limit in points] == pytest.approx([0.01, 0.02, 0.04])
-    hidden = stability.against_chi2(inputs, efficiency_below=efficiency, observed_below=lambda chi2: None)
+    hidden = studies.against_chi2(inputs, efficiency_below=efficiency, observed_below=lambda chi2: None)
     assert {limit.n_up for _, limit in hidden} == {None}
-    assert not stability.against_chi2(inputs, efficiency_below=lambda chi2: 0.0, observed_below=lambda chi2: 1)
+    assert not studies.against_chi2(inputs, efficiency_below=lambda chi2: 0.0, observed_below=lambda chi2: 1)
     with pytest.raises(ValueError, match=r"chi2_4c_max=20\.5.*edge"):
-        stability.passed_below(signal, 20.5, SELECTION)
+        studies.passed_below(signal, 20.5, SELECTION)
 
 
 def test_the_limit_against_the_assumed_background():
     inputs = LimitInputs(n_obs=1, n_bkg=0.0, efficiency=0.1583, delta_sys=0.07, n_jpsi=1e10)
-    points = stability.against_background(inputs, backgrounds=(0.0, 0.5, 1.0))
+    points = studies.against_background(inputs, backgrounds=(0.0, 0.5, 1.0))
     limits = [p.n_up for p in points]
     assert limits[0] == pytest.approx(23.187, abs=1e-3)
     assert limits == sorted(limits, reverse=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis.limits import bayesian, cls, combination, feldman_cousins, rolke
+from jpsi_lnv.analysis.limits import combination, feldman_cousins, one_sided, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.rolke import Model
 
@@ -124,8 +124,8 @@ BAD = [
     "method",
     [
         lambda **a: rolke.upper_limit(GAUSSIAN, **a),
-        cls.upper_limit,
-        bayesian.upper_limit,
+        one_sided.cls_limit,
+        one_sided.bayesian_limit,
         feldman_cousins.upper_limit,
     ],
     ids=["rolke", "cls", "bayesian", "feldman-cousins"],

@@ -1,4 +1,4 @@
-"""Expected limits, coverage, toys."""
+"""Expected limits and coverage."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jpsi_lnv.analysis.limits import bayesian, cls, coverage, feldman_cousins, methods, rolke, sensitivity, toys
-from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits import coverage, feldman_cousins, one_sided, rolke, sensitivity
 
 pytestmark = pytest.mark.fast
 
@@ -40,9 +39,9 @@ def test_the_published_rule_covers_better():
     assert found.smallest == pytest.approx((0.865, 2.0), abs=5e-4)
 
 
-@pytest.mark.parametrize("method", [cls, bayesian])
-def test_one_sided_methods_cover_at_least_their_level(method):
-    table = coverage.IntervalTable.of_upper_limit(lambda n: method.upper_limit(n, efficiency=1.0), N_MAX)
+@pytest.mark.parametrize("limit", [one_sided.cls_limit, one_sided.bayesian_limit])
+def test_one_sided_methods_cover_at_least_their_level(limit):
+    table = coverage.IntervalTable.of_upper_limit(lambda n: limit(n, efficiency=1.0), N_MAX)
     assert coverage.exact(table, SIGNAL).smallest[0] >= 0.90
 
 
@@ -77,7 +76,7 @@ def test_a_table_that_is_too_short_is_refused():
 
 
 def limit_of(n):
-    return cls.upper_limit(n, efficiency=1.0)
+    return one_sided.cls_limit(n, efficiency=1.0)
 
 
 def test_without_background_all_bands_coincide():
@@ -136,27 +135,7 @@ def test_many_counts_are_thinned_out():
 
 def test_more_background_means_a_weaker_expected_limit():
     curve = sensitivity.against_background(
-        lambda n, b: cls.upper_limit(n, efficiency=1.0, background=b), [0.0, 0.5, 2.0, 5.0]
+        lambda n, b: one_sided.cls_limit(n, efficiency=1.0, background=b), [0.0, 0.5, 2.0, 5.0]
     )
     means = [point.mean for point in curve]
     assert means == sorted(means)
-
-
-def inputs(**change):
-    numbers = {"n_obs": 0, "n_bkg": 2.0, "n_bkg_sigma": 0.0, "efficiency": 0.2, "delta_sys": 0.0, "n_jpsi": 1e10}
-    return LimitInputs(**(numbers | change))
-
-
-def test_toys_of_the_limit_give_the_exact_bands():
-    found = toys.background_only(inputs(), n_toys=5_000, rng=np.random.default_rng(3))
-    expected = methods.upper_limit(inputs()).expected
-    for name in sensitivity.BAND_PROBABILITIES:
-        assert found.quantiles[name] == pytest.approx(getattr(expected, name), rel=1e-6)
-
-
-def test_toys_are_reproducible_and_widen_with_uncertainties():
-    wide = inputs(n_bkg_sigma=0.5, delta_sys=0.2)
-    first, again = (toys.background_only(wide, n_toys=500, rng=np.random.default_rng(5)) for _ in range(2))
-    assert first == again
-    sharp = toys.background_only(inputs(), n_toys=500, rng=np.random.default_rng(5))
-    assert first.quantiles["plus_2_sigma"] > sharp.quantiles["plus_2_sigma"]

@@ -1,14 +1,12 @@
 """The likelihood as a pyhf workspace (HistFactory JSON), to publish and to cross-check.
 
 pyhf's own asymptotic limits hold for many events only: at one event without background its CLs limit is 19.2 where the
-exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analysis.limits.cls`; export from here.
+exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analysis.limits.one_sided`; export from here.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
-
-import numpy as np
 
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
@@ -66,16 +64,3 @@ def _histosys(name: str, value: float, sigma: float) -> list[dict[str, Any]]:
     if sigma == 0.0:
         return []
     return [{"name": name, "type": "histosys", "data": {"hi_data": [value + sigma], "lo_data": [value - sigma]}}]
-
-
-def asymptotic_limit(inputs: LimitInputs, *, confidence_level: float = 0.90) -> float:
-    """Return pyhf's asymptotic CLs limit of the produced yield: a cross-check where many events are expected."""
-    import pyhf  # noqa: PLC0415 optional extra `stats`, and workers have no use for it
-    from pyhf.infer.intervals.upper_limits import upper_limit as pyhf_limit  # noqa: PLC0415
-
-    content = pyhf.Workspace(workspace(inputs))
-    model = content.model()
-    largest = model.config.suggested_bounds()[model.config.poi_index][1]
-    scan = np.linspace(0.0, largest, 81)
-    observed, _ = pyhf_limit(content.data(model), model, scan=scan, level=1.0 - confidence_level)
-    return float(observed)
