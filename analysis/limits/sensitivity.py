@@ -6,7 +6,7 @@ the spread of outcomes, only that the background was assumed to be nothing. `Exp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,15 +99,3 @@ def count_probabilities(n_bkg: float, n_bkg_sigma: float = 0.0) -> FloatArray:
     last = int(stats.poisson.isf(TAIL, n_bkg + REACH * n_bkg_sigma)) + 1 if n_bkg + n_bkg_sigma > 0.0 else 0
     probabilities = marginal.background_counts(last, float(n_bkg), float(n_bkg_sigma))
     return np.asarray(probabilities / probabilities.sum())
-
-
-def against_background(
-    limit_of: Callable[[int, float], float], backgrounds: Sequence[float]
-) -> tuple[ExpectedLimit, ...]:
-    """Return the expected limit at each assumed background.
-
-    Args:
-        limit_of: (observed events, assumed background) -> limit.
-        backgrounds: Assumed backgrounds in events.
-    """
-    return tuple(expected_limit(lambda n, b=b: limit_of(n, b), b) for b in backgrounds)  # type: ignore[misc]

@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
-from jpsi_lnv.analysis.limits import majorana, significance, studies
+from jpsi_lnv.analysis.limits import majorana, mixing, significance, studies
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
@@ -102,10 +102,10 @@ def write_curve(tmp_path, text):
 
 def test_mixing_follows_the_curve(tmp_path):
     path = write_curve(tmp_path, "m_majorana,branching_fraction\n0.5,1e-12\n1.0,1e-10\n1.5,1e-11\n")
-    curve = majorana.read_curve(path)
+    curve = mixing.read(path)
     assert curve.mixing(1.0, 2e-9) == pytest.approx(20.0)
     assert curve.mixing(0.75, 1e-9) == pytest.approx(100.0)
-    assert majorana.read_curve(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
+    assert mixing.read(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
     with pytest.raises(ResultsError, match=r"mass 1\.6.*0\.5 to 1\.5"):
         curve.mixing(1.6, 1e-9)
 
@@ -116,7 +116,7 @@ def test_mixing_follows_the_curve(tmp_path):
 )
 def test_a_curve_of_another_form_is_refused(tmp_path, text):
     with pytest.raises(ResultsError, match=r"curve\.csv"):
-        majorana.read_curve(write_curve(tmp_path, text))
+        mixing.read(write_curve(tmp_path, text))
 
 
 def plane(chi2, m_kkee):
