@@ -51,7 +51,7 @@ from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, re
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
 from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, SIGNAL
-from jpsi_lnv.processors.work.allocator import reuse_freed_memory
+from jpsi_lnv.processors.work.worker import reuse_freed_memory
 
 # Short enough that many rounds find the machine undisturbed.
 N_CANDIDATES = 4_000

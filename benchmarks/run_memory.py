@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.guard import peak_memory
 
 CHUNKS = (100, 1_000, 10_000)

@@ -33,7 +33,8 @@ from benchmarks.timing import figure, ratio, take_turns
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.selections import REGISTRY
-from jpsi_lnv.processors.work.executors import DaskExecutor, GuardedExecutor, IterativeExecutor, process_chunks
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import GuardedExecutor, IterativeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import peak_memory
 
 # Chunks of a run on workers, whose first and last seconds are not all of it, and turns of one and two workers.

@@ -28,7 +28,7 @@ from distributed import Client, LocalCluster
 
 from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.cluster.clusters import DASK_SETTINGS
-from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.guard import peak_memory
 
 PROCESSES = 2

@@ -20,15 +20,13 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
 from jpsi_lnv.processors.books import ledger, verify
-from jpsi_lnv.processors.books.bookkeeping import Outcome, cause, describe_failures
+from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts
 from jpsi_lnv.processors.books.chunks import work_items
-from jpsi_lnv.processors.books.covariances import Covariances
 from jpsi_lnv.processors.books.fileset import Fileset, select, without
 from jpsi_lnv.processors.console import console, write_json
 from jpsi_lnv.processors.selections import SelectionsProcessor
-from jpsi_lnv.processors.summary import print_books
-from jpsi_lnv.processors.work.executors import GuardedExecutor, process_chunks
+from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
 from jpsi_lnv.processors.work.rows import Rows
 
@@ -74,10 +72,6 @@ class RunOptions:
         return self.max_files is not None or self.max_chunks is not None
 
 
-# Returns the executor of one stage: (its name, its events or bytes, what stores its groups) -> executor.
-MakeExecutor = Callable[[str, int, Callable[[dict[str, Any]], None]], GuardedExecutor]
-
-
 def fileset_digest(fileset: Fileset) -> str:
     """Return a digest of the content of all files and of all metadata; where the files lie does not count."""
     content = {
@@ -89,7 +83,7 @@ def fileset_digest(fileset: Fileset) -> str:
 
 def process(
     fileset: Fileset, processor: SelectionsProcessor, options: RunOptions, make_executor: MakeExecutor
-) -> Outcome:
+) -> Books:
     """Process a fileset and return the merged accumulator with its book-keeping.
 
     Args:
@@ -111,18 +105,18 @@ def process(
     resume = options.resume
     for _ in range(ROUNDS_MAX):
         used = without(chosen, {record["file"] for record in skipped})
-        outcome = _round(used, processor, options, make_executor, resume=resume)
-        bad = {r["file"]: r for r in outcome.failed if r["is_bad_file"]} if options.skip_bad_files else {}
+        books = _round(used, processor, options, make_executor, resume=resume)
+        bad = {r["file"]: r for r in books.failed if r["is_bad_file"]} if options.skip_bad_files else {}
         if not bad:
             break
         skipped = [*skipped, *bad.values()]
         resume = True
     # Not before: a part of a whole dataset would be lost with one bad file in it.
-    _parts(used, processor, options).compact(outcome.accumulator)
-    outcome.skipped = skipped
-    outcome.requested = fileset
-    outcome.wall_time = time.monotonic() - started
-    return outcome
+    _parts(used, processor, options).compact(books.accumulator)
+    books.skipped = skipped
+    books.requested = fileset
+    books.wall_time = time.monotonic() - started
+    return books
 
 
 def _require_writable(directory: Path) -> None:
@@ -167,7 +161,7 @@ def _round(
     make_executor: MakeExecutor,
     *,
     resume: bool,
-) -> Outcome:
+) -> Books:
     """Process what the stored parts do not cover."""
     parts = _parts(fileset, processor, options)
     if not resume:
@@ -179,11 +173,11 @@ def _round(
     result = process_chunks(items, processor, executor)
     n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
     total = accumulate([result["out"]], stored)
-    outcome = Outcome(fileset, total, result.get(FAILED, []), result.get("metrics", {}))
-    outcome.faults = ledger.faults(fileset, {name: d[ledger.LEDGER] for name, d in total.items()})
-    outcome.n_chunks = len(items)
-    outcome.n_resumed = n_resumed
-    return outcome
+    books = Books(fileset, total, result.get(FAILED, []), result.get("metrics", {}))
+    books.faults = ledger.faults(fileset, {name: d[ledger.LEDGER] for name, d in total.items()})
+    books.n_chunks = len(items)
+    books.n_resumed = n_resumed
+    return books
 
 
 def _parts(fileset: Fileset, processor: SelectionsProcessor, options: RunOptions) -> Parts:
@@ -210,21 +204,21 @@ def _configuration(processor: SelectionsProcessor, options: RunOptions) -> str:
     return json.dumps([options.cuts.digest(), sorted(processor.processors)])
 
 
-def to_results(outcome: Outcome, options: RunOptions) -> results.Results:
+def to_results(books: Books, options: RunOptions) -> results.Results:
     """Return the result of a run as `analysis.results` stores it."""
     datasets = {
         name: results.DatasetResult(
             metadata=dataset.metadata,
             n_produced=dataset.n_produced,
-            n_events=outcome.accumulator.get(name, {}).get(ledger.LEDGER, {}).get("n_events", 0),
-            selections=_selections(outcome.accumulator.get(name, {})),
+            n_events=books.accumulator.get(name, {}).get(ledger.LEDGER, {}).get("n_events", 0),
+            selections=_selections(books.accumulator.get(name, {})),
         )
-        for name, dataset in outcome.fileset.items()
+        for name, dataset in books.fileset.items()
     }
-    origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(outcome.fileset))
+    origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(books.fileset))
     if options.unblinding is not None:
         origin["unblinding"] = options.unblinding
-    return results.Results(datasets, origin, outcome.bookkeeping())
+    return results.Results(datasets, origin, books.to_dict())
 
 
 def _selections(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
@@ -270,31 +264,31 @@ def _repeated(candidates: dict[str, AnyArray]) -> list[tuple[int, int, int]]:
     return [(int(r), int(e), int(n)) for (r, e), n in zip(unique[counts > 1], counts[counts > 1], strict=True)]
 
 
-def finish(outcome: Outcome, options: RunOptions) -> None:
+def finish(books: Books, options: RunOptions) -> None:
     """Write and show the result; an incomplete one is written too, and ends in an error.
 
     Raises:
         IncompleteError: Events are missing or there twice.
         ResultsError: The result cannot be written.
     """
-    result = to_results(outcome, options)
+    result = to_results(books, options)
     if problems := repeated_candidates(result):
-        outcome.problems = problems
-        result = to_results(outcome, options)
-    books = result.bookkeeping
-    if not books["totals"]["events_processed"] and outcome.failed:
-        msg = f"no chunk was processed, nothing is written: {describe_failures(outcome.failed)[0]}"
+        books.problems = problems
+        result = to_results(books, options)
+    if not result.bookkeeping["totals"]["events_processed"] and books.failed:
+        msg = f"no chunk was processed, nothing is written: {describe_failures(books.failed)[0]}"
         raise IncompleteError(msg)
     try:
         results.write(options.output / results.ACCUMULATOR, result)
-        write_json(options.output / BOOKKEEPING, books)
+        write_json(options.output / BOOKKEEPING, result.bookkeeping)
     except OSError as error:
         msg = f"{options.output}: cannot write the result ({error.strerror}); mend that, then `lnv run --resume`"
         raise ResultsError(msg) from error
-    print_books(books)
+    print_books(result.bookkeeping)
     console().print(f"written: {options.output / results.ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)
-    if options.is_limited and outcome.is_sound:
+    if options.is_limited and books.is_sound:
         console().print("limited on request: the result is marked incomplete, for tests only")
     elif not result.is_complete:
-        msg = f"the result in {options.output} is incomplete: {len(books['problems'])} problem(s), listed above"
+        n_problems = len(result.bookkeeping["problems"])
+        msg = f"the result in {options.output} is incomplete: {n_problems} problem(s), listed above"
         raise IncompleteError(msg)

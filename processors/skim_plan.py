@@ -23,9 +23,9 @@ from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.books.fileset import is_address
 from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.selections import REGISTRY
-from jpsi_lnv.processors.work.remote_io import is_address
 
 BOOKS: Final = "skim"
 FILESET: Final = "fileset.json"

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.kinfit.status import Status
 from jpsi_lnv.processors.books.fileset import Fileset
 from jpsi_lnv.processors.books.ledger import LEDGER, OVERLAP, Fault
+from jpsi_lnv.processors.console import console, print_table
+
+# Share of bad covariances among the fits of a dataset above which the run stops, and fits before anything is said.
+FRACTION_MAX: Final = 0.01
+N_FITS_MIN: Final = 200
+_BAD: Final = Status.BAD_COVARIANCE.name.lower()
+_SKIPPED: Final = Status.SKIPPED.name.lower()
+MEGABYTE: Final = 1e6
+SHOWN_MAX: Final = 5
 
 
 @dataclass
-class Outcome:
-    """A processed fileset.
+class Books:
+    """The record of a run: a processed fileset and what became of its files, events and chunks.
 
     Attributes:
         fileset: The datasets without skipped files.
@@ -60,7 +72,7 @@ class Outcome:
             if d.metadata.kind in (DATA, CONTINUUM) and len(self.fileset[name].files) < len(d.files)
         ]
 
-    def bookkeeping(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return what `bookkeeping.json` holds."""
         return {
             "complete": self.is_complete,
@@ -119,3 +131,92 @@ def describe_failures(failed: list[dict[str, Any]]) -> list[str]:
         f"entries {records[0]['start']} to {records[0]['stop']} after {records[0]['attempts']} attempt(s): {text}"
         for text, records in sorted(by_cause.items(), key=lambda pair: -len(pair[1]))
     ]
+
+
+def print_books(books: dict[str, Any]) -> None:
+    """Show the book-keeping of a run: a table of datasets, what the run cost, and all that went wrong."""
+    rows = [
+        {
+            "dataset": name,
+            "files": d["files"],
+            "expected": d["events_expected"],
+            "processed": d["events_processed"],
+            "skipped": d["events_skipped"],
+            "produced": d["produced_used"],
+            "state": _state(d),
+        }
+        for name, d in books["datasets"].items()
+    ]
+    print_table("events", rows)
+    for line in (*_costs(books["totals"]), *_troubles(books)):
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def _state(dataset: dict[str, Any]) -> str:
+    if dataset["files_skipped"]:
+        return f"{dataset['files_skipped']} file(s) skipped"
+    return "ok" if dataset["events_processed"] == dataset["events_expected"] else "INCOMPLETE"
+
+
+def _costs(totals: dict[str, Any]) -> list[str]:
+    wall, cpu, peaks = (totals[k] for k in ("wall_time_s", "cpu_time_s", "peak_memory_bytes"))
+    rate = totals["events_read"] / wall if wall else 0.0
+    lines = [
+        f"{totals['events_read']} events in {totals['chunks']} chunks, {totals['bytes_read'] / MEGABYTE:.1f} MB of "
+        f"{len(totals['columns_read'])} columns in {wall:.1f} s ({rate:.0f} events/s, CPU {cpu:.1f} s)"
+    ]
+    if peaks:
+        lines.append(f"peak memory of {len(peaks)} worker(s): {max(peaks.values()) / MEGABYTE:.0f} MB at most")
+    if totals["events_resumed"]:
+        lines.append(f"{totals['events_resumed']} events were taken from former runs")
+    if totals["chunks_retried"]:
+        lines.append(f"{totals['chunks_retried']} chunk(s) were tried again after an I/O error")
+    return lines
+
+
+def _troubles(books: dict[str, Any]) -> list[str]:
+    lines = [f"skipped: {r['file']}: {r['message']}" for r in books["skipped_files"]]
+    lines += [f"failed: {line}" for line in describe_failures(books["failed_chunks"])]
+    problems = books["problems"]
+    lines += problems[:SHOWN_MAX]
+    if len(problems) > SHOWN_MAX:
+        lines.append(f"... and {len(problems) - SHOWN_MAX} more, in bookkeeping.json")
+    return lines
+
+
+class CovarianceError(LnvError):
+    """A dataset has too many covariances that are not positive definite."""
+
+
+class Covariances:
+    """Counts how the fits of each dataset ended, group by group."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, Counter[str]] = {}
+
+    def add(self, results: dict[str, Any]) -> None:
+        """Count the fits of a group of chunks.
+
+        Args:
+            results: ``{dataset: {selection: {"status": {status: count}, ...}, ...}}``; what has no status is passed by.
+
+        Raises:
+            CovarianceError: More than 1 % of a dataset's fits met a bad covariance.
+        """
+        for dataset, selections in results.items():
+            ended = self._ended.setdefault(dataset, Counter())
+            for selection in selections.values():
+                if isinstance(selection, dict):
+                    ended.update(selection.get("status", {}))
+            _check(dataset, ended)
+
+
+def _check(dataset: str, ended: Counter[str]) -> None:
+    tried = ended.total() - ended[_SKIPPED]
+    if tried >= N_FITS_MIN and ended[_BAD] > FRACTION_MAX * tried:
+        msg = (
+            f"dataset {dataset!r}: {ended[_BAD]} of {tried} fits ({ended[_BAD] / tried:.1%}) met a track covariance "
+            f"that is not positive definite, wanted at most {FRACTION_MAX:.0%}; the ntuples were filled wrongly: the "
+            "columns cov0 to cov14 are the upper triangle, row by row"
+        )
+        raise CovarianceError(msg)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.schema import TREE
-from jpsi_lnv.processors.work.remote_io import is_address, relative, resolve
 
 Raw = Mapping[str, Any]
 
@@ -73,6 +73,21 @@ class Dataset:
 
 
 Fileset = dict[str, Dataset]
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is an address such as ``root://host//file`` rather than a file of this machine."""
+    return "://" in path
+
+
+def resolve(path: str, directory: Path) -> str:
+    """Return an address as it is and a file as an absolute path without links, relative ones under `directory`."""
+    return path if is_address(path) else str((directory / path).resolve())
+
+
+def relative(path: str, directory: Path) -> str:
+    """Return a path as a fileset in `directory` writes it: relative, or as it is if it is an address."""
+    return path if is_address(path) else os.path.relpath(path, directory.resolve())
 
 
 def read_raw(path: str | Path) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import uproot
 
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events.schema import META_TREE, TREE, required_branches
-from jpsi_lnv.processors.books.fileset import FileEntry, Fileset
+from jpsi_lnv.processors.books.fileset import FileEntry, Fileset, is_address
 from jpsi_lnv.processors.console import write_json
-from jpsi_lnv.processors.work.remote_io import is_address, set_xrootd_limits
+from jpsi_lnv.processors.work.worker import set_xrootd_limits
 
 How = Literal["sha256", "size", "none"]
 BLOCK: Final = 1 << 22

@@ -12,13 +12,13 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, dashbo
 from jpsi_lnv.processors.cluster.preflight import prepare
 from jpsi_lnv.processors.console import console
 from jpsi_lnv.processors.progress import bar
-from jpsi_lnv.processors.run import MakeExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import (
-    DaskExecutor,
     DebugExecutor,
     FuturesExecutor,
     GuardedExecutor,
     IterativeExecutor,
+    MakeExecutor,
 )
 
 EXECUTORS: Final = ("iterative", "futures", "dask")

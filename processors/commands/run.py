@@ -81,11 +81,11 @@ def command(
     processor = load_processors(chosen, options.cuts)
     with make_executors(DEBUG if debug else executor, where, performance_report) as make:
         try:
-            outcome = process(chosen, processor, options, make)
+            books = process(chosen, processor, options, make)
         except LnvError:
             raise
         except Exception:
             if post_mortem:
                 pdb.post_mortem()
             raise
-    finish(outcome, options)
+    finish(books, options)

@@ -14,18 +14,27 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from dask.utils import key_split
 from distributed import Client, Future
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
-from jpsi_lnv.processors.work.executors import HEARTBEAT, WINDOW_PER_THREAD, Advance, ClusterError
-from jpsi_lnv.processors.work.groups import Result, group_size, merge
-from jpsi_lnv.processors.work.guard import failed_chunk
+from jpsi_lnv.processors.work.executors import (
+    WINDOW_PER_THREAD,
+    Advance,
+    ClusterError,
+    GuardedExecutor,
+    Result,
+    group_size,
+    merge,
+)
+from jpsi_lnv.processors.work.guard import Guarded, failed_chunk
 
 WINDOW_MIN: Final = 32
+# Interval in s at which the client looks whether the cluster still lives.
+HEARTBEAT: Final = 1.0
 # Part of the window that is submitted at once: a message to the scheduler costs more than a task in it.
 WINDOW_PART: Final = 2
 # How often workers are looked for, at least, in the time without any that ends a run.
@@ -183,7 +192,7 @@ class DaskLoop:
             self._call(future.result)
         group = self._running.pop(future)
         try:
-            result, left = self._outcome(future, group)
+            result, left = self._fetch(future, group)
         except KilledWorker:
             self._suspects += group
             return
@@ -191,7 +200,7 @@ class DaskLoop:
         self._advance(sum(map(len, group)) - sum(map(len, left)))
         yield result
 
-    def _outcome(self, future: Future, group: Group) -> tuple[Result, Group]:
+    def _fetch(self, future: Future, group: Group) -> tuple[Result, Group]:
         """Fetch the result of a finished group; an error outside the guard becomes a failure of all its chunks.
 
         Raises:
@@ -255,3 +264,23 @@ class DaskLoop:
     def _address(self) -> str:
         scheduler = self._client.scheduler
         return f"cluster {scheduler.address if scheduler is not None else ''}".strip()
+
+
+@dataclass
+class DaskExecutor(GuardedExecutor):
+    """Workers of a `distributed` cluster.
+
+    Attributes:
+        client: Client of the cluster.
+        no_workers_timeout: Time in s without any worker after which the run ends with an error.
+    """
+
+    client: Any = None
+    no_workers_timeout: float = 300.0
+
+    name: ClassVar[str] = "dask"
+
+    def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
+        """Process all items; chunks are merged on the workers and only the groups travel."""
+        with DaskLoop(self.client, function, self.advance, self.no_workers_timeout) as loop:
+            yield from loop.groups(items)

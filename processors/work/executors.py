@@ -3,12 +3,15 @@
 All of them submit chunks in a bounded window and merge their results in groups; each group goes to a `sink` that stores
 it, then into the total. So the memory of client and workers does not grow with the number of chunks, but for the sums
 of ever more groups that wait to be added in pairs, and what is stored survives the client.
+
+On a cluster a group is processed by one worker, one chunk after the other, and only the sum of its results travels: its
+messages and its transfer are shared by all its chunks, and chunks of one file, which follow each other, find it open.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -17,10 +20,10 @@ from coffea.processor.executor import ExecutorBase
 
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.processors.work import kept_file
-from jpsi_lnv.processors.work.groups import Result, group_size, merge
+from jpsi_lnv.processors.work import worker
 from jpsi_lnv.processors.work.guard import Guarded, failed_chunk
 
+Result = dict[str, Any]
 Sink = Callable[[Result], None]
 Advance = Callable[[int], None]
 
@@ -28,12 +31,39 @@ Advance = Callable[[int], None]
 WINDOW_PER_THREAD: Final = 4
 # Time in s after which an idle worker process ends; on a loaded machine the pause between two chunks is long.
 WORKER_IDLE: Final = 300
-# Interval in s at which the client looks whether the cluster still lives.
-HEARTBEAT: Final = 1.0
+# The most chunks in a group, and the least number of groups that a run, or a thread of it, is divided into: a lost
+# worker costs a group, and the last one to finish keeps all others waiting.
+GROUP_MAX: Final = 20
+GROUPS_MIN: Final = 32
+GROUPS_PER_THREAD: Final = 4
 
 
 class ClusterError(LnvError):
     """A cluster cannot be reached, has no workers, or runs another source."""
+
+
+def group_size(n_waiting: int, n_threads: int = 1) -> int:
+    """Return how many of the chunks that wait make the next group: ever fewer towards the end."""
+    return max(1, min(GROUP_MAX, n_waiting // max(GROUPS_MIN, GROUPS_PER_THREAD * n_threads)))
+
+
+def merge(results: Iterable[Result]) -> Result:
+    """Return the sum of results, as they come.
+
+    Sums of equally many results are added, as a carry goes through binary digits, so that of N results none is copied
+    much more than log2(N) times: added to the total one by one, tables of candidates are copied N times. There is one
+    result at least.
+    """
+    sums: list[tuple[int, Result]] = []
+    for result in results:
+        n, total = 1, result
+        while sums and sums[-1][0] == n:
+            n, total = 2 * n, accumulate([sums.pop()[1], total])
+        sums.append((n, total))
+    totals = [total for _, total in sums]
+    while len(totals) > 1:
+        totals[-2:] = [accumulate(totals[-2:])]
+    return totals[0]
 
 
 def ignore_group(group: Result) -> None:
@@ -56,9 +86,9 @@ def process_chunks(items: Sequence[Any], processor: ProcessorABC, executor: Guar
         return {"out": {}}
     runner = Runner(executor=executor, schema=BesSchema, metadata_cache={}, savemetrics=True)
     try:
-        result: Result = runner.run(list(items), processor, uproot_options=kept_file.UPROOT_OPTIONS)
+        result: Result = runner.run(list(items), processor, uproot_options=worker.UPROOT_OPTIONS)
     finally:
-        kept_file.forget()
+        worker.close_file()
     return result
 
 
@@ -95,6 +125,10 @@ class GuardedExecutor(ExecutorBase, ABC):
     @abstractmethod
     def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
         """Process all items and return their results merged in groups, in the order in which they finish."""
+
+
+# Returns the executor of one stage: (its name, its events or bytes, what stores its groups) -> executor.
+MakeExecutor = Callable[[str, int, Sink], GuardedExecutor]
 
 
 @dataclass
@@ -200,25 +234,3 @@ class FuturesExecutor(LocalExecutor):
                 result = failed_chunk(item, error, 1)
         self.advance(len(item))
         return result
-
-
-@dataclass
-class DaskExecutor(GuardedExecutor):
-    """Workers of a `distributed` cluster.
-
-    Attributes:
-        client: Client of the cluster.
-        no_workers_timeout: Time in s without any worker after which the run ends with an error.
-    """
-
-    client: Any = None
-    no_workers_timeout: float = 300.0
-
-    name: ClassVar[str] = "dask"
-
-    def groups(self, items: Sequence[Any], function: Guarded) -> Iterator[Result]:
-        """Process all items; chunks are merged on the workers and only the groups travel."""
-        from jpsi_lnv.processors.work.dask_loop import DaskLoop  # noqa: PLC0415 only here is distributed needed
-
-        with DaskLoop(self.client, function, self.advance, self.no_workers_timeout) as loop:
-            yield from loop.groups(items)

@@ -7,22 +7,22 @@ Here a failed chunk leaves dataset, file, entries, cause, attempts and traceback
 from __future__ import annotations
 
 import gc
-import os
-import platform
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis.errors import LnvError, NtupleError
 from jpsi_lnv.analysis.provenance import source_digest
-from jpsi_lnv.processors.work import kept_file
-from jpsi_lnv.processors.work.allocator import keep_memory_between_arrays
-from jpsi_lnv.processors.work.remote_io import set_xrootd_limits
+from jpsi_lnv.processors.work import worker
+from jpsi_lnv.processors.work.worker import (
+    Peak,
+    keep_memory_between_arrays,
+    peak_memory,
+    set_xrootd_limits,
+    worker_name,
+)
 
 # Computed when a worker first loads this module: the digest of the code that it runs, whatever happens to the files.
 LOADED_DIGEST: Final = source_digest()
@@ -33,41 +33,12 @@ MESSAGE_LENGTH: Final = 500
 TRACEBACK_LENGTH: Final = 8000
 # The generation of objects that a chunk made and left.
 YOUNG_CYCLES: Final = 1
-# Unit of the kernel's sizes of a process, in bytes.
-KIBIBYTE: Final = 1024
-PROCESS_STATUS: Final = Path("/proc/self/status")
-PEAK: Final = "VmHWM:"
 # Growth of the pause between two attempts.
 BACKOFF_FACTOR: Final = 2
 
 
 class SourceError(LnvError):
     """A process that is to work on a chunk has other source than the one that sent it."""
-
-
-class Peak(int):
-    """A number of which merging keeps the largest."""
-
-    def __add__(self, other: int) -> Peak:
-        return Peak(max(self, other))
-
-    __radd__ = __add__
-
-
-def worker_name() -> str:
-    """Return the name of this process in the book-keeping."""
-    return f"{platform.node()}:{os.getpid()}"
-
-
-def peak_memory() -> int:
-    """Return the largest resident memory that this process ever had, in bytes.
-
-    The peak of `resource.getrusage` is that of the parent if the parent is larger: a new process inherits it.
-    """
-    if PROCESS_STATUS.exists():
-        return int(PROCESS_STATUS.read_text().partition(PEAK)[2].split()[0]) * KIBIBYTE
-    unit = 1 if sys.platform == "darwin" else KIBIBYTE
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -108,7 +79,7 @@ def failure(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
 
 
 def failed_chunk(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
-    """Return the outcome of a chunk that failed for good."""
+    """Return the result of a chunk that failed for good: nothing but the record of why."""
     return {"out": {}, FAILED: [failure(item, error, attempts)]}
 
 
@@ -146,7 +117,7 @@ class Guarded:
             try:
                 return self.unguarded(item, attempt)
             except Exception as error:
-                kept_file.forget()
+                worker.close_file()
                 if attempt == self.attempts or not is_io_error(error):
                     return failed_chunk(item, error, attempt)
             time.sleep(self.backoff * BACKOFF_FACTOR ** (attempt - 1))

@@ -113,10 +113,10 @@ def test_a_skipped_data_file_leaves_the_number_of_jpsi_unknown(own, tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "missing", "shorter"])
 def test_what_is_not_verified_becomes_a_named_hole(own, tmp_path, damage, without_bad):
     DAMAGES[damage][0](own.parent / BAD)
-    result, outcome = run(own, tmp_path / "r", iterative, verification="none")
+    result, books = run(own, tmp_path / "r", iterative, verification="none")
     assert not result.is_complete
-    assert outcome.failed
-    assert all(BAD in r["file"] for r in outcome.failed)
+    assert books.failed
+    assert all(BAD in r["file"] for r in books.failed)
     assert all(BAD in problem for problem in result.bookkeeping["problems"])
     assert result.datasets["other"].n_events == 730
     skipping, _ = run(own, tmp_path / "r", iterative, verification="none", skip_bad_files=True)
@@ -129,9 +129,9 @@ def test_a_file_that_is_replaced_during_the_run_becomes_a_named_hole(own, tmp_pa
     """As many events as before: only the UUID tells, and coffea does not look at it."""
     wanted = next(f.uuid for f in filesets.load(own)["signal"].files if f.path.endswith(BAD))
     replace(own.parent / BAD)
-    result, outcome = run(own, tmp_path / "r", iterative, verification="none")
+    result, books = run(own, tmp_path / "r", iterative, verification="none")
     assert not result.is_complete
-    assert all(BAD in r["message"] and wanted in r["message"] and "replaced" in r["message"] for r in outcome.failed)
+    assert all(BAD in r["message"] and wanted in r["message"] and "replaced" in r["message"] for r in books.failed)
     assert result.datasets["signal"].n_events == without_bad.datasets["signal"].n_events
 
 
@@ -232,9 +232,9 @@ def test_columns_of_nan_pass_no_event_and_stop_nothing(tmp_path):
     fileset = {"nan": filesets.Dataset("nan", metadata, (entry,))}
     options = RunOptions(output=tmp_path / "r", cache=tmp_path / "cache.json")
     processor = load_processors(fileset, SELECTION)
-    outcome = process(fileset, processor, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
-    assert outcome.failed == []
-    cutflow = to_results(outcome, options).datasets["nan"].selections["search"].cutflow
+    books = process(fileset, processor, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
+    assert books.failed == []
+    cutflow = to_results(books, options).datasets["nan"].selections["search"].cutflow
     assert next(iter(cutflow.values())) == 200
     assert list(cutflow.values())[-1] == 0
 

@@ -18,8 +18,8 @@ from run_cases import assert_same, run
 
 from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.dask_loop import DaskLoop
-from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor, IterativeExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor, DaskLoop
+from jpsi_lnv.processors.work.executors import ClusterError, IterativeExecutor
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -60,9 +60,9 @@ def kill_a_worker_at_random(small_fileset, tmp_path, reference, seed):
         pids = list(client.run(os.getpid).values())
         trouble = Trouble(tmp_path, lambda: os.kill(rng.choice(pids), signal.SIGKILL), rng.uniform(0, 0.8))
         trouble.start()
-        result, outcome = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
+        result, books = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
         trouble.join()
-    assert outcome.failed == []
+    assert books.failed == []
     assert result.is_complete
     assert_same(result, reference)
 

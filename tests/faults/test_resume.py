@@ -157,8 +157,8 @@ def whole_run(fileset, options):
     from run_cases import counting_processor
 
     chosen = runs.RunOptions(**options)
-    outcome = runs.process(fileset, counting_processor(), chosen, lambda _s, _t, sink: IterativeExecutor(sink=sink))
-    runs.finish(outcome, chosen)
+    books = runs.process(fileset, counting_processor(), chosen, lambda _s, _t, sink: IterativeExecutor(sink=sink))
+    runs.finish(books, chosen)
     return json.loads((chosen.output / "bookkeeping.json").read_text())
 
 

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from jpsi_lnv.processors import commands, console, summary
+from jpsi_lnv.processors import commands, console
+from jpsi_lnv.processors.books import bookkeeping
 from jpsi_lnv.processors.cli import lnv, main
 from jpsi_lnv.processors.progress import bar
 
@@ -152,7 +153,7 @@ def test_the_summary_names_what_went_wrong(capsys):
         "failed_chunks": [record, record],
         "problems": [f"hole {k}" for k in range(8)],
     }  # fmt: skip
-    summary.print_books(books)
+    bookkeeping.print_books(books)
     shown = capsys.readouterr().out
     for word in ("INCOMPLETE", "300 MB", "skipped: g.root", "2 chunk(s)", "ValueError: no", "and 3 more", "3 events"):
         assert word in shown

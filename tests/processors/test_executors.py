@@ -15,7 +15,8 @@ from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.processors.cli import lnv
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
 from jpsi_lnv.processors.work.guard import Guarded, Peak
 
 
@@ -204,8 +205,8 @@ def test_debug_lets_the_error_pass_where_it_happened(tmp_path, monkeypatch):
 def test_a_chunk_of_another_source_is_not_processed():
     """A worker that starts late imports what is on disk by then."""
     item = WorkItem("signal", "a.root", "Events", 0, 10, b"", {}, None)
-    outcome = Guarded(lambda item: pytest.fail("processed"), source="an older one")(item)
-    (record,) = outcome["failed"]
+    result = Guarded(lambda item: pytest.fail("processed"), source="an older one")(item)
+    (record,) = result["failed"]
     assert record["kind"] == "SourceError"
     assert not record["is_bad_file"]
     assert "an older one" in record["message"]

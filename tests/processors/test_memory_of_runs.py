@@ -14,7 +14,7 @@ from dask.utils import key_split
 
 from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.guard import peak_memory
 
 N_WARM, N_CHUNKS = 100, 300

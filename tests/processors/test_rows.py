@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.processors.run import in_order
-from jpsi_lnv.processors.work.groups import merge
+from jpsi_lnv.processors.work.executors import merge
 from jpsi_lnv.processors.work.rows import PIECES_MAX, Rows
 
 pytestmark = pytest.mark.fast

@@ -23,7 +23,8 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.cli import main
 from jpsi_lnv.processors.skim_plan import SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
-from jpsi_lnv.processors.work.executors import DaskExecutor, FuturesExecutor, IterativeExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
 
 # loky's idle workers end after some seconds; on a busy machine that may meet the next job, which it then warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given:UserWarning")

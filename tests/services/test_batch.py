@@ -10,7 +10,8 @@ from run_cases import assert_same, run
 
 from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, make_batch
-from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import ClusterError
 
 # dask-jobqueue leaves clusters that it refused, and job processes, to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

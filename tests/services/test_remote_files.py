@@ -28,7 +28,7 @@ from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.cli import main
 from jpsi_lnv.processors.work.executors import IterativeExecutor
-from jpsi_lnv.processors.work.remote_io import set_xrootd_limits
+from jpsi_lnv.processors.work.worker import set_xrootd_limits
 
 RUNS = uniform(Conditions(sqrt_s=3.097))
 CONFIGURATION = """\

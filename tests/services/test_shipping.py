@@ -16,7 +16,8 @@ from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.processors.cluster import preflight
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.cluster.preflight import differences, prepare
-from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import ClusterError
 from jpsi_lnv.processors.work.guard import LOADED_DIGEST
 
 
@@ -106,10 +107,10 @@ def test_a_worker_that_comes_with_another_source_does_not_work(small_fileset, tm
         executor = partial(DaskExecutor, client=client)
         with pytest.raises(IncompleteError, match=r"files could not be compared.*has source a newer one"):
             run(small_fileset, tmp_path / "r", executor, skip_bad_files=True)
-        result, outcome = run(small_fileset, tmp_path / "r", executor, verification="none", max_failures=100)
+        result, books = run(small_fileset, tmp_path / "r", executor, verification="none", max_failures=100)
     assert not result.is_complete
     assert result.bookkeeping["totals"]["events_processed"] == 0
-    assert {record["kind"] for record in outcome.failed} == {"SourceError"}
+    assert {record["kind"] for record in books.failed} == {"SourceError"}
 
 
 def test_other_packages_on_a_worker_are_refused(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from run_cases import assert_same, run
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 
 
 def slowly():
@@ -34,9 +34,9 @@ def test_slurm_gives_the_same(small_fileset, reference, site, tmp_path, disturbe
         client.wait_for_workers(2, timeout=60)
         if disturbed:
             threading.Thread(target=kill_a_job, args=[output], daemon=True).start()
-        result, outcome = run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
+        result, books = run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
-    assert outcome.failed == []
+    assert books.failed == []
     assert result.is_complete
     assert_same(result, reference)
     assert n_workers == (1 if disturbed else 2)

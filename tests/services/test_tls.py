@@ -10,7 +10,8 @@ from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import ClusterError, DaskExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import ClusterError
 
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 

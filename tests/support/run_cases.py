@@ -131,7 +131,7 @@ def run(
     action: Callable[[Any], None] | None = None,
     **options: Any,
 ) -> tuple[Any, Any]:
-    """Run the counting processor over a fileset; return its result and its outcome.
+    """Run the counting processor over a fileset; return its result and its books.
 
     Args:
         fileset: Completed fileset, or its path.
@@ -142,8 +142,8 @@ def run(
     """
     loaded = filesets.load(fileset) if isinstance(fileset, Path) else fileset
     chosen = RunOptions(output=output, cache=output / "verified.json", **{"chunksize": 100} | options)
-    outcome = process(loaded, counting_processor(action), chosen, lambda _stage, _total, sink: make(sink=sink))
-    return to_results(outcome, chosen), outcome
+    books = process(loaded, counting_processor(action), chosen, lambda _stage, _total, sink: make(sink=sink))
+    return to_results(books, chosen), books
 
 
 def Counting(cuts: Any) -> ProcessorABC:  # noqa: N802 it stands where a processor's class is registered

@@ -13,7 +13,8 @@ from run_cases import run
 
 from jpsi_lnv.analysis import provenance
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import DaskExecutor, IterativeExecutor
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 
 def main(fileset: str, output: str, where: str, seconds: str, digest: str) -> None:

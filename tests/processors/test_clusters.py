@@ -8,8 +8,8 @@ import time
 import dask
 import pytest
 
+from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work import event_loop
 from jpsi_lnv.processors.work.executors import ClusterError
 
 
@@ -20,7 +20,7 @@ def start_slowly(monkeypatch, seconds):
         time.sleep(seconds)
         return asyncio.new_event_loop()
 
-    monkeypatch.setattr(event_loop, "get_loop_factory", lambda: new_loop)
+    monkeypatch.setattr(clusters, "get_loop_factory", lambda: new_loop)
 
 
 def wait_for_end_of(thread_names, before):
@@ -44,13 +44,13 @@ def test_a_loop_that_starts_late_is_waited_for(monkeypatch):
 def test_a_loop_that_does_not_start_is_one_clear_error_and_ends_when_it_does(monkeypatch):
     before = threading.enumerate()
     start_slowly(monkeypatch, 0.5)
-    monkeypatch.setattr(event_loop, "START_TIMEOUT", 0.1)
+    monkeypatch.setattr(clusters, "START_TIMEOUT", 0.1)
     with (
         pytest.raises(ClusterError, match=r"did not start within 0\.1 s: the machine is overloaded"),
         connect(ClusterOptions()),
     ):
         pass
-    assert wait_for_end_of({event_loop.NAME}, before) == []
+    assert wait_for_end_of({clusters.LOOP_NAME}, before) == []
 
 
 @pytest.mark.fast
@@ -65,4 +65,4 @@ def test_a_connection_that_fails_leaves_no_thread():
             connect(ClusterOptions(cluster=address)),
         ):
             pass
-    assert wait_for_end_of({event_loop.NAME, "IO loop"}, before) == []
+    assert wait_for_end_of({clusters.LOOP_NAME, "IO loop"}, before) == []

@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work import dask_loop, groups
-from jpsi_lnv.processors.work.dask_loop import DaskLoop, GroupTask
-from jpsi_lnv.processors.work.executors import DaskExecutor
-from jpsi_lnv.processors.work.groups import GROUP_MAX, group_size, merge
+from jpsi_lnv.processors.work import dask_loop, executors
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor, DaskLoop, GroupTask
+from jpsi_lnv.processors.work.executors import GROUP_MAX, group_size, merge
 
 N_ITEMS = 100
 
@@ -80,7 +79,7 @@ def test_no_result_is_copied_often(monkeypatch):
         sizes.append(sum(r["n"] for r in results))
         return {"n": sizes[-1]}
 
-    monkeypatch.setattr(groups, "accumulate", add)
+    monkeypatch.setattr(executors, "accumulate", add)
     assert merge({"n": 1} for _ in range(1023)) == {"n": 1023}
     assert sum(sizes) <= 1023 * 11
 

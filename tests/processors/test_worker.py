@@ -1,7 +1,11 @@
-"""A file stays open between its chunks, and nothing of another file, place or time is ever taken for it."""
+"""A worker reuses the memory of freed arrays, whatever dask says, and keeps the file that it read last."""
 
+import os
 import pickle
+import platform
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,14 +14,53 @@ import pytest
 import uproot
 from run_cases import assert_same, make_fileset, run, write_ntuple
 
-from jpsi_lnv.processors.work import kept_file
+from jpsi_lnv.processors.work import worker
 from jpsi_lnv.processors.work.executors import IterativeExecutor
-from jpsi_lnv.processors.work.kept_file import KeptObjects
+from jpsi_lnv.processors.work.worker import SET_BY_DASK, TRIM_THRESHOLD, KeptObjects
+
+N_ARRAYS, PAGES = 200, 200
+# Counts the pages that the system maps while arrays of the size of a column come and go.
+SCRIPT = f"""
+import resource
+import numpy as np
+from jpsi_lnv.processors.work.worker import keep_memory_between_arrays
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range({N_ARRAYS}):
+        np.ones({PAGES} * resource.getpagesize() // 8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+print(keep_memory_between_arrays(), before, faults())
+"""
+
+
+def measure(value):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    if value:
+        environment[TRIM_THRESHOLD] = value
+    call = [sys.executable, "-c", SCRIPT]
+    words = subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout.split()
+    return words[0] == "True", int(words[1]), int(words[2])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_arrays_are_not_mapped_anew_every_time():
+    is_undone, before, after = measure(SET_BY_DASK)
+    assert is_undone
+    assert before > 0.9 * N_ARRAYS * PAGES
+    assert after < 0.1 * before
+
+
+@pytest.mark.parametrize("value", [None, "131072"])
+def test_other_settings_stay(value):
+    assert not measure(value)[0]
 
 
 def open_tree(path):
     """Open the tree as coffea does, for one chunk."""
-    with uproot.open({str(path): None}, **kept_file.UPROOT_OPTIONS) as file:
+    with uproot.open({str(path): None}, **worker.UPROOT_OPTIONS) as file:
         return file, file["Events"]
 
 
@@ -33,7 +76,7 @@ def note_chunk(notes):
 @pytest.fixture
 def path(tmp_path):
     yield write_ntuple(tmp_path / "a.root", 50, seed=1)
-    kept_file.forget()
+    worker.close_file()
 
 
 def test_the_next_chunk_finds_the_tree_described(path):
@@ -80,7 +123,7 @@ def test_every_thread_keeps_its_own(path):
     tree = open_tree(path)[1]
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(lambda: open_tree(path)[1]).result()
-        pool.submit(kept_file.forget).result()
+        pool.submit(worker.close_file).result()
     assert other is not tree
     assert other.file.closed
     assert not tree.file.closed
@@ -88,7 +131,7 @@ def test_every_thread_keeps_its_own(path):
 
 def test_the_cache_of_objects_is_one_wherever_it_was_unpickled(path):
     open_tree(path)
-    store = pickle.loads(pickle.dumps(kept_file.UPROOT_OPTIONS))["object_cache"]
+    store = pickle.loads(pickle.dumps(worker.UPROOT_OPTIONS))["object_cache"]
     assert list(store) == list(KeptObjects())
     assert len(store) == 1
     del store[next(iter(store))]
@@ -111,9 +154,9 @@ def test_a_file_replaced_between_two_chunks_becomes_a_hole(tmp_path):
         if note_chunk(notes) == 1:
             write_ntuple(tmp_path / "signal_0.root", 300, seed=99)
 
-    result, outcome = run(fileset, tmp_path / "r", IterativeExecutor, action=replace_after_the_first)
-    assert [r["start"] for r in outcome.failed] == [100, 200]
-    assert all("replaced" in r["message"] for r in outcome.failed)
+    result, books = run(fileset, tmp_path / "r", IterativeExecutor, action=replace_after_the_first)
+    assert [r["start"] for r in books.failed] == [100, 200]
+    assert all("replaced" in r["message"] for r in books.failed)
     assert result.datasets["signal"].n_events == 100
 
 
