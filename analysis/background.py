@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Final
 
 import hist
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.candidate_table import TRACKS
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID, SEARCH
 from jpsi_lnv.analysis.efficiency import clopper_pearson
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, Survivors, all_passed
+from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, all_passed
 from jpsi_lnv.analysis.results import DatasetResult, Results
 from jpsi_lnv.analysis.selection.misidentified import ROLES, SPECIES
 
@@ -131,42 +132,57 @@ class Expected:
         return float(self.stored[self.is_inside].sum())
 
 
-def in_signal_region(cuts: Cuts) -> Passes:
-    """Return the function that says which candidates pass chi2 and signal region."""
+def in_signal_region(cuts: Cuts, m_majorana: float | None = None) -> Passes:
+    """Return the function that says which candidates pass chi2 and signal region, and lie at a mass if one is given."""
 
     def passes(table: Candidates) -> BoolArray:
         m_kkee = table["m_kkee"]
-        inside = (m_kkee >= cuts.m_kkee_min) & (m_kkee <= cuts.m_kkee_max)
-        return np.asarray(inside & (table["chi2_4c"] < cuts.chi2_4c_max))
+        inside = (m_kkee >= cuts.m_kkee_min) & (m_kkee <= cuts.m_kkee_max) & (table["chi2_4c"] < cuts.chi2_4c_max)
+        if m_majorana is not None:
+            inside &= majorana.in_interval(majorana.paired_masses(table), m_majorana)
+        return np.asarray(inside)
 
     return passes
 
 
-def estimate(
-    results: Results,
-    passes: Passes | None = None,
-    n_jpsi: float | None = None,
-    survivors: Survivors = all_passed,
-) -> Background:
-    """Return the background among the candidates that a function selects; by default in the signal region.
+def per_channel(results: Results, n_jpsi: float | None = None) -> dict[float | None, Background]:
+    """Return the background of the overall search (None), then at each simulated Majorana mass in GeV/c^2."""
+    masses = (mass / 1000 for mass in majorana.by_mass(results))
+    return {mass: estimate(results, n_jpsi, mass) for mass in (None, *masses)}
+
+
+def to_json(found: Mapping[float | None, Background]) -> dict[str, Any]:
+    """Return estimates in the form of `background.json`: the overall one whole, the total of every channel."""
+    overall = found[None]
+    channels = [{"m_majorana": mass, "total": asdict(background.total)} for mass, background in found.items()]
+    return asdict(overall) | {"total": asdict(overall.total), "channels": channels}
+
+
+def totals(content: Mapping[str, Any]) -> dict[float | None, Count]:
+    """Return the total of every channel of `background.json`: of the overall search (None) and at each mass."""
+    return {channel["m_majorana"]: Count(**channel["total"]) for channel in content["channels"]}
+
+
+def estimate(results: Results, n_jpsi: float | None = None, m_majorana: float | None = None) -> Background:
+    """Return the background in the signal region.
 
     Args:
         results: A merged accumulator.
-        passes: Says which candidates count; None: those in the signal region.
         n_jpsi: Number of J/psi; None: that of the data.
-        survivors: Counts the continuum events that `passes` selects among the candidates of a search.
+        m_majorana: Mass in GeV/c^2 at which candidates count; None: all.
 
     Raises:
         ResultsError: No background dataset ran with the selection "misid", or one lacks what its weight needs.
     """
     datasets = exclusive(results)
     probabilities = measure(results)
-    chosen = passes or in_signal_region(results.cuts)
+    chosen = in_signal_region(results.cuts, m_majorana)
     number = n_jpsi or normalization.n_jpsi(results).value
     weight_of = _weights_of_datasets(results, datasets, number)
     found = {name: expect(d, weight_of[name], probabilities, chosen) for name, d in datasets.items()}
     contributions = tuple(contribute(name, d, weight_of[name], found[name]) for name, d in datasets.items())
     samples = [[found[name] for name in of_process] for of_process in normalization.by_process(datasets).values()]
+    survivors = all_passed if m_majorana is None else partial(majorana.survivors, m_majorana)
     continuum = normalization.continuum(results, number, survivors)
     return Background(contributions, sigma_of(samples), continuum, inclusive_limit(results, number))
 

@@ -1,13 +1,16 @@
-"""Numbers derived from a merged accumulator, as JSON files that say which accumulator they were made from.
+"""Numbers derived from a merged accumulator, as JSON files that say from what and how they were made.
 
-Every command of stage 2 writes with `write`. A reader that needs the numbers calls `read`, which refuses those of
-another accumulator; the report, which shows what there is, marks them with `difference`.
+Every command of stage 2 writes with `write`: the identity of the result, its own options, and the digest of each file
+of an earlier command that it read. A reader that needs the numbers calls `read`, which refuses those of another result,
+of other options, or of an earlier file that has been replaced since; the report, which shows what there is, marks them
+with `difference`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,23 +29,41 @@ COMMANDS: Final[Mapping[str, str]] = {
     "optimization": "lnv optimize",
     "topology": "lnv topology",
     "paper_tables": "lnv paper",
+    "cutflow": "lnv report",
 }
+NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
-def write(output: Path, stem: str, content: Mapping[str, Any], results: Results) -> Path:
-    """Write numbers with the identity of the result they were made from, and return the path.
+def write(
+    output: Path,
+    stem: str,
+    content: Mapping[str, Any],
+    results: Results,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    files: Iterable[Path] = (),
+) -> Path:
+    """Write numbers together with what they were made from, and return the path.
 
     Args:
         output: Directory.
         stem: Name of the file without ``.json``, one of `COMMANDS`.
         content: What `json` can write.
         results: The result.
+        options: Name -> value of what decided the numbers besides.
+        files: Files that were read besides, such as those of earlier commands.
 
     Raises:
         ValueError: The content holds NaN or infinity.
     """
-    text = json.dumps({MADE_FROM: results.identity, **content}, indent=2, allow_nan=False)
+    read_too = {path.name if path.parent == output else str(path): digest(path) for path in files}
+    made_from = {**results.identity, "options": dict(options), "files": read_too}
+    text = json.dumps({MADE_FROM: made_from, **content}, indent=2, allow_nan=False)
     return saving.write_text(output / f"{stem}.json", text + "\n")
+
+
+def digest(path: Path) -> str | None:
+    """Return a short digest of what a file holds; None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
 def load(path: Path, command: str) -> dict[str, Any]:
@@ -66,48 +87,61 @@ def load(path: Path, command: str) -> dict[str, Any]:
     return content
 
 
-def read(output: Path, stem: str, results: Results) -> dict[str, Any]:
-    """Return the numbers that a command derived from this very result.
+def read(output: Path, stem: str, results: Results, options: Mapping[str, Any] = NO_OPTIONS) -> dict[str, Any]:
+    """Return the numbers that a command derived from this very result with given options.
 
     Args:
         output: Directory.
         stem: Name of the file without ``.json``, one of `COMMANDS`.
         results: The result.
+        options: Those options that must have had these values.
 
     Raises:
-        ResultsError: The file is missing, broken, or made from another result; the message names the command to run.
+        ResultsError: The file is missing, broken, or made from something else; the message names the command to run.
     """
     path = output / f"{stem}.json"
     content = load(path, COMMANDS[stem])
-    require(content, results, path, COMMANDS[stem])
+    require(content, results, path, COMMANDS[stem], options)
     return content
 
 
-def require(content: Mapping[str, Any], results: Results, path: Path, command: str) -> None:
-    """Raise ResultsError, saying in what they differ, if numbers were made from another result.
+def require(
+    content: Mapping[str, Any], results: Results, path: Path, command: str, options: Mapping[str, Any] = NO_OPTIONS
+) -> None:
+    """Raise ResultsError, saying in what they differ, if numbers were made from something else.
 
     Args:
         content: What the file holds.
         results: The result at hand.
-        path: The file, for the message.
+        path: The file.
         command: What makes it, for the message.
+        options: Those options that must have had these values.
     """
-    if reason := difference(content, results):
+    if reason := difference(content, results, path.parent, options):
         msg = f"{path}: {reason}; run `{command}` again"
         raise ResultsError(msg)
 
 
-def difference(content: Mapping[str, Any], results: Results) -> str | None:
-    """Return in what the result that numbers were made from differs from a given one; None if it is the same.
+def difference(
+    content: Mapping[str, Any], results: Results, directory: Path, options: Mapping[str, Any] = NO_OPTIONS
+) -> str | None:
+    """Return in what that from which numbers were made differs from what is at hand; None if it is the same.
 
     Args:
         content: What the file holds.
         results: The result at hand.
+        directory: Where the file lies, and those of the earlier commands.
+        options: Those options that must have had these values.
     """
-    stated, present = content.get(MADE_FROM), results.identity
+    stated = content.get(MADE_FROM)
     if not isinstance(stated, Mapping):
         return "it does not say which result it was made from"
-    for name, value in present.items():
+    for name, value in results.identity.items():
         if stated.get(name) != value:
             return f"made from a result with another {name}: {stated.get(name)}, here it is {value}"
-    return None
+    made_with = stated.get("options", NO_OPTIONS)
+    for name, value in options.items():
+        if made_with.get(name) != value:
+            return f"made with {name} = {made_with.get(name)}, wanted {value}"
+    changed = [name for name, of_file in stated.get("files", {}).items() if digest(directory / name) != of_file]
+    return f"made from another {changed[0]} than is there now" if changed else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import hist
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import background, misidentification, normalization
-from jpsi_lnv.analysis.candidate_table import TRACKS
+from jpsi_lnv.analysis.candidate_table import M_KE, TRACKS
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
@@ -46,6 +47,7 @@ def roles(rng, probability, n=200_000):
 
 def table(rng, n, chi2=5.0, species=(KAON, KAON, PION, PION)):
     rows = {"run": np.ones(n, int), "event": np.arange(n), "chi2_4c": np.full(n, chi2), "m_kkee": np.full(n, M_JPSI)}
+    rows |= {name: np.full(n, 1.2) for name in M_KE}
     for track, of in zip(TRACKS, species, strict=True):
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, n), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, n)}
         rows[f"species_{track}"] = np.full(n, of)
@@ -217,3 +219,20 @@ def test_continuum_is_part_of_the_total(rng):
     exclusive = background.estimate(results).total.value
     assert total.value == pytest.approx(normalization.continuum(both).value + exclusive)
     assert "continuum" in total.source
+
+
+def test_events_are_background_near_their_own_masses(rng):
+    results = make_results(roles(rng, 0.01), table(rng, 5))
+    record = DatasetMetadata(kind="continuum", sqrt_s=3.08, luminosity=167.0, blind=False)
+    near = SelectionResult({"all": 10, "signal_region": 1}, candidates={name: np.array([0.9]) for name in M_KE})
+    added = {"c": DatasetResult(record, 10, 10, {"search": near})}
+    for mass in (0.9, 1.2, 1.5):
+        of = DatasetMetadata(kind="majorana", sqrt_s=M_JPSI, m_majorana=mass, majorana_mode="2nu")
+        added[f"majorana_{mass}"] = DatasetResult(of, 10, 10, {})
+    found = background.per_channel(dataclasses.replace(results, datasets=results.datasets | added), n_jpsi=1e9)
+    assert list(found) == [None, 0.9, 1.2, 1.5]
+    assert found[0.9].continuum == found[None].continuum
+    assert [found[m].contributions[0].n_kinematic for m in found] == [5, 0, 5, 0]
+    assert found[1.2].continuum.value == 0
+    totals = background.totals(json.loads(json.dumps(background.to_json(found))))
+    assert totals == {mass: estimate.total for mass, estimate in found.items()}

@@ -47,6 +47,26 @@ def test_numbers_of_another_result_are_refused(tmp_path, other, differing):
         derived.read(tmp_path, "limits", other)
 
 
+def test_numbers_made_with_other_options_are_refused(tmp_path):
+    derived.write(tmp_path, "background", {"total": 1}, result(), {"n_jpsi": 1e9, "rule": "average"})
+    assert derived.read(tmp_path, "background", result(), {"n_jpsi": 1e9})["total"] == 1
+    with pytest.raises(ResultsError, match=r"n_jpsi = 1000000000.0, wanted 2000000000.0; run `lnv background` again"):
+        derived.read(tmp_path, "background", result(), {"n_jpsi": 2e9})
+    with pytest.raises(ResultsError, match="seed = None, wanted 3"):
+        derived.read(tmp_path, "background", result(), {"seed": 3})
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_text("{}"), lambda path: path.unlink()])
+@pytest.mark.parametrize("place", [".", "elsewhere"])
+def test_numbers_made_from_a_file_that_was_replaced_are_refused(tmp_path, change, place):
+    used = derived.write(tmp_path / place, "background", {"total": 1}, result())
+    derived.write(tmp_path, "limits", {"limits": []}, result(), files=[used])
+    assert derived.read(tmp_path, "limits", result())["limits"] == []
+    change(used)
+    with pytest.raises(ResultsError, match=r"made from another .*background.json than is there now; run `lnv limits`"):
+        derived.read(tmp_path, "limits", result())
+
+
 def test_numbers_of_unknown_origin_are_refused(tmp_path):
     (tmp_path / "limits.json").write_text(json.dumps({"limits": []}))
     with pytest.raises(ResultsError, match="does not say which result"):

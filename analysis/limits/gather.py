@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from jpsi_lnv.analysis import normalization
+from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import DATA, MAJORANA, SIGNAL, mass_mev
+from jpsi_lnv.analysis.datasets import DATA, SIGNAL, mass_mev
 from jpsi_lnv.analysis.derived import MADE_FROM
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.limits import checks, majorana
+from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.measured import Backgrounds
 from jpsi_lnv.analysis.normalization import Count, Survivors
@@ -115,13 +115,9 @@ def overall(results: Results, choices: Choices) -> LimitInputs:
 
 def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
     """Return the inputs of the limit at every mass for which J/psi -> nu nu was simulated, in increasing order."""
-    simulated: dict[int, dict[str, DatasetResult]] = {}
-    for name, dataset in results.of_kind(MAJORANA).items():
-        if dataset.metadata.majorana_mode == "2nu" and dataset.metadata.m_majorana is not None:
-            simulated.setdefault(mass_mev(dataset.metadata.m_majorana), {})[name] = dataset
     return [
         _inputs(results, choices, together(results, datasets, _survivors(mass / 1000.0)), m_majorana=mass / 1000.0)
-        for mass, datasets in sorted(simulated.items())
+        for mass, datasets in majorana.by_mass(results).items()
     ]
 
 

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-
-import numpy as np
 
 from jpsi_lnv.analysis import background
-from jpsi_lnv.analysis.arrays import BoolArray
-from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, DATA, MISID, mass_mev
-from jpsi_lnv.analysis.limits import majorana
 from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.systematics import control, table
@@ -76,21 +70,5 @@ def backgrounds(results: Results) -> Backgrounds:
     Raises:
         ResultsError: A dataset lacks what its weight needs.
     """
-    overall = background.estimate(results).total
-    per_mass = {
-        mass: background.estimate(
-            results, _in_interval(results.cuts, mass / 1000), survivors=partial(majorana.survivors, mass / 1000)
-        ).total
-        for mass in table.masses(results)
-    }
-    return Backgrounds(overall, per_mass)
-
-
-def _in_interval(cuts: Cuts, m_majorana: float) -> background.Passes:
-    in_region = background.in_signal_region(cuts)
-
-    def passes(candidates: background.Candidates) -> BoolArray:
-        masses = majorana.paired_masses(candidates)
-        return np.asarray(in_region(candidates) & majorana.in_interval(masses, m_majorana))
-
-    return passes
+    found = {mass: b.total for mass, b in background.per_channel(results).items()}
+    return Backgrounds(found[None], {mass_mev(mass): total for mass, total in found.items() if mass is not None})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis import derived, saving
 from jpsi_lnv.analysis.report import html, render, selection_tables, status, style
 from jpsi_lnv.analysis.report.contents import Section
 from jpsi_lnv.analysis.report.source import Source
@@ -16,7 +16,6 @@ from jpsi_lnv.analysis.report.tables import Table
 FIGURES: Final = "figures"
 TABLES: Final = "tables"
 PAGE: Final = "report.html"
-CUTFLOW: Final = "cutflow.json"
 
 
 def write(
@@ -39,9 +38,9 @@ def write(
         advance(1)
     for table in (t for section in sections for t in section.all_tables):
         write_table(output / TABLES, table)
-    saving.write_text(output / CUTFLOW, as_json(selection_tables.cutflow_record(source)))
+    flows = derived.write(output, "cutflow", {"datasets": selection_tables.cutflow_record(source)}, source.results)
     saving.write_text(output / PAGE, html.page(source, sections, images))
-    return [output / PAGE, output / CUTFLOW, output / FIGURES, output / TABLES]
+    return [output / PAGE, flows, output / FIGURES, output / TABLES]
 
 
 def write_table(directory: Path, table: Table) -> None:

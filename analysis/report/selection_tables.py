@@ -89,7 +89,7 @@ def overview(source: Source) -> Table:
         name="datasets",
         title="What the selection leaves of every dataset",
         fields=_OVERVIEW,
-        rows=tuple(_overview_row(name, d) for name, d in source.results.datasets.items() if SEARCH in d.selections),
+        rows=tuple(_overview_row(name, d) for name, d in source.results.ran(SEARCH).items()),
         note="efficiency: selected over produced events, with its binomial error",
     )
 
@@ -124,7 +124,7 @@ def candidates(source: Source, *kinds: str) -> Table:
 
 
 def cutflow_record(source: Source) -> dict[str, Any]:
-    """Return `cutflow.json`: per dataset what it is, and the rows of its cut flow in order."""
+    """Return the content of `cutflow.json`: per dataset what it is, and the rows of its cut flow in order."""
     return {
         name: {
             "kind": d.metadata.kind,
@@ -133,6 +133,5 @@ def cutflow_record(source: Source) -> dict[str, Any]:
             "n_events": d.n_events,
             "steps": cutflow_rows(d.selections[SEARCH].cutflow, d.n_produced),
         }
-        for name, d in source.results.datasets.items()
-        if SEARCH in d.selections
+        for name, d in source.results.ran(SEARCH).items()
     }

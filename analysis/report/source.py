@@ -68,7 +68,7 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
     foreign = {
         stem: f"{stem}.json: {reason}; run `{COMMANDS[stem]}` again"
         for stem, found in content.items()
-        if stem != VALIDATION and (reason := derived.difference(found, merged))
+        if stem != VALIDATION and (reason := derived.difference(found, merged, output))
     }
     shown = {stem: found for stem, found in content.items() if stem == VALIDATION or derived.MADE_FROM in found}
     limits = shown.pop(LIMITS, {LIMITS: []})[LIMITS]

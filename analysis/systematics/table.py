@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis import normalization
-from jpsi_lnv.analysis.datasets import MAJORANA, SIGNAL, mass_mev
+from jpsi_lnv.analysis import majorana, normalization
+from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results
@@ -57,7 +57,7 @@ def measure(results: Results, rule: str = "average") -> list[Table]:
     if rule not in RULES:
         msg = f"rule is {rule!r}; wanted one of {RULES}"
         raise ValueError(msg)
-    return [overall(results, rule), *(at_mass(results, mass) for mass in masses(results))]
+    return [overall(results, rule), *(at_mass(results, mass) for mass in majorana.by_mass(results))]
 
 
 def overall(results: Results, rule: str = "average") -> Table:
@@ -86,21 +86,16 @@ def overall(results: Results, rule: str = "average") -> Table:
 
 def at_mass(results: Results, mass_mev: int) -> Table:
     """Return the table at one mass, whose efficiency is that of J/psi -> nu nu."""
-    datasets = _of_mode(results, "2nu")[mass_mev]
+    datasets = majorana.by_mass(results)[mass_mev]
     efficiency = normalization.signal_efficiency(datasets)
     other, method = _single_neutrino(results, mass_mev)
     modelling = sources.mc_modelling(efficiency.value, {"1nu": other}, method)
     return Table(mass_mev / 1000, _rows(results, candidates(datasets), efficiency, modelling))
 
 
-def masses(results: Results) -> list[int]:
-    """Return the masses in MeV/c^2 at which J/psi -> nu nu was simulated, in increasing order."""
-    return sorted(_of_mode(results, "2nu"))
-
-
 def efficiencies(results: Results, mode: str) -> dict[int, Efficiency]:
     """Return the efficiency of the whole selection at each simulated mass in MeV/c^2."""
-    return {mass: normalization.signal_efficiency(d) for mass, d in sorted(_of_mode(results, mode).items())}
+    return {mass: normalization.signal_efficiency(d) for mass, d in majorana.by_mass(results, mode).items()}
 
 
 def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
@@ -136,15 +131,6 @@ def _single_neutrino(results: Results, mass_mev: int) -> tuple[float, str]:
         return known[mass_mev], "J/psi -> nu K e at this mass"
     value = float(np.interp(mass_mev, list(known), list(known.values())))
     return value, f"J/psi -> nu K e interpolated between {', '.join(f'{m / 1000:.3f}' for m in known)}"
-
-
-def _of_mode(results: Results, mode: str) -> dict[int, dict[str, DatasetResult]]:
-    found: dict[int, dict[str, DatasetResult]] = {}
-    for name, dataset in results.of_kind(MAJORANA).items():
-        mass = dataset.metadata.m_majorana
-        if dataset.metadata.majorana_mode == mode and mass is not None:
-            found.setdefault(mass_mev(mass), {})[name] = dataset
-    return found
 
 
 def to_json(tables: list[Table]) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import background, derived, results
+from jpsi_lnv.analysis import background, derived, normalization, results
 from jpsi_lnv.processors.console import console, print_table
 from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
 
@@ -17,14 +16,16 @@ from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
 @N_JPSI
 @ALLOW_INCOMPLETE
 def command(*, accumulator: Path, output: Path, n_jpsi: float | None, allow_incomplete: bool) -> None:
-    """Estimate the background in the signal region and write background.json.
+    """Estimate the background in the signal region and at each Majorana mass, and write background.json.
 
     Exclusive decays count with misidentification weights. What zero surviving inclusive events would exclude is shown
     and enters nothing.
     """
     merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
-    found = background.estimate(merged, n_jpsi=n_jpsi)
+    number = n_jpsi or normalization.n_jpsi(merged).value
+    channels = background.per_channel(merged, number)
+    found = channels[None]
     rows = [
         {
             "dataset": c.name,
@@ -44,5 +45,5 @@ def command(*, accumulator: Path, output: Path, n_jpsi: float | None, allow_inco
     if found.inclusive_limit is not None:
         footer += f"; no inclusive event survives: below {found.inclusive_limit:.3g} at 90 %, shown only"
     print_table("Expected background in the signal region", rows, footer=footer)
-    path = derived.write(output, "background", asdict(found) | {"total": asdict(total)}, merged)
+    path = derived.write(output, "background", background.to_json(channels), merged, {"n_jpsi": number})
     console().print(f"wrote {path}")

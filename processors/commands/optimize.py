@@ -33,7 +33,8 @@ def command(*, accumulator: Path, output: Path, variable: str, n_jpsi: float | N
     """
     merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
-    scan = make_scan(merged, variable, n_jpsi)
+    number = n_jpsi or normalization.n_jpsi(merged).value
+    scan = make_scan(merged, variable, number)
     chosen = kept(merged.cuts)[variable][1]
     best, now = scan.threshold[scan.best], scan.at(chosen)
     low, high = scan.plateau
@@ -49,7 +50,7 @@ def command(*, accumulator: Path, output: Path, variable: str, n_jpsi: float | N
         "chosen": chosen,
         "scan": scan.to_rows(),
     }
-    path = derived.write(output, "optimization", record, merged)
+    path = derived.write(output, "optimization", record, merged, {"variable": variable, "n_jpsi": number})
     console().print(f"wrote {path}, {_draw(output, record, merged)}")
 
 
@@ -66,7 +67,7 @@ def kept(cuts: Cuts) -> dict[str, tuple[float, float]]:
     return {"chi2_4c": (0.0, cuts.chi2_4c_max), "m_kkee": (cuts.m_kkee_min, cuts.m_kkee_max)}
 
 
-def make_scan(merged: results.Results, variable: str, n_jpsi: float | None) -> Scan:
+def make_scan(merged: results.Results, variable: str, n_jpsi: float) -> Scan:
     """Return the scan of one axis, the other one within the selection's range.
 
     Raises:

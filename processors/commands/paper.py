@@ -27,7 +27,8 @@ def command(*, accumulator: Path, output: Path) -> None:
     overall = next(record for record in limits if record["m_majorana"] is None)
     print_table("Table 1: systematic uncertainties [%]", first)
     print_table("Table 2: ours | published", [_pairs(row) for row in second], footer=_footer(overall))
-    path = derived.write(output, "paper_tables", {"table_1": first, "table_2": second}, merged)
+    used = [output / f"{stem}.json" for stem in ("systematics", "limits")]
+    path = derived.write(output, "paper_tables", {"table_1": first, "table_2": second}, merged, files=used)
     console().print(f"wrote {path}")
 
 

@@ -47,7 +47,8 @@ def command(*, accumulator: Path, output: Path, rule: str, compare: Path | None,
     if tables[1:]:
         print_table("at each Majorana mass [%]", [_mass_row(t) for t in tables[1:]])
     efficiency = _correct(merged, output)
-    path = derived.write(output, "systematics", table.to_json(tables) | {"efficiency": efficiency}, merged)
+    content = table.to_json(tables) | {"efficiency": efficiency}
+    path = derived.write(output, "systematics", content, merged, {"rule": rule})
     console().print(f"wrote {path}, {output / CORRECTIONS}")
 
 

@@ -43,7 +43,8 @@ def command(*, accumulator: Path, output: Path, step: str | None, separate_conju
     else:
         console().print(f"none of the simulated events of {len(topology.count(merged))} datasets {what}")
     _write_csv(output / "topology.csv", rows)
-    path = derived.write(output, "topology", {"all_but": step, "chains": rows}, merged)
+    options = {"all_but": step, "separate_conjugates": separate_conjugates}
+    path = derived.write(output, "topology", {"all_but": step, "chains": rows}, merged, options)
     console().print(f"wrote {path}, {output / 'topology.csv'}")
 
 

@@ -9,15 +9,13 @@ import click
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import background, derived
-from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.limits import gather, measured
 from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
-from jpsi_lnv.analysis.systematics import table
 from jpsi_lnv.processors.commands import limits
 
 pytestmark = pytest.mark.fast
@@ -53,19 +51,6 @@ def test_an_estimate_replaces_the_given_background(result):
     assert (inputs.n_bkg, inputs.n_bkg_sigma) == (0.3, 0.1)
     assert inputs.provenance["n_bkg"] == "exclusive"
     assert choices.background(0.9).value == 0.01
-
-
-def test_a_continuum_event_is_background_near_its_own_masses(monkeypatch):
-    monkeypatch.setattr(background, "exclusive", lambda results: {})
-    monkeypatch.setattr(background, "measure", lambda results: None)
-    monkeypatch.setattr(table, "masses", lambda results: [900, 1200])
-    columns = {name: np.array([0.9]) for name in M_KE}
-    metadata = DatasetMetadata(kind="continuum", sqrt_s=3.08, luminosity=167.0, blind=False)
-    search = SelectionResult({"all": 10, "signal_region": 1}, candidates=columns)
-    of_one = Results({"c": DatasetResult(metadata, 10, 10, {"search": search})}, {}, {"complete": True})
-    found = measured.backgrounds(of_one)
-    assert found.overall.value == found.per_mass[900].value > 0
-    assert found.per_mass[1200].value == 0
 
 
 def test_signal_of_different_periods_is_weighted_as_the_data_are(result):

@@ -1,66 +1,19 @@
-"""Mass pairing, p-values, mixing, stability: what the scan is made of."""
+"""P-values, mixing, stability: what the scan is made of."""
 
 from __future__ import annotations
 
 import hist
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
-from jpsi_lnv.analysis.limits import majorana, mixing, significance, studies
+from jpsi_lnv.analysis.limits import mixing, significance, studies
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 pytestmark = pytest.mark.fast
-
-
-def candidates(*rows):
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return dict(zip(M_KE, columns.T, strict=True))
-
-
-def test_the_pairing_of_least_difference_is_taken():
-    table = candidates([1.20, 1.21, 1.0, 1.3], [0.8, 0.9, 1.201, 1.199])
-    assert majorana.paired_masses(table).tolist() == [[1.20, 1.21], [1.201, 1.199]]
-
-
-def test_both_masses_must_lie_in_the_interval():
-    table = candidates([1.2, 1.2, 2, 3], [1.2, 1.2124, 2, 3], [1.2, 1.2126, 2, 3], [1.1874, 1.2, 2, 3])
-    assert majorana.in_interval(majorana.paired_masses(table), 1.2).tolist() == [True, True, False, False]
-    assert majorana.count(table, 1.2) == 2
-
-
-def test_the_intervals_of_a_scan_share_no_candidate():
-    rng = np.random.default_rng(1)
-    centre = rng.uniform(0.57, 1.53, 3000)
-    table = candidates(*np.stack([centre, centre + rng.normal(0, 0.003, 3000), centre + 1, centre + 2], axis=-1))
-    masses = majorana.paired_masses(table)
-    inside = np.stack([majorana.in_interval(masses, 0.575 + 0.025 * i) for i in range(39)])
-    assert inside.sum(axis=0).max() == 1
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0.5, 2.5), min_size=4, max_size=4))
-def test_exchanging_kaons_or_electrons_changes_nothing(row):
-    m11, m22, m12, m21 = row
-    for other in ([m12, m21, m11, m22], [m22, m11, m21, m12]):
-        found = sorted(majorana.paired_masses(candidates(other))[0])
-        is_tie = abs(abs(m11 - m22) - abs(m12 - m21)) < 1e-12
-        assert is_tie or found == sorted(majorana.paired_masses(candidates(row))[0])
-
-
-def test_missing_mass_columns_are_named():
-    with pytest.raises(ResultsError, match="m_k1e1"):
-        majorana.count({"run": np.zeros(1)}, 1.2)
-
-
-def test_no_candidates_are_no_counts():
-    assert majorana.count(candidates(), 1.2) == 0
 
 
 def test_without_background_no_p_value_is_stated():

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.report import contents, files, render, source
 from jpsi_lnv.analysis.report.tables import count
@@ -53,7 +53,7 @@ def test_it_writes_every_file(reported):
 
 def test_the_cut_flow_is_ordered_and_starts_with_all_events(reported):
     directory = reported.output
-    record = json.loads((directory / "cutflow.json").read_text())
+    record = derived.read(directory, "cutflow", results.read(directory / "accumulator.zip"))["datasets"]
     steps = [row["step"] for row in record["signal"]["steps"]]
     assert steps == list(results.read(directory / "accumulator.zip").datasets["signal"].selections["search"].cutflow)
     assert steps[0] == "all"
@@ -69,7 +69,7 @@ def test_a_changed_number_is_found_everywhere(tmp_path):
     found = source.Source(merged, make_limits(merged))
     files.write(tmp_path, found, without_pictures(found))
     shown = count(N_CHANGED)
-    record = json.loads((tmp_path / "cutflow.json").read_text())
+    record = json.loads((tmp_path / "cutflow.json").read_text())["datasets"]
     assert N_CHANGED in [row["n"] for row in record["signal"]["steps"]]
     assert shown in (tmp_path / "report.html").read_text()
     tables = tmp_path / "tables"

@@ -1,4 +1,4 @@
-"""Candidates against the mass of a Majorana neutrino that decays to K e, twice in an event."""
+"""The search at one mass of a Majorana neutrino that decays to K e, twice in an event: its samples and candidates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.candidate_table import M_KE
+from jpsi_lnv.analysis.datasets import MAJORANA, mass_mev
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.results import SelectionResult
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
+
+
+def by_mass(results: Results, mode: str = "2nu") -> dict[int, dict[str, DatasetResult]]:
+    """Return the samples of a mode at each simulated mass in MeV/c^2, in increasing order.
+
+    Samples of one mass, such as those of several periods, belong together.
+    """
+    found: dict[int, dict[str, DatasetResult]] = {}
+    for name, dataset in results.of_kind(MAJORANA).items():
+        if dataset.metadata.majorana_mode == mode and dataset.metadata.m_majorana is not None:
+            found.setdefault(mass_mev(dataset.metadata.m_majorana), {})[name] = dataset
+    return dict(sorted(found.items()))
 
 
 def paired_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
