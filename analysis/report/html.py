@@ -59,11 +59,11 @@ def facts(source: Source) -> dict[str, str]:
 
 
 def _cells(table: Table) -> list[list[dict[str, Any]]]:
-    """Return rows of cells: what is shown, the raw value to sort by, the column."""
+    """Return rows of cells: what is shown, the raw value to sort by, the field."""
     return [
         [
-            {"shown": shown, "value": _sortable(row.get(column.key)), "column": column}
-            for shown, column in zip(cells, table.fields, strict=True)
+            {"shown": shown, "value": _sortable(row.get(field.key)), "field": field}
+            for shown, field in zip(cells, table.fields, strict=True)
         ]
         for row, cells in zip(table.rows, table.cells(), strict=True)
     ]
