@@ -49,8 +49,8 @@ from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
 from jpsi_lnv.analysis.kinfit.status import Limits
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_momenta
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
-from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, SIGNAL
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, make_block
 from jpsi_lnv.processors.work.worker import reuse_freed_memory
 
 # Short enough that many rounds find the machine undisturbed.
@@ -78,7 +78,7 @@ def turns(rivals: dict, rounds: int) -> dict[str, float]:
 
 def simulate(channels, name: str) -> ArrayColumns:
     """Return the columns of simulated events, all in one chunk."""
-    recipe = Recipe(channels=channels, sqrt_s=M_JPSI)
+    recipe = Recipe(processes=channels, sqrt_s=M_JPSI)
     blocks = [make_block(recipe, name, b, BLOCK_EVENTS, 1) for b in range(N_BLOCKS)]
     arrays, offsets = {}, {}
     for key, value in blocks[0].items():

@@ -12,7 +12,7 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.ntuple_writer import BASKET_EVENTS, NtupleWriter
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.simulation import samplesets
-from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, make_block
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, make_block
 from jpsi_lnv.processors.books.chunks import cut, preload
 
 SEED = 20_260_501

@@ -25,20 +25,20 @@ import numpy as np
 from benchmarks.timing import settle
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
-from jpsi_lnv.analysis.simulation import beam, channels
-from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, generator_of, make_block
+from jpsi_lnv.analysis.simulation import beam, processes
 from jpsi_lnv.analysis.simulation.detector import simulate
 from jpsi_lnv.analysis.simulation.generator import generate
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, generator_of, make_block
 from jpsi_lnv.analysis.simulation.transport import convert, decay_in_flight
 
 WANTED = 25_000  # generated, simulated and written events per second and core
-CHANNELS = {
-    "signal": channels.SIGNAL,
-    "majorana_2nu": channels.majorana(0.9, "2nu"),
-    "kkpipi": channels.BACKGROUNDS["kkpipi"],
-    "omegapipi": channels.BACKGROUNDS["omegapipi"],
-    "ee": channels.CONTROLS["ee"],
+PROCESSES = {
+    "signal": processes.SIGNAL,
+    "majorana_2nu": processes.majorana(0.9, "2nu"),
+    "kkpipi": processes.BACKGROUNDS["kkpipi"],
+    "omegapipi": processes.BACKGROUNDS["omegapipi"],
+    "ee": processes.CONTROLS["ee"],
 }
 N_NORMALS = 1_000_000
 
@@ -55,13 +55,13 @@ def write(path, columns):
         writer.extend(columns)
 
 
-def measure(channel, directory):
+def measure(process, directory):
     """Return the time of every step for one block, in s."""
     rng = generator_of(1, "benchmark", 0)
-    recipe = Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI)
+    recipe = Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI)
     beams = beam.cross(rng, BLOCK_EVENTS)
     times = {}
-    times["generate"], table = clock(generate, rng, channel, M_JPSI, beams)
+    times["generate"], table = clock(generate, rng, process, M_JPSI, beams)
     times["material"], _ = clock(lambda: decay_in_flight(rng, convert(rng, table, NOMINAL), beams.field, NOMINAL))
     with_material, _ = clock(simulate, rng, table, beams, NOMINAL)
     times["response"] = with_material - times["material"]
@@ -76,14 +76,14 @@ def main():
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    best = {name: {} for name in CHANNELS}
+    best = {name: {} for name in PROCESSES}
     normals = np.inf
     with tempfile.TemporaryDirectory() as directory:
         for _ in range(options.repeat + 1):  # one more: the first one warms up
             normals = min(normals, clock(np.random.default_rng(1).normal, 0, 1, N_NORMALS)[0])
-            for name, channel in CHANNELS.items():
+            for name, process in PROCESSES.items():
                 settle()
-                for step, seconds in measure(channel, Path(directory)).items():
+                for step, seconds in measure(process, Path(directory)).items():
                     best[name][step] = min(seconds, best[name].get(step, np.inf))
     rows = {n: {s: 1e6 * t / BLOCK_EVENTS for s, t in steps.items()} for n, steps in best.items()}
     print("us per event" + "".join(f"{s:>12}" for s in rows["signal"]) + "    events/s")

@@ -24,7 +24,7 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "modules": modules,
     "steps": lambda: render.markdown(reference_tables.steps()),
     "columns": lambda collection="": render.markdown(reference_tables.columns(collection)),
-    "channels": lambda: render.markdown(simulation_tables.channels()),
+    "processes": lambda: render.markdown(simulation_tables.processes()),
     "continuum": lambda: render.markdown(simulation_tables.continuum()),
     "parameters": lambda: render.markdown(simulation_tables.parameters()),
     "meta": lambda: render.markdown(reference_tables.meta()),

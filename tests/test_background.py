@@ -21,7 +21,7 @@ from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection.misidentified import SPECIES
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.misid import MisidProcessor
 from jpsi_lnv.processors.search import SearchProcessor
 
@@ -199,8 +199,8 @@ def run(processor, path, block, **metadata):
 
 def test_weighted_signal_counts_what_the_search_selects(tmp_path):
     """Closure on a decay that does pass: K+ K+ e- e- itself, whose tracks are taken for what they are."""
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=M_JPSI)
-    block = make_block(blocks.make_block(recipe, "signal", 0, 6000, 9))
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, "signal", 0, 6000, 9))
     path = tmp_path / "signal.root"
     direct = list(run(SearchProcessor(), path, block)["search"]["cutflow"].values())[-1]
     stored = run(MisidProcessor(), path, block)["misid"]

@@ -13,15 +13,15 @@ from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.selection import cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 
 pytestmark = pytest.mark.fast
 
 
 @pytest.fixture(scope="module")
 def view():
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=3.0969)
-    block = make_block(blocks.make_block(recipe, "histograms", 0, 3000, 3))
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=3.0969)
+    block = make_block(production.make_block(recipe, "histograms", 0, 3000, 3))
     return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
 
 

@@ -11,19 +11,19 @@ import pytest
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.results import read
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.cli import main
 
 N_EVENTS = 6000
 CHUNK_SIZES = (1000, 2500, 100_000)
 SAMPLES = {
-    "signal": (channels.SIGNAL, {"kind": "signal"}),
+    "signal": (processes.SIGNAL, {"kind": "signal"}),
     "majorana_2nu_1200": (
-        channels.majorana(1.2, "2nu"),
+        processes.majorana(1.2, "2nu"),
         {"kind": "majorana", "m_majorana": 1.2, "majorana_mode": "2nu"},
     ),
-    "eeee": (channels.BACKGROUNDS["eeee"], {"kind": "background"}),
-    "pseudo_data": (channels.BACKGROUNDS["kkpipi"], {"kind": "data", "n_jpsi": 10087e6, "blind": False}),
+    "eeee": (processes.BACKGROUNDS["eeee"], {"kind": "background"}),
+    "pseudo_data": (processes.BACKGROUNDS["kkpipi"], {"kind": "data", "n_jpsi": 10087e6, "blind": False}),
 }
 
 
@@ -39,9 +39,9 @@ def fileset(tmp_path_factory):
     directory = tmp_path_factory.mktemp("samples")
     plain = {}
     for name, (channel, metadata) in SAMPLES.items():
-        recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
+        recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=3.0969)
         with NtupleWriter(directory / f"{name}.root", basket_events=1000) as writer:
-            writer.extend(blocks.make_block(recipe, name, 0, N_EVENTS, 5))
+            writer.extend(production.make_block(recipe, name, 0, N_EVENTS, 5))
         record = DatasetMetadata.from_dict(name, {"sqrt_s": 3.0969, **metadata})
         plain[name] = {"files": {f"{name}.root": "Events"}, "metadata": record.to_dict()}
     (directory / "plain.json").write_text(json.dumps(plain))
@@ -106,8 +106,8 @@ def test_limits_come_from_the_saved_result(reference):
 
 
 def test_covariances_that_are_none_stop_the_run_and_leave_no_result(tmp_path, capsys):
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=3.0969)
-    columns = blocks.make_block(recipe, "signal", 0, N_EVENTS, 5)
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=3.0969)
+    columns = production.make_block(recipe, "signal", 0, N_EVENTS, 5)
     # The upper triangle taken for the lower one, as a reader may do: element i of the one is element order[i].
     place = {(row, column): i for i, (row, column) in enumerate(zip(*np.tril_indices(5), strict=True))}
     order = [place[column, row] for row, column in zip(*np.triu_indices(5), strict=True)]

@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, read, write
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.commands import topology as command
 from jpsi_lnv.processors.topology import TopologyProcessor
 
@@ -64,8 +64,8 @@ def test_unknown_codes_keep_their_number():
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=M_JPSI)
-    block = make_block(blocks.make_block(recipe, "signal", 0, 2000, 9))
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, "signal", 0, 2000, 9))
     path = tmp_path_factory.mktemp("topology") / "signal.root"
     with NtupleWriter(path) as writer:
         writer.extend(block)

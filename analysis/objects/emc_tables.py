@@ -21,8 +21,8 @@ CHI: Final = np.linspace(-3.0, 3.0, 25)
 N_TRACKS_MIN: Final = 300
 # Decays whose tracks the control samples are, and how to simulate more of them.
 _NEEDED: Final = {
-    "e": "J/psi -> 2(e+ e-) (`lnv simulate --channel eeee`)",
-    "pi": "J/psi -> 2(pi+ pi-) (`lnv simulate --channel pipipipi`)",
+    "e": "J/psi -> 2(e+ e-) (`lnv simulate --process eeee`)",
+    "pi": "J/psi -> 2(pi+ pi-) (`lnv simulate --process pipipipi`)",
 }
 # Width in cells of the smoothing of the densities, and what is added to every cell, as a share of one track.
 _SMOOTHING: Final = 1.0

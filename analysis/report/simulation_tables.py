@@ -1,4 +1,4 @@
-"""Tables of the simulation for the documentation: detector parameters, channels, continuum cross sections."""
+"""Tables of the simulation for the documentation: detector parameters, processes, continuum cross sections."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 from typing import Final
 
 from jpsi_lnv.analysis.report.tables import Field, Table
-from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, Channel
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, Process
 
 _PARAMETER_COLUMNS: Final = (
     Field("meaning", "meaning"),
@@ -16,7 +16,7 @@ _PARAMETER_COLUMNS: Final = (
     Field("unit", "unit"),
     Field("source", "source"),
 )
-_CHANNEL_COLUMNS: Final = (
+_PROCESS_COLUMNS: Final = (
     Field("name", "name"),
     Field("process", "process"),
     Field("branching_fraction", "branching fraction", str),
@@ -41,27 +41,27 @@ def parameters() -> Table:
     return Table("parameters", "Parameters of the detector", _PARAMETER_COLUMNS, tuple(rows))
 
 
-def channels() -> Table:
+def processes() -> Table:
     """Return the simulated J/psi decays with their branching fractions."""
     named = {**BACKGROUNDS, **CONTROLS}
     return Table(
-        "channels",
+        "processes",
         "Simulated decays of the J/psi",
-        _CHANNEL_COLUMNS,
-        tuple(_channel(name, c) for name, c in named.items()),
+        _PROCESS_COLUMNS,
+        tuple(_process(name, c) for name, c in named.items()),
     )
 
 
-def _channel(name: str, channel: Channel) -> dict[str, str]:
-    source = ", ".join(f.pdg_id or f.source for f in channel.fractions)
-    value = f"{channel.branching_fraction:.3g}"
-    return {"name": name, "process": channel.process, "branching_fraction": value, "source": source}
+def _process(name: str, process: Process) -> dict[str, str]:
+    source = ", ".join(f.pdg_id or f.source for f in process.fractions)
+    value = f"{process.branching_fraction:.3g}"
+    return {"name": name, "process": process.reaction, "branching_fraction": value, "source": source}
 
 
 def continuum() -> Table:
     """Return the processes off the resonance with their cross sections."""
     rows = tuple(
-        {"process": channel.process, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
-        for channel, c in CONTINUUM.values()
+        {"process": process.reaction, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
+        for process, c in CONTINUUM.values()
     )
     return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM_COLUMNS, rows)

@@ -26,11 +26,11 @@ from jpsi_lnv.analysis.selection import cutflow
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import tracking
-from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, make_block
-from jpsi_lnv.analysis.simulation.channels import SIGNAL, Channel, majorana
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
-from jpsi_lnv.analysis.simulation.helix import trajectory
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.simulation.processes import SIGNAL, Process, majorana
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, make_block
+from jpsi_lnv.analysis.simulation.tracking import trajectory
 
 N_SIGNAL: Final = 2 * BLOCK_EVENTS
 N_MAJORANA: Final = 10_000
@@ -108,7 +108,7 @@ def validate(seed: int, advance: Callable[[int], None] = lambda _: None) -> Repo
         points.append(mass_point(seed, point))
         advance(1)
     rows.append(shape_row(points))
-    identified = tuple(validation_response.identification(rng, N_IDEAL // 4))
+    identified = tuple(validation_response.read_by_species(rng, N_IDEAL // 4))
     advance(1)
     return Report(tuple(rows), tuple(points), identified)
 
@@ -166,12 +166,12 @@ def ideal_fit(rng: np.random.Generator) -> tuple[Row, ...]:
     )
 
 
-def select(channel: Channel, n: int, seed: int, cuts: Cuts = SELECTION) -> tuple[float, FloatArray]:
+def select(process: Process, n: int, seed: int, cuts: Cuts = SELECTION) -> tuple[float, FloatArray]:
     """Return the efficiency of the search and M(KKee) in GeV/c^2 of what passes all steps but the mass window."""
-    recipe = Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI)
+    recipe = Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI)
     passed, masses = 0, []
     for block, start in enumerate(range(0, n, BLOCK_EVENTS)):
-        columns = make_block(recipe, channel.process, block, min(BLOCK_EVENTS, n - start), seed)
+        columns = make_block(recipe, process.reaction, block, min(BLOCK_EVENTS, n - start), seed)
         view = SearchEvents(columns_of(columns), cuts, M_JPSI)
         decisions = cutflow.apply(SECTION_III, view)
         passed += int(decisions.all(axis=0).sum())

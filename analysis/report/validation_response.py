@@ -15,11 +15,12 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
-from jpsi_lnv.analysis.simulation import energy_loss, gun
-from jpsi_lnv.analysis.simulation.helix import trajectory
-from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
-from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON
-from jpsi_lnv.analysis.simulation.tracking import measure
+from jpsi_lnv.analysis.simulation import beam, identification
+from jpsi_lnv.analysis.simulation.decays import direction
+from jpsi_lnv.analysis.simulation.detector import Column, simulate
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL, PERIODS, DetectorParameters
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON, Particles
+from jpsi_lnv.analysis.simulation.tracking import measure, trajectory
 
 N_SINGLE: Final = 20_000
 BARREL: Final = (-0.8, 0.8)
@@ -38,6 +39,37 @@ def columns_of(columns: Any) -> ArrayColumns:
     return ArrayColumns(block.values, block.offsets, block.n_events)
 
 
+def shoot(
+    rng: np.random.Generator,
+    pdg_id: int,
+    momentum: FloatArray,
+    cos_theta: FloatArray,
+    parameters: DetectorParameters,
+    years: tuple[int, ...] = (),
+) -> dict[str, Column]:
+    """Return the columns of events with one particle each, like those of `detector.simulate` with event scalars.
+
+    Args:
+        rng: Source of random numbers.
+        pdg_id: PDG code of the particles.
+        momentum: Momenta in GeV/c, (n,).
+        cos_theta: Cosines of the polar angles, (n,).
+        parameters: The detector.
+        years: Data-taking periods; empty: all, in the shares of the J/psi sample.
+    """
+    n = len(momentum)
+    beams = beam.cross(rng, n, years)
+    p3 = direction(cos_theta, rng.uniform(-np.pi, np.pi, n)) * momentum[:, None]
+    energy = np.hypot(momentum, KINDS[abs(pdg_id)].mass)
+    p4 = np.concatenate([p3, energy[:, None]], axis=1)
+    everywhere = np.ones(n, dtype=np.bool_)
+    table = Particles(n, np.arange(n), np.full(n, pdg_id), np.full(n, -1), p4, beams.vertex, everywhere)
+    scalars: dict[str, Column] = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
+    scalars |= {"run": -beams.run, "event": np.arange(n) + 1, "field": beams.field, "sqrt_s": np.full(n, M_JPSI)}
+    scalars["period"] = np.array([p.year for p in PERIODS])[beams.period]
+    return simulate(rng, table, beams, parameters) | scalars
+
+
 def single(
     rng: np.random.Generator,
     pdg_id: int,
@@ -49,7 +81,7 @@ def single(
 ) -> ArrayColumns:
     """Return events with one particle of a momentum in GeV/c, uniform in a range of cos(theta)."""
     cosine = rng.uniform(*cos_theta, n)
-    return columns_of(gun.shoot(rng, pdg_id, np.full(n, momentum), cosine, parameters, years))
+    return columns_of(shoot(rng, pdg_id, np.full(n, momentum), cosine, parameters, years))
 
 
 def momentum_resolution(rng: np.random.Generator, n: int = N_SINGLE) -> float:
@@ -91,25 +123,25 @@ def photon_resolution(rng: np.random.Generator, cos_theta: tuple[float, float], 
 def boss_numbers() -> dict[str, FloatArray]:
     """Return the numbers of the real BOSS file: per track momentum, sine of theta, hits, dE/dx and five chi values
     (``dedx``), per TOF record momentum, path in cm and five expected times in ns (``tof``)."""  # noqa: D205, D209
-    path = Path(energy_loss.__file__).with_name("boss_tracks.json")
+    path = Path(identification.__file__).with_name("boss_tracks.json")
     return {name: np.array(rows) for name, rows in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def dedx_deviation() -> float:
     """Return the median of |chi of the model - chi of BOSS| over all tracks and hypotheses of the real file."""
     momentum, sine, hits, signal = boss_numbers()["dedx"][:, :4].T
-    mean = energy_loss.expected(momentum[:, None] / energy_loss.HYPOTHESIS_MASSES)
-    sigma = energy_loss.resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
+    mean = identification.expected_dedx(momentum[:, None] / identification.HYPOTHESIS_MASSES)
+    sigma = identification.dedx_resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
     return float(np.median(np.abs((signal[:, None] - mean) / sigma - boss_numbers()["dedx"][:, 4:])))
 
 
-def identification(rng: np.random.Generator, n: int = N_SINGLE) -> list[dict[str, Any]]:
+def read_by_species(rng: np.random.Generator, n: int = N_SINGLE) -> list[dict[str, Any]]:
     """Return, per species and range of momentum, the shares of the tracks read as electron and as kaon."""
     rows = []
     for name, code in SPECIES.items():
         for low, high in itertools.pairwise(MOMENTUM_EDGES):
             cosine = rng.uniform(-_FLAT_CUT, _FLAT_CUT, n)
-            found = columns_of(gun.shoot(rng, code, rng.uniform(low, high, n), cosine, NOMINAL))
+            found = columns_of(shoot(rng, code, rng.uniform(low, high, n), cosine, NOMINAL))
             rows.append({"species": name, "p_min": low, "p_max": high, **read_as(found, code)})
     return rows
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, M_JPSI
-from jpsi_lnv.analysis.simulation.fsr import FINE_STRUCTURE
+from jpsi_lnv.analysis.simulation.decays import FINE_STRUCTURE
 from jpsi_lnv.analysis.simulation.parameters import (
     ENERGY_SPREAD,
     JPSI_MASS_SPREAD,

@@ -9,11 +9,9 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
-from jpsi_lnv.analysis.simulation import calorimeter, clusters, energy_loss, tof, tracking
+from jpsi_lnv.analysis.simulation import calorimeter, identification, tracking
 from jpsi_lnv.analysis.simulation.beam import Beams
-from jpsi_lnv.analysis.simulation.calorimeter import Impact
-from jpsi_lnv.analysis.simulation.clusters import Clusters
-from jpsi_lnv.analysis.simulation.helix import Trajectory, trajectory
+from jpsi_lnv.analysis.simulation.calorimeter import Clusters, Impact
 from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import (
     ANTINEUTRON,
@@ -29,6 +27,7 @@ from jpsi_lnv.analysis.simulation.particles import (
     Particles,
     signed_charge,
 )
+from jpsi_lnv.analysis.simulation.tracking import Trajectory, trajectory
 from jpsi_lnv.analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight
 
 Flat = dict[str, AnyArray]
@@ -141,11 +140,11 @@ def _track_columns(
     mass, hits = charged.mass[found], hits[found]
     measured = tracking.measure(rng, tracks, mass, is_kinked[found], parameters)
     momentum = np.hypot(1.0, measured.parameters[:, 4]) / np.abs(measured.parameters[:, 2])
-    dedx = energy_loss.measure(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
-    hit = tof.crossing(tracks, parameters)
+    dedx = identification.measure_dedx(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
+    hit = identification.crossing(tracks, parameters)
     true_time = _true_time(hit.path, tracks.momentum, charged, found)
     endcap_sigma = np.array([p.tof_endcap_sigma for p in PERIODS])[beams.period[charged.event[found]]]
-    times = tof.measure(rng, hit, true_time, momentum, endcap_sigma, parameters)
+    times = identification.measure_time(rng, hit, true_time, momentum, endcap_sigma, parameters)
     columns: Flat = {"charge": tracks.charge.astype(np.int8), "n_hits": hits}
     columns |= dict(zip(HELIX, measured.parameters.T, strict=True))
     columns |= dict(zip(COVARIANCE, measured.covariance.T, strict=True))
@@ -163,9 +162,9 @@ def _take(tracks: Trajectory, rows: IntArray) -> Trajectory:
 def _true_time(path: FloatArray, momentum: FloatArray, charged: Charged, found: IntArray) -> FloatArray:
     """Return times of flight in ns; after a decay the muon's speed counts."""
     before = np.fmin(charged.decay_path[found], path)
-    first = tof.flight_time(before, momentum, charged.mass[found])
+    first = identification.flight_time(before, momentum, charged.mass[found])
     muon = np.maximum(charged.daughter_momentum[found], 1e-3)
-    return first + tof.flight_time(path - before, muon, M_MUON)
+    return first + identification.flight_time(path - before, muon, M_MUON)
 
 
 def _clusters(
@@ -173,12 +172,12 @@ def _clusters(
 ) -> Clusters:
     """Return every cluster of the events before overlaps."""
     tracks = _charged_clusters(rng, charged, impact, parameters)
-    return clusters.concatenate(
+    return calorimeter.concatenate(
         tracks,
         _photon_clusters(rng, table, charged, parameters),
         _neutral_clusters(rng, table, parameters),
-        clusters.split_offs(rng, tracks, parameters),
-        clusters.noise(rng, table.n_events, parameters),
+        calorimeter.split_offs(rng, tracks, parameters),
+        calorimeter.noise(rng, table.n_events, parameters),
     )
 
 
@@ -249,7 +248,7 @@ def _emc_columns(
     is_found = np.zeros(n_charged + 1, dtype=np.bool_)
     is_found[found] = True
     is_matched = is_found[cells.track]  # the last entry, False, stands for no track
-    energy = clusters.merge(cells, is_matched, parameters)
+    energy = calorimeter.merge(cells, is_matched, parameters)
     energy = np.where(energy > parameters.emc_threshold, energy, 0.0)
     shapes = calorimeter.shapes(rng, energy, cells.kind)
     spread = parameters.emc_position / np.sqrt(np.maximum(energy, parameters.emc_threshold))

@@ -9,9 +9,7 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import M_ELECTRON
 from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
-from jpsi_lnv.analysis.simulation.channels import BF_PI0_DALITZ, FLAT, TRANSVERSE, Channel, Node, known_mass
-from jpsi_lnv.analysis.simulation.decays import boost, direction, phase_space, transverse_cos_theta
-from jpsi_lnv.analysis.simulation.fsr import radiate, rotate_to
+from jpsi_lnv.analysis.simulation.decays import boost, direction, phase_space, radiate, rotate_to, transverse_cos_theta
 from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
     JPSI,
@@ -27,6 +25,7 @@ from jpsi_lnv.analysis.simulation.particles import (
     make,
     signed_charge,
 )
+from jpsi_lnv.analysis.simulation.processes import BF_PI0_DALITZ, FLAT, TRANSVERSE, Node, Process, known_mass
 
 # Breit-Wigner masses are drawn within this many widths.
 _WIDTHS: Final = 8.0
@@ -42,12 +41,12 @@ class _Tree(NamedTuple):
     photons: list[tuple[IntArray, int, FloatArray]]
 
 
-def generate(rng: np.random.Generator, channel: Channel, sqrt_s: float, beams: Beams) -> Particles:
-    """Return the particles of events of one channel, in the laboratory.
+def generate(rng: np.random.Generator, process: Process, sqrt_s: float, beams: Beams) -> Particles:
+    """Return the particles of events of one process, in the laboratory.
 
     Args:
         rng: Source of random numbers.
-        channel: The process; a tree whose top is the J/psi, or the virtual photon of the continuum.
+        process: The process; a tree whose top is the J/psi, or the virtual photon of the continuum.
         sqrt_s: Centre-of-mass energy in GeV.
         beams: Period, run and vertex of the events.
 
@@ -55,10 +54,10 @@ def generate(rng: np.random.Generator, channel: Channel, sqrt_s: float, beams: B
         The table of particles with decayed neutral pions.
     """
     n = len(beams.run)
-    top, isr = _initial(rng, channel.tree, sqrt_s, n)
-    tree = _Tree([channel.tree.pdg_id], [-1], [top], [])
-    _grow(rng, channel.tree, 0, tree)
-    table = _table(tree, beams.vertex, _is_conjugated(rng, channel, n))
+    top, isr = _initial(rng, process.tree, sqrt_s, n)
+    tree = _Tree([process.tree.pdg_id], [-1], [top], [])
+    _grow(rng, process.tree, 0, tree)
+    table = _table(tree, beams.vertex, _is_conjugated(rng, process, n))
     if isr is not None:
         table = append(table, _radiated(table, np.arange(n), np.full(n, -1), isr, beams.vertex))
     return decay_pions(rng, table)
@@ -70,9 +69,9 @@ def _initial(rng: np.random.Generator, node: Node, sqrt_s: float, n: int) -> tup
     return virtual_photon(rng, sqrt_s, n)
 
 
-def _is_conjugated(rng: np.random.Generator, channel: Channel, n: int) -> BoolArray:
+def _is_conjugated(rng: np.random.Generator, process: Process, n: int) -> BoolArray:
     """Return which events are the conjugate: exactly every other one."""
-    if not channel.is_conjugated:
+    if not process.is_conjugated:
         return np.zeros(n, dtype=np.bool_)
     return (np.arange(n) + rng.integers(2)) % 2 == 1
 

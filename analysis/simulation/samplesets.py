@@ -14,9 +14,9 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
-from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS, Recipe, n_blocks
-from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Channel, majorana
 from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Process, majorana
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, n_blocks
 
 FILE_BLOCKS: Final = 24  # four chunks of the default size: each file is described once per worker
 DEFAULT_SEED: Final = 20_260_501
@@ -33,9 +33,9 @@ CONTINUUM_POINTS: Final[Mapping[str, tuple[float, float, tuple[int, ...]]]] = Ma
 )
 # Two-track events need a conversion to be seen by the search: they have samples of their own.
 CONTINUUM_FOUR_TRACKS: Final = ("kkpipi", "pipipipi", "kkkk", "ppbarpipi", "eeee")
-PSEUDO_DATA_CHANNELS: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "pipipi0", "omegapipi", "phipipi", "kkstar")
+PSEUDO_DATA_PROCESSES: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "pipipi0", "omegapipi", "phipipi", "kkstar")
 INJECTED_SIGNAL: Final = 6
-CHANNEL_NAMES: Final = ("signal", *BACKGROUNDS, *CONTROLS)
+PROCESS_NAMES: Final = ("signal", *BACKGROUNDS, *CONTROLS)
 
 
 class SampleSetError(LnvError):
@@ -82,15 +82,15 @@ class FileJob:
         return min(self.last_block * BLOCK_EVENTS, self.dataset.n_events) - self.first_event
 
 
-def _jpsi(name: str, n_events: int, channel: Channel, kind: str, selections: tuple[str, ...] = ("search",)) -> Dataset:
+def _jpsi(name: str, n_events: int, process: Process, kind: str, selections: tuple[str, ...] = ("search",)) -> Dataset:
     metadata = DatasetMetadata(
         kind=kind,
         sqrt_s=M_JPSI,
-        process=channel.process,
-        branching_fraction=channel.branching_fraction,
+        process=process.reaction,
+        branching_fraction=process.branching_fraction,
         selections=selections,
     )
-    return Dataset(name, n_events, Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI), metadata)
+    return Dataset(name, n_events, Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI), metadata)
 
 
 def signal(n_events: int, selections: tuple[str, ...] = ("search",)) -> Dataset:
@@ -105,21 +105,21 @@ def majorana_point(mass: float, mode: str, n_events: int) -> Dataset:
         SampleSetError: The mass is outside the kinematic range of the mode.
     """
     try:
-        channel = majorana(mass, mode)
+        process = majorana(mass, mode)
     except ValueError as error:
         raise SampleSetError(str(error)) from error
-    dataset = _jpsi(f"majorana_{mode}_{1000 * mass:04.0f}", n_events, channel, "majorana")
+    dataset = _jpsi(f"majorana_{mode}_{1000 * mass:04.0f}", n_events, process, "majorana")
     metadata = dataclasses.replace(dataset.metadata, m_majorana=mass, majorana_mode=mode)
     return dataclasses.replace(dataset, metadata=metadata)
 
 
 def background(name: str, n_events: int) -> Dataset:
-    """Return an exclusive background by the name of its channel."""
+    """Return an exclusive background by the name of its process."""
     return _jpsi(name, n_events, BACKGROUNDS[name], "background", ("search", "misid", "topology"))
 
 
 def control(name: str, n_events: int) -> Dataset:
-    """Return the simulation of a control channel, which its own selection and the search run on."""
+    """Return the simulation of a control process, which its own selection and the search run on."""
     return _jpsi(name, n_events, CONTROLS[name], "control", ("search", f"control_{name}", "misid"))
 
 
@@ -132,15 +132,15 @@ def inclusive(n_events: int) -> Dataset:
         branching_fraction=1.0,
         selections=("search", "topology"),
     )
-    return Dataset("inclusive", n_events, Recipe(channels=((None, 1.0),), sqrt_s=M_JPSI), metadata)
+    return Dataset("inclusive", n_events, Recipe(processes=((None, 1.0),), sqrt_s=M_JPSI), metadata)
 
 
 def continuum(name: str) -> Dataset:
     """Return the four-track processes off the resonance, as many events as the luminosity of the data gives."""
     sqrt_s, luminosity, years = CONTINUUM_POINTS[name]
     parts = [CONTINUUM[process] for process in CONTINUUM_FOUR_TRACKS]
-    channels = tuple((channel, cross_section.at(sqrt_s)) for channel, cross_section in parts)
-    n_events = round(luminosity * sum(share for _, share in channels))
+    processes = tuple((process, cross_section.at(sqrt_s)) for process, cross_section in parts)
+    n_events = round(luminosity * sum(share for _, share in processes))
     metadata = DatasetMetadata(
         kind="continuum",
         sqrt_s=sqrt_s,
@@ -148,15 +148,15 @@ def continuum(name: str) -> Dataset:
         luminosity=luminosity,
         blind=False,
     )
-    recipe = Recipe(channels=channels, sqrt_s=sqrt_s, parameters="data_like", years=years, has_truth=False)
+    recipe = Recipe(processes=processes, sqrt_s=sqrt_s, parameters="data_like", years=years, has_truth=False)
     return Dataset(name, n_events, recipe, metadata)
 
 
 def bhabha(n_events: int) -> Dataset:
     """Return e+e- pairs at 3.650 GeV, whose conversions could make four tracks."""
-    channel, _ = CONTINUUM["ee"]
-    metadata = DatasetMetadata(kind="background", sqrt_s=3.650, process=channel.process)
-    recipe = Recipe(channels=((channel, 1.0),), sqrt_s=3.650, years=(2018,))
+    process, _ = CONTINUUM["ee"]
+    metadata = DatasetMetadata(kind="background", sqrt_s=3.650, process=process.reaction)
+    recipe = Recipe(processes=((process, 1.0),), sqrt_s=3.650, years=(2018,))
     return Dataset("bhabha_3650", n_events, recipe, metadata)
 
 
@@ -168,10 +168,10 @@ def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = Fa
         n_signal: Expected number of signal events among them.
         blind: Whether the search may show the signal box.
     """
-    parts = [BACKGROUNDS[name] for name in PSEUDO_DATA_CHANNELS]
-    total = sum(channel.branching_fraction or 0.0 for channel in parts)
-    channels: list[tuple[Channel | None, float]] = [(c, c.branching_fraction or 0.0) for c in parts]
-    channels.append((SIGNAL, total * n_signal / (n_events - n_signal)))
+    parts = [BACKGROUNDS[name] for name in PSEUDO_DATA_PROCESSES]
+    total = sum(process.branching_fraction or 0.0 for process in parts)
+    processes: list[tuple[Process | None, float]] = [(c, c.branching_fraction or 0.0) for c in parts]
+    processes.append((SIGNAL, total * n_signal / (n_events - n_signal)))
     metadata = DatasetMetadata(
         kind="data",
         sqrt_s=M_JPSI,
@@ -179,19 +179,19 @@ def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = Fa
         n_jpsi=float(round(n_events / total)),
         blind=blind,
     )
-    recipe = Recipe(channels=tuple(channels), sqrt_s=M_JPSI, parameters="data_like", has_truth=False)
+    recipe = Recipe(processes=tuple(processes), sqrt_s=M_JPSI, parameters="data_like", has_truth=False)
     return Dataset("pseudo_data", n_events, recipe, metadata)
 
 
 def exclusive(name: str, n_events: int) -> Dataset:
-    """Return one of `CHANNEL_NAMES`: the phase-space signal, a background or a control channel."""
+    """Return one of `PROCESS_NAMES`: the phase-space signal, a background or a control process."""
     if name == "signal":
         return signal(n_events)
     return control(name, n_events) if name in CONTROLS else background(name, n_events)
 
 
 def control_data(name: str, n_events: int) -> Dataset:
-    """Return pseudo-data of a control channel, made with the data-like detector."""
+    """Return pseudo-data of a control process, made with the data-like detector."""
     made = control(name, n_events)
     recipe = dataclasses.replace(made.recipe, parameters="data_like", has_truth=False)
     metadata = dataclasses.replace(

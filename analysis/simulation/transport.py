@@ -12,7 +12,6 @@ from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 from jpsi_lnv.analysis.simulation.generator import decay_pions
-from jpsi_lnv.analysis.simulation.helix import trajectory
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
@@ -29,6 +28,7 @@ from jpsi_lnv.analysis.simulation.particles import (
     make,
     signed_charge,
 )
+from jpsi_lnv.analysis.simulation.tracking import trajectory
 
 # Decays of the K+ with the daughters' codes; branching fractions of PDG 2026 S010.1, .2, .3, .6, .5, .4.
 KAON_DECAYS: Final[tuple[tuple[float, tuple[int, ...]], ...]] = (

@@ -16,12 +16,12 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.cluster_options import cluster_options
 from jpsi_lnv.processors.console import console
 from jpsi_lnv.processors.options import PATH
-from jpsi_lnv.processors.simulate import (
+from jpsi_lnv.processors.sample_files import (
     Books,
     SimulateItem,
     plan,
     prepare,
-    read_manifest,
+    read_books,
     simulate_file,
     write_fileset,
 )
@@ -29,7 +29,7 @@ from jpsi_lnv.processors.simulate import (
 
 @click.command()
 @click.option("--set", "name", type=click.Choice(sorted(samplesets.SETS)), default="demo", help="Sample set.")
-@click.option("--channel", type=click.Choice(samplesets.CHANNEL_NAMES), help="Only this channel instead of a set.")
+@click.option("--process", type=click.Choice(samplesets.PROCESS_NAMES), help="Only this process instead of a set.")
 @click.option("--majorana", type=float, metavar="MASS", help="Only the signal through a neutrino of this mass in GeV.")
 @click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
 @click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
@@ -64,7 +64,7 @@ def command(
     directory = items[0].directory
     books = Books(directory, items)
     if if_missing:
-        books.keep(read_manifest(directory))
+        books.keep(read_books(directory))
     missing, n_kept = books.missing, len(books.made)
     prepare(directory, sum(len(item) for item in missing))
     books.write()
@@ -75,14 +75,14 @@ def command(
 
 
 def _samples(
-    seed: int, *, name: str, channel: str | None, majorana: float | None, mode: str, inclusive: bool, events: int
+    seed: int, *, name: str, process: str | None, majorana: float | None, mode: str, inclusive: bool, events: int
 ) -> SampleSet:
     """Return the set that was asked for, or a set of one dataset.
 
     Raises:
         click.UsageError: More than one dataset was asked for.
     """
-    asked = {"--channel": channel is not None, "--majorana": majorana is not None, "--inclusive": inclusive}
+    asked = {"--process": process is not None, "--majorana": majorana is not None, "--inclusive": inclusive}
     if len(given := [option for option, is_there in asked.items() if is_there]) > 1:
         msg = f"got {' and '.join(given)}; wanted one of them: each makes one dataset"
         raise click.UsageError(msg)
@@ -90,8 +90,8 @@ def _samples(
         dataset = samplesets.majorana_point(majorana, mode, events)
     elif inclusive:
         dataset = samplesets.inclusive(events)
-    elif channel is not None:
-        dataset = samplesets.exclusive(channel, events)
+    elif process is not None:
+        dataset = samplesets.exclusive(process, events)
     else:
         return samplesets.sample_set(name, seed)
     return SampleSet(dataset.name, seed, (dataset,))

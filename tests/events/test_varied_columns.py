@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.events import varied_columns
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.misid import MisidProcessor
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.topology import TopologyProcessor
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.fast
 
 @pytest.fixture(scope="module")
 def block():
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=M_JPSI)
-    return make_block(blocks.make_block(recipe, "signal", 0, 3000, 4))
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    return make_block(production.make_block(recipe, "signal", 0, 3000, 4))
 
 
 def columns_of(block):

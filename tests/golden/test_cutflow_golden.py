@@ -15,24 +15,24 @@ from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.selection import cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 
 pytestmark = pytest.mark.fast
 
 GOLDEN = Path(__file__).with_name("cutflow.json")
 CHANNELS = {
-    "signal": channels.SIGNAL,
-    "majorana_2nu_0700": channels.majorana(0.7, "2nu"),
-    "majorana_1nu_1200": channels.majorana(1.2, "1nu"),
-    "eeee": channels.BACKGROUNDS["eeee"],
-    "kkpipi": channels.BACKGROUNDS["kkpipi"],
+    "signal": processes.SIGNAL,
+    "majorana_2nu_0700": processes.majorana(0.7, "2nu"),
+    "majorana_1nu_1200": processes.majorana(1.2, "1nu"),
+    "eeee": processes.BACKGROUNDS["eeee"],
+    "kkpipi": processes.BACKGROUNDS["kkpipi"],
 }
 
 
 def measure(name):
     """Return the cut flow and the contents of every histogram that has any, of seeded events."""
-    recipe = blocks.Recipe(channels=((CHANNELS[name], 1.0),), sqrt_s=3.0969)
-    block = make_block(blocks.make_block(recipe, name, 0, 3000, 11))
+    recipe = production.Recipe(processes=((CHANNELS[name], 1.0),), sqrt_s=3.0969)
+    block = make_block(production.make_block(recipe, name, 0, 3000, 11))
     view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
     decisions = cutflow.apply(SECTION_III, view)
     is_visible = np.ones(view.n_events, bool)

@@ -162,10 +162,10 @@ def test_the_packages_tables_fit_generated_tracks(name, kind, own):
     """The tables come from probes of other events; here the tracks are taken by their generated particle."""
     from jpsi_lnv.analysis.constants import M_JPSI
     from jpsi_lnv.analysis.selection.misidentified import SPECIES, true_species
-    from jpsi_lnv.analysis.simulation.blocks import Recipe, make_block
-    from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS
+    from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS
+    from jpsi_lnv.analysis.simulation.production import Recipe, make_block
 
-    block = make_block(Recipe(channels=((BACKGROUNDS[name], 1.0),), sqrt_s=M_JPSI), name, 0, 16_000, 99)
+    block = make_block(Recipe(processes=((BACKGROUNDS[name], 1.0),), sqrt_s=M_JPSI), name, 0, 16_000, 99)
     offsets = {c: block[f"{c}_{column}"][0] for c, column in (("Track", "kappa"), ("Gen", "pdg_id"))}
     columns = ArrayColumns({n: v[1] for n, v in block.items() if isinstance(v, tuple)}, offsets, 16_000)
     is_own = true_species(columns) == SPECIES.index(kind)

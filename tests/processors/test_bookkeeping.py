@@ -9,7 +9,7 @@ from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.kinfit.status import count_status
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.books.bookkeeping import CovarianceError, Covariances
 
 pytestmark = pytest.mark.fast
@@ -49,8 +49,8 @@ def misread(columns):
 
 @pytest.mark.parametrize("is_misread", [False, True])
 def test_a_triangle_in_the_wrong_order_is_noticed(is_misread):
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=M_JPSI)
-    block = make_block(blocks.make_block(recipe, "test", 0, 3000, 5))
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, "test", 0, 3000, 5))
     names = [f"Track_cov{i}" for i in range(15)]
     values = dict(block.values)
     if is_misread:

@@ -7,7 +7,7 @@ from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import HELIX, TREE, branch
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.books.chunks import FIRST_COLUMNS
 from jpsi_lnv.processors.search import SearchProcessor
 
@@ -36,9 +36,9 @@ def branches_read(path, n_events, kind):
 def file(tmp_path_factory):
     def make(channel, n_events=400):
         path = tmp_path_factory.mktemp("columns") / "events.root"
-        recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
+        recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=3.0969)
         with NtupleWriter(path) as writer:
-            writer.extend(blocks.make_block(recipe, "columns", 0, n_events, 3))
+            writer.extend(production.make_block(recipe, "columns", 0, n_events, 3))
         return path
 
     return make
@@ -49,7 +49,7 @@ def of_tracks(names):
 
 
 def test_background_reads_no_column_of_fit_or_candidates(file):
-    read = branches_read(file(channels.BACKGROUNDS["kkpipi"]), 400, "background")
+    read = branches_read(file(processes.BACKGROUNDS["kkpipi"]), 400, "background")
     assert read == of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"}
 
 
@@ -58,11 +58,11 @@ def test_what_is_read_in_one_call_is_what_background_needs():
 
 
 def test_signal_reads_the_covariance_besides(file):
-    read = branches_read(file(channels.SIGNAL), 400, "signal")
+    read = branches_read(file(processes.SIGNAL), 400, "signal")
     columns = GOOD_TRACKS | IDENTIFICATION | set(MOMENTUM_COVARIANCE)
     assert read == of_tracks(columns) | FRAME | {"nTrack"} | OF_CANDIDATES
 
 
 def test_an_empty_chunk_reads_no_column_of_the_fit(file):
-    read = branches_read(file(channels.SIGNAL), 0, "signal")
+    read = branches_read(file(processes.SIGNAL), 0, "signal")
     assert not read & (of_tracks(MOMENTUM_COVARIANCE) | OF_CANDIDATES)

@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import FilesetError, IncompleteError, NtupleError
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.objects import emc_pid, emc_tables
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.commands import fileset
 from jpsi_lnv.processors.commands.emc_tables import command
 
@@ -24,8 +24,8 @@ CHANNELS = {"e": "eeee", "pi": "pipipipi"}
 
 
 def write(path, channel, has_truth, n_events=N_EVENTS):
-    recipe = blocks.Recipe(channels=((channels.BACKGROUNDS[channel], 1.0),), sqrt_s=M_JPSI)
-    block = make_block(blocks.make_block(recipe, channel, 0, n_events, 31))
+    recipe = production.Recipe(processes=((processes.BACKGROUNDS[channel], 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, channel, 0, n_events, 31))
     if not has_truth:
         block = dataclasses.replace(
             block,
@@ -124,7 +124,7 @@ def test_datasets_of_a_fileset(files, small_samples, tmp_path):
     run(completed, "--output", tmp_path / "all.json")
     make(files, "mc", tmp_path / "files.json")
     assert (tmp_path / "all.json").read_text() == (tmp_path / "files.json").read_text()
-    with pytest.raises(emc_pid.EmcTableError, match=r"got 0 of kind 'pi' .*lnv simulate --channel pipipipi"):
+    with pytest.raises(emc_pid.EmcTableError, match=r"got 0 of kind 'pi' .*lnv simulate --process pipipipi"):
         run(completed, "--datasets", "ee*", "--output", tmp_path / "none.json")
     assert not (tmp_path / "none.json").exists()
     with pytest.raises(FilesetError, match="no dataset matches"):
@@ -132,7 +132,7 @@ def test_datasets_of_a_fileset(files, small_samples, tmp_path):
 
 
 def test_thin_bins_say_what_to_give(files, tmp_path):
-    with pytest.raises(emc_pid.EmcTableError, match=r"kind 'e' .* wanted 300: give .* times .*--channel eeee"):
+    with pytest.raises(emc_pid.EmcTableError, match=r"kind 'e' .* wanted 300: give .* times .*--process eeee"):
         make(files, "mc", tmp_path / "none.json")
 
 

@@ -17,8 +17,8 @@ import uproot
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.simulation import samplesets
-from jpsi_lnv.analysis.simulation.blocks import BLOCK_EVENTS
-from jpsi_lnv.processors import simulate
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS
+from jpsi_lnv.processors import sample_files
 from jpsi_lnv.processors.cli import main
 from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
 
@@ -34,11 +34,11 @@ def lnv(*arguments):
 
 def make(directory, executor, n=N):
     samples = samplesets.SampleSet("tiny", 3, (samplesets.signal(n),))
-    items = simulate.plan(samples, directory)
-    simulate.prepare(items[0].directory, n)
-    books = simulate.Books(items[0].directory, items)
+    items = sample_files.plan(samples, directory)
+    sample_files.prepare(items[0].directory, n)
+    books = sample_files.Books(items[0].directory, items)
     executor.sink = books.enter
-    executor(items, simulate.simulate_file, {})
+    executor(items, sample_files.simulate_file, {})
     return items, books
 
 
@@ -73,7 +73,7 @@ def test_a_file_says_how_many_events_were_produced(tmp_path):
         assert file["Meta"].arrays(library="np")["n_produced"].tolist() == [700]
         assert file["Events"].num_entries == 700
     assert books.missing == []
-    assert simulate.read_manifest(items[0].directory) == books.made
+    assert sample_files.read_books(items[0].directory) == books.made
 
 
 def test_files_are_read_by_root(tmp_path):
@@ -138,7 +138,7 @@ def test_a_digest_knows_what_a_file_depends_on():
 
 
 def test_one_channel_from_the_command_line(tmp_path, capsys):
-    arguments = ("simulate", "--channel", "kkpipi", "--events", 400, "--output", tmp_path, "--executor", "iterative")
+    arguments = ("simulate", "--process", "kkpipi", "--events", 400, "--output", tmp_path, "--executor", "iterative")
     assert lnv(*arguments) == 0
     assert "1 files written with 400 events" in capsys.readouterr().out
     fileset = json.loads((tmp_path / "kkpipi" / "fileset.json").read_text())
@@ -166,7 +166,7 @@ def test_a_removed_file_is_made_again(tmp_path, capsys):
     [
         (("--majorana", 0.3), "m_majorana: got 0.3 GeV/c^2, wanted above 0.4942"),
         (("--majorana", 1.6), "below 1.5485 for mode 2nu"),
-        (("--channel", "kkkk", "--events", 0), "got 0 events, wanted at least one"),
+        (("--process", "kkkk", "--events", 0), "got 0 events, wanted at least one"),
         (("--inclusive", "--events", -5), "got -5 events"),
     ],
 )
@@ -180,21 +180,21 @@ def test_wrong_wishes_are_one_line(tmp_path, capsys, arguments, wanted):
 
 def test_an_output_that_is_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "taken").write_text("")
-    assert lnv("simulate", "--channel", "kkkk", "--output", tmp_path / "taken") == 1
+    assert lnv("simulate", "--process", "kkkk", "--output", tmp_path / "taken") == 1
     assert "cannot make the directory" in capsys.readouterr().err
 
 
 def test_an_unwritable_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(NtupleError, match="not writable"):
-        simulate.prepare(tmp_path / "samples", 10)
+        sample_files.prepare(tmp_path / "samples", 10)
 
 
 def test_too_small_a_disk_is_seen_beforehand(tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(simulate.shutil, "disk_usage", lambda path: usage(100, 90, 10))
+    monkeypatch.setattr(sample_files.shutil, "disk_usage", lambda path: usage(100, 90, 10))
     with pytest.raises(NtupleError, match=r"0\.00 GB left, about 5\.00 GB are needed"):
-        simulate.prepare(tmp_path / "samples", 5_000_000)
+        sample_files.prepare(tmp_path / "samples", 5_000_000)
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, capsys):
@@ -204,7 +204,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, capsys):
         raise self._failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     monkeypatch.setattr(NtupleWriter, "_write", full)
-    arguments = ("simulate", "--channel", "kkkk", "--events", 200, "--output", tmp_path, "--executor", "iterative")
+    arguments = ("simulate", "--process", "kkkk", "--events", 200, "--output", tmp_path, "--executor", "iterative")
     assert lnv(*arguments) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error
@@ -213,8 +213,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, capsys):
 
 
 def test_broken_books_are_no_books(tmp_path):
-    (tmp_path / simulate.MANIFEST).write_text("{half")
-    assert simulate.read_manifest(tmp_path) == {}
+    (tmp_path / sample_files.BOOKS).write_text("{half")
+    assert sample_files.read_books(tmp_path) == {}
 
 
 def test_validation_is_printed_and_written(tmp_path, capsys, monkeypatch):

@@ -22,7 +22,7 @@ from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.selection import blinding, cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, VIRTUAL_PHOTON
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
@@ -41,18 +41,18 @@ PLANTED = (0, 1, 40)
 
 
 def simulate(channel, n_events, sqrt_s=SQRT_S):
-    recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=sqrt_s, has_truth=False)
-    return make_block(blocks.make_block(recipe, channel.process, 0, n_events, 20))
+    recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=sqrt_s, has_truth=False)
+    return make_block(production.make_block(recipe, channel.reaction, 0, n_events, 20))
 
 
 @pytest.fixture(scope="module")
 def signal_block():
-    return simulate(channels.SIGNAL, 1500)
+    return simulate(processes.SIGNAL, 1500)
 
 
 @pytest.fixture(scope="module")
 def other_block():
-    return simulate(channels.BACKGROUNDS["kkpipi"], 300)
+    return simulate(processes.BACKGROUNDS["kkpipi"], 300)
 
 
 def view_of(block, cuts=SELECTION, sqrt_s=SQRT_S):
@@ -73,8 +73,8 @@ def test_the_box_ignores_chi2(signal_block):
 
 
 def test_the_box_moves_with_the_energy():
-    of_continuum = channels.Node(VIRTUAL_PHOTON, channels.leaves(KAON, KAON, ELECTRON, ELECTRON))
-    block = simulate(channels.Channel("e+ e- -> K+ K+ e- e-", of_continuum), 800, sqrt_s=3.65)
+    of_continuum = processes.Node(VIRTUAL_PHOTON, processes.leaves(KAON, KAON, ELECTRON, ELECTRON))
+    block = simulate(processes.Channel("e+ e- -> K+ K+ e- e-", of_continuum), 800, sqrt_s=3.65)
     assert blinding.in_box(view_of(block, sqrt_s=3.65)).mean() > 0.1
     assert blinding.in_box(view_of(block)).mean() < 0.01
 

@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.selection import control_steps, cutflow, misidentified
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 from jpsi_lnv.processors.control import ElectronControl, FitControl, KaonControl
 from jpsi_lnv.processors.search import SearchProcessor
@@ -29,8 +29,8 @@ SQRT_S = M_JPSI
 
 
 def simulate(name, n_events, parameters="nominal"):
-    recipe = blocks.Recipe(channels=((channels.CONTROLS[name], 1.0),), sqrt_s=SQRT_S, parameters=parameters)
-    return make_block(blocks.make_block(recipe, f"{name}_{parameters}", 0, n_events, 5))
+    recipe = production.Recipe(processes=((processes.CONTROLS[name], 1.0),), sqrt_s=SQRT_S, parameters=parameters)
+    return make_block(production.make_block(recipe, f"{name}_{parameters}", 0, n_events, 5))
 
 
 def columns_of(block):
@@ -163,8 +163,8 @@ def test_chunks_add_up(tmp_path):
 
 def test_blind_data_hide_the_box_in_control_samples_too(tmp_path):
     """Events with four tracks are counted by both selections or by none: their difference would be those hidden."""
-    recipe = blocks.Recipe(channels=((channels.SIGNAL, 1.0),), sqrt_s=SQRT_S)
-    block = make_block(blocks.make_block(recipe, "s", 0, 400, 5))
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=SQRT_S)
+    block = make_block(production.make_block(recipe, "s", 0, 400, 5))
     flows = {}
     for kind in ("data", "control"):
         events = open_events(tmp_path / f"{kind}.root", block, kind=kind)
@@ -182,7 +182,7 @@ def test_a_planted_tracking_difference_is_recovered(name, view, monkeypatch):
     """Two per cent fewer tracks in the data: the ratio of the maps says so within its uncertainty."""
     loss = 0.02
     planted = dataclasses.replace(NOMINAL, tracking_efficiency=NOMINAL.tracking_efficiency * (1 - loss))
-    monkeypatch.setattr(blocks, "PARAMETER_SETS", {"nominal": NOMINAL, "planted": planted})
+    monkeypatch.setattr(production, "PARAMETER_SETS", {"nominal": NOMINAL, "planted": planted})
     maps = {}
     for parameters in ("nominal", "planted"):
         of = view(columns_of(simulate(name, 20_000, parameters)), SELECTION, SQRT_S)

@@ -14,8 +14,8 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection import conversion
-from jpsi_lnv.analysis.simulation.blocks import Recipe, make_block
-from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTROLS, SIGNAL
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTROLS, SIGNAL
+from jpsi_lnv.analysis.simulation.production import Recipe, make_block
 
 FIELD = 1.0
 
@@ -154,7 +154,7 @@ class Sample:
     """Simulated events with what made their tracks."""
 
     def __init__(self, channel, n):
-        recipe = Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI)
+        recipe = Recipe(processes=((channel, 1.0),), sqrt_s=M_JPSI)
         block = make_block(recipe, "conversion", 0, n, 17)
         arrays = {name: value[1] if isinstance(value, tuple) else value for name, value in block.items()}
         gen_offsets = block["Gen_pdg_id"][0]

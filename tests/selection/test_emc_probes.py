@@ -20,7 +20,7 @@ from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL
 from jpsi_lnv.analysis.selection.emc_probes import N_TRACKS, EmcProbes, assignments, control_tracks
 from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 
 pytestmark = pytest.mark.fast
 
@@ -29,8 +29,8 @@ EMC_NAMES = ("emc_energy", "emc_e3x3", "emc_e5x5", "emc_e_seed", "emc_second_mom
 
 
 def simulate(channel, n_events, seed=21, parameters="nominal"):
-    recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=M_JPSI, parameters=parameters)
-    return make_block(blocks.make_block(recipe, channel.process, 0, n_events, seed))
+    recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=M_JPSI, parameters=parameters)
+    return make_block(production.make_block(recipe, channel.reaction, 0, n_events, seed))
 
 
 def columns_of(block: Block) -> ArrayColumns:
@@ -44,7 +44,7 @@ def truth(columns, species):
 @pytest.fixture(scope="module")
 def samples():
     """Columns with generated particles of the channel of each species."""
-    return {s: columns_of(simulate(channels.BACKGROUNDS[name], 16_000)) for s, name in CHANNEL_OF.items()}
+    return {s: columns_of(simulate(processes.BACKGROUNDS[name], 16_000)) for s, name in CHANNEL_OF.items()}
 
 
 @pytest.fixture(scope="module", params=CHANNEL_OF, ids=CHANNEL_OF.values())
@@ -87,7 +87,7 @@ def test_probes_are_what_they_are_taken_for(view):
 
 @pytest.mark.parametrize("name", ["kkpipi", "kkkk", "kkee", "pipiee", "eemumu", "omegapipi", "pipipi0_dalitz"])
 def test_other_decays_give_no_probes(name):
-    columns = columns_of(simulate(channels.BACKGROUNDS[name], 4000))
+    columns = columns_of(simulate(processes.BACKGROUNDS[name], 4000))
     for species in CHANNEL_OF:
         assert len(EmcProbes(columns, species).probe) <= 10
 
@@ -141,7 +141,7 @@ def test_every_track_is_probe_in_turn(view):
 
 
 def test_chunks_do_not_change_the_probes(samples):
-    block = simulate(channels.BACKGROUNDS["eeee"], 3000)
+    block = simulate(processes.BACKGROUNDS["eeee"], 3000)
     whole = EmcProbes(columns_of(block), Species.E).probe
     parts = [EmcProbes(columns_of(block.cut(*span)), Species.E).probe for span in ((0, 1100), (1100, 3000))]
     parts[1] = parts[1] + block.offsets["Track"][1100]
@@ -151,7 +151,7 @@ def test_chunks_do_not_change_the_probes(samples):
 @pytest.mark.parametrize("n_events", [0, 3])
 def test_nothing_gives_nothing(n_events):
     """Neither a chunk without events nor one without tracks."""
-    block = simulate(channels.BACKGROUNDS["eeee"], 3)
+    block = simulate(processes.BACKGROUNDS["eeee"], 3)
     values = {n: v[: 0 if "_" in n and n.split("_")[0] in block.offsets else n_events] for n, v in block.values.items()}
     empty = ArrayColumns(values, {name: np.zeros(n_events + 1, np.int64) for name in block.offsets}, n_events)
     view = EmcProbes(empty, Species.E)
@@ -176,7 +176,7 @@ def test_requirements_are_strict(view):
 
 
 def test_what_the_search_hides_is_hidden():
-    columns = columns_of(simulate(channels.SIGNAL, 4000))
+    columns = columns_of(simulate(processes.SIGNAL, 4000))
     hidden = blinding.in_box(SearchEvents(columns, SELECTION, M_JPSI))
     view = EmcProbes(columns, Species.E)
     assert np.count_nonzero(hidden & view.has_four_tracks) > 500
@@ -213,7 +213,7 @@ def probe_tracks(samples):
 @pytest.fixture(scope="module")
 def truth_tracks():
     """Tracks of each kind by the generator, of other events."""
-    others = {s: columns_of(simulate(channels.BACKGROUNDS[name], 16_000, seed=22)) for s, name in CHANNEL_OF.items()}
+    others = {s: columns_of(simulate(processes.BACKGROUNDS[name], 16_000, seed=22)) for s, name in CHANNEL_OF.items()}
     return [control_tracks(c, np.flatnonzero(truth(c, s))) for s, c in others.items()]
 
 

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.objects import electrons, kaons, pid
 from jpsi_lnv.analysis.selection import cutflow
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
-from jpsi_lnv.analysis.simulation import blocks, channels
+from jpsi_lnv.analysis.simulation import processes, production
 
 pytestmark = pytest.mark.fast
 
@@ -47,9 +47,9 @@ class PlainEvents(SearchEvents):
 
 @pytest.fixture(params=["signal", "kkpipi", "eeee"])
 def columns(request):
-    channel = channels.SIGNAL if request.param == "signal" else channels.BACKGROUNDS[request.param]
-    recipe = blocks.Recipe(channels=((channel, 1.0),), sqrt_s=3.0969)
-    block = make_block(blocks.make_block(recipe, "test", 0, 1500, 7))
+    channel = processes.SIGNAL if request.param == "signal" else processes.BACKGROUNDS[request.param]
+    recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=3.0969)
+    block = make_block(production.make_block(recipe, "test", 0, 1500, 7))
     return ArrayColumns(block.values, block.offsets, block.n_events)
 
 

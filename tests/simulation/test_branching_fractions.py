@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from jpsi_lnv.analysis.simulation import channels, inclusive, transport
+from jpsi_lnv.analysis.simulation import inclusive, processes, transport
 from jpsi_lnv.analysis.simulation.particles import KINDS
 
 
@@ -26,7 +26,7 @@ def summary(api, identifier):
 
 
 def all_fractions():
-    found = [f for c in (*channels.BACKGROUNDS.values(), *channels.CONTROLS.values()) for f in c.fractions]
+    found = [f for c in (*processes.BACKGROUNDS.values(), *processes.CONTROLS.values()) for f in c.fractions]
     return {(f.pdg_id, f.value, f.error) for f in found if f.pdg_id}
 
 
@@ -61,7 +61,7 @@ def test_masses(api, code):
 
 @pytest.mark.fast
 def test_a_value_without_identifier_says_what_it_is():
-    for channel in (*channels.BACKGROUNDS.values(), *channels.CONTROLS.values()):
+    for channel in (*processes.BACKGROUNDS.values(), *processes.CONTROLS.values()):
         for fraction in channel.fractions:
             assert fraction.pdg_id or any(w in fraction.source for w in ("assumption", "memory", "isospin"))
         assert 0 < channel.branching_fraction < 1

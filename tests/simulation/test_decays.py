@@ -10,7 +10,7 @@ from scipy import stats
 
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION
 from jpsi_lnv.analysis.simulation import decays
-from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, CONTROLS, SIGNAL, known_mass
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTROLS, SIGNAL, known_mass
 
 pytestmark = pytest.mark.fast
 KKEE = (M_KAON, M_KAON, M_ELECTRON, M_ELECTRON)

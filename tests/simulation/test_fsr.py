@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
-from jpsi_lnv.analysis.simulation import decays, fsr
+from jpsi_lnv.analysis.simulation import decays
 
 pytestmark = pytest.mark.fast
 KKEE = np.array([M_KAON, M_KAON, M_ELECTRON, M_ELECTRON])
@@ -15,7 +15,7 @@ EE = np.array([M_ELECTRON, M_ELECTRON])
 
 def radiated(rng, masses, n):
     momenta = decays.phase_space(rng, M_JPSI, list(masses), n)
-    radiation = fsr.radiate(rng, momenta, np.tile(masses, (n, 1)), np.ones(len(masses), bool))
+    radiation = decays.radiate(rng, momenta, np.tile(masses, (n, 1)), np.ones(len(masses), bool))
     total = radiation.momenta.sum(axis=1)
     np.add.at(total, radiation.decay, radiation.photons)
     return radiation, total
@@ -44,13 +44,13 @@ def test_the_soft_spectrum_has_the_leading_logarithm(rng):
     low, high = 0.003, 0.03
     counted = ((energy > low) & (energy < high)).sum() / n / 2 / np.log(high / low)
     beam = M_JPSI / 2
-    wanted = fsr.FINE_STRUCTURE / np.pi * (np.log(4 * beam**2 / M_ELECTRON**2) - 1)
+    wanted = decays.FINE_STRUCTURE / np.pi * (np.log(4 * beam**2 / M_ELECTRON**2) - 1)
     assert counted == pytest.approx(wanted, rel=0.04)
 
 
 def test_both_electrons_radiate_alike(rng):
     momenta = decays.phase_space(rng, M_JPSI, list(EE), 40_000)
-    radiation = fsr.radiate(rng, momenta, np.tile(EE, (40_000, 1)), np.ones(2, bool))
+    radiation = decays.radiate(rng, momenta, np.tile(EE, (40_000, 1)), np.ones(2, bool))
     along = (radiation.photons[:, None, :3] * radiation.momenta[radiation.decay][:, :, :3]).sum(axis=-1)
     share = np.mean(along[:, 0] > along[:, 1])
     assert share == pytest.approx(0.5, abs=0.02)
@@ -65,12 +65,12 @@ def test_the_share_of_decays_that_lose_energy_is_the_measured_one(rng):
 
 def test_neutral_daughters_do_not_radiate(rng):
     momenta = decays.phase_space(rng, M_JPSI, list(EE), 5_000)
-    radiation = fsr.radiate(rng, momenta, np.tile(EE, (5_000, 1)), np.zeros(2, bool))
+    radiation = decays.radiate(rng, momenta, np.tile(EE, (5_000, 1)), np.zeros(2, bool))
     assert len(radiation.photons) == 0
     np.testing.assert_array_equal(radiation.momenta, momenta)
 
 
 def test_slow_particles_radiate_little():
-    slow, fast = fsr.soft_factor(np.array([0.1, 0.9999]))
+    slow, fast = decays.soft_factor(np.array([0.1, 0.9999]))
     assert 0 < slow < 0.02
     assert fast == pytest.approx(np.log(4 / (1 - 0.9999**2)) - 1, rel=1e-3)

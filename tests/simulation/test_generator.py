@@ -8,17 +8,17 @@ from scipy import stats
 
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
-from jpsi_lnv.analysis.simulation import beam, channels, generator
+from jpsi_lnv.analysis.simulation import beam, generator, processes
 from jpsi_lnv.analysis.simulation.particles import KINDS, SELF_CONJUGATE, signed_charge
 
 pytestmark = pytest.mark.fast
 N = 2_000
 JPSI_CHANNELS = {
-    "signal": channels.SIGNAL,
-    "2nu": channels.majorana(0.7, "2nu"),
-    "1nu": channels.majorana(2.5, "1nu"),
-    **channels.BACKGROUNDS,
-    **channels.CONTROLS,
+    "signal": processes.SIGNAL,
+    "2nu": processes.majorana(0.7, "2nu"),
+    "1nu": processes.majorana(2.5, "1nu"),
+    **processes.BACKGROUNDS,
+    **processes.CONTROLS,
 }
 
 
@@ -61,9 +61,9 @@ def test_daughters_add_up_to_their_mother(rng, name):
     np.testing.assert_allclose(total[decayed], table.p4[decayed], atol=1e-7)
 
 
-@pytest.mark.parametrize("name", channels.CONTINUUM)
+@pytest.mark.parametrize("name", processes.CONTINUUM)
 def test_continuum_events_and_their_radiation_add_up_to_the_beams(rng, name):
-    channel, cross_section = channels.CONTINUUM[name]
+    channel, cross_section = processes.CONTINUUM[name]
     table = generate(rng, channel, 3.650)
     total = final_sum(table)
     assert mass(total).mean() == pytest.approx(3.650, abs=2e-3)
@@ -76,7 +76,7 @@ def test_continuum_events_and_their_radiation_add_up_to_the_beams(rng, name):
 
 
 def test_half_of_the_signal_is_conjugated(rng):
-    table = generate(rng, channels.SIGNAL)
+    table = generate(rng, processes.SIGNAL)
     kaons = np.abs(table.pdg_id) == 321
     sign = np.sign(table.pdg_id[kaons]).reshape(N, 2)
     assert np.all(sign[:, 0] == sign[:, 1])
@@ -88,7 +88,7 @@ def test_half_of_the_signal_is_conjugated(rng):
 @pytest.mark.parametrize(("mode", "heaviest"), [("2nu", 1.525), ("1nu", 2.5)])
 def test_the_neutrino_has_its_mass(rng, mode, heaviest):
     for value in (0.575, heaviest):
-        table = generate(rng, channels.majorana(value, mode), n=500)
+        table = generate(rng, processes.majorana(value, mode), n=500)
         neutrinos = np.abs(table.pdg_id) == 9910012
         assert neutrinos.sum() == 500 * (2 if mode == "2nu" else 1)
         np.testing.assert_allclose(mass(table.p4[neutrinos]), value, rtol=1e-9)
@@ -99,25 +99,25 @@ def test_the_neutrino_has_its_mass(rng, mode, heaviest):
 )
 def test_a_mass_outside_the_kinematic_range_is_refused(value, mode):
     with pytest.raises(ValueError, match=r"m_majorana: got .* wanted above 0\.49"):
-        channels.majorana(value, mode)
+        processes.majorana(value, mode)
 
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match="3nu"):
-        channels.majorana(1.0, "3nu")
+        processes.majorana(1.0, "3nu")
 
 
 def test_electron_pairs_follow_one_plus_cosine_squared(rng):
-    table = generate(rng, channels.CONTROLS["ee"], n=10_000)
+    table = generate(rng, processes.CONTROLS["ee"], n=10_000)
     electrons = table.p4[(table.pdg_id == 11) & table.is_final]
     cosine = electrons[:, 2] / np.linalg.norm(electrons[:, :3], axis=1)
     assert stats.kstest(cosine, lambda c: (3 * c + c**3 + 4) / 8).pvalue > 1e-3
 
 
 def test_pi0_decay_to_dalitz_pairs_as_often_as_measured(rng):
-    table = generate(rng, channels.BACKGROUNDS["pipipi0"], n=40_000)
+    table = generate(rng, processes.BACKGROUNDS["pipipi0"], n=40_000)
     electrons = (table.pdg_id == 11).sum() / 40_000
-    assert electrons == pytest.approx(channels.BF_PI0_DALITZ.value, rel=0.15)
+    assert electrons == pytest.approx(processes.BF_PI0_DALITZ.value, rel=0.15)
 
 
 def test_dalitz_pairs_are_light(rng):
@@ -137,7 +137,7 @@ def kroll_wada_median():
 
 
 def test_resonances_have_their_width(rng):
-    table = generate(rng, channels.BACKGROUNDS["phipipi"], n=20_000)
+    table = generate(rng, processes.BACKGROUNDS["phipipi"], n=20_000)
     phi = mass(table.p4[table.pdg_id == 333])
     low, high = np.quantile(phi, [0.25, 0.75])
     assert (low + high) / 2 == pytest.approx(KINDS[333].mass, abs=3e-4)
@@ -173,5 +173,5 @@ def test_initial_state_radiation_has_the_leading_log_spectrum(rng):
 
 
 def test_self_conjugate_codes_stay(rng):
-    table = generate(rng, channels.majorana(1.0, "2nu"), n=500)
+    table = generate(rng, processes.majorana(1.0, "2nu"), n=500)
     assert set(table.pdg_id[np.isin(np.abs(table.pdg_id), SELF_CONJUGATE)]) <= set(SELF_CONJUGATE)

@@ -13,10 +13,10 @@ from scipy import stats
 from jpsi_lnv.analysis.constants import M_KAON, M_PION
 from jpsi_lnv.analysis.events.schema import COVARIANCE
 from jpsi_lnv.analysis.report import validation_response as response
-from jpsi_lnv.analysis.simulation import beam, calorimeter, channels, clusters, generator, tracking, transport
-from jpsi_lnv.analysis.simulation.helix import trajectory
+from jpsi_lnv.analysis.simulation import beam, calorimeter, generator, processes, tracking, transport
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PHOTON, PION, signed_charge
+from jpsi_lnv.analysis.simulation.tracking import trajectory
 
 N = 8_000
 
@@ -89,7 +89,7 @@ def test_tracking_efficiency_is_the_plateau_at_high_momentum(rng):
 
 def test_conversions_happen_as_often_as_the_material_says(rng):
     beams = beam.cross(rng, 40_000)
-    table = generator.generate(rng, channels.BACKGROUNDS["phieta"], 3.0969, beams)
+    table = generator.generate(rng, processes.BACKGROUNDS["phieta"], 3.0969, beams)
     converted = transport.convert(rng, table, NOMINAL)
     photons = (table.pdg_id == PHOTON) & table.is_final
     p4 = table.p4[photons]
@@ -118,7 +118,7 @@ def test_bremsstrahlung_takes_the_mean_share_of_the_thickness(rng):
 
 def decayed(rng, n=20_000):
     beams = beam.cross(rng, n)
-    table = generator.generate(rng, channels.BACKGROUNDS["kkpipi"], 3.0969, beams)
+    table = generator.generate(rng, processes.BACKGROUNDS["kkpipi"], 3.0969, beams)
     return table, transport.decay_in_flight(rng, table, beams.field, NOMINAL), beams
 
 
@@ -164,14 +164,14 @@ def test_shapes_are_ordered(rng):
 def cells(positions, energies, track):
     n = len(energies)
     at = np.array([[p, 0.0, 95.0] for p in positions])
-    return clusters.Clusters(
+    return calorimeter.Clusters(
         np.zeros(n, int), at, np.array(energies, float), np.zeros(n, int), np.array(track), np.zeros(n)
     )
 
 
 def test_close_clusters_become_one_and_energy_is_kept():
     parts = cells([0.0, 10.0, 60.0], [0.3, 0.5, 0.2], [0, 1, 2])
-    energy = clusters.merge(parts, np.ones(3, bool), NOMINAL)
+    energy = calorimeter.merge(parts, np.ones(3, bool), NOMINAL)
     assert energy == pytest.approx([0.0, 0.8, 0.2])
 
 
@@ -180,21 +180,21 @@ def test_close_clusters_become_one_and_energy_is_kept():
 def test_overlaps_keep_the_energy_and_end_with_distant_clusters(given_cells):
     positions, energies, matched = zip(*given_cells, strict=True)
     parts = cells(list(positions), list(energies), np.arange(len(energies)))
-    energy = clusters.merge(parts, np.array(matched), NOMINAL)
+    energy = calorimeter.merge(parts, np.array(matched), NOMINAL)
     assert energy.sum() == pytest.approx(sum(energies))
     assert np.all(energy >= 0)
 
 
 def test_a_track_takes_what_a_photon_left_near_it():
     parts = cells([0.0, 5.0], [0.1, 0.9], [0, -1])
-    energy = clusters.merge(parts, np.array([True, False]), NOMINAL)
+    energy = calorimeter.merge(parts, np.array([True, False]), NOMINAL)
     assert energy == pytest.approx([1.0, 0.0])
 
 
 def test_clusters_of_different_events_stay_apart():
     parts = cells([0.0, 0.0], [0.3, 0.5], [0, 1])
     parts = parts._replace(event=np.array([0, 1]))
-    assert clusters.merge(parts, np.ones(2, bool), NOMINAL) == pytest.approx([0.3, 0.5])
+    assert calorimeter.merge(parts, np.ones(2, bool), NOMINAL) == pytest.approx([0.3, 0.5])
 
 
 def test_every_parameter_has_unit_source_and_meaning():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
+from jpsi_lnv.analysis.simulation.production import block_size, make_block
 from jpsi_lnv.analysis.simulation.samplesets import FileJob, SampleSet, code_digest, file_jobs, fileset, job_digest
-from jpsi_lnv.analysis.simulation.writer import write_file
 from jpsi_lnv.processors.console import write_json
 
-MANIFEST: Final = "manifest.json"
+BOOKS: Final = "bookkeeping.json"
 FILESET: Final = "fileset.json"
 # Bytes per event on disk, rounded up, to see beforehand whether the disk is large enough.
 BYTES_PER_EVENT: Final = 1000
@@ -58,6 +59,30 @@ class SimulateItem:
         return self.job.n_events
 
 
+def write_file(job: FileJob, directory: Path, on_events: Callable[[int], None] = lambda _: None) -> int:
+    """Simulate the blocks of a file and write it; it appears under its name when it is complete.
+
+    Args:
+        job: What the file holds.
+        directory: Directory of the sample set.
+        on_events: Called with the number of events after each block.
+
+    Returns:
+        The number of events.
+
+    Raises:
+        NtupleError: The file cannot be written.
+    """
+    dataset = job.dataset
+    with NtupleWriter(directory / job.path) as writer:
+        for block in range(job.first_block, job.last_block):
+            n = block_size(dataset.n_events, block)
+            writer.extend(make_block(dataset.recipe, dataset.name, block, n, job.seed))
+            on_events(n)
+        writer.add_source(n_produced=job.n_events, n_stored=job.n_events)
+    return job.n_events
+
+
 def simulate_file(item: SimulateItem) -> dict[str, Any]:
     """Write one file; the function that executors call."""
     write_file(item.job, item.directory)
@@ -81,7 +106,7 @@ class Books:
     """
 
     def __init__(self, directory: Path, items: Iterable[SimulateItem]) -> None:
-        self.path = directory / MANIFEST
+        self.path = directory / BOOKS
         self.items = {item.job.path: item for item in items}
         self.made: dict[str, str] = {}
 
@@ -110,12 +135,12 @@ class Books:
         write(self.path, self.made)
 
 
-def read_manifest(directory: Path) -> dict[str, str]:
+def read_books(directory: Path) -> dict[str, str]:
     """Return path -> digest of the files of a set, nothing if there are no readable books."""
     import json  # noqa: PLC0415
 
     try:
-        known: dict[str, str] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        known: dict[str, str] = json.loads((directory / BOOKS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known

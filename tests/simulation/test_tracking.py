@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis.constants import P_TO_RADIUS
-from jpsi_lnv.analysis.simulation.helix import trajectory, wrapped
+from jpsi_lnv.analysis.simulation.tracking import trajectory, wrapped
 
 pytestmark = pytest.mark.fast
 component = st.floats(-1.5, 1.5).filter(lambda x: abs(x) > 0.02)

@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 
 from jpsi_lnv.analysis.simulation import beam
-from jpsi_lnv.analysis.simulation.channels import Channel
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
 from jpsi_lnv.analysis.simulation.generator import generate
 from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS, PERIODS
 from jpsi_lnv.analysis.simulation.particles import Particles
+from jpsi_lnv.analysis.simulation.processes import Process
 
 BLOCK_EVENTS: Final = 16_384
 
@@ -26,7 +26,7 @@ class Recipe:
     """What the events of a dataset are.
 
     Attributes:
-        channels: Channels with their shares; several make a mixture, drawn per event. The channel None is the
+        processes: Processes with their shares; several make a mixture, drawn per event. The process None is the
             inclusive decay of the J/psi from Pythia.
         sqrt_s: Centre-of-mass energy in GeV.
         parameters: Name of the detector's parameter set.
@@ -34,7 +34,7 @@ class Recipe:
         has_truth: Whether the generated particles are written; pseudo-data have none, like data.
     """
 
-    channels: tuple[tuple[Channel | None, float], ...]
+    processes: tuple[tuple[Process | None, float], ...]
     sqrt_s: float
     parameters: str = "nominal"
     years: tuple[int, ...] = ()
@@ -85,24 +85,24 @@ def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> d
 
 
 def _particles(rng: np.random.Generator, recipe: Recipe, beams: beam.Beams) -> Particles:
-    if len(recipe.channels) == 1:
-        return _one_channel(rng, recipe.channels[0][0], recipe.sqrt_s, beams)
-    shares = np.array([share for _, share in recipe.channels])
+    if len(recipe.processes) == 1:
+        return _one_process(rng, recipe.processes[0][0], recipe.sqrt_s, beams)
+    shares = np.array([share for _, share in recipe.processes])
     choice = rng.choice(len(shares), len(beams.run), p=shares / shares.sum())
     parts = []
-    for i, (channel, _) in enumerate(recipe.channels):
+    for i, (process, _) in enumerate(recipe.processes):
         events = np.flatnonzero(choice == i)
         own = beams.take(events)
-        parts.append((events, _one_channel(rng, channel, recipe.sqrt_s, own)))
+        parts.append((events, _one_process(rng, process, recipe.sqrt_s, own)))
     return _interleave(parts, len(beams.run))
 
 
-def _one_channel(rng: np.random.Generator, channel: Channel | None, sqrt_s: float, beams: beam.Beams) -> Particles:
-    if channel is None:
+def _one_process(rng: np.random.Generator, process: Process | None, sqrt_s: float, beams: beam.Beams) -> Particles:
+    if process is None:
         from jpsi_lnv.analysis.simulation.inclusive import generate_inclusive  # noqa: PLC0415 needs the optional extra
 
         return generate_inclusive(rng, beams)
-    return generate(rng, channel, sqrt_s, beams)
+    return generate(rng, process, sqrt_s, beams)
 
 
 def _interleave(parts: list[tuple[np.ndarray, Particles]], n_events: int) -> Particles:

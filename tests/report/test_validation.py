@@ -10,7 +10,7 @@ import pytest
 from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.report import validation
-from jpsi_lnv.analysis.simulation.channels import BACKGROUNDS, SIGNAL
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL
 
 N = 16_000
 SEED = 4
@@ -48,7 +48,7 @@ def test_ideal_tracks_give_a_chi2_of_four_degrees_of_freedom(rng):
 
 
 def test_identification_is_in_the_measured_ranges(rng):
-    rows = validation.validation_response.identification(rng, 3_000)
+    rows = validation.validation_response.read_by_species(rng, 3_000)
     at = {(r["species"], r["p_min"]): r for r in rows}
     assert 0.2 < at["e", 0.1]["as_electron"] < 0.5
     for low in (0.4, 0.6, 0.8, 1.0):

@@ -1,4 +1,4 @@
-"""The decay channels: trees of particles, branching fractions with their PDG identifiers, continuum cross sections."""
+"""The processes: trees of particles, branching fractions with their PDG identifiers, continuum cross sections."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ class Fraction:
 
 
 @dataclass(frozen=True)
-class Channel:
+class Process:
     """One process.
 
     Attributes:
-        process: The reaction in words.
+        reaction: The reaction in words.
         tree: Its decay tree.
         fractions: Branching fractions whose product is the one of the chain; empty for the signal.
         is_conjugated: Whether half of the events are charge-conjugated.
         multiplicity: Number of equal decay chains that the product counts once (a choice of which meson decays how).
     """
 
-    process: str
+    reaction: str
     tree: Node
     fractions: tuple[Fraction, ...] = ()
     is_conjugated: bool = False
@@ -106,60 +106,60 @@ _OMEGA = Node(OMEGA, leaves(PION, -PION, PION0))
 _ETA = Node(ETA, leaves(PHOTON, PHOTON))
 _DALITZ = Node(PION0, leaves(ELECTRON, -ELECTRON, PHOTON), angle=DALITZ)
 
-BACKGROUNDS: Final[Mapping[str, Channel]] = MappingProxyType(
+BACKGROUNDS: Final[Mapping[str, Process]] = MappingProxyType(
     {
-        "kkpipi": Channel(
+        "kkpipi": Process(
             "J/psi -> K+ K- pi+ pi-", jpsi(KAON, -KAON, PION, -PION), (Fraction(7.04e-3, 0.96e-3, "M070.16"),)
         ),
-        "pipipipi": Channel(
+        "pipipipi": Process(
             "J/psi -> 2(pi+ pi-)", jpsi(PION, -PION, PION, -PION), (Fraction(3.20e-3, 0.25e-3, "M070.8"),)
         ),
-        "kkkk": Channel("J/psi -> 2(K+ K-)", jpsi(KAON, -KAON, KAON, -KAON), (Fraction(7.23e-4, 0.81e-4, "M070.19"),)),
-        "eeee": Channel(
+        "kkkk": Process("J/psi -> 2(K+ K-)", jpsi(KAON, -KAON, KAON, -KAON), (Fraction(7.23e-4, 0.81e-4, "M070.19"),)),
+        "eeee": Process(
             "J/psi -> 2(e+ e-)",
             jpsi(ELECTRON, -ELECTRON, ELECTRON, -ELECTRON),
             (Fraction(5.48e-5, 0.55e-5, "M070.472"),),
         ),
-        "eemumu": Channel(
+        "eemumu": Process(
             "J/psi -> e+ e- mu+ mu-", jpsi(ELECTRON, -ELECTRON, MUON, -MUON), (Fraction(3.53e-5, 0.26e-5, "M070.473"),)
         ),
-        "kkee": Channel(
+        "kkee": Process(
             "J/psi -> K+ K- e+ e-",
             jpsi(KAON, -KAON, ELECTRON, -ELECTRON),
             (Fraction(1.0e-5, 1.0e-5, "", "assumption: not measured"),),
         ),
-        "pipiee": Channel(
+        "pipiee": Process(
             "J/psi -> pi+ pi- e+ e-",
             jpsi(PION, -PION, ELECTRON, -ELECTRON),
             (Fraction(1.0e-5, 1.0e-5, "", "assumption: not measured"),),
         ),
-        "pipipi0": Channel("J/psi -> pi+ pi- pi0", jpsi(PION, -PION, PION0), (Fraction(2.00e-2, 0.07e-2, "M070.7"),)),
-        "pipipi0_dalitz": Channel(
+        "pipipi0": Process("J/psi -> pi+ pi- pi0", jpsi(PION, -PION, PION0), (Fraction(2.00e-2, 0.07e-2, "M070.7"),)),
+        "pipipi0_dalitz": Process(
             "J/psi -> pi+ pi- pi0, pi0 -> gamma e+ e-",
             jpsi(PION, -PION, _DALITZ),
             (Fraction(2.00e-2, 0.07e-2, "M070.7"), BF_PI0_DALITZ),
         ),
-        "kkpi0_dalitz": Channel(
+        "kkpi0_dalitz": Process(
             "J/psi -> K+ K- pi0, pi0 -> gamma e+ e-",
             jpsi(KAON, -KAON, _DALITZ),
             (Fraction(2.88e-3, 0.12e-3, "", "BESIII, PRD 100, 032004 (2019), from memory"), BF_PI0_DALITZ),
         ),
-        "kkstar": Channel(
+        "kkstar": Process(
             "J/psi -> K+ K*(892)- + c.c., K*- -> K- pi0",
             jpsi(KAON, Node(-K_STAR, leaves(-KAON, PION0))),
             (Fraction(6.04e-3, 0.84e-3, "M070.121"), Fraction(1 / 3, 0.0, "", "isospin")),
             is_conjugated=True,
         ),
-        "omegapipi": Channel(
+        "omegapipi": Process(
             "J/psi -> omega pi+ pi-", jpsi(_OMEGA, PION, -PION), (Fraction(8.54e-3, 0.96e-3, "M070.24"), BF_OMEGA_3PI)
         ),
-        "omegakk": Channel(
+        "omegakk": Process(
             "J/psi -> omega K+ K-", jpsi(_OMEGA, KAON, -KAON), (Fraction(1.52e-3, 0.31e-3, "M070.441"), BF_OMEGA_3PI)
         ),
-        "phipipi": Channel(
+        "phipipi": Process(
             "J/psi -> phi pi+ pi-", jpsi(_PHI, PION, -PION), (Fraction(9.37e-4, 1.54e-4, "M070.34"), BF_PHI_KK)
         ),
-        "phieta": Channel(
+        "phieta": Process(
             "J/psi -> phi eta, eta -> gamma gamma",
             jpsi(_PHI, _ETA),
             (
@@ -168,7 +168,7 @@ BACKGROUNDS: Final[Mapping[str, Channel]] = MappingProxyType(
                 Fraction(0.3936, 0.0018, "S014.1"),
             ),
         ),
-        "gammaetaprime": Channel(
+        "gammaetaprime": Process(
             "J/psi -> gamma eta', eta' -> pi+ pi- e+ e-",
             jpsi(PHOTON, Node(ETA_PRIME, leaves(PION, -PION, ELECTRON, -ELECTRON))),
             (Fraction(5.28e-3, 0.06e-3, "M070.84"), BF_ETA_PRIME_PIPIEE),
@@ -176,30 +176,30 @@ BACKGROUNDS: Final[Mapping[str, Channel]] = MappingProxyType(
     }
 )
 
-CONTROLS: Final[Mapping[str, Channel]] = MappingProxyType(
+CONTROLS: Final[Mapping[str, Process]] = MappingProxyType(
     {
-        "ee": Channel(
+        "ee": Process(
             "J/psi -> e+ e- (gamma)",
             jpsi(-ELECTRON, ELECTRON, angle=TRANSVERSE),
             (Fraction(5.971e-2, 0.032e-2, "M070.1"),),
         ),
-        "kkpi0": Channel(
+        "kkpi0": Process(
             "J/psi -> K+ K- pi0",
             jpsi(KAON, -KAON, PION0),
             (Fraction(2.88e-3, 0.12e-3, "", "BESIII, PRD 100, 032004 (2019), from memory"),),
         ),
-        "ppbarpipi": Channel(
+        "ppbarpipi": Process(
             "J/psi -> p anti-p pi+ pi-", jpsi(PROTON, -PROTON, PION, -PION), (Fraction(5.99e-3, 0.48e-3, "M070.54"),)
         ),
     }
 )
 
-SIGNAL: Final = Channel(
+SIGNAL: Final = Process(
     "J/psi -> K+ K+ e- e- + c.c., phase space", jpsi(KAON, KAON, ELECTRON, ELECTRON), is_conjugated=True
 )
 
 
-def majorana(mass: float, mode: str) -> Channel:
+def majorana(mass: float, mode: str) -> Process:
     """Return the signal through Majorana neutrinos nu -> K+ e-.
 
     Args:
@@ -222,7 +222,7 @@ def majorana(mass: float, mode: str) -> Channel:
         tree, words = jpsi(neutrino, neutrino), "nu_M nu_M"
     else:
         tree, words = jpsi(neutrino, KAON, ELECTRON), "nu_M K+ e-"
-    return Channel(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass:.3f}", tree, is_conjugated=True)
+    return Process(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass:.3f}", tree, is_conjugated=True)
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,11 @@ class CrossSection:
         return self.value * (self.sqrt_s / sqrt_s) ** 2
 
 
-def _continuum(process: str, *pdg_ids: int, angle: str = FLAT) -> Channel:
-    return Channel(f"e+ e- -> {process}", Node(VIRTUAL_PHOTON, leaves(*pdg_ids), angle))
+def _continuum(products: str, *pdg_ids: int, angle: str = FLAT) -> Process:
+    return Process(f"e+ e- -> {products}", Node(VIRTUAL_PHOTON, leaves(*pdg_ids), angle))
 
 
-CONTINUUM: Final[Mapping[str, tuple[Channel, CrossSection]]] = MappingProxyType(
+CONTINUUM: Final[Mapping[str, tuple[Process, CrossSection]]] = MappingProxyType(
     {
         "kkpipi": (
             _continuum("K+ K- pi+ pi-", KAON, -KAON, PION, -PION),
