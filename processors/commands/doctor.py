@@ -31,7 +31,6 @@ OPTIONAL: Final = {
     "XRootD": ("files at root:// addresses", "xrootd"),
     "pybes3": ("BOSS .dst files", "bes3"),
     "pyhf": ("likelihoods as JSON", "stats"),
-    "iminuit": ("fits as a cross-check", "stats"),
     "pythia8mc": ("inclusive J/psi decays", "sim"),
     "hepdata_lib": ("HEPData submissions", "hepdata"),
 }

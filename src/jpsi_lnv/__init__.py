@@ -2,3 +2,77 @@
 
 The physics and statistics are in `jpsi_lnv.analysis`, the processor, runs and clusters in `jpsi_lnv.processors`.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:  # what type checkers and editors read; at run time it is `_PLACES`
+    from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+    from jpsi_lnv.analysis.events.ntuple import BesSchema
+    from jpsi_lnv.analysis.limits.feldman_cousins import upper_limit as feldman_cousins_limit
+    from jpsi_lnv.analysis.limits.inputs import LimitInputs
+    from jpsi_lnv.analysis.limits.methods import upper_limit
+    from jpsi_lnv.analysis.limits.one_sided import bayesian_limit, cls_limit
+    from jpsi_lnv.analysis.limits.rolke import Model as RolkeModel
+    from jpsi_lnv.analysis.limits.rolke import upper_limit as rolke_limit
+    from jpsi_lnv.analysis.results import Results
+    from jpsi_lnv.analysis.results import read as read_results
+    from jpsi_lnv.processors.interactive import open_events, run
+    from jpsi_lnv.processors.search import SearchProcessor
+
+    __version__: str
+
+__all__ = [
+    "SELECTION",
+    "BesSchema",
+    "Cuts",
+    "LimitInputs",
+    "Results",
+    "RolkeModel",
+    "SearchProcessor",
+    "__version__",
+    "bayesian_limit",
+    "cls_limit",
+    "feldman_cousins_limit",
+    "open_events",
+    "read_results",
+    "rolke_limit",
+    "run",
+    "upper_limit",
+]
+
+# Public name -> module and, where it differs, name in it.
+_PLACES: Final = {
+    "SELECTION": "analysis.cuts",
+    "BesSchema": "analysis.events.ntuple",
+    "Cuts": "analysis.cuts",
+    "LimitInputs": "analysis.limits.inputs",
+    "Results": "analysis.results",
+    "RolkeModel": "analysis.limits.rolke:Model",
+    "SearchProcessor": "processors.search",
+    "bayesian_limit": "analysis.limits.one_sided",
+    "cls_limit": "analysis.limits.one_sided",
+    "feldman_cousins_limit": "analysis.limits.feldman_cousins:upper_limit",
+    "open_events": "processors.interactive",
+    "read_results": "analysis.results:read",
+    "rolke_limit": "analysis.limits.rolke:upper_limit",
+    "run": "processors.interactive",
+    "upper_limit": "analysis.limits.methods",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("jpsi-lnv")
+    if name not in _PLACES:
+        msg = f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}"
+        raise AttributeError(msg)
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -33,7 +33,7 @@ def bare_python(tmp_path_factory):
     scheme = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     purelib = Path(subprocess.run(scheme, check=True, capture_output=True, text=True).stdout.strip())
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    probe = "import coffea, importlib.util as u; assert u.find_spec('processors') is None, u.find_spec('processors')"
+    probe = "import coffea, importlib.util as u; assert u.find_spec('jpsi_lnv') is None, u.find_spec('jpsi_lnv')"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     subprocess.run([str(python), "-c", probe], cwd=directory, env=environment, check=True)
     return str(python)
@@ -61,6 +61,31 @@ def test_bare_workers_get_the_source(small_fileset, reference, bare_python, tmp_
         client.wait_for_workers(3, timeout=60)
         assert differences(client) == {}
         result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
+    assert_same(result, reference)
+
+
+def test_a_worker_keeps_its_own_analysis(small_fileset, reference, bare_python, tmp_path, same_source):
+    (tmp_path / "analysis.py").write_text("WHOSE = 'mine'\n")
+    (tmp_path / "processors").mkdir()
+    (tmp_path / "processors" / "__init__.py").write_text("WHOSE = 'mine'\n")
+
+    def owners():
+        import analysis
+        import processors
+
+        return analysis.WHOSE, processors.WHOSE, id(analysis)
+
+    with (
+        hand_cluster(tmp_path, n_workers=1, python=bare_python) as cluster,
+        connect(ClusterOptions(cluster=cluster.address)) as client,
+    ):
+        client.wait_for_workers(1, timeout=60)
+        before = client.run(owners)
+        prepare(client, 60)
+        assert client.run(owners) == before
+        result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
+        assert client.run(owners) == before
+    assert {owner[:2] for owner in before.values()} == {("mine", "mine")}
     assert_same(result, reference)
 
 
