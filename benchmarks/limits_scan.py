@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import settle
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sensitivity import BAND_PROBABILITIES
+from jpsi_lnv.analysis.report import paper
 
 SEED = 20250706
 BACKGROUND, BACKGROUND_SIGMA = 0.5, 0.2

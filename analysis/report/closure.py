@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import rolke
+from jpsi_lnv.analysis.report import paper
 
 # An inference: 10.087e9 with its zero left out, as which the last column of Table 2 comes out almost.
 N_JPSI_INFERRED: Final = 10.87e9

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.report import (
     coverage_figure,
     cut_table,
     limit_figures,
     limit_tables,
+    paper,
     reference_tables,
     run_tables,
     selection_tables,

@@ -8,11 +8,10 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import mass_mev
 from jpsi_lnv.analysis.efficiency import binomial_sigma
-from jpsi_lnv.analysis.report import limit_tables, style
+from jpsi_lnv.analysis.report import limit_tables, paper, style
 from jpsi_lnv.analysis.report.pictures import Picture
 from jpsi_lnv.analysis.report.source import Source
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.datasets import mass_mev
+from jpsi_lnv.analysis.report import paper
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, power, significant, superscript
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jpsi_lnv.analysis import paper
+from jpsi_lnv.analysis.report import paper
 from jpsi_lnv.analysis.report.limit_tables import exponent, number_fields, row
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant

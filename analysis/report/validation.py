@@ -13,14 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.helix import momentum_and_covariance
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
-from jpsi_lnv.analysis.report import validation_response
+from jpsi_lnv.analysis.report import paper, validation_response
 from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of
 from jpsi_lnv.analysis.selection import cutflow
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents

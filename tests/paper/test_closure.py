@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from jpsi_lnv.analysis import constants, paper
+from jpsi_lnv.analysis import constants
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.limits import gather, rolke
-from jpsi_lnv.analysis.report import closure
+from jpsi_lnv.analysis.report import closure, paper
 from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast

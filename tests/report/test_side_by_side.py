@@ -7,9 +7,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from jpsi_lnv.analysis import derived, paper
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.report import side_by_side
+from jpsi_lnv.analysis.report import paper, side_by_side
 from jpsi_lnv.analysis.results import Results, write
 from jpsi_lnv.processors.commands import paper as command
 

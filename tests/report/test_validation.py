@@ -7,9 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import paper
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.report import validation
+from jpsi_lnv.analysis.report import paper, validation
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL
 
 N = 16_000

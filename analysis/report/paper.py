@@ -1,6 +1,6 @@
 """The published results, as printed: BESIII Collaboration, arXiv:2507.06872.
 
-Where two printed numbers disagree both stand here. Only `analysis.report` and the tests import this module: nothing
+Where two printed numbers disagree both stand here. Only the report and the tests import this module: nothing
 that computes a limit can read it off the publication.
 """
 
