@@ -59,5 +59,5 @@ def _track_columns(view: SearchEvents, of: IntArray) -> dict[str, FloatArray]:
         columns[f"cos_theta_{name}"] = tracks.cos_theta(tanl[at])
         columns[f"e_over_p_{name}"] = view.e_over_p[at]
         for species, label in enumerate(("cl_e", "cl_pi", "cl_k")):
-            columns[f"{label}_{name}"] = view.identification.cl[view.place[at], species]
+            columns[f"{label}_{name}"] = view.identification.cl[view.row_of_track[at], species]
     return columns

@@ -14,21 +14,22 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.selection.cutflow import depth, passes_all_but
+from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
+from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES, depth, passes_all_but
 
-CHI2_UPPER_EDGE: Final = 200.0
 ROLES: Final = ("electron", "kaon")
+# Bins of unit width.
+N_CHI2: Final = round(CHI2_MAX)
 
 M_KKEE: Final = hist.axis.Regular(400, 2.9, 3.3, name="m_kkee", label=r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]")
 M_KKEE_COARSE: Final = hist.axis.Regular(80, 2.9, 3.3, name="m_kkee", label=r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]")
 M_KE: Final = hist.axis.Regular(440, 0.4, 2.6, name="m_ke", label=r"$M(K^\pm e^\mp)$, fitted [GeV/$c^2$]")
-CHI2_4C: Final = hist.axis.Regular(200, 0.0, CHI2_UPPER_EDGE, name="chi2_4c", label=r"$\chi^2_\mathrm{4C}(KKee)$")
+CHI2_4C: Final = hist.axis.Regular(N_CHI2, 0.0, CHI2_MAX, name="chi2_4c", label=r"$\chi^2_\mathrm{4C}(KKee)$")
 CHI2_DIFFERENCE: Final = hist.axis.Regular(
-    400,
-    -200.0,
-    200.0,
+    2 * N_CHI2,
+    -CHI2_MAX,
+    CHI2_MAX,
     name="chi2_difference",
     label=r"smallest alternative $\chi^2_\mathrm{4C}$ - $\chi^2_\mathrm{4C}(KKee)$",
 )
@@ -112,7 +113,7 @@ def _n_minus_1(view: SearchEvents) -> dict[str, FloatArray]:
     best = view.best
     # Without a fit there is no difference; such candidates fail the fit and are in no N-1 histogram anyway.
     signal = np.where(best.has_chi2, best.chi2_4c, 0.0)
-    difference = np.minimum(best.chi2_alternative - signal, CHI2_UPPER_EDGE)
+    difference = np.minimum(best.chi2_alternative - signal, CHI2_MAX)
     return {
         "alternative_hypotheses": difference,
         "chi2_4c": best.chi2_4c,
@@ -125,7 +126,7 @@ def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: IntAr
     for role, species, columns in (("kaon", Species.K, slice(0, 2)), ("electron", Species.E, slice(2, 4))):
         chosen = tracks[:, columns].ravel()
         filled["e_over_p"].fill(role, view.e_over_p[chosen])
-        filled["confidence_level"].fill(role, view.identification.cl[view.place[chosen], species])
+        filled["confidence_level"].fill(role, view.identification.cl[view.row_of_track[chosen], species])
         is_measured = view.columns.flat("Track", "dedx_n_hits")[chosen] > 0
         chi = view.columns.flat("Track", f"dedx_chi_{species.name.lower()}")[chosen]
         filled["dedx_chi"].fill(role, chi[is_measured])

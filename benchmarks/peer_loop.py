@@ -26,9 +26,9 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION as CUTS
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
-from jpsi_lnv.analysis.kinfit import reference
 from jpsi_lnv.analysis.kinfit.status import Limits
 from jpsi_lnv.analysis.objects import emc_pid
+from tests.support import kinfit_reference as reference
 
 COVARIANCE = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
 P4_TOTAL = initial_four_momentum(M_JPSI)

@@ -31,7 +31,7 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
 from jpsi_lnv.analysis.events.schema import EVENT, TREE
 from jpsi_lnv.analysis.objects import emc_pid
-from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
@@ -102,7 +102,7 @@ def depth(items: list[WorkItem]) -> np.ndarray:
 
 
 def _depth(item: WorkItem) -> np.ndarray:
-    return cutflow.depth(cutflow.apply(SECTION_III, SearchEvents(_columns(item), SELECTION, item.usermeta["sqrt_s"])))
+    return steps.depth(steps.apply(SECTION_III, SearchEvents(_columns(item), SELECTION, item.usermeta["sqrt_s"])))
 
 
 def _columns(item: WorkItem) -> Columns:

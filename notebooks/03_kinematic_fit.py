@@ -36,8 +36,8 @@ FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
 events = open_events(FILESET, "signal")
 view = SearchEvents(ChunkColumns(events), SELECTION, sqrt_s=3.0969)
 p, v = view.momenta
-# Momenta are those of the tracks that can make a candidate: `place` says where each of them stands.
-combinations = view.place[view.combinations[0]]
+# Momenta are those of the tracks that can make a candidate: `row_of_track` says where each of them stands.
+combinations = view.row_of_track[view.combinations[0]]
 print(f"{len(combinations)} combinations K K e e in {len(events)} events")
 
 # %% [markdown]

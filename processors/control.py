@@ -16,10 +16,10 @@ from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
-from jpsi_lnv.analysis.selection import blinding, control_steps, cutflow
+from jpsi_lnv.analysis.selection import blinding, control_steps, steps
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import ElectronProbes, KaonProbes
-from jpsi_lnv.analysis.selection.cutflow import Step
+from jpsi_lnv.analysis.selection.steps import Step
 
 
 class ControlProcessor(ProcessorABC):
@@ -42,7 +42,7 @@ class ControlProcessor(ProcessorABC):
         view = self.view(ChunkColumns(events), self.cuts, metadata.sqrt_s)
         is_visible = blinding.is_visible(view.search, metadata)
         output = {
-            "cutflow": cutflow.count(self.steps, cutflow.apply(self.steps, view), is_visible),
+            "cutflow": steps.count(self.steps, steps.apply(self.steps, view), is_visible),
             "histograms": self.fill(view, is_visible),
         }
         return {events.metadata["dataset"]: {self.name: output}}

@@ -17,7 +17,7 @@ from jpsi_lnv.analysis.events.columns import ChunkColumns, Columns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.objects.emc_pid import KINDS
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
-from jpsi_lnv.analysis.selection import cutflow, misidentified
+from jpsi_lnv.analysis.selection import misidentified, steps
 from jpsi_lnv.analysis.selection.emc_probes import EmcProbes, control_tracks
 from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
 from jpsi_lnv.processors.books import fileset as filesets
@@ -103,7 +103,7 @@ def select(columns: Columns, every: Mapping[Species, int]) -> dict[str, dict[str
         view = EmcProbes(columns, species, every=every.get(species, 1))
         tracks = control_tracks(columns, view.probe)
         out[kind] = {
-            "cutflow": cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible),
+            "cutflow": steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible),
             "tags": view.n_tags,
             "tracks": Rows(tracks._asdict()),
             "truth": _count_truth(columns, view, kind),

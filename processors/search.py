@@ -10,7 +10,7 @@ from jpsi_lnv.analysis import candidate_table, histograms
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
-from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection import blinding, steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.processors.work.rows import Rows
@@ -33,10 +33,10 @@ class SearchProcessor(ProcessorABC):
         dataset = events.metadata["dataset"]
         metadata = DatasetMetadata.of_chunk(events.metadata)
         view = SearchEvents(ChunkColumns(events), self.cuts, metadata.sqrt_s)
-        decisions = cutflow.apply(SECTION_III, view)
+        decisions = steps.apply(SECTION_III, view)
         is_visible = blinding.is_visible(view, metadata)
         output = {
-            "cutflow": cutflow.count(SECTION_III, decisions, is_visible),
+            "cutflow": steps.count(SECTION_III, decisions, is_visible),
             "histograms": histograms.fill(view, decisions, is_visible),
             "status": view.fit_status(is_visible),
             "candidates": Rows(candidate_table.make(view, decisions.all(axis=0) & is_visible)),

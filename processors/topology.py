@@ -10,7 +10,7 @@ from coffea.processor import ProcessorABC
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import TOPOLOGY, DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
-from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection import blinding, steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.topology import PASSED, chains
@@ -39,7 +39,7 @@ class TopologyProcessor(ProcessorABC):
         blinding.require_open(events.metadata["dataset"], metadata, TOPOLOGY)
         columns = ChunkColumns(events)
         view = SearchEvents(columns, self.cuts, metadata.sqrt_s)
-        decisions = cutflow.apply(SECTION_III, view)
+        decisions = steps.apply(SECTION_III, view)
         n_failed = np.count_nonzero(~decisions, axis=0)
         chosen = np.flatnonzero(n_failed <= 1)
         failed = np.where(n_failed[chosen] == 0, PASSED, NAMES[np.argmin(decisions[:, chosen], axis=0)])

@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.varied_columns import variations
-from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection import blinding, steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
@@ -45,7 +45,7 @@ class VariationsProcessor(ProcessorABC):
     @staticmethod
     def _count(view: SearchEvents) -> dict[str, Any]:
         seen = np.ones(view.n_events, dtype=np.bool_)
-        return {"cutflow": cutflow.count(SECTION_III, cutflow.apply(SECTION_III, view), seen)}
+        return {"cutflow": steps.count(SECTION_III, steps.apply(SECTION_III, view), seen)}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the merged accumulator as it is."""

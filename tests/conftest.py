@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.events import schema
+
+# Modules that several tests share lie there.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
 def make_toy_columns(rng: np.random.Generator, n_events: int) -> dict[str, object]:

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis import candidate_table, histograms
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
 from jpsi_lnv.analysis.simulation import processes, production
@@ -27,7 +27,7 @@ def view():
 
 @pytest.fixture(scope="module")
 def decisions(view):
-    return cutflow.apply(SECTION_III, view)
+    return steps.apply(SECTION_III, view)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def filled(view, decisions):
 
 
 def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
-    flow = cutflow.count(SECTION_III, decisions, np.ones(view.n_events, bool))
+    flow = steps.count(SECTION_III, decisions, np.ones(view.n_events, bool))
     for stage in STAGES:
         assert filled["m_kkee"][stage, :].sum(flow=True) == flow[stage]
         assert filled["chi2_4c"][stage, :].sum(flow=True) == flow[stage]
@@ -44,7 +44,7 @@ def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
 
 
 def test_each_stage_holds_the_candidates_that_reach_it(view, decisions, filled):
-    reached = cutflow.depth(decisions)[view.best.event]
+    reached = steps.depth(decisions)[view.best.event]
     for i, stage in enumerate(STAGES, start=len(SECTION_III) - len(STAGES)):
         plain = hist.Hist(histograms.M_KKEE, storage=hist.storage.Int64()).fill(view.best_m_kkee[reached > i])
         assert filled["m_kkee"][stage, :] == plain
@@ -59,7 +59,7 @@ def test_an_n_minus_1_distribution_cut_at_its_value_gives_the_final_count(view, 
         final,
         final - chi2.view(flow=True)[0],
     }
-    mass = view.best_m_kkee[cutflow.passes_all_but(decisions, [len(SECTION_III) - 1])[view.best.event]]
+    mass = view.best_m_kkee[steps.passes_all_but(decisions, [len(SECTION_III) - 1])[view.best.event]]
     assert filled["n_minus_1_signal_region"].sum(flow=True) == len(mass)
     assert ((mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)).sum() == final
 
@@ -67,7 +67,7 @@ def test_an_n_minus_1_distribution_cut_at_its_value_gives_the_final_count(view, 
 def test_the_plane_of_chi2_and_mass_allows_another_cut_without_a_rerun(view, decisions, filled):
     plane = filled["chi2_4c_m_kkee"]
     low, high = (round((edge - 2.9) / 0.005) for edge in (3.07, 3.12))
-    expected = cutflow.passes_all_but(decisions, [8])[view.best.event] & (view.best.chi2_4c < 50)
+    expected = steps.passes_all_but(decisions, [8])[view.best.event] & (view.best.chi2_4c < 50)
     assert plane[:50, low:high].sum() == expected.sum()
 
 

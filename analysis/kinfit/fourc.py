@@ -26,12 +26,11 @@ import numpy.typing as npt
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, SPECIES_MASS
 from jpsi_lnv.analysis.kinfit import kernels
-from jpsi_lnv.analysis.kinfit.covariance import fitted_covariance
 from jpsi_lnv.analysis.kinfit.kernels import Beam, Problem
 from jpsi_lnv.analysis.kinfit.status import Fit4C, Limits, Status, count_status, is_smallest
 
 __all__ = [
-    "CASCADE_CHI2",
+    "CHI2_MAX",
     "NDF",
     "Fit4C",
     "Limits",
@@ -41,14 +40,14 @@ __all__ = [
     "count_status",
     "fit4c",
     "fit_with_momenta",
-    "fitted_covariance",
     "is_smallest",
 ]
 
 
 NDF: Final = 4
-# Upper edge of the stored chi2 axis: below it every decision of the cascade is that of the full fits.
-CASCADE_CHI2: Final = 200.0
+# chi2 up to which fits are decided and stored, the upper edge of the chi2 axes: below it every decision of the cascade
+# is that of the full fits.
+CHI2_MAX: Final = 200.0
 DEFAULT_LIMITS: Final = Limits()
 
 
@@ -100,7 +99,7 @@ def cascade(
     competes: BoolArray | None = None,
     spread: float = 0.0,
     limits: Limits = DEFAULT_LIMITS,
-    threshold: float = CASCADE_CHI2,
+    threshold: float = CHI2_MAX,
 ) -> Fit4C:
     """Fit the first hypothesis, and the others only as far as it takes to know whether one of them has a smaller chi2.
 
@@ -143,7 +142,7 @@ def fit_with_momenta(
     spread: float = 0.0,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Fit4C, FloatArray]:
-    """Fit every candidate under one hypothesis and return the fitted momenta too; `fitted_covariance` has their errors.
+    """Fit every candidate under one hypothesis and return the fitted momenta too.
 
     Args:
         p: (T, S, 3) momenta, as in `fit4c`.

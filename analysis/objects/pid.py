@@ -1,4 +1,4 @@
-"""Particle identification as BOSS's ParticleID does it: chi per subsystem, sums of chi2, confidence levels.
+"""Particle identification as BOSS's ParticleID does it, chi, sums of chi2, confidence levels; electrons and kaons.
 
 A subsystem (dE/dx, TOF, EMC) measures a track if it has a valid measurement and at least one of the considered
 hypotheses e, pi, K lies within `chi_max` of it; it then adds its chi2 to all of them. The confidence level (CL) of a
@@ -162,6 +162,36 @@ def cl_ratio(cl: FloatArray, species: int = Species.E) -> FloatArray:
 def e_over_p(emc_energy: npt.ArrayLike, momentum: npt.ArrayLike) -> FloatArray:
     """Return the energy of the EMC cluster over the momentum; 0 without a cluster or with infinite momentum."""
     return np.asarray(emc_energy, dtype=np.float64) / np.asarray(momentum, dtype=np.float64)
+
+
+def is_electron(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
+    """Return which tracks are electrons: CL_e, its share of the sum of CLs, and E/p (section III, paragraph 2).
+
+    Args:
+        cl: Confidence levels of the e, pi and K hypotheses, shape (tracks, 3); -1 where a track has no measurement.
+        e_over_p: EMC energy over momentum in units of c, shape (tracks,).
+        cuts: The requirements.
+    """
+    cl_e = cl[:, Species.E]
+    has_share = cl_e > cuts.cl_e_ratio_min * (cl_e + cl[:, Species.PI] + cl[:, Species.K])
+    return (cl_e > cuts.cl_e_min) & has_share & has_e_over_p(e_over_p, cuts)
+
+
+def has_e_over_p(e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
+    """Return which tracks have the E/p of an electron, shape (tracks,)."""
+    return (e_over_p > cuts.e_over_p_electron_min) & (e_over_p < cuts.e_over_p_electron_max)
+
+
+def is_kaon(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
+    """Return which tracks are kaons: CL_K positive and above CL_pi, E/p below the electrons' (section III, par. 2).
+
+    Args:
+        cl: Confidence levels of the e, pi and K hypotheses, shape (tracks, 3); -1 where a track has no measurement.
+        e_over_p: EMC energy over momentum in units of c, shape (tracks,).
+        cuts: The requirements.
+    """
+    cl_k = cl[:, Species.K]
+    return (cl_k > cuts.cl_k_min) & (cl_k > cl[:, Species.PI]) & (e_over_p < cuts.e_over_p_kaon_max)
 
 
 @kernel

@@ -118,21 +118,6 @@ def momenta_at_ip(
     return p, v
 
 
-def r_xy_r_z(helix: Sequence[Column], frame: EventFrame) -> tuple[FloatArray, FloatArray]:
-    """Return the distances of closest approach to the interaction point, in xy and in z.
-
-    Args:
-        helix: dr, phi0, kappa, dz, tanl, each (T,).
-        frame: Offsets, interaction points and field.
-
-    Returns:
-        r_xy and r_z, each (T,), in cm, not negative.
-    """
-    r_xy, r_z = np.empty(len(helix[0])), np.empty(len(helix[0]))
-    _distances(frame, _alpha(frame), _uniform(helix), r_xy, r_z)
-    return r_xy, r_z
-
-
 def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> BoolArray:
     """Return which tracks lie in the acceptance and come from the interaction point (section III, paragraph 1).
 
@@ -203,15 +188,6 @@ def _centre(
     rho = alpha / kappa
     cos, sin = math.cos(phi0), math.sin(phi0)
     return (dr - rho) * cos - x, (dr - rho) * sin - y, rho, cos, sin
-
-
-@kernel
-def _distances(
-    frame: EventFrame, alpha: FloatArray, helix: tuple[Column, ...], r_xy: FloatArray, r_z: FloatArray
-) -> None:
-    for event in range(len(frame.offsets) - 1):
-        for t in range(frame.offsets[event], frame.offsets[event + 1]):
-            r_xy[t], r_z[t] = _distance(frame, alpha, helix, event, t)
 
 
 @kernel

@@ -10,8 +10,7 @@ from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.report.source import SEARCH, Source
 from jpsi_lnv.analysis.report.tables import Field, Table, count, file_name, fixed, percent
 from jpsi_lnv.analysis.results import DatasetResult
-from jpsi_lnv.analysis.selection.cutflow import ALL_EVENTS
-from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III
 
 TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in SECTION_III}
 CANDIDATES_SHOWN: Final = 30

@@ -21,7 +21,7 @@ from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
 from jpsi_lnv.analysis.report import paper, validation_response
 from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of
-from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import tracking
@@ -172,7 +172,7 @@ def select(process: Process, n: int, seed: int, cuts: Cuts = SELECTION) -> tuple
     for block, start in enumerate(range(0, n, BLOCK_EVENTS)):
         columns = make_block(recipe, process.reaction, block, min(BLOCK_EVENTS, n - start), seed)
         view = SearchEvents(columns_of(columns), cuts, M_JPSI)
-        decisions = cutflow.apply(SECTION_III, view)
+        decisions = steps.apply(SECTION_III, view)
         passed += int(decisions.all(axis=0).sum())
         is_unwindowed = np.asarray(decisions[:-1].all(axis=0))
         masses.append(view.best_m_kkee[is_unwindowed[view.best.event]])

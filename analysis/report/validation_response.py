@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
+from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.simulation import beam, identification
 from jpsi_lnv.analysis.simulation.decays import direction
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
@@ -160,8 +160,8 @@ def read_as(columns: ArrayColumns, code: int) -> dict[str, float | int]:
     return {
         "n_tracks": int(own.sum()),
         "e_over_p": float(ratio[has_cluster].mean()) if has_cluster.any() else 0.0,
-        "as_electron": _share(is_known & electrons.is_electron(level.cl, ratio, SELECTION), own),
-        "as_kaon": _share(is_known & kaons.is_kaon(level.cl, ratio, SELECTION), own),
+        "as_electron": _share(is_known & pid.is_electron(level.cl, ratio, SELECTION), own),
+        "as_kaon": _share(is_known & pid.is_kaon(level.cl, ratio, SELECTION), own),
     }
 
 

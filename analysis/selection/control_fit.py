@@ -90,15 +90,15 @@ class ProtonEvents:
         return np.stack([p for p, _ in sets], axis=1), np.stack([v for _, v in sets], axis=1)
 
     @property
-    def _places(self) -> IntArray:
-        """Where in `momenta` the tracks of `cand` are, shape (B, 4)."""
+    def _rows(self) -> IntArray:
+        """Rows of `momenta` that hold the tracks of `cand`, shape (B, 4)."""
         return np.arange(self.cand.size).reshape(self.cand.shape)
 
     @cached_property
     def mass(self) -> FloatArray:
         """Measured M(p pbar pi pi), scaled by m(J/psi)/sqrt(s), shape (B,), in GeV/c^2."""
         p, _ = self.momenta
-        p4 = four_momentum(p[self._places, np.array(SPECIES)], [MASSES[row] for row in SPECIES]).sum(axis=1)
+        p4 = four_momentum(p[self._rows, np.array(SPECIES)], [MASSES[row] for row in SPECIES]).sum(axis=1)
         return invariant_mass(p4) * (M_JPSI / self.search.sqrt_s)
 
     @cached_property
@@ -111,7 +111,7 @@ class ProtonEvents:
         """chi2 of the 4C fit, shape (B,); inf where it did not converge."""
         p, v = self.momenta
         p4_total = initial_four_momentum(self.search.sqrt_s)
-        fit = fourc.fit4c(p, v, self._places, np.array([SPECIES]), p4_total, mass=MASSES)
+        fit = fourc.fit4c(p, v, self._rows, np.array([SPECIES]), p4_total, mass=MASSES)
         return np.where(fit.status[:, 0] == fourc.Status.OK, fit.chi2[:, 0], np.inf)
 
     @cached_property

@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.constants import P_TO_RADIUS, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum
-from jpsi_lnv.analysis.objects import electrons, kaons, photons, pid, tracks
+from jpsi_lnv.analysis.objects import photons, pid, tracks
 from jpsi_lnv.analysis.selection.control_cuts import CONTROL, ControlCuts
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
@@ -173,7 +173,7 @@ class ElectronProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are electrons."""
-        return self._is_measured & electrons.is_electron(self.identification.cl, self.search.e_over_p, self.search.cuts)
+        return self._is_measured & pid.is_electron(self.identification.cl, self.search.e_over_p, self.search.cuts)
 
     @property
     def m2_recoil_max(self) -> float:
@@ -225,7 +225,7 @@ class KaonProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are kaons."""
-        return self._is_measured & kaons.is_kaon(self.identification.cl, self.search.e_over_p, self.search.cuts)
+        return self._is_measured & pid.is_kaon(self.identification.cl, self.search.e_over_p, self.search.cuts)
 
     @property
     def m2_recoil_max(self) -> float:

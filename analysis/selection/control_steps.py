@@ -10,7 +10,7 @@ from typing import Final
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import KaonProbes, ProbeEvents
-from jpsi_lnv.analysis.selection.cutflow import Step
+from jpsi_lnv.analysis.selection.steps import Step
 
 
 def tag(events: ProbeEvents) -> BoolArray:

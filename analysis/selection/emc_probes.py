@@ -97,8 +97,8 @@ class EmcProbes:
         return tracks.read_momenta(self.columns, self.search.frame, self.quartet.ravel())
 
     @property
-    def _places(self) -> IntArray:
-        """Where in `momenta` the tracks of `quartet` are, shape (B, 4)."""
+    def _rows(self) -> IntArray:
+        """Rows of `momenta` that hold the tracks of `quartet`, shape (B, 4)."""
         return np.arange(self.quartet.size).reshape(self.quartet.shape)
 
     @cached_property
@@ -113,7 +113,7 @@ class EmcProbes:
         hidden = np.zeros(self.n_events, dtype=np.bool_)
         for species in _KKEE:
             rows = np.array(species if p.shape[1] > 1 else (0,) * N_TRACKS)
-            p3 = p[self._places, rows]
+            p3 = p[self._rows, rows]
             p4 = four_momentum(p3, [SPECIES_MASS[s] for s in species]).sum(axis=1)
             mass = invariant_mass(p4) * (M_JPSI / self.sqrt_s)
             hidden[self.event] |= (mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)
@@ -152,7 +152,7 @@ class EmcProbes:
         hypotheses = assignments(self.species)
         competes = np.repeat(self.has_tags[self.event][:, None], len(hypotheses), axis=1)
         return fourc.cascade(
-            *self.momenta, self._places, hypotheses, initial_four_momentum(self.sqrt_s), competes=competes
+            *self.momenta, self._rows, hypotheses, initial_four_momentum(self.sqrt_s), competes=competes
         )
 
     @cached_property

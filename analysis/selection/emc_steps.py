@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from jpsi_lnv.analysis.arrays import BoolArray
-from jpsi_lnv.analysis.selection.cutflow import Step
 from jpsi_lnv.analysis.selection.emc_probes import EmcProbes
+from jpsi_lnv.analysis.selection.steps import Step
 
 
 def four_tracks(events: EmcProbes) -> BoolArray:

@@ -16,10 +16,9 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray, IntArray
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
-from jpsi_lnv.analysis.objects import electrons, kaons, pid
-from jpsi_lnv.analysis.selection.cutflow import apply, passes_all_but
+from jpsi_lnv.analysis.objects import pid
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.selection.steps import SECTION_III, apply, passes_all_but
 
 # Generated species by PDG code, in the order of the axis; the last one is all the rest.
 SPECIES: Final = ("e", "mu", "pi", "k", "p", "other")
@@ -45,7 +44,7 @@ class MisidentifiedEvents(SearchEvents):
         self.kaon_charge = kaon_charge
 
     @cached_property
-    def in_play(self) -> BoolArray:
+    def is_examined(self) -> BoolArray:
         """All identified tracks: each is taken for a kaon or an electron."""
         return self.is_identified
 
@@ -95,6 +94,6 @@ def roles(view: SearchEvents) -> tuple[BoolArray, IntArray]:
     counts = view.is_good & (identification.ndof > 0)
     cl, e_over_p, cuts = identification.cl, view.e_over_p, view.cuts
     role = np.zeros(len(counts), dtype=np.int64)
-    role[electrons.is_electron(cl, e_over_p, cuts)] = ROLES.index("electron")
-    role[kaons.is_kaon(cl, e_over_p, cuts)] = ROLES.index("kaon")
+    role[pid.is_electron(cl, e_over_p, cuts)] = ROLES.index("electron")
+    role[pid.is_kaon(cl, e_over_p, cuts)] = ROLES.index("kaon")
     return counts, role

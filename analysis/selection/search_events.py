@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis import candidates
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.candidates import FittedCandidates
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.objects import electrons, kaons, pid, tracks
+from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
-from jpsi_lnv.analysis.selection.best_candidates import FittedCandidates, fit_best, fit_signal
 
 # Species of the four tracks of a candidate.
 SIGNAL_SPECIES = (Species.K, Species.K, Species.E, Species.E)
@@ -93,35 +93,35 @@ class SearchEvents:
         return pid.e_over_p(self.columns.flat("Track", "emc_energy"), momentum)
 
     @cached_property
-    def in_play(self) -> BoolArray:
+    def is_examined(self) -> BoolArray:
         """Identified tracks whose event has enough of them with an electron's E/p: no others can make a candidate."""
-        has_e_over_p = self.is_identified & electrons.has_e_over_p(self.e_over_p, self.cuts)
+        has_e_over_p = self.is_identified & pid.has_e_over_p(self.e_over_p, self.cuts)
         return self.is_identified & of_event(self.offsets, self.count_tracks(has_e_over_p) >= self.cuts.n_electrons_min)
 
     @cached_property
-    def play(self) -> IntArray:
-        """Indices of the tracks in play, shape (P,): confidence levels and momenta are theirs alone."""
-        return np.flatnonzero(self.in_play)
+    def examined(self) -> IntArray:
+        """Indices of the examined tracks, shape (P,): confidence levels and momenta are theirs alone."""
+        return np.flatnonzero(self.is_examined)
 
     @cached_property
-    def place(self) -> IntArray:
-        """Place of each track in `play`, shape (tracks,); without a meaning for the others."""
-        return np.cumsum(self.in_play) - 1
+    def row_of_track(self) -> IntArray:
+        """Row of each track among the `examined` ones, shape (tracks,); without a meaning for the others."""
+        return np.cumsum(self.is_examined) - 1
 
     @cached_property
     def identification(self) -> pid.Identification:
-        """Confidence levels of the tracks in play, in their order."""
-        return pid.identify(self.columns, self.cuts, self.play)
+        """Confidence levels of the examined tracks, in their order."""
+        return pid.identify(self.columns, self.cuts, self.examined)
 
     @cached_property
     def is_electron(self) -> BoolArray:
         """Electron candidates, in events with enough tracks of an electron's E/p."""
-        return self._of_play(electrons.is_electron)
+        return self._of_examined(pid.is_electron)
 
     @cached_property
     def is_kaon(self) -> BoolArray:
         """Kaon candidates, in events with enough tracks of an electron's E/p."""
-        return self._of_play(kaons.is_kaon)
+        return self._of_examined(pid.is_kaon)
 
     @cached_property
     def n_electrons(self) -> IntArray:
@@ -148,23 +148,23 @@ class SearchEvents:
 
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (P, S, 3) and covariances (P, S, 6) at the interaction point of the tracks in play.
+        """Momenta (P, S, 3) and covariances (P, S, 6) at the interaction point of the examined tracks.
 
         Without any combination there are none, and no column of the fit is read.
         """
         if not len(self.combinations[0]):
             return np.empty((0, 1, 3)), np.empty((0, 1, 6))
-        return tracks.read_momenta(self.columns, self.frame, self.play)
+        return tracks.read_momenta(self.columns, self.frame, self.examined)
 
     @cached_property
-    def _places(self) -> IntArray:
-        """Places in `play` of the tracks of every combination, shape (N, 4)."""
-        return self.place[self.combinations[0]]
+    def _rows(self) -> IntArray:
+        """Rows among the `examined` tracks of the tracks of every combination, shape (N, 4)."""
+        return self.row_of_track[self.combinations[0]]
 
     @cached_property
     def m_kkee(self) -> FloatArray:
         """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
-        mass = candidates.invariant_mass(self.momenta[0], self._places, SIGNAL_SPECIES, SIGNAL_MASSES)
+        mass = candidates.invariant_mass(self.momenta[0], self._rows, SIGNAL_SPECIES, SIGNAL_MASSES)
         return mass * (M_JPSI / self.sqrt_s)
 
     @cached_property
@@ -175,7 +175,7 @@ class SearchEvents:
     @cached_property
     def _signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
         """The 4C fit of every combination as KKee, and the fitted four-momenta (N, 4, 4) in GeV."""
-        return fit_signal(*self.momenta, self._places, self.p4_total)
+        return candidates.fit_signal(*self.momenta, self._rows, self.p4_total)
 
     @property
     def signal_fit(self) -> fourc.Fit4C:
@@ -185,8 +185,8 @@ class SearchEvents:
     @cached_property
     def best(self) -> FittedCandidates:
         """The combination of each event with the smallest chi2 of the 4C fit."""
-        combinations, chi2_pid = (self._places, self.combinations[1]), self.identification.chi2
-        return fit_best(self.signal_fit, *self.momenta, combinations, chi2_pid, self.p4_total, self.cuts)
+        combinations, chi2_pid = (self._rows, self.combinations[1]), self.identification.chi2
+        return candidates.fit_best(self.signal_fit, *self.momenta, combinations, chi2_pid, self.p4_total, self.cuts)
 
     @cached_property
     def best_tracks(self) -> IntArray:
@@ -254,8 +254,8 @@ class SearchEvents:
         """Return how many tracks of each event a mask selects."""
         return sum_per_event(self.offsets, mask)
 
-    def _of_play(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
-        """Return a decision on confidence levels and E/p as one per track; False for tracks not in play."""
-        per_track = np.zeros(len(self.in_play), dtype=np.bool_)
-        per_track[self.play] = decide(self.identification.cl, self.e_over_p[self.play], self.cuts)
+    def _of_examined(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
+        """Return a decision on confidence levels and E/p as one per track; False for tracks that are not examined."""
+        per_track = np.zeros(len(self.is_examined), dtype=np.bool_)
+        per_track[self.examined] = decide(self.identification.cl, self.e_over_p[self.examined], self.cuts)
         return per_track

@@ -8,13 +8,14 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from pivot import move_pivot
 
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.dst import find_spot, open_dst, vertices
 from jpsi_lnv.analysis.events.dst_tracks import mdc_covariance
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.analysis.helix import momentum_and_covariance, move_pivot, unpack
+from jpsi_lnv.analysis.helix import momentum_and_covariance, unpack
 from jpsi_lnv.analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast

@@ -12,7 +12,7 @@ from jpsi_lnv.analysis import histograms
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import processes, production
@@ -34,11 +34,11 @@ def measure(name):
     recipe = production.Recipe(processes=((CHANNELS[name], 1.0),), sqrt_s=3.0969)
     block = make_block(production.make_block(recipe, name, 0, 3000, 11))
     view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
-    decisions = cutflow.apply(SECTION_III, view)
+    decisions = steps.apply(SECTION_III, view)
     is_visible = np.ones(view.n_events, bool)
     filled = histograms.fill(view, decisions, is_visible)
     sums = {k: int(h.sum(flow=True)) for k, h in filled.items()}
-    return {"cutflow": cutflow.count(SECTION_III, decisions, is_visible), "entries": sums}
+    return {"cutflow": steps.count(SECTION_III, decisions, is_visible), "entries": sums}
 
 
 def test_cut_flow_is_the_golden_one(renew_golden):

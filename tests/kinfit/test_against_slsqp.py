@@ -119,6 +119,6 @@ def test_default_limits_are_tight_enough(toys, p4_total, generated):
     sample = toys(generated, 5000, 9)
     arguments = (sample.p, sample.v, sample.cand, np.array([(K, K, E, E)]), p4_total)
     normal, tight = fourc.fit4c(*arguments), fourc.fit4c(*arguments, limits=TIGHT)
-    is_low = tight.chi2 < fourc.CASCADE_CHI2
+    is_low = tight.chi2 < fourc.CHI2_MAX
     assert (normal.status[is_low] == Status.OK).all()
     assert np.abs(normal.chi2[is_low] - tight.chi2[is_low]).max(initial=0.0) < 1e-4

@@ -5,7 +5,7 @@ import pytest
 
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import CASCADE_CHI2, Limits, Status
+from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, Limits, Status
 from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES, competing
 
 pytestmark = pytest.mark.fast
@@ -24,7 +24,7 @@ SAMPLES = {
 
 
 def below(fit):
-    return (fit.status[:, 0] == Status.OK) & (fit.chi2[:, 0] < CASCADE_CHI2)
+    return (fit.status[:, 0] == Status.OK) & (fit.chi2[:, 0] < CHI2_MAX)
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])

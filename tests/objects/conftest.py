@@ -1,9 +1,8 @@
 """Random helices with valid covariances."""
 
 import numpy as np
+import pivot
 import pytest
-
-from jpsi_lnv.analysis import helix
 
 
 def make_helices(n: int, seed: int):
@@ -14,7 +13,7 @@ def make_helices(n: int, seed: int):
         [rng.normal(0, 0.3, n), rng.uniform(0, 2 * np.pi, n), kappa, rng.normal(0, 1, n), rng.normal(0, 1, n)], axis=1
     )
     root = rng.normal(size=(n, 5, 5)) * np.array([0.02, 1e-3, 5e-3, 0.1, 3e-3])[:, None]
-    return h, helix.pack(root @ root.transpose(0, 2, 1))
+    return h, pivot.pack(root @ root.transpose(0, 2, 1))
 
 
 @pytest.fixture(scope="session")

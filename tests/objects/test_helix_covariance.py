@@ -1,6 +1,7 @@
 """Pivot moves and momenta of helices of both charges."""
 
 import numpy as np
+import pivot
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ def test_a_pivot_on_the_track_has_no_distance(helices, charge, field):
     h, cov = helices(200, 1)
     h[:, 2] = charge * np.abs(h[:, 2])
     turned = charge * np.random.default_rng(2).uniform(0.0, 2.0, len(h))  # along the momentum
-    moved, _ = helix.move_pivot(h, cov, point(h, turned, field), field)
+    moved, _ = pivot.move_pivot(h, cov, point(h, turned, field), field)
     np.testing.assert_allclose(moved[:, [0, 3]], 0.0, atol=1e-9)
     np.testing.assert_allclose(moved[:, 1], h[:, 1] + turned, atol=1e-9)
 
@@ -48,8 +49,8 @@ def test_the_momentum_points_along_the_track(helices, charge):
 def test_a_pivot_moved_forth_and_back(helices, shift, seed, field):
     h, cov = helices(20, seed)
     shift = np.array(shift)
-    there = helix.move_pivot(h, cov, shift, field)
-    back, back_cov = helix.move_pivot(*there, -shift, field)
+    there = pivot.move_pivot(h, cov, shift, field)
+    back, back_cov = pivot.move_pivot(*there, -shift, field)
     np.testing.assert_allclose(back, h, atol=1e-9)
     np.testing.assert_allclose(back_cov, cov, rtol=1e-6, atol=1e-12)
 
@@ -69,8 +70,8 @@ def test_pivot_covariance_against_finite_differences(helices, charge):
     h, cov = helices(300, 5)
     h[:, 2] = charge * np.abs(h[:, 2])
     shift = np.random.default_rng(6).normal(0, 0.5, (len(h), 3))
-    _, moved = helix.move_pivot(h, cov, shift, 0.9)
-    jacobian = differences(lambda x: helix.move_pivot(x, cov, shift, 0.9)[0], h)
+    _, moved = pivot.move_pivot(h, cov, shift, 0.9)
+    jacobian = differences(lambda x: pivot.move_pivot(x, cov, shift, 0.9)[0], h)
     expected = jacobian @ helix.unpack(cov) @ jacobian.transpose(0, 2, 1)
     width = np.sqrt(np.einsum("nii->ni", expected))
     difference = (helix.unpack(moved) - expected) / (width[:, :, None] * width[:, None, :])
@@ -95,4 +96,4 @@ def test_packing():
     np.testing.assert_array_equal(full, full.T)
     assert full[0].tolist() == [0, 1, 2, 3, 4]
     assert full[4, 4] == 14
-    np.testing.assert_array_equal(helix.pack(full), packed)
+    np.testing.assert_array_equal(pivot.pack(full), packed)

@@ -1,7 +1,9 @@
 """The fast kernels on flat columns agree with the plain geometry, chunk by chunk."""
 
 import numpy as np
+import pivot
 import pytest
+from distances import r_xy_r_z
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +33,7 @@ def chunk(helices):
 def expected(chunk):
     h, cov, frame, event = chunk
     ip = np.stack([frame.x, frame.y, frame.z], axis=1)
-    return helix.move_pivot(h, cov, ip[event], frame.field[event])
+    return pivot.move_pivot(h, cov, ip[event], frame.field[event])
 
 
 def momentum_columns(cov):
@@ -58,7 +60,7 @@ def test_momenta_of_chosen_tracks_in_any_order(chunk):
 
 def test_distances_to_the_interaction_point(chunk):
     h, _, frame, _ = chunk
-    r_xy, r_z = tracks.r_xy_r_z(h.T, frame)
+    r_xy, r_z = r_xy_r_z(h.T, frame)
     moved, _ = expected(chunk)
     np.testing.assert_allclose(r_xy, np.abs(moved[:, 0]), atol=1e-9)
     np.testing.assert_allclose(r_z, np.abs(moved[:, 3]), atol=1e-9)
@@ -84,7 +86,7 @@ def test_no_tracks():
     p, v = tracks.momenta_at_ip(np.empty((5, 0)), np.empty((10, 0)), frame)
     assert p.shape == (0, 3)
     assert v.shape == (0, 6)
-    assert tracks.r_xy_r_z(np.empty((5, 0)), frame)[0].shape == (0,)
+    assert r_xy_r_z(np.empty((5, 0)), frame)[0].shape == (0,)
 
 
 def test_broken_helices_are_flagged_not_raised(chunk):
@@ -135,12 +137,12 @@ def test_real_tracks_have_usable_momenta_under_every_hypothesis(boss_file):
     p, v = tracks.read_momenta(columns, frame)
     assert p.shape == (19, 3, 3)
     assert (fourc.check_tracks(p, v) == fourc.Status.OK).all()
-    r_xy, _ = tracks.r_xy_r_z(tracks.read_helix(columns), frame)
+    r_xy, _ = r_xy_r_z(tracks.read_helix(columns), frame)
     assert np.median(r_xy) < 0.05
 
 
 def plain_is_good(h, frame, cuts):
-    r_xy, r_z = tracks.r_xy_r_z(h.T, frame)
+    r_xy, r_z = r_xy_r_z(h.T, frame)
     in_acceptance = np.abs(tracks.cos_theta(h[:, 4])) < cuts.cos_theta_max
     return in_acceptance & (r_xy < cuts.r_xy_max) & (r_z < cuts.r_z_max)
 

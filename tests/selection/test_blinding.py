@@ -19,7 +19,7 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
 from jpsi_lnv.analysis.limits import gather
-from jpsi_lnv.analysis.selection import blinding, cutflow
+from jpsi_lnv.analysis.selection import blinding, steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import processes, production
@@ -96,9 +96,9 @@ def test_looser_cuts_hide_more(signal_block):
 def test_a_chunk_with_hidden_events_counts_as_the_chunk_without_them(signal_block):
     view = view_of(signal_block)
     seen = ~blinding.in_box(view)
-    whole = cutflow.count(SECTION_III, cutflow.apply(SECTION_III, view), seen)
+    whole = steps.count(SECTION_III, steps.apply(SECTION_III, view), seen)
     alone = view_of(signal_block.select(seen))
-    flow = cutflow.count(SECTION_III, cutflow.apply(SECTION_III, alone), np.ones(alone.n_events, bool))
+    flow = steps.count(SECTION_III, steps.apply(SECTION_III, alone), np.ones(alone.n_events, bool))
     assert without_all(whole) == without_all(flow)
 
 
@@ -108,8 +108,8 @@ EARLY = ("good_tracks", "four_tracks_zero_charge", "confidence_levels", "four_tr
 
 def without_all(flow):
     """Return what can be computed from a cut flow: what early steps reject, and what passes later ones."""
-    rejected = {k: flow[cutflow.ALL_EVENTS] - flow[k] for k in EARLY if k in flow}
-    return rejected | {k: v for k, v in flow.items() if k not in (*EARLY, cutflow.ALL_EVENTS)}
+    rejected = {k: flow[steps.ALL_EVENTS] - flow[k] for k in EARLY if k in flow}
+    return rejected | {k: v for k, v in flow.items() if k not in (*EARLY, steps.ALL_EVENTS)}
 
 
 def write_fileset(directory: Path, name: str, block: Block) -> Path:
@@ -182,7 +182,7 @@ def test_the_number_read_is_that_of_the_files(planted):
         dataset = planted[n].datasets["data"]
         assert dataset.n_events == planted[0].datasets["data"].n_events + n
         for selection in dataset.selections.values():
-            assert selection.cutflow[cutflow.ALL_EVENTS] == dataset.n_events
+            assert selection.cutflow[steps.ALL_EVENTS] == dataset.n_events
 
 
 def test_visible_events_are_counted(planted):
@@ -257,6 +257,6 @@ def test_a_skim_does_not_tell_how_many_are_hidden(signal_block, other_block):
     block = both.select(view_of(both).is_retained)
     view = view_of(block)
     seen = ~blinding.in_box(view)
-    flow = cutflow.count(SECTION_III, cutflow.apply(SECTION_III, view), seen)
+    flow = steps.count(SECTION_III, steps.apply(SECTION_III, view), seen)
     assert not seen.all()
     assert flow["all"] == flow["good_tracks"] == flow["four_tracks_zero_charge"]

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
-from jpsi_lnv.analysis.selection import control_steps, cutflow, misidentified
+from jpsi_lnv.analysis.selection import control_steps, misidentified, steps
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
@@ -41,8 +41,8 @@ def all_of(view):
     return np.ones(view.n_events, dtype=bool)
 
 
-def flow(steps, view):
-    return cutflow.count(steps, cutflow.apply(steps, view), all_of(view))
+def flow(of, view):
+    return steps.count(of, steps.apply(of, view), all_of(view))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from distances import r_xy_r_z
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,7 +164,7 @@ class Sample:
         self.helix = tracks.read_helix(columns)
         self.charge = columns.flat("Track", "charge")
         self.event = np.repeat(np.arange(n), np.diff(self.frame.offsets))
-        r_xy, r_z = tracks.r_xy_r_z(self.helix, self.frame)
+        r_xy, r_z = r_xy_r_z(self.helix, self.frame)
         in_acceptance = np.abs(tracks.cos_theta(self.helix[4])) < SELECTION.cos_theta_max
         self.is_good = in_acceptance & (r_xy < SELECTION.r_xy_max) & (r_z < SELECTION.r_z_max)
         row = gen_offsets[self.event] + columns.flat("Track", "gen")

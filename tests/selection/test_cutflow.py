@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jpsi_lnv.analysis.selection.cutflow import Step, apply, count, depth, passes_all_but
+from jpsi_lnv.analysis.selection.steps import Step, apply, count, depth, passes_all_but
 
 pytestmark = pytest.mark.fast
 

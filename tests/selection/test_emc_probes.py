@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import Block, make_block
 from jpsi_lnv.analysis.objects import emc_pid, emc_tables
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
-from jpsi_lnv.analysis.selection import blinding, cutflow, misidentified
+from jpsi_lnv.analysis.selection import blinding, misidentified, steps
 from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL
 from jpsi_lnv.analysis.selection.emc_probes import N_TRACKS, EmcProbes, assignments, control_tracks
 from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
@@ -157,7 +157,7 @@ def test_nothing_gives_nothing(n_events):
     view = EmcProbes(empty, Species.E)
     assert len(view.probe) == 0
     assert view.n_tags == 0
-    flow = cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible)
+    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible)
     assert list(flow.values()) == [n_events, 0, 0, 0, 0]
 
 
@@ -181,12 +181,12 @@ def test_what_the_search_hides_is_hidden():
     view = EmcProbes(columns, Species.E)
     assert np.count_nonzero(hidden & view.has_four_tracks) > 500
     assert not (hidden & view.has_four_tracks & view.is_visible).any()
-    flow = cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible)
+    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible)
     assert flow["four_tracks"] == np.count_nonzero(view.has_four_tracks & view.is_visible)
 
 
 def test_cut_flow_ends_at_the_events_with_probes(view):
-    flow = cutflow.count(EMC_STEPS, cutflow.apply(EMC_STEPS, view), view.is_visible)
+    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible)
     counts = list(flow.values())
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == np.count_nonzero(view.is_selected)

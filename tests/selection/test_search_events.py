@@ -12,7 +12,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX
-from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
@@ -23,7 +23,7 @@ SQRT_S = 3.0969
 
 def flow(columns, cuts=SELECTION, sqrt_s=SQRT_S):
     view = SearchEvents(columns, cuts, sqrt_s)
-    return cutflow.count(SECTION_III, cutflow.apply(SECTION_III, view), np.ones(view.n_events, bool))
+    return steps.count(SECTION_III, steps.apply(SECTION_III, view), np.ones(view.n_events, bool))
 
 
 def changed(columns, **arrays):

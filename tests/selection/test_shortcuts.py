@@ -6,8 +6,8 @@ import pytest
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.objects import electrons, kaons, pid
-from jpsi_lnv.analysis.selection import cutflow
+from jpsi_lnv.analysis.objects import pid
+from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import processes, production
@@ -23,7 +23,7 @@ class PlainEvents(SearchEvents):
         return self.is_good & np.repeat(self.is_retained, np.diff(self.offsets)) & (self.identification.ndof > 0)
 
     @property
-    def in_play(self):
+    def is_examined(self):
         return self.is_identified
 
     @property
@@ -31,18 +31,18 @@ class PlainEvents(SearchEvents):
         return pid.identify(self.columns, self.cuts)
 
     @property
-    def play(self):
+    def examined(self):
         return np.arange(len(self.charge))
 
-    place = play
+    row_of_track = examined
 
     @property
     def is_electron(self):
-        return self.is_identified & electrons.is_electron(self.identification.cl, self.e_over_p, self.cuts)
+        return self.is_identified & pid.is_electron(self.identification.cl, self.e_over_p, self.cuts)
 
     @property
     def is_kaon(self):
-        return self.is_identified & kaons.is_kaon(self.identification.cl, self.e_over_p, self.cuts)
+        return self.is_identified & pid.is_kaon(self.identification.cl, self.e_over_p, self.cuts)
 
 
 @pytest.fixture(params=["signal", "kkpipi", "eeee"])
@@ -55,7 +55,7 @@ def columns(request):
 
 def test_decisions_are_those_of_the_plain_search(columns):
     fast, plain = (kind(columns, SELECTION, 3.0969) for kind in (SearchEvents, PlainEvents))
-    reached = [cutflow.depth(cutflow.apply(SECTION_III, view)) for view in (fast, plain)]
+    reached = [steps.depth(steps.apply(SECTION_III, view)) for view in (fast, plain)]
     np.testing.assert_array_equal(*reached)
     np.testing.assert_array_equal(fast.combinations[0], plain.combinations[0])
     np.testing.assert_array_equal(fast.best.chi2, plain.best.chi2)
@@ -70,4 +70,4 @@ def test_tracks_that_are_measured_are_those_with_confidence_levels(columns):
 
 def test_depth_is_the_plain_product(rng):
     decisions = rng.random((7, 500)) < 0.8
-    np.testing.assert_array_equal(cutflow.depth(decisions), np.cumprod(decisions, axis=0).sum(axis=0))
+    np.testing.assert_array_equal(steps.depth(decisions), np.cumprod(decisions, axis=0).sum(axis=0))
