@@ -49,6 +49,11 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, footer: str = 
     console().print(table)
 
 
+def wrote(*paths: Path) -> None:
+    """Say which files were written."""
+    console().print(f"wrote {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
+
+
 def write_json(path: str | Path, payload: Any) -> Path:
     """Write JSON so that the file is either the old or the whole new one, and return its path.
 

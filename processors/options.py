@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from jpsi_lnv.analysis.results import ACCUMULATOR
+from jpsi_lnv.analysis import results
 
 PATH: Final = click.Path(path_type=Path)
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -45,12 +45,26 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def command(*, accumulator: Path | None, output: Path, **given: Any) -> Any:
-        return function(accumulator=accumulator or output / ACCUMULATOR, output=output, **given)
+        return function(accumulator=accumulator or output / results.ACCUMULATOR, output=output, **given)
 
     of_accumulator = click.option(
-        "--accumulator", type=FILE, help=f"Merged result; default: {ACCUMULATOR} in the output directory."
+        "--accumulator", type=FILE, help=f"Merged result; default: {results.ACCUMULATOR} in the output directory."
     )
     of_output = click.option(
         "--output", type=DIRECTORY, default=Path("results"), help="Directory of the results, old and new."
     )
     return of_accumulator(of_output(command))
+
+
+def merged_result(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options, and give the command `merged`, the result itself, if it is complete or need not be."""
+
+    @ALLOW_INCOMPLETE
+    @result_options
+    @functools.wraps(function)
+    def command(*, accumulator: Path, output: Path, allow_incomplete: bool, **given: Any) -> Any:
+        merged = results.read(accumulator)
+        merged.require_complete(allow_incomplete=allow_incomplete)
+        return function(merged=merged, output=output, **given)
+
+    return command

@@ -6,23 +6,21 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import background, derived, normalization, results
-from jpsi_lnv.processors.console import console, print_table
-from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
+from jpsi_lnv.analysis import background, derived, normalization
+from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.processors.console import print_table, wrote
+from jpsi_lnv.processors.options import N_JPSI, merged_result
 
 
 @click.command()
-@result_options
+@merged_result
 @N_JPSI
-@ALLOW_INCOMPLETE
-def command(*, accumulator: Path, output: Path, n_jpsi: float | None, allow_incomplete: bool) -> None:
+def command(*, merged: Results, output: Path, n_jpsi: float | None) -> None:
     """Estimate the background in the signal region and at each Majorana mass, and write background.json.
 
     Exclusive decays count with misidentification weights. What zero surviving inclusive events would exclude is shown
     and enters nothing.
     """
-    merged = results.read(accumulator)
-    merged.require_complete(allow_incomplete=allow_incomplete)
     number = n_jpsi or normalization.n_jpsi(merged).value
     channels = background.per_channel(merged, number)
     found = channels[None]
@@ -46,4 +44,4 @@ def command(*, accumulator: Path, output: Path, n_jpsi: float | None, allow_inco
         footer += f"; no inclusive event survives: below {found.inclusive_limit:.3g} at 90 %, shown only"
     print_table("Expected background in the signal region", rows, footer=footer)
     path = derived.write(output, "background", background.to_json(channels), merged, {"n_jpsi": number})
-    console().print(f"wrote {path}")
+    wrote(path)

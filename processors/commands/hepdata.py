@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jpsi_lnv.analysis.report import hepdata, source
-from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.console import wrote
 from jpsi_lnv.processors.options import result_options
 
 
@@ -20,4 +20,4 @@ def command(*, accumulator: Path, output: Path) -> None:
     checked by hepdata-validator. Needs the extra `hepdata`; no network.
     """
     written = hepdata.write(output / "hepdata", source.read(output, accumulator))
-    console().print(f"wrote {', '.join(str(path) for path in written)}", soft_wrap=True)
+    wrote(*written)

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import background, derived, normalization, optimization, results
+from jpsi_lnv.analysis import background, derived, normalization, optimization
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.optimization import Scan
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.processors.console import console, print_table
-from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, N_JPSI, result_options
+from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.processors.console import print_table, wrote
+from jpsi_lnv.processors.options import N_JPSI, merged_result
 
 HISTOGRAM = "chi2_4c_m_kkee"
 VARIABLES = ("chi2_4c", "m_kkee")
@@ -22,17 +23,14 @@ ROWS = 20
 
 
 @click.command()
-@result_options
+@merged_result
 @click.option("--variable", type=click.Choice(VARIABLES), default="chi2_4c", help="Axis of the requirement.")
 @N_JPSI
-@ALLOW_INCOMPLETE
-def command(*, accumulator: Path, output: Path, variable: str, n_jpsi: float | None, allow_incomplete: bool) -> None:
+def command(*, merged: Results, output: Path, variable: str, n_jpsi: float | None) -> None:
     """Scan "below x" of a stored axis: efficiency of the signal, background with PID weights, figure of merit.
 
     Writes optimization.json and optimization.png.
     """
-    merged = results.read(accumulator)
-    merged.require_complete(allow_incomplete=allow_incomplete)
     number = n_jpsi or normalization.n_jpsi(merged).value
     scan = make_scan(merged, variable, number)
     chosen = kept(merged.cuts)[variable][1]
@@ -51,10 +49,10 @@ def command(*, accumulator: Path, output: Path, variable: str, n_jpsi: float | N
         "scan": scan.to_rows(),
     }
     path = derived.write(output, "optimization", record, merged, {"variable": variable, "n_jpsi": number})
-    console().print(f"wrote {path}, {_draw(output, record, merged)}")
+    wrote(path, _draw(output, record, merged))
 
 
-def _draw(output: Path, record: dict[str, Any], merged: results.Results) -> Path:
+def _draw(output: Path, record: dict[str, Any], merged: Results) -> Path:
     from jpsi_lnv.analysis.report import status, study_figures, style  # noqa: PLC0415 draws a figure
 
     flags = [flag.label for flag in status.flags(Source(merged))]
@@ -67,7 +65,7 @@ def kept(cuts: Cuts) -> dict[str, tuple[float, float]]:
     return {"chi2_4c": (0.0, cuts.chi2_4c_max), "m_kkee": (cuts.m_kkee_min, cuts.m_kkee_max)}
 
 
-def make_scan(merged: results.Results, variable: str, n_jpsi: float) -> Scan:
+def make_scan(merged: Results, variable: str, n_jpsi: float) -> Scan:
     """Return the scan of one axis, the other one within the selection's range.
 
     Raises:

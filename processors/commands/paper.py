@@ -9,7 +9,7 @@ import click
 
 from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.report import side_by_side
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.console import print_table, wrote
 from jpsi_lnv.processors.options import result_options
 
 
@@ -29,7 +29,7 @@ def command(*, accumulator: Path, output: Path) -> None:
     print_table("Table 2: ours | published", [_pairs(row) for row in second], footer=_footer(overall))
     used = [output / f"{stem}.json" for stem in ("systematics", "limits")]
     path = derived.write(output, "paper_tables", {"table_1": first, "table_2": second}, merged, files=used)
-    console().print(f"wrote {path}")
+    wrote(path)
 
 
 def _pairs(row: dict[str, Any]) -> dict[str, str]:

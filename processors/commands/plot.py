@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jpsi_lnv.analysis.report import contents, source, status, style
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.console import print_table, wrote
 from jpsi_lnv.processors.options import result_options
 
 
@@ -32,4 +32,4 @@ def command(*, names: tuple[str, ...], accumulator: Path, output: Path, kind: st
     for name in names:
         figure = pictures[name].figure(status.label(found.results), flags)
         (path,) = style.save(figure, output / "figures", name, [kind])
-        console().print(f"wrote {path}", soft_wrap=True)
+        wrote(path)

@@ -9,7 +9,7 @@ import click
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.report import contents, files, limit_tables, render, selection_tables, source, status
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.console import console, wrote
 from jpsi_lnv.processors.options import result_options
 from jpsi_lnv.processors.progress import bar
 
@@ -35,7 +35,7 @@ def command(*, accumulator: Path, output: Path, datasets: tuple[str, ...], no_fi
         return
     with bar("drawing", sum(len(s.pictures) for s in sections), unit="figures") as advance:
         written = files.write(output, found, sections, advance)
-    console().print(f"wrote {', '.join(str(path) for path in written)}", soft_wrap=True)
+    wrote(*written)
 
 
 def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import derived, normalization, results
+from jpsi_lnv.analysis import derived, normalization
 from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.systematics import corrections, table
 from jpsi_lnv.analysis.systematics.table import Table
-from jpsi_lnv.processors.console import console, print_table
-from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, result_options
+from jpsi_lnv.processors.console import console, print_table, wrote
+from jpsi_lnv.processors.options import FILE, merged_result
 
 # Heads of the columns of the table per mass.
 SHORT = {
@@ -30,17 +31,14 @@ CORRECTIONS = "corrections.json"
 
 
 @click.command()
-@result_options
+@merged_result
 @click.option("--rule", type=click.Choice(table.RULES), default="average", help="MC modelling of the overall search.")
 @click.option("--compare", type=FILE, help="JSON of other values with 'sources', shown beside the measured ones.")
-@ALLOW_INCOMPLETE
-def command(*, accumulator: Path, output: Path, rule: str, compare: Path | None, allow_incomplete: bool) -> None:
+def command(*, merged: Results, output: Path, rule: str, compare: Path | None) -> None:
     """Measure every row of the table of systematic uncertainties from a merged result.
 
     Writes systematics.json, which `lnv limits --systematics FILE` reads.
     """
-    merged = results.read(accumulator)
-    merged.require_complete(allow_incomplete=allow_incomplete)
     tables = table.measure(merged, rule)
     other = read_comparison(compare) if compare else {}
     print_table("Systematic uncertainties [%]", overall_rows(tables[0], other), footer=_per_track(tables[0]))
@@ -49,10 +47,10 @@ def command(*, accumulator: Path, output: Path, rule: str, compare: Path | None,
     efficiency = _correct(merged, output)
     content = table.to_json(tables) | {"efficiency": efficiency}
     path = derived.write(output, "systematics", content, merged, {"rule": rule})
-    console().print(f"wrote {path}, {output / CORRECTIONS}")
+    wrote(path, output / CORRECTIONS)
 
 
-def _correct(merged: results.Results, output: Path) -> dict[str, float]:
+def _correct(merged: Results, output: Path) -> dict[str, float]:
     """Write the corrections, print and return the corrected efficiency of the signal."""
     corrections.write(corrections.derive(merged), output / CORRECTIONS)
     signal = merged.of_kind(SIGNAL)

@@ -9,17 +9,18 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import derived, results, topology
+from jpsi_lnv.analysis import derived, topology
+from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.selection.steps import STAGES
-from jpsi_lnv.processors.console import console, print_table
-from jpsi_lnv.processors.options import result_options
+from jpsi_lnv.processors.console import console, print_table, wrote
+from jpsi_lnv.processors.options import merged_result
 
 # Without a candidate the steps before these fail all later ones too: none of them can be the only one.
 DECIDED_ON_CANDIDATES = STAGES[1:]
 
 
 @click.command()
-@result_options
+@merged_result
 @click.option(
     "--all-but",
     "step",
@@ -27,12 +28,11 @@ DECIDED_ON_CANDIDATES = STAGES[1:]
     help="Events that fail this step only, instead of those that pass all.",
 )
 @click.option("--separate-conjugates", is_flag=True, help="Count a chain and its charge conjugate apart.")
-def command(*, accumulator: Path, output: Path, step: str | None, separate_conjugates: bool) -> None:
+def command(*, merged: Results, output: Path, step: str | None, separate_conjugates: bool) -> None:
     """List decay chains with counts, most frequent first, per dataset.
 
     Writes topology.csv and topology.json.
     """
-    merged = results.read(accumulator)
     rows = []
     for dataset, counts in topology.count(merged, step).items():
         shown = counts if separate_conjugates else topology.merge_conjugates(counts)
@@ -45,7 +45,7 @@ def command(*, accumulator: Path, output: Path, step: str | None, separate_conju
     _write_csv(output / "topology.csv", rows)
     options = {"all_but": step, "separate_conjugates": separate_conjugates}
     path = derived.write(output, "topology", {"all_but": step, "chains": rows}, merged, options)
-    console().print(f"wrote {path}, {output / 'topology.csv'}")
+    wrote(path, output / "topology.csv")
 
 
 def _rows(dataset: str, counts: Counter[str]) -> list[dict[str, Any]]:
