@@ -51,7 +51,7 @@ run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, co
 	$(BIN)/lnv run samples/fileset.json --executor dask --cluster local --output results
 	$(BIN)/lnv systematics --output results
 	$(BIN)/lnv background --output results
-	$(BIN)/lnv limits --method all --systematics measured --background estimated --output results
+	$(BIN)/lnv limits --method all --output results
 	$(BIN)/lnv report --output results
 
 PAPER := results/paper
@@ -63,7 +63,7 @@ paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big s
 	$(BIN)/lnv background --output $(PAPER)
 	$(BIN)/lnv optimize --output $(PAPER) --n-jpsi 10087e6
 	$(BIN)/lnv topology --output $(PAPER)
-	$(BIN)/lnv limits --output $(PAPER) --systematics measured --background estimated
+	$(BIN)/lnv limits --output $(PAPER)
 	$(BIN)/lnv paper --output $(PAPER)
 	$(BIN)/lnv report --output $(PAPER)
 

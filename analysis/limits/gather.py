@@ -1,27 +1,33 @@
-"""The inputs of every limit, gathered from a merged accumulator."""
+"""The inputs of every limit: counts and efficiencies of a merged accumulator, and what the commands before wrote.
+
+Systematic uncertainties come from the file of `lnv systematics`, the background from that of `lnv background`, or both
+are given; nothing of it is computed here.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
-from jpsi_lnv.analysis import majorana, normalization
+from jpsi_lnv.analysis import derived, majorana, normalization
+from jpsi_lnv.analysis.background import totals
 from jpsi_lnv.analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import DATA, SIGNAL, mass_mev
-from jpsi_lnv.analysis.derived import MADE_FROM
+from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, MISID, SEARCH, SIGNAL, mass_mev
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.limits.measured import Backgrounds
 from jpsi_lnv.analysis.normalization import Count, Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results
+from jpsi_lnv.analysis.systematics import control
 
-SEARCH = "search"
+NO_BACKGROUND: Final = Count(0.0, 0.0, "assumed")
+SYSTEMATICS_FILE: Final = "systematics.json"
+BACKGROUND_FILE: Final = "background.json"
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,16 @@ def read_systematics(path: Path) -> GivenSystematics:
     Raises:
         ResultsError: The file is missing or has another form.
     """
+    given = derived.load(path, "lnv systematics")
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
         per_mass = {mass_mev(float(mass)): float(value) for mass, value in given.get("per_mass", {}).items()}
         overall_value = float(checks.non_negative("overall", given["overall"]))
         checks.non_negative("per_mass", list(per_mass.values()))
-        if MADE_FROM not in given:
+        if derived.MADE_FROM not in given:
             checks.fraction("overall or per_mass", [overall_value, *per_mass.values()])
         source = f"{given.get('source', 'given')} ({path.name})"
-        return GivenSystematics(source, overall_value, per_mass, dict(given.get(MADE_FROM, {})))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return GivenSystematics(source, overall_value, per_mass, dict(given.get(derived.MADE_FROM, {})))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
         msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"
         raise ResultsError(msg) from error
@@ -77,27 +83,66 @@ def read_systematics(path: Path) -> GivenSystematics:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What a limit takes from its caller.
+    """What a limit takes besides counts and efficiencies.
 
     Attributes:
-        systematics: Given systematic uncertainties; None for those that the result itself shows.
-        n_bkg: Expected background events, the same for the overall search and each mass.
-        n_bkg_sigma: Its uncertainty in events.
-        background_source: Where the background comes from.
-        estimated: Background estimated from the result, used instead of `n_bkg`.
+        systematics: Systematic uncertainties; None for those that the result itself shows.
+        background: Expected background, the same for the overall search and each mass.
+        per_channel: Expected background at each mass in GeV/c^2 and, for None, of the overall search; used instead of
+            `background` unless it is empty.
+        files: What they were read from.
     """
 
     systematics: GivenSystematics | None = None
-    n_bkg: float = 0.0
-    n_bkg_sigma: float = 0.0
-    background_source: str = "assumed"
-    estimated: Backgrounds | None = None
+    background: Count = NO_BACKGROUND
+    per_channel: Mapping[float | None, Count] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
-    def background(self, m_majorana: float | None) -> Count:
-        """Return the background at one mass (GeV/c^2) or, for None, the overall one."""
-        if self.estimated is None:
-            return Count(self.n_bkg, self.n_bkg_sigma, self.background_source)
-        return self.estimated.of(None if m_majorana is None else mass_mev(m_majorana))
+    def background_of(self, m_majorana: float | None) -> Count:
+        """Return the background at one mass (GeV/c^2) or, for None, the overall one.
+
+        Raises:
+            ResultsError: The estimate has no value for this mass.
+        """
+        if not self.per_channel:
+            return self.background
+        if m_majorana not in self.per_channel:
+            msg = f"{BACKGROUND_FILE}: no background for mass {m_majorana} GeV/c^2; run `lnv background` again"
+            raise ResultsError(msg)
+        return self.per_channel[m_majorana]
+
+
+def choose(
+    results: Results, output: Path, *, systematics: Path | None = None, background: Count | None = None
+) -> Choices:
+    """Return what is given, and for the rest what the commands before wrote from this very result.
+
+    ``systematics.json`` is read where the control samples ran, ``background.json`` where background samples ran.
+
+    Args:
+        results: A merged accumulator.
+        output: Directory in which the commands before wrote.
+        systematics: A file that is read instead of theirs.
+        background: Expected background instead of theirs.
+
+    Raises:
+        ResultsError: A file is missing, of another form, or made from another result or number of J/psi.
+    """
+    files: list[Path] = []
+    if systematics is None and control.has_samples(results):
+        systematics = output / SYSTEMATICS_FILE
+    given = None
+    if systematics is not None:
+        given = read_systematics(systematics)
+        if given.made_from:
+            derived.require({derived.MADE_FROM: given.made_from}, results, systematics, "lnv systematics")
+        files.append(systematics)
+    if background is not None or not results.ran(MISID, BACKGROUND):
+        return Choices(systematics=given, background=background or NO_BACKGROUND, files=tuple(files))
+    number = normalization.n_jpsi(results).value
+    estimated = derived.read(output, "background", results, {"n_jpsi": number})
+    files.append(output / BACKGROUND_FILE)
+    return Choices(systematics=given, per_channel=totals(estimated), files=tuple(files))
 
 
 def overall(results: Results, choices: Choices) -> LimitInputs:
@@ -174,7 +219,7 @@ def _inputs(results: Results, choices: Choices, signal: Simulated, *, m_majorana
     n_obs, observed_source = _observed(results, m_majorana)
     n_jpsi = normalization.n_jpsi(results)
     delta_sys, systematics_source = _delta_sys(choices, signal, m_majorana)
-    background = choices.background(m_majorana)
+    background = choices.background_of(m_majorana)
     return LimitInputs(
         n_obs=n_obs,
         n_bkg=background.value,

@@ -34,6 +34,12 @@ class Difference:
         return max(abs(self.value), self.sigma)
 
 
+def has_samples(results: Results) -> bool:
+    """Whether data and simulation of every control sample are there."""
+    selections = (*PROBES.values(), FIT)
+    return all(results.ran(selection, kind) for selection in selections for kind in (DATA, CONTROL))
+
+
 def of_selection(results: Results, selection: str) -> tuple[list[SelectionResult], list[SelectionResult]]:
     """Return what a control selection found in data and in simulation.
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from jpsi_lnv.analysis import derived, results
-from jpsi_lnv.analysis.limits import gather, measured, methods
+from jpsi_lnv.analysis.limits import gather, likelihood, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.mixing import Normalisation
 from jpsi_lnv.analysis.limits.mixing import read as read_curve
+from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.processors import limit_tables
 from jpsi_lnv.processors.console import console, print_table, write_json
 from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
 
+# Stem of a file and its content -> its path.
+Save = Callable[[str, Mapping[str, Any]], Path]
 # Seed of the toys of the coverage curves.
 SEED = 20250706
 
@@ -28,13 +33,14 @@ SEED = 20250706
 )
 @click.option(
     "--systematics",
-    metavar="measured|FILE",
-    help="From the control samples, or a JSON of fractions; default: measured where the control samples are there.",
+    type=FILE,
+    help="JSON of fractions; default: systematics.json of `lnv systematics` where the control samples ran.",
 )
 @click.option(
     "--background",
-    metavar="estimated|N",
-    help="From exclusive samples with PID weights, or events; default: estimated where the samples are there, else 0.",
+    type=FiniteRange(min=0),
+    metavar="N",
+    help="Events; default: background.json of `lnv background` where background samples ran, else 0.",
 )
 @click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N in events.")
 @click.option("--expected", is_flag=True, help="Hide the observed events: expected limits only.")
@@ -49,8 +55,8 @@ def command(
     output: Path,
     method: str,
     confidence_level: float,
-    systematics: str | None,
-    background: str | None,
+    systematics: Path | None,
+    background: float | None,
     background_sigma: float,
     expected: bool,
     checks: bool,
@@ -61,18 +67,23 @@ def command(
 ) -> None:
     """Compute the upper limits: overall first, then at each simulated Majorana mass.
 
-    Writes limits.json and prints the table. The yield limit n_up is in produced events; that on the branching fraction
-    is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
+    Background and systematic uncertainties are those that `lnv background` and `lnv systematics` wrote from the same
+    result, unless they are given. Writes limits.json and prints the table. The yield limit n_up is in produced events;
+    that on the branching fraction is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
     """
     if closure and checks:
         msg = "got --closure with --checks; wanted one of them: the published inputs have no candidates to check"
+        raise click.UsageError(msg)
+    if background is None and background_sigma:
+        msg = f"got --background-sigma {background_sigma:g} without --background N, whose uncertainty it is"
         raise click.UsageError(msg)
     if closure:
         _show_closure(output)
         return
     merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
-    choices = choose(merged, systematics, background, background_sigma)
+    given = None if background is None else Count(background, background_sigma, "command line")
+    choices = gather.choose(merged, output, systematics=systematics, background=given)
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
     if expected:
         inputs = [i.without_observation() for i in inputs]
@@ -81,70 +92,22 @@ def command(
         [methods.upper_limit(i, method=name, confidence_level=confidence_level) for name in names] for i in inputs
     ]
     curve = read_curve(mixing, power=mixing_power) if mixing else None
-    _show_limits(output, merged, limits, curve)
+    options = {"method": method, "confidence_level": confidence_level, "expected": expected}
+    save = partial(derived.write, output, results=merged, options=options, files=choices.files)
+    _show_limits(save, limits, curve)
     if checks:
-        _show_checks(output, merged, inputs, confidence_level)
+        _show_checks(save, merged, inputs, confidence_level)
+        _write_likelihood(output, inputs[0])
 
 
-def choose(merged: results.Results, systematics: str | None, background: str | None, sigma: float) -> gather.Choices:
-    """Return what the limits take besides counts and efficiencies.
-
-    Args:
-        merged: The result.
-        systematics: ``measured``, the path of a file, or None for measured ones where there are control samples.
-        background: ``estimated``, a number of events, or None for an estimate where there are background samples.
-        sigma: Uncertainty of a given number of events.
-
-    Raises:
-        ResultsError: What is asked for cannot be had from the result, or the file has another form.
-        click.UsageError: The background is neither a word that is known nor a number of events, or it is an estimate
-            and an uncertainty is given besides.
-    """
-    if systematics is None and measured.has_control_samples(merged):
-        systematics = measured.MEASURED
-    if background is None and measured.has_background_samples(merged):
-        background = measured.ESTIMATED
-    given = None
-    if systematics == measured.MEASURED:
-        found = measured.systematics(merged)
-        given = gather.GivenSystematics("measured from control samples", found.overall, found.per_mass)
-    elif systematics is not None:
-        given = gather.read_systematics(Path(systematics))
-        if given.made_from:
-            derived.require({derived.MADE_FROM: given.made_from}, merged, Path(systematics), "lnv systematics")
-    if background == measured.ESTIMATED and sigma:
-        msg = f"got --background-sigma {sigma:g} with an estimate, which has its own; wanted --background N with it"
-        raise click.UsageError(msg)
-    if background == measured.ESTIMATED:
-        return gather.Choices(systematics=given, estimated=measured.backgrounds(merged))
-    source = "assumed" if background is None else "command line"
-    return gather.Choices(
-        systematics=given, n_bkg=_events(background or "0"), n_bkg_sigma=sigma, background_source=source
-    )
-
-
-def _events(text: str) -> float:
-    try:
-        events = float(text)
-    except ValueError:
-        events = -1.0
-    if not 0.0 <= events < float("inf"):
-        msg = f"got {text!r}; wanted 'estimated' or a number of events that is not negative"
-        raise click.BadParameter(msg, param_hint="--background")
-    return events
-
-
-def _show_limits(
-    output: Path, merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None
-) -> None:
+def _show_limits(save: Save, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> None:
     first = limits[0]
     power = limit_tables.power_of_ten(first[0])
     title = f"Upper limits at {100 * first[0].confidence_level:.4g} % CL, branching fractions in 1e{power}"
     rows = [limit_tables.limit_row(by_method, power) | _mixing(by_method[0], curve) for by_method in limits]
     print_table(title, rows, footer=limit_tables.limit_footer(first))
     records = [limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method]
-    path = derived.write(output, "limits", {"limits": records}, merged)
-    console().print(f"wrote {path}")
+    console().print(f"wrote {save('limits', {'limits': records})}")
 
 
 def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, float | None]:
@@ -155,8 +118,8 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
     return {"mixing_ul": curve.mixing(mass, branching_fraction) if has_limit else None}  # type: ignore[arg-type]
 
 
-def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
-    from jpsi_lnv.analysis.limits import coverage, likelihood, studies  # noqa: PLC0415 only this option needs them
+def _show_checks(save: Save, merged: results.Results, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
+    from jpsi_lnv.analysis.limits import coverage, studies  # noqa: PLC0415 only this option needs them
 
     overall, scan = inputs[0], inputs[1:]
     found = {
@@ -169,13 +132,12 @@ def _show_checks(output: Path, merged: results.Results, inputs: Sequence[LimitIn
     curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
     for title, rows in limit_tables.check_tables(found, curves):
         print_table(title, rows)
-    written = [
-        derived.write(output, "limit_checks", found, merged),
-        derived.write(output, "coverage", {"curves": curves}, merged),
-    ]
+    console().print(f"wrote {save('limit_checks', found)}, {save('coverage', {'curves': curves})}")
+
+
+def _write_likelihood(output: Path, overall: LimitInputs) -> None:
     if overall.n_obs is not None:
-        written.append(write_json(output / "likelihood.json", likelihood.workspace(overall)))
-    console().print(f"wrote {', '.join(str(path) for path in written)}")
+        console().print(f"wrote {write_json(output / 'likelihood.json', likelihood.workspace(overall))}")
 
 
 def _show_closure(output: Path) -> None:

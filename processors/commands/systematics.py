@@ -37,7 +37,7 @@ CORRECTIONS = "corrections.json"
 def command(*, merged: Results, output: Path, rule: str, compare: Path | None) -> None:
     """Measure every row of the table of systematic uncertainties from a merged result.
 
-    Writes systematics.json, which `lnv limits --systematics FILE` reads.
+    Writes systematics.json, which `lnv limits` reads.
     """
     tables = table.measure(merged, rule)
     other = read_comparison(compare) if compare else {}

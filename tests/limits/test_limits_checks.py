@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.limits import gather, studies
+from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.analysis.report import coverage_figure, source
 
 GIVEN = gather.GivenSystematics("given", 0.07, {})
@@ -93,7 +94,7 @@ def test_conjugate_channels_share_the_uncertainty_of_the_background(merged):
     result = merged()
     candidates = result.datasets["data"].selections["search"].candidates
     candidates["charge"] = np.array([1, -1])
-    choices = gather.Choices(systematics=GIVEN, n_bkg=2.0, n_bkg_sigma=2.0)
+    choices = gather.Choices(systematics=GIVEN, background=Count(2.0, 2.0, "given"))
     inputs = dataclasses.replace(gather.overall(result, choices), n_obs=2, efficiency=0.1583)
     found = studies.conjugate_channels(result, inputs)
     assert [c["n_obs"] for c in found["channels"]] == [1, 1]

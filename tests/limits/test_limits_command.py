@@ -86,5 +86,5 @@ def test_a_background_given_on_the_command_line_is_said_so(run, merged):
 def test_systematics_of_another_form_are_refused(tmp_path, text):
     path = tmp_path / "other.json"
     path.write_text(text)
-    with pytest.raises(ResultsError, match=r"other\.json.*wanted"):
+    with pytest.raises(ResultsError, match=r"other\.json.*(wanted|make it with `lnv systematics`)"):
         gather.read_systematics(path)

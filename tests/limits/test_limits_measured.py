@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.limits import gather, measured
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
-from jpsi_lnv.processors.commands import limits
+from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast
 
@@ -44,15 +45,6 @@ def test_control_data_are_not_counted_as_candidates(result):
     assert inputs.provenance["n_jpsi"] == "metadata of the data"
 
 
-def test_an_estimate_replaces_the_given_background(result):
-    estimated = measured.Backgrounds(Count(0.3, 0.1, "exclusive"), {900: Count(0.01, 0.02, "exclusive")})
-    choices = gather.Choices(n_bkg=5.0, estimated=estimated)
-    inputs = gather.overall(result, choices)
-    assert (inputs.n_bkg, inputs.n_bkg_sigma) == (0.3, 0.1)
-    assert inputs.provenance["n_bkg"] == "exclusive"
-    assert choices.background(0.9).value == 0.01
-
-
 def test_signal_of_different_periods_is_weighted_as_the_data_are(result):
     passed = {2009: 100, 2012: 200, 2018: 3000}
     produced = {2009: 1000, 2012: 1000, 2018: 10_000}
@@ -65,37 +57,87 @@ def test_signal_of_different_periods_is_weighted_as_the_data_are(result):
     assert gather.overall(of_one, gather.Choices()).efficiency == 0.1
 
 
-def test_defaults_without_samples(result):
-    choices = limits.choose(result, None, None, 0.0)
+def test_defaults_without_samples(result, tmp_path):
+    choices = gather.choose(result, tmp_path)
     assert choices.systematics is None
-    assert choices.background(None) == Count(0.0, 0.0, "assumed")
+    assert choices.background_of(None) == Count(0.0, 0.0, "assumed")
+    assert choices.files == ()
 
 
-def test_given_numbers_win(result):
-    choices = limits.choose(result, None, "1.5", 0.5)
-    assert choices.background(None) == Count(1.5, 0.5, "command line")
-    for text in ("-1", "many", "nan", "inf"):
-        with pytest.raises(click.BadParameter, match="wanted 'estimated'"):
-            limits.choose(result, None, text, 0.0)
+def test_given_numbers_win(with_samples, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps({"overall": 0.05}))
+    given = Count(1.5, 0.5, "command line")
+    choices = gather.choose(with_samples, tmp_path, systematics=tmp_path / "mine.json", background=given)
+    assert choices.background_of(None) == choices.background_of(0.9) == given
+    assert choices.systematics.overall == 0.05
+    assert choices.files == (tmp_path / "mine.json",)
 
 
-def test_what_cannot_be_had_is_named(result):
-    with pytest.raises(gather.ResultsError, match="misid"):
-        limits.choose(result, None, "estimated", 0.0)
-    with pytest.raises(gather.ResultsError):
-        limits.choose(result, "measured", None, 0.0)
-    assert not measured.has_control_samples(result)
-    assert not measured.has_background_samples(result)
+@pytest.fixture
+def with_samples(result):
+    """A result in which control and background samples ran, so that commands before can have measured with them."""
+    samples = {
+        s: dataset("control", 10, 100, selection=s) for s in ("control_ee", "control_kkpi0", "control_ppbarpipi")
+    }
+    data = {f"{s}_data": dataset("data", 10, 100, selection=s) for s in samples}
+    of_background = {"kkpipi": dataset("background", 0, 100, selection="misid")}
+    return dataclasses.replace(result, datasets=result.datasets | samples | data | of_background)
 
 
-def test_systematics_of_results(result, monkeypatch):
-    monkeypatch.setattr(measured, "has_control_samples", lambda results: True)
-    monkeypatch.setattr(measured, "systematics", lambda results: measured.Systematics(0.08, {900: 0.1}))
-    choices = limits.choose(result, None, None, 0.0)
-    inputs = gather.overall(result, choices)
-    assert inputs.delta_sys == 0.08
-    assert inputs.provenance["delta_sys"] == "measured from control samples"
-    assert choices.systematics.of(0.9) == 0.1
+def write_stages(directory, result, *, n_jpsi=1e9):
+    """Write what the commands before leave."""
+    channels = [
+        {"m_majorana": mass, "total": {"value": value, "sigma": 0.1, "source": "exclusive"}}
+        for mass, value in ((None, 0.3), (0.9, 0.01))
+    ]
+    derived.write(directory, "background", {"channels": channels}, result, {"n_jpsi": n_jpsi})
+    systematics = {"source": "measured", "overall": 0.08, "per_mass": {"0.900": 0.1}}
+    derived.write(directory, "systematics", systematics, result, {"rule": "average"})
+
+
+def test_the_limit_takes_what_the_commands_before_wrote(with_samples, tmp_path):
+    write_stages(tmp_path, with_samples)
+    choices = gather.choose(with_samples, tmp_path)
+    inputs = gather.overall(with_samples, choices)
+    assert (inputs.n_bkg, inputs.n_bkg_sigma, inputs.delta_sys) == (0.3, 0.1, 0.08)
+    assert inputs.provenance["n_bkg"] == "exclusive"
+    assert inputs.provenance["delta_sys"] == "measured (systematics.json)"
+    assert choices.background_of(0.9).value == 0.01
+    assert [path.name for path in choices.files] == ["systematics.json", "background.json"]
+
+
+def test_a_background_of_another_number_of_jpsi_is_refused(with_samples, tmp_path):
+    write_stages(tmp_path, with_samples, n_jpsi=5e9)
+    with pytest.raises(ResultsError, match=r"background\.json: made with n_jpsi = 5000000000.*`lnv background` again"):
+        gather.choose(with_samples, tmp_path)
+
+
+def test_a_background_of_another_result_is_refused(with_samples, tmp_path):
+    write_stages(tmp_path, with_samples)
+    other = dataclasses.replace(with_samples, provenance={"cuts_digest": "abc"})
+    derived.write(tmp_path, "systematics", {"overall": 0.08}, other)
+    with pytest.raises(ResultsError, match=r"background\.json: made from a result with another cuts_digest"):
+        gather.choose(other, tmp_path)
+
+
+@pytest.mark.parametrize("stem", ["systematics", "background"])
+def test_a_command_that_has_not_run_is_named(with_samples, tmp_path, stem):
+    write_stages(tmp_path, with_samples)
+    (tmp_path / f"{stem}.json").unlink()
+    with pytest.raises(ResultsError, match=f"make it with `lnv {stem}`"):
+        gather.choose(with_samples, tmp_path)
+
+
+def test_a_mass_that_the_estimate_lacks_is_named(with_samples, tmp_path):
+    write_stages(tmp_path, with_samples)
+    with pytest.raises(ResultsError, match=r"background\.json: no background for mass 1\.2"):
+        gather.choose(with_samples, tmp_path).background_of(1.2)
+
+
+def test_an_uncertainty_without_a_background_is_refused(tmp_path):
+    outcome = CliRunner().invoke(lnv, ["limits", "--background-sigma", "0.3", "--output", str(tmp_path)])
+    assert outcome.exit_code == 2
+    assert "without --background N" in outcome.output
 
 
 def test_blind_search_data_hide_the_observation(result):
@@ -110,32 +152,32 @@ def test_a_file_of_another_result_is_refused(result, tmp_path):
     made_from = {"cuts_digest": "abc", "fileset_digest": "def"}
     same = dataclasses.replace(result, provenance=made_from)
     path = derived.write(tmp_path, "systematics", {"overall": 0.1}, same)
-    assert limits.choose(same, str(path), None, 0.0).systematics.overall == 0.1
+    assert gather.choose(same, tmp_path, systematics=path).systematics.overall == 0.1
     for name, value in made_from.items():
         other = dataclasses.replace(result, provenance=made_from | {name: "xyz"})
-        with pytest.raises(gather.ResultsError, match=f"another {name}: {value}, here it is xyz.*lnv systematics"):
-            limits.choose(other, str(path), None, 0.0)
+        with pytest.raises(ResultsError, match=f"another {name}: {value}, here it is xyz.*lnv systematics"):
+            gather.choose(other, tmp_path, systematics=path)
 
 
 def test_a_file_in_percent_is_refused(result, tmp_path):
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"overall": 7.1}))
-    with pytest.raises(gather.ResultsError, match=r"7\.1: wanted a fraction in \[0, 1\], not percent"):
-        limits.choose(result, str(path), None, 0.0)
+    with pytest.raises(ResultsError, match=r"7\.1: wanted a fraction in \[0, 1\], not percent"):
+        gather.choose(result, tmp_path, systematics=path)
 
 
 def test_a_file_from_elsewhere_needs_no_origin(result, tmp_path):
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"overall": 0.07}))
-    assert limits.choose(result, str(path), None, 0.0).systematics.overall == 0.07
+    assert gather.choose(result, tmp_path, systematics=path).systematics.overall == 0.07
 
 
 def test_a_result_of_other_requirements_is_refused(result):
     stored = dataclasses.asdict(SELECTION)
     assert dataclasses.replace(result, provenance={"cuts": stored | {"chi2_4c_max": 9.0}}).cuts.chi2_4c_max == 9.0
-    with pytest.raises(gather.ResultsError, match="'muon_veto'"):
+    with pytest.raises(ResultsError, match="'muon_veto'"):
         _ = dataclasses.replace(result, provenance={"cuts": stored | {"muon_veto": 1}}).cuts
-    with pytest.raises(gather.ResultsError, match="'chi2_4c_max'"):
+    with pytest.raises(ResultsError, match="'chi2_4c_max'"):
         _ = dataclasses.replace(
             result, provenance={"cuts": {k: v for k, v in stored.items() if k != "chi2_4c_max"}}
         ).cuts
