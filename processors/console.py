@@ -1,15 +1,17 @@
-"""What the commands print: tables for the reader, the same rows as JSON for programs."""
+"""What the commands print: tables for the reader, the same rows as JSON for programs, and progress bars."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jpsi_lnv.analysis import saving
@@ -65,3 +67,54 @@ def write_json(path: str | Path, payload: Any) -> Path:
         ValueError: The payload holds NaN or infinity.
     """
     return saving.write_text(Path(path), json.dumps(payload, indent=2, allow_nan=False) + "\n")
+
+
+class RateColumn(TextColumn):
+    """Units done per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(f"{{task.speed:,.0f}} {unit}/s")
+        self._unit = unit
+
+    def render(self, task):  # type: ignore[no-untyped-def] # noqa: D102
+        return super().render(task) if task.speed else f"0 {self._unit}/s"
+
+
+@contextmanager
+def bar(description: str, total: int, *, unit: str = "events") -> Iterator[Callable[[int], None]]:
+    """Show a progress bar.
+
+    Args:
+        description: Word before the bar.
+        total: Units in all.
+        unit: Name of the units.
+
+    Yields:
+        A function that is called with the number of units that were done.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        RateColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    target = console()
+    if target.is_jupyter:
+        with _widget(description, total, unit) as advance:
+            yield advance
+        return
+    with Progress(*columns, console=target, disable=not target.is_terminal) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda n: progress.update(task, advance=n)
+
+
+@contextmanager
+def _widget(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar in a notebook, where rich's bars take each other's output if two are there at once."""
+    from tqdm.notebook import tqdm  # noqa: PLC0415 needs ipywidgets, which only notebooks have
+
+    with tqdm(total=total, desc=description, unit=f" {unit}", unit_scale=True) as progress:
+        yield progress.update

@@ -25,6 +25,7 @@ from jpsi_lnv.processors.books.checkpoints import Parts
 from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.books.fileset import Fileset, select, without
 from jpsi_lnv.processors.console import console, write_json
+from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
@@ -41,27 +42,23 @@ class RunOptions:
     """What a run does besides processing.
 
     Attributes:
-        output: Directory of the results; partial results lie in it too.
-        chunksize: Largest number of events of a chunk.
-        max_files: Files per dataset; None: all.
-        max_chunks: Chunks per dataset; None: all.
-        verification: How files are compared with the fileset.
-        resume: Use the partial results of former runs.
-        skip_bad_files: Leave bad files out, and their events out of the normalisation.
-        max_failures: Chunks that may fail before the run is given up.
         cuts: The cuts the processors apply.
         cache: File that remembers verified checksums.
         unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
 
-    output: Path = Path("results")
-    chunksize: int = 100_000
-    max_files: int | None = None
-    max_chunks: int | None = None
-    verification: verify.How = "sha256"
-    resume: bool = False
-    skip_bad_files: bool = False
-    max_failures: int = 20
+    output: Path = option(Path("results"), "Directory of the results, partial ones too.")
+    chunksize: int = option(100_000, "Largest number of events of a chunk.", least=1)
+    verification: verify.How = option(
+        "sha256",
+        "How each file is compared with the fileset before it is used; checksums are remembered.",
+        name="verify",
+    )
+    resume: bool = option(False, "Do only what former runs of the same code, cuts and files left undone.")
+    skip_bad_files: bool = option(False, "Leave bad files out, and their events out of the normalisation.")
+    max_failures: int = option(20, "Failed chunks after which a run is given up.", least=0)
+    max_files: int | None = option(None, "Files per dataset.", least=1)
+    max_chunks: int | None = option(None, "Chunks per dataset.", least=1)
     cuts: Cuts = SELECTION
     cache: Path = field(default_factory=verify.default_cache)
     unblinding: dict[str, Any] | None = None

@@ -1,17 +1,22 @@
-"""What runs the work of a command: this process, processes of this machine, or a dask cluster, started when needed."""
+"""What runs the work of a command: this process, processes of this machine, or a dask cluster; and its options."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import click
+from click.core import ParameterSource
+
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, dashboard
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import console
-from jpsi_lnv.processors.progress import bar
+from jpsi_lnv.processors.console import bar, console
+from jpsi_lnv.processors.options import options_of
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import (
     DebugExecutor,
@@ -61,3 +66,32 @@ def _dask(stack: ExitStack, where: ClusterOptions, report: Path | None) -> Calla
 
         stack.enter_context(performance_report(filename=str(report)))
     return partial(DaskExecutor, client=client, no_workers_timeout=where.no_workers_timeout)
+
+
+# Options of a cluster that other executors use too, or that do them no harm.
+_FOR_ALL: Final = ("workers", "no_workers_timeout")
+
+
+def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a cluster to a command; it gets them as one argument `where`, a `ClusterOptions`."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        _require_dask(click.get_current_context())
+        return function(**given)
+
+    return options_of(ClusterOptions, "where")(command)
+
+
+def _require_dask(ctx: click.Context) -> None:
+    """Raise UsageError for options of a cluster that is not used: work would go where nobody wanted it."""
+    executor = ctx.params.get("executor", "dask")
+    where, wanted = f"--executor {executor}", "--executor dask with it"
+    if ctx.params.get("debug"):
+        where, wanted = "--debug, which works in this process", "one of them"
+    elif executor == "dask":
+        return
+    for name in (*(f.name for f in dataclasses.fields(ClusterOptions)), "performance_report"):
+        if name not in _FOR_ALL and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            msg = f"got --{name.replace('_', '-')} with {where}; wanted {wanted}"
+            raise click.UsageError(msg)

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import dask
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.core import Status
 from distributed.security import Security
 from distributed.utils import get_loop_factory
 from tornado.ioloop import IOLoop
 
+from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.work.executors import ClusterError
 
 # Settings of the runs, unless the user's own dask configuration says otherwise.
@@ -52,35 +54,36 @@ START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
 
 
+def not_a_size(text: str) -> str:
+    """Return why dask cannot read a text as a size of memory; nothing if it can."""
+    try:
+        size = parse_bytes(text)
+    except ValueError:
+        size = 0
+    return "" if size > 0 else f"got {text!r}; wanted a size such as 4GiB or 500MB"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """What a run asks of a cluster.
+    """What a run asks of a cluster."""
 
-    Attributes:
-        cluster: ``local``, an address, ``slurm`` or ``htcondor``.
-        workers: Worker processes, or jobs of a batch system.
-        adapt: Let the number of jobs follow the work, from the preset's ``minimum_jobs`` (1) up to `workers`.
-        memory: Memory limit of a local worker, such as ``4GiB``; None: no limit.
-        site: TOML file with a table per batch system.
-        tls: Encrypt and authenticate with temporary keys (clusters that the run starts itself).
-        tls_ca_file: Certificate of the authority, for an address ``tls://``.
-        tls_cert: Certificate of this client.
-        tls_key: Key of this client.
-        dashboard_address: Where the dashboard listens, for clusters that the run starts itself.
-        no_workers_timeout: Time in s without any worker after which a run ends.
-    """
-
-    cluster: str = LOCAL
-    workers: int = 2
-    adapt: bool = False
-    memory: str | None = None
-    site: Path | None = None
-    tls: bool = False
-    tls_ca_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    dashboard_address: str = "127.0.0.1:0"
-    no_workers_timeout: float = 300.0
+    cluster: str = option(LOCAL, "local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT.")
+    workers: int = option(2, "Worker processes, or jobs of a batch system.", least=1)
+    adapt: bool = option(
+        False, "Let the number of batch jobs follow the work, from minimum_jobs (1) of the preset to --workers."
+    )
+    memory: str | None = option(
+        None, "Memory limit of a local worker, such as 4GiB.  [default: no limit]", check=not_a_size
+    )
+    site: Path | None = option(None, "TOML file of site presets for slurm and htcondor (see docs/examples).")
+    tls: bool = option(False, "Encrypt a cluster of our own with temporary keys.")
+    tls_ca_file: Path | None = option(None, "Certificate of the authority, for tls://HOST:PORT.")
+    tls_cert: Path | None = option(None, "Certificate of this client, for tls://HOST:PORT.")
+    tls_key: Path | None = option(None, "Key of this client, for tls://HOST:PORT.")
+    dashboard_address: str = option("127.0.0.1:0", "Where the dashboard of our own cluster listens.")
+    no_workers_timeout: float = option(
+        300.0, "Time to wait for a first worker, and without any that ends a run.", unit="SECONDS"
+    )
 
 
 def dask_settings(options: ClusterOptions) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from typing import Any
 import click
 
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
-from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.cluster_options import cluster_options
 from jpsi_lnv.processors.console import console, print_table
 from jpsi_lnv.processors.options import PATH
 

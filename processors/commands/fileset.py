@@ -13,9 +13,8 @@ from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.duplicates import Duplicate, find
-from jpsi_lnv.processors.console import print_table, write_json
+from jpsi_lnv.processors.console import bar, print_table, write_json
 from jpsi_lnv.processors.options import PATH
-from jpsi_lnv.processors.progress import bar
 
 MEGABYTE: Final = 1e6
 SHOWN_MAX: Final = 5

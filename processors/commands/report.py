@@ -9,9 +9,8 @@ import click
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.report import contents, files, limit_tables, render, selection_tables, source, status
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import console, wrote
+from jpsi_lnv.processors.console import bar, console, wrote
 from jpsi_lnv.processors.options import result_options
-from jpsi_lnv.processors.progress import bar
 
 
 @click.command()

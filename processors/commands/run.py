@@ -5,43 +5,28 @@ from __future__ import annotations
 import dataclasses
 import pdb
 from pathlib import Path
-from typing import Any, get_args
 
 import click
 
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books import fileset as filesets
-from jpsi_lnv.processors.books import unblinding, verify
+from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.unblinding import FROZEN
-from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.cluster_options import cluster_options
 from jpsi_lnv.processors.commands.fileset import rows
 from jpsi_lnv.processors.console import print_table
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.options import PATH, options_of
 from jpsi_lnv.processors.run import RunOptions, finish, process
 from jpsi_lnv.processors.selections import load_processors
 
 
 @click.command()
 @click.argument("fileset", metavar="FILESET", type=PATH)
-@click.option("--output", type=PATH, default=Path("results"), help="Directory of the results.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="dask", help="What runs the chunks.")
 @cluster_options
-@click.option("--chunksize", type=click.IntRange(1), default=100_000, help="Largest number of events of a chunk.")
-@click.option(
-    "--verify",
-    "verification",
-    type=click.Choice(get_args(verify.How)),
-    default="sha256",
-    help="How each file is compared with the fileset before it is used; checksums are remembered.",
-)
-@click.option("--resume", is_flag=True, help="Do only what former runs of the same code, cuts and files left undone.")
-@click.option("--skip-bad-files", is_flag=True, help="Leave bad files out, and their events out of the normalisation.")
-@click.option("--max-failures", type=click.IntRange(0), default=20, help="Failed chunks after which a run is given up.")
+@options_of(RunOptions, "options")
 @click.option("--datasets", help="Shell patterns of dataset names, separated by commas, such as 'signal*,data'.")
-@click.option("--max-files", type=click.IntRange(1), help="Files per dataset.")
-@click.option("--max-chunks", type=click.IntRange(1), help="Chunks per dataset.")
 @click.option("--test", is_flag=True, help="One chunk per dataset: the same as --max-files 1 --max-chunks 1.")
 @click.option("--unblind", metavar="REASON", help="Open the box of blind data; the reason goes into the result.")
 @click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze` that --unblind compares the cuts with.")
@@ -53,6 +38,7 @@ def command(
     fileset: Path,
     executor: str,
     where: ClusterOptions,
+    options: RunOptions,
     datasets: str | None,
     test: bool,
     debug: bool,
@@ -60,7 +46,6 @@ def command(
     performance_report: Path | None,
     unblind: str | None,
     frozen: Path,
-    **given: Any,
 ) -> None:
     """Run the selections over FILESET, a completed fileset, and write the merged accumulator.
 
@@ -71,8 +56,7 @@ def command(
         msg = "got --pdb without --debug; wanted both: the debugger opens in this process only"
         raise click.UsageError(msg)
     if test or debug:
-        given |= {name: given[name] or 1 for name in ("max_files", "max_chunks")}
-    options = RunOptions(**given)
+        options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
     chosen = filesets.select(filesets.load(fileset), datasets)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)

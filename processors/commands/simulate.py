@@ -11,9 +11,8 @@ from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
-from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.cluster_options import cluster_options
 from jpsi_lnv.processors.console import console
 from jpsi_lnv.processors.options import PATH
 from jpsi_lnv.processors.sample_files import (
@@ -132,8 +131,11 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
 def _validate(results: Path, seed: int) -> None:
     """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
     from jpsi_lnv.analysis.report import validation, validation_page  # noqa: PLC0415 draws figures
-    from jpsi_lnv.processors.console import print_table, write_json  # noqa: PLC0415
-    from jpsi_lnv.processors.progress import bar  # noqa: PLC0415
+    from jpsi_lnv.processors.console import (  # noqa: PLC0415
+        bar,
+        print_table,
+        write_json,
+    )
 
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
         report = validation.validate(seed, advance)

@@ -15,9 +15,8 @@ from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
 from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
-from jpsi_lnv.processors.cluster.backends import EXECUTORS, make_executors
+from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.cluster_options import cluster_options
 from jpsi_lnv.processors.console import console, print_table, write_json
 from jpsi_lnv.processors.options import PATH, FiniteRange
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books

@@ -15,7 +15,7 @@ from rich.console import Console
 from jpsi_lnv.processors import commands, console
 from jpsi_lnv.processors.books import bookkeeping
 from jpsi_lnv.processors.cli import lnv, main
-from jpsi_lnv.processors.progress import bar
+from jpsi_lnv.processors.console import bar
 
 pytestmark = pytest.mark.fast
 
