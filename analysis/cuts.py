@@ -7,10 +7,10 @@ Where the publication names a requirement without a number, `source` says that t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from jpsi_lnv.analysis.documents import digest_of_json
 
 OURS = "ours: the publication gives no number"
 
@@ -81,8 +81,7 @@ class Cuts:
 
     def digest(self) -> str:
         """Return a short digest of every value: two results agree in it only if their cuts do."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of_json(dataclasses.asdict(self))
 
 
 SELECTION = Cuts()

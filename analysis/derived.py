@@ -8,13 +8,11 @@ with `difference`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
 
@@ -55,15 +53,9 @@ def write(
     Raises:
         ValueError: The content holds NaN or infinity.
     """
-    read_too = {path.name if path.parent == output else str(path): digest(path) for path in files}
+    read_too = {path.name if path.parent == output else str(path): documents.digest_of_file(path) for path in files}
     made_from = {**results.identity, "options": dict(options), "files": read_too}
-    text = json.dumps({MADE_FROM: made_from, **content}, indent=2, allow_nan=False)
-    return saving.write_text(output / f"{stem}.json", text + "\n")
-
-
-def digest(path: Path) -> str | None:
-    """Return a short digest of what a file holds; None if there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+    return documents.write_json(output / f"{stem}.json", {MADE_FROM: made_from, **content})
 
 
 def load(path: Path, command: str) -> dict[str, Any]:
@@ -76,14 +68,7 @@ def load(path: Path, command: str) -> dict[str, Any]:
     Raises:
         ResultsError: It cannot be read, or is no JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read as JSON ({type(error).__name__}: {error}); make it with `{command}`"
-        raise ResultsError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path}: got JSON of type {type(content).__name__}, wanted an object; make it with `{command}`"
-        raise ResultsError(msg)
+    content: dict[str, Any] = documents.Form("result", f"make it with `{command}`", ResultsError).read(path)
     return content
 
 
@@ -143,5 +128,9 @@ def difference(
     for name, value in options.items():
         if made_with.get(name) != value:
             return f"made with {name} = {made_with.get(name)}, wanted {value}"
-    changed = [name for name, of_file in stated.get("files", {}).items() if digest(directory / name) != of_file]
+    changed = [
+        name
+        for name, of_file in stated.get("files", {}).items()
+        if documents.digest_of_file(directory / name) != of_file
+    ]
     return f"made from another {changed[0]} than is there now" if changed else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import platform
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.documents import digest
 
 _PACKAGES: Final = ("jpsi-lnv", "awkward", "coffea", "dask", "distributed", "hist", "numba", "numpy", "scipy", "uproot")
 # The package as it is imported: in a checkout its two halves are links to folders at the top.
@@ -35,10 +35,7 @@ def source_digest() -> str:
 
     A version string does not change in an edited checkout; this does. Data files of the package count too.
     """
-    digest = hashlib.sha256()
-    for name, path in source_files().items():
-        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return digest(*(name.encode() + b"\0" + path.read_bytes() + b"\0" for name, path in source_files().items()))
 
 
 def commit() -> str | None:

@@ -8,11 +8,10 @@ runs no code.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ import numpy as np
 import uhi.io
 import uhi.io.json
 
-from jpsi_lnv.analysis import saving
+from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
@@ -31,6 +30,7 @@ from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 FORMAT_VERSION: Final = 1
 # Name of the file in the directory of a run's results.
 ACCUMULATOR: Final = "accumulator.zip"
+_FORM: Final = documents.Form("result", "wanted an accumulator.zip of `lnv run`", ResultsError)
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,10 @@ class Results:
 
         The counts tell results apart that other code, or opening the box, made of the same files.
         """
-        counts = json.dumps(_counts(self.datasets), sort_keys=True)
         return {
             "cuts_digest": self.provenance.get("cuts_digest"),
             "fileset_digest": self.provenance.get("fileset_digest"),
-            "counts_digest": hashlib.sha256(counts.encode()).hexdigest()[:16],
+            "counts_digest": documents.digest_of_json(_counts(self.datasets)),
         }
 
     def require_complete(self, *, allow_incomplete: bool = False) -> None:
@@ -131,7 +130,7 @@ class Results:
 
 def write(path: Path, results: Results) -> None:
     """Write a result to `path` under a temporary name first, so that a half-written file never has the final name."""
-    with saving.replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with documents.replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", json.dumps(_manifest(results), indent=1))
         archive.writestr("bookkeeping.json", json.dumps(results.bookkeeping, indent=1))
         for dataset, result in results.datasets.items():
@@ -149,15 +148,11 @@ def read(path: Path) -> Results:
     if not path.exists():
         msg = f"{path}: no such result; make one with `lnv run`, or name another with --accumulator"
         raise ResultsError(msg)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
-            _check_version(path, manifest)
-            bookkeeping = json.loads(archive.read("bookkeeping.json"))
-            datasets = {name: _read_dataset(archive, name, entry) for name, entry in manifest["datasets"].items()}
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path}: not a result of `lnv run` ({type(error).__name__}: {error}); wanted an accumulator.zip"
-        raise ResultsError(msg) from error
+    with documents.archive(path, _FORM) as member:
+        manifest = _FORM.parse(member("manifest.json"), path)
+        _check_version(path, manifest)
+        bookkeeping = _FORM.parse(member("bookkeeping.json"), path)
+        datasets = {name: _read_dataset(member, name, entry) for name, entry in manifest["datasets"].items()}
     return Results(datasets, manifest["provenance"], bookkeeping)
 
 
@@ -184,13 +179,13 @@ def _counts(datasets: Mapping[str, DatasetResult]) -> dict[str, Any]:
     }
 
 
-def _read_dataset(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any]) -> DatasetResult:
+def _read_dataset(member: Callable[[str], bytes], name: str, entry: Mapping[str, Any]) -> DatasetResult:
     selections = {
         s: SelectionResult(
             cutflow=counts["cutflow"],
             status=counts["status"],
-            histograms=_load_histograms(archive.read(f"histograms/{name}/{s}.json")),
-            candidates=_load_table(archive.read(f"candidates/{name}/{s}.parquet")),
+            histograms=_load_histograms(member(f"histograms/{name}/{s}.json")),
+            candidates=_load_table(member(f"candidates/{name}/{s}.parquet")),
         )
         for s, counts in entry["selections"].items()
     }

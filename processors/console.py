@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-
-from jpsi_lnv.analysis import saving
 
 # Numbers of a table are aligned right; a column is one of numbers if its first cell is.
 _NUMBER = (int, float)
@@ -54,19 +51,6 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, footer: str = 
 def wrote(*paths: Path) -> None:
     """Say which files were written."""
     console().print(f"wrote {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
-
-
-def write_json(path: str | Path, payload: Any) -> Path:
-    """Write JSON so that the file is either the old or the whole new one, and return its path.
-
-    Args:
-        path: File to write; its directory is made.
-        payload: What `json` can write; NaN and infinity are refused.
-
-    Raises:
-        ValueError: The payload holds NaN or infinity.
-    """
-    return saving.write_text(Path(path), json.dumps(payload, indent=2, allow_nan=False) + "\n")
 
 
 class RateColumn(TextColumn):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -18,13 +17,14 @@ from jpsi_lnv.analysis import provenance, results
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.documents import digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
 from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts
 from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.books.fileset import Fileset, select, without
-from jpsi_lnv.processors.console import console, write_json
+from jpsi_lnv.processors.console import console
 from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
@@ -75,7 +75,7 @@ def fileset_digest(fileset: Fileset) -> str:
         name: [d.metadata.to_dict(), sorted((f.uuid, f.sha256, f.num_entries) for f in d.files)]
         for name, d in fileset.items()
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return digest_of_json(content)
 
 
 def process(

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from jpsi_lnv.analysis.documents import Form, write_json
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.simulation.production import block_size, make_block
 from jpsi_lnv.analysis.simulation.samplesets import FileJob, SampleSet, code_digest, file_jobs, fileset, job_digest
-from jpsi_lnv.processors.console import write_json
 
 BOOKS: Final = "bookkeeping.json"
+_FORM: Final = Form("books of a sample set", "it is made anew", NtupleError, content=dict[str, str])
 FILESET: Final = "fileset.json"
 # Bytes per event on disk, rounded up, to see beforehand whether the disk is large enough.
 BYTES_PER_EVENT: Final = 1000
@@ -137,11 +138,9 @@ class Books:
 
 def read_books(directory: Path) -> dict[str, str]:
     """Return path -> digest of the files of a set, nothing if there are no readable books."""
-    import json  # noqa: PLC0415
-
     try:
-        known: dict[str, str] = json.loads((directory / BOOKS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known: dict[str, str] = _FORM.read(directory / BOOKS)
+    except NtupleError:
         return {}
     return known
 

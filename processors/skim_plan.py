@@ -7,8 +7,6 @@ outputs that were being written and nothing else.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.documents import Form, digest, write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.mapping import NtupleMap
 from jpsi_lnv.analysis.events.run_table import RunTable
@@ -24,10 +23,10 @@ from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.fileset import is_address
-from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.selections import REGISTRY
 
 BOOKS: Final = "skim"
+_BOOKS: Final = Form("books of a skim", "skim again", NtupleError)
 FILESET: Final = "fileset.json"
 SEARCH: Final = "search"
 CONTROL: Final = "control_"
@@ -119,9 +118,9 @@ def plan(inputs: Sequence[str], options: SkimOptions) -> list[SkimItem]:
 def is_done(item: SkimItem) -> bool:
     """Whether an output and its books exist, of the same inputs, options and code."""
     try:
-        book = json.loads(item.books.read_text(encoding="utf-8"))
+        book = _BOOKS.read(item.books)
         return bool(book["key"] == item.key and book["size"] == item.output.stat().st_size)
-    except (OSError, ValueError, KeyError):
+    except (OSError, NtupleError, KeyError):
         return False
 
 
@@ -131,7 +130,7 @@ def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
     Raises:
         FilesetError: Two inputs have the same UUID, or data and simulation were skimmed into one dataset.
     """
-    books = [json.loads(item.books.read_text(encoding="utf-8")) for item in items if is_done(item)]
+    books = [_BOOKS.read(item.books) for item in items if is_done(item)]
     seen: dict[str, str] = {}
     kinds: dict[bool, str] = {}
     for source in (s for book in books for s in book["sources"]):
@@ -261,4 +260,4 @@ def _key(group: tuple[str, ...], options: SkimOptions) -> str:
         SELECTION.digest(),
         source_digest(),
     )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    return digest(repr(parts), digits=32)

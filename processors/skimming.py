@@ -10,13 +10,13 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.dst import Dst, open_dst
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
 from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
 from jpsi_lnv.processors.work.guard import is_io_error
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import derived, saving
+from jpsi_lnv.analysis import derived, documents
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
@@ -73,7 +73,7 @@ def test_numbers_of_unknown_origin_are_refused(tmp_path):
         derived.read(tmp_path, "limits", result())
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read as JSON"), ("[]", "got JSON of type list")])
+@pytest.mark.parametrize(("text", "said"), [("{", "is not JSON"), ("[]", "holds list; wanted an object")])
 def test_broken_files_are_named(tmp_path, text, said):
     (tmp_path / "background.json").write_text(text)
     with pytest.raises(ResultsError, match=rf"background.json: {said}.*`lnv background`"):
@@ -92,8 +92,8 @@ def test_numbers_that_are_none_are_not_written(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = saving.write_text(tmp_path / "a.json", "old")
+    path = documents.write_text(tmp_path / "a.json", "old")
     with pytest.raises(UnicodeEncodeError):
-        saving.write_text(path, "half \ud800")
+        documents.write_text(path, "half \ud800")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert path.read_text() == "old"

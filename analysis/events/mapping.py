@@ -22,7 +22,6 @@ speed of light counts as 1: GeV, GeV/c and GeV/c^2 have one dimension.
 from __future__ import annotations
 
 import re
-import tomllib
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,12 +34,14 @@ import numpy as np
 import uproot
 
 from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.documents import Form, from_toml
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.columns import Jagged
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.events.schema import BRANCHES
 
+_FORM: Final = Form("mapping", 'wanted TOML with tree = "NAME" and a table [columns]', SchemaError, loads=from_toml)
 FROM_RUNS: Final = ("sqrt_s", "field", "period", "ip_x", "ip_y", "ip_z")
 # Events that are read to check a file before it is converted.
 CHECK_EVENTS: Final = 100
@@ -120,11 +121,7 @@ def read_map(path: str | Path) -> NtupleMap:
     Raises:
         SchemaError: One line for everything that is wrong: missing and unknown columns, unknown keys and units.
     """
-    try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        msg = f"mapping {path}: cannot be read as TOML: {error}"
-        raise SchemaError(msg) from None
+    raw = _FORM.read(path)
     given = raw.get("columns")
     if not isinstance(raw.get("tree"), str) or not isinstance(given, dict):
         msg = f'mapping {path}: wanted tree = "NAME" and a table [columns]; got {sorted(raw)}'

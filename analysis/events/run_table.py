@@ -11,7 +11,6 @@ vertices of the file serve. Without any table `Conditions` gives one value for a
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
+from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import NtupleError
 
 PERIODS: Final = (2009, 2012, 2018)
 _FORM: Final = '{"first": int, "last": int, "sqrt_s": GeV, "field": T, "period": int, "ip": [x, y, z] in cm}'
+_TABLE: Final = Form("run table", f'wanted {{"runs": [{_FORM}, ...]}}', NtupleError)
 _ENTRIES: Final = {"first", "last", "sqrt_s", "field", "period", "ip"}
 _N_AXES: Final = 3
 
@@ -104,12 +105,7 @@ def read_run_table(path: str | Path) -> RunTable:
         NtupleError: The file cannot be read, an entry is missing, unknown or of another type, or ranges overlap.
     """
     name = f"run table {path}"
-    try:
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{name}: cannot be read as JSON: {error}"
-        raise NtupleError(msg) from None
-    entries = raw.get("runs") if isinstance(raw, Mapping) else None
+    entries = _TABLE.read(path).get("runs")
     if not isinstance(entries, list) or not entries:
         msg = f'{name}: wanted {{"runs": [{_FORM}, ...]}}'
         raise NtupleError(msg)

@@ -9,16 +9,15 @@ score stands for. `analysis.objects.emc_tables` makes the tables from control sa
 
 from __future__ import annotations
 
-import json
 import math
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.objects.tracks import cos_theta, momentum
 
@@ -36,6 +35,9 @@ FILE: Final = "emc_pid.json"
 
 class EmcTableError(LnvError):
     """A file of EMC tables is not usable."""
+
+
+_FORM: Final = Form("EMC tables", "make them with `lnv emc-tables`", EmcTableError)
 
 
 class EmcTables(NamedTuple):
@@ -138,13 +140,8 @@ def load(path: str | None = None) -> EmcTables:
     Raises:
         EmcTableError: The file cannot be read as such tables.
     """
-    source = resources.files("jpsi_lnv.analysis.objects") / FILE if path is None else Path(path)
-    try:
-        content = json.loads(source.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        msg = f"{source}: cannot be read as EMC tables: {error}"
-        raise EmcTableError(msg) from error
-    return from_json(content, str(source))
+    source = Path(__file__).with_name(FILE) if path is None else Path(path)
+    return from_json(_FORM.read(source), str(source))
 
 
 @kernel

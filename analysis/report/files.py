@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import derived, saving
+from jpsi_lnv.analysis import derived, documents
 from jpsi_lnv.analysis.report import html, render, selection_tables, status, style
 from jpsi_lnv.analysis.report.contents import Section
 from jpsi_lnv.analysis.report.source import Source
@@ -39,16 +39,16 @@ def write(
     for table in (t for section in sections for t in section.all_tables):
         write_table(output / TABLES, table)
     flows = derived.write(output, "cutflow", {"datasets": selection_tables.cutflow_record(source)}, source.results)
-    saving.write_text(output / PAGE, html.page(source, sections, images))
+    documents.write_text(output / PAGE, html.page(source, sections, images))
     return [output / PAGE, flows, output / FIGURES, output / TABLES]
 
 
 def write_table(directory: Path, table: Table) -> None:
     """Write a table as LaTeX, CSV, Markdown and JSON."""
-    saving.write_text(directory / f"{table.name}.tex", render.latex(table))
-    saving.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
-    saving.write_text(directory / f"{table.name}.md", render.markdown(table))
-    saving.write_text(directory / f"{table.name}.json", as_json(render.record(table)))
+    documents.write_text(directory / f"{table.name}.tex", render.latex(table))
+    documents.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
+    documents.write_text(directory / f"{table.name}.md", render.markdown(table))
+    documents.write_text(directory / f"{table.name}.json", as_json(render.record(table)))
 
 
 def as_json(payload: Any) -> str:

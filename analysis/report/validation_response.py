@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +11,8 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.documents import Form
+from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import pid, tracks
@@ -120,11 +121,14 @@ def photon_resolution(rng: np.random.Generator, cos_theta: tuple[float, float], 
     return float(np.std(energy) / np.mean(energy))
 
 
+_BOSS: Final = Form("numbers of BOSS tracks", "install the package again", ResultsError)
+
+
 def boss_numbers() -> dict[str, FloatArray]:
     """Return the numbers of the real BOSS file: per track momentum, sine of theta, hits, dE/dx and five chi values
     (``dedx``), per TOF record momentum, path in cm and five expected times in ns (``tof``)."""  # noqa: D205, D209
     path = Path(identification.__file__).with_name("boss_tracks.json")
-    return {name: np.array(rows) for name, rows in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {name: np.array(rows) for name, rows in _BOSS.read(path).items()}
 
 
 def dedx_deviation() -> float:

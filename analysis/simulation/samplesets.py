@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.documents import digest
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS
@@ -286,10 +286,7 @@ def fileset(samples: SampleSet, prefix: str = "") -> dict[str, dict[str, Any]]:
 
 def code_digest() -> str:
     """Return a digest of the simulation's code: samples of another version are made again."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest(*(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 def job_digest(job: FileJob, code: str) -> str:
@@ -297,4 +294,4 @@ def job_digest(job: FileJob, code: str) -> str:
     recipe = job.dataset.recipe
     parameters = PARAMETER_SETS[recipe.parameters]
     content = (job.path, job.n_events, job.first_block, job.last_block, job.seed, repr(recipe), repr(parameters), code)
-    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+    return digest(repr(content))

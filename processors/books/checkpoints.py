@@ -8,8 +8,6 @@ result that a run hands out is not.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -21,6 +19,7 @@ import cloudpickle
 import lz4.frame
 from coffea.processor import accumulate
 
+from jpsi_lnv.analysis.documents import digest_of_json
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.processors.books.chunks import Span
 from jpsi_lnv.processors.books.fileset import Dataset, Fileset
@@ -38,8 +37,7 @@ def dataset_key(dataset: Dataset, source: str, configuration: str) -> str:
         source: Digest of the source.
         configuration: Digest of cuts and processors.
     """
-    text = json.dumps([source, configuration, dataset.name, dataset.metadata.to_dict()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of_json([source, configuration, dataset.name, dataset.metadata.to_dict()])
 
 
 def _directories(top: Path, place: Path) -> list[Path]:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.schema import TREE
 
 Raw = Mapping[str, Any]
+_FORM: Final = Form("fileset", 'wanted JSON, {dataset: {"files": {...}, "metadata": {...}}}: mend it', FilesetError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +97,9 @@ def read_raw(path: str | Path) -> dict[str, Any]:
     Raises:
         FilesetError: The file is absent, is not JSON, or is not an object of datasets.
     """
-    try:
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"fileset {path}: cannot be read ({error.strerror}); give the path of a fileset's JSON file"
-        raise FilesetError(msg) from None
-    except ValueError as error:
-        msg = f"fileset {path}: is not JSON ({error}); mend it there"
-        raise FilesetError(msg) from None
-    if not isinstance(raw, dict) or not raw:
-        msg = f"fileset {path}: got {type(raw).__name__}; wanted a non-empty object of datasets"
-        raise FilesetError(msg)
+    raw: dict[str, Any] = _FORM.read(path)
+    if not raw:
+        raise _FORM.fault(path, "is empty")
     return raw
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis import provenance
 from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.documents import Form, write_json
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books.fileset import Fileset
-from jpsi_lnv.processors.console import write_json
 
 FROZEN: Final = Path("frozen.json")
 REASON_LENGTH_MIN: Final = 10
@@ -54,19 +53,19 @@ def freeze(cuts: Cuts, path: Path, *, replace: bool = False) -> dict[str, Any]:
     return record
 
 
+_FROZEN: Final = Form("frozen cuts", "write them with `lnv freeze` before the box is opened", BlindingError)
+
+
 def read_frozen(path: Path) -> dict[str, Any]:
     """Return what `freeze` wrote.
 
     Raises:
         BlindingError: The file is missing or not one of `lnv freeze`.
     """
+    record: dict[str, Any] = _FROZEN.read(path)
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return record | {"cuts": dict(record["cuts"]), "cuts_digest": str(record["cuts_digest"])}
-    except FileNotFoundError:
-        msg = f"{path}: no frozen cuts; write them with `lnv freeze` before the box is opened"
-        raise BlindingError(msg) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         msg = f"{path}: not a file of `lnv freeze` ({type(error).__name__}: {error})"
         raise BlindingError(msg) from error
 

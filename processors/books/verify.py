@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +11,16 @@ from typing import Any, Final, Literal
 import fsspec
 import uproot
 
+from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events.schema import META_TREE, TREE, required_branches
 from jpsi_lnv.processors.books.fileset import FileEntry, Fileset, is_address
-from jpsi_lnv.processors.console import write_json
 from jpsi_lnv.processors.work.worker import set_xrootd_limits
 
 How = Literal["sha256", "size", "none"]
-BLOCK: Final = 1 << 22
+_VERIFIED: Final = documents.Form(
+    "list of verified files", "it is made anew", NtupleError, content=dict[str, tuple[str, str] | tuple[()]]
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,8 @@ class Check:
 
 def sha256(path: str) -> str:
     """Return the SHA-256 of a file or address in hexadecimal digits."""
-    digest = hashlib.sha256()
     with fsspec.open(path, "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return documents.sha256(stream)
 
 
 def stamp(path: str) -> str:
@@ -125,8 +122,8 @@ class Verified:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._known: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            self._known: dict[str, list[str]] = _VERIFIED.read(path)
+        except NtupleError:
             self._known = {}
 
     def known(self, path: str) -> str:
@@ -137,7 +134,7 @@ class Verified:
         """Remember files; an unwritable directory only costs the memory."""
         self._known |= {path: value for path, value in verified.items() if value}
         try:
-            write_json(self._path, self._known)
+            documents.write_json(self._path, self._known)
         except OSError:
             return
 

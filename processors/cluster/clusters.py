@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from distributed.security import Security
 from distributed.utils import get_loop_factory
 from tornado.ioloop import IOLoop
 
+from jpsi_lnv.analysis.documents import Form, from_toml
 from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.work.executors import ClusterError
 
@@ -45,6 +45,13 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
 LOCAL: Final = "local"
 BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 ADDRESSES: Final = ("tcp://", "tls://")
+_SITE: Final = Form(
+    "site preset",
+    "wanted TOML with a table per batch system, as docs/examples/sites.toml",
+    ClusterError,
+    content=dict[str, dict[str, Any]],
+    loads=from_toml,
+)
 # Keys of a site preset that are ours; all others go to dask-jobqueue as they are.
 OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
 
@@ -232,11 +239,7 @@ def read_preset(options: ClusterOptions) -> dict[str, Any]:
     """
     if options.site is None:
         return {}
-    try:
-        tables = tomllib.loads(options.site.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        msg = f"site preset {options.site}: cannot be read ({error})"
-        raise ClusterError(msg) from error
+    tables = _SITE.read(options.site)
     if options.cluster not in tables:
         msg = f"site preset {options.site}: has no table [{options.cluster}]; got {sorted(tables)}"
         raise ClusterError(msg)

@@ -14,12 +14,13 @@ import click
 from distributed import Client
 
 from jpsi_lnv.analysis import provenance
+from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
 from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, connect, dashboard
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import console, print_table, write_json
+from jpsi_lnv.processors.console import console, print_table
 from jpsi_lnv.processors.options import PATH
 from jpsi_lnv.processors.work.executors import ClusterError
 

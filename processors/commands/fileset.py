@@ -9,11 +9,12 @@ from typing import Any, Final, get_args
 import click
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.duplicates import Duplicate, find
-from jpsi_lnv.processors.console import bar, print_table, write_json
+from jpsi_lnv.processors.console import bar, print_table
 from jpsi_lnv.processors.options import PATH
 
 MEGABYTE: Final = 1e6

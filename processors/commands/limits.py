@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.limits import gather, likelihood, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.mixing import Normalisation
 from jpsi_lnv.analysis.limits.mixing import read as read_curve
 from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.processors import limit_tables
-from jpsi_lnv.processors.console import console, print_table, write_json
+from jpsi_lnv.processors.console import console, print_table
 from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
 
 # Stem of a file and its content -> its path.

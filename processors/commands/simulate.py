@@ -130,12 +130,9 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
 
 def _validate(results: Path, seed: int) -> None:
     """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
+    from jpsi_lnv.analysis.documents import write_json  # noqa: PLC0415
     from jpsi_lnv.analysis.report import validation, validation_page  # noqa: PLC0415 draws figures
-    from jpsi_lnv.processors.console import (  # noqa: PLC0415
-        bar,
-        print_table,
-        write_json,
-    )
+    from jpsi_lnv.processors.console import bar, print_table  # noqa: PLC0415
 
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
         report = validation.validate(seed, advance)

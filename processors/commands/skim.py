@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
+from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.mapping import read_map
 from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
@@ -17,7 +18,7 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import console, print_table, write_json
+from jpsi_lnv.processors.console import console, print_table
 from jpsi_lnv.processors.options import PATH, FiniteRange
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +68,10 @@ def read_comparison(path: Path) -> dict[str, float]:
     Raises:
         ResultsError: The file is missing or has another form.
     """
+    given = derived.load(path, "lnv systematics")
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
         return {str(k): float(v) for k, v in given["sources"].items()} | {"total": float(given["overall"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: nothing to compare with ({type(error).__name__}: {error}); wanted 'sources' and 'overall'"
         raise ResultsError(msg) from error
 

@@ -42,7 +42,7 @@ def test_a_run_that_is_not_there_is_named(tmp_path, run):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is not JSON"),
         ({"runs": []}, "wanted"),
         ([ROW], "wanted"),
         ({"runs": [{k: v for k, v in ROW.items() if k != "field"}]}, "entry 0: got"),

@@ -98,8 +98,8 @@ def test_tables_survive_their_file(tables, tmp_path):
     ("content", "message"),
     [
         ("{}", "got format None"),
-        ("[]", "got format 'list'"),
-        ("nonsense", "cannot be read"),
+        ("[]", "wanted an object"),
+        ("nonsense", "is not JSON"),
         ('{"format": "jpsi-lnv emc-pid 1"}', "p_edges"),
         ('{"format": "jpsi-lnv emc-pid 1", "p_edges": ["a"]}', "no array of numbers"),
     ],

@@ -1,7 +1,6 @@
 """The command: lazy, helpful, one line per error, its exit status."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -120,15 +119,6 @@ def test_a_table_is_whole_and_safe(monkeypatch, capsys):
     assert "extra[all]" in shown
     assert "1 234 567" in shown
     console.print_table("empty", [])
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = console.write_json(tmp_path / "deep" / "a.json", {"x": [1, 2.5]})
-    assert json.loads(path.read_text()) == {"x": [1, 2.5]}
-    with pytest.raises(ValueError, match="JSON"):
-        console.write_json(path, {"x": float("nan")})
-    assert json.loads(path.read_text()) == {"x": [1, 2.5]}
-    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
 
 def test_a_bar_counts(capsys):

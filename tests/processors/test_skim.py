@@ -244,7 +244,7 @@ def test_a_bad_file_is_named_and_the_others_are_kept(inputs, tmp_path, capsys):
         (("a.dst", "--sqrt-s", "3.1", "--dataset", "a/../b"), "dataset 'a/../b': the name may hold"),
         (("a.dst",), "got neither --run-table nor --sqrt-s"),
         (("a.dst", "--sqrt-s", "-1"), "-1.0 is not in the range 0<x<=10.0"),
-        (("a.dst", "--run-table", "absent.json"), "run table absent.json: cannot be read as JSON"),
+        (("a.dst", "--run-table", "absent.json"), "run table absent.json: cannot be read"),
     ],
 )
 def test_wrong_arguments_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
