@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis.report import cut_table, reference_tables, render, simulation_tables
+from jpsi_lnv.analysis.report import closure, documentation, render, selection
 
 _MARKER: Final = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 
@@ -20,16 +20,16 @@ def modules(package: str) -> str:
 
 
 _TABLES: Final[dict[str, Callable[..., str]]] = {
-    "cuts": cut_table.markdown,
+    "cuts": selection.markdown,
     "modules": modules,
-    "steps": lambda: render.markdown(reference_tables.steps()),
-    "columns": lambda collection="": render.markdown(reference_tables.columns(collection)),
-    "processes": lambda: render.markdown(simulation_tables.processes()),
-    "continuum": lambda: render.markdown(simulation_tables.continuum()),
-    "parameters": lambda: render.markdown(simulation_tables.parameters()),
-    "meta": lambda: render.markdown(reference_tables.meta()),
-    "closure": lambda: render.markdown(reference_tables.closure_rows()),
-    "relations": lambda: render.markdown(reference_tables.closure_relations()),
+    "steps": lambda: render.markdown(documentation.steps()),
+    "columns": lambda collection="": render.markdown(documentation.columns(collection)),
+    "processes": lambda: render.markdown(documentation.processes()),
+    "continuum": lambda: render.markdown(documentation.continuum()),
+    "parameters": lambda: render.markdown(documentation.parameters()),
+    "meta": lambda: render.markdown(documentation.meta()),
+    "closure": lambda: render.markdown(closure.row_table()),
+    "relations": lambda: render.markdown(closure.relation_table()),
 }
 
 

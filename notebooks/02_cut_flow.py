@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -22,7 +24,7 @@ import dataclasses
 import os
 
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.report import contents, render, selection_tables
+from jpsi_lnv.analysis.report import page, render, selection
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.processors.interactive import run
@@ -36,16 +38,16 @@ for step in SECTION_III:
 
 # %%
 results = run(FILESET, "signal,kkpipi,pseudo_data", executor="iterative")
-render.terminal(selection_tables.cutflow("signal", results.datasets["signal"]))
+render.terminal(selection.cutflow("signal", results.datasets["signal"]))
 
 # %%
-render.terminal(selection_tables.overview(Source(results)))
+render.terminal(selection.overview(Source(results)))
 
 # %% [markdown]
 # The same figures as in the report:
 
 # %%
-pictures = {p.name: p for section in contents.sections(Source(results)) for p in section.pictures}
+pictures = page.pictures(Source(results))
 pictures["cutflow"].figure("Fast simulation")
 
 # %%

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -26,7 +28,7 @@ import numpy as np
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.limits import coverage, gather, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.report import contents, limit_tables, render, style
+from jpsi_lnv.analysis.report import mass_scan, page, render, result, style
 from jpsi_lnv.analysis.report.source import Source
 
 merged = results.read(Path(os.environ.get("LNV_RESULTS", "../results/accumulator.zip")))
@@ -37,14 +39,14 @@ inputs[0]
 # %%
 limits = tuple(methods.upper_limit(i, method=m).to_dict() for i in inputs for m in methods.METHODS)
 source = Source(merged, limits)
-print(limit_tables.sentence(source))
-render.terminal(limit_tables.methods(source))
+print(result.sentence(source))
+render.terminal(result.methods(source))
 
 # %%
-render.terminal(limit_tables.scan(source))
+render.terminal(mass_scan.scan(source))
 
 # %%
-pictures = {p.name: p for section in contents.sections(source) for p in section.pictures}
+pictures = page.pictures(source)
 pictures["limits_yield"].figure("Fast simulation")
 
 # %% [markdown]

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -19,8 +21,7 @@
 # %%
 import os
 
-from jpsi_lnv.analysis.report import render, run_tables
-from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report import origin, render
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.interactive import run
 
@@ -49,7 +50,7 @@ for name, dataset in here.datasets.items():
 
 # %%
 print("complete:", there.is_complete)
-render.terminal(run_tables.books(Source(there)))
+render.terminal(origin.books(there))
 
 # %% [markdown]
 # On a batch system it is `ClusterOptions(cluster="slurm", site=Path("docs/examples/sites.toml"), workers=20)`; with a

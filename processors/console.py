@@ -1,20 +1,18 @@
-"""What the commands print: tables for the reader, the same rows as JSON for programs, and progress bars."""
+"""What the commands print: the tables of the report, JSON for programs, and progress bars."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-# Numbers of a table are aligned right; a column is one of numbers if its first cell is.
-_NUMBER = (int, float)
+from jpsi_lnv.analysis.report import render
+from jpsi_lnv.analysis.report.tables import Table
+
 # Width of what goes to a file or a pipe: a log need not fold dataset names.
 _LOG_WIDTH = 140
 
@@ -25,27 +23,11 @@ def console() -> Console:
     return found if found.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_LOG_WIDTH)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, _NUMBER):
-        return "" if value is None else escape(str(value))
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:.6g}"
-
-
-def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, footer: str = "") -> None:
-    """Print rows of equal keys as one table: the keys are the heads of the columns.
-
-    Args:
-        title: Line above the table.
-        rows: One mapping per row; integers get groups of three digits, other numbers six digits, None an empty cell.
-        footer: Line below the table.
-    """
-    table = Table(title=title, caption=footer or None, title_justify="left", caption_justify="left")
-    for name, value in rows[0].items() if rows else ():
-        is_number = isinstance(value, _NUMBER) and not isinstance(value, bool)
-        table.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(v) for v in row.values()))
-    console().print(table)
+def show(*tables: Table | None) -> None:
+    """Print tables of the report one below the other; one that a result cannot fill is None."""
+    for table in tables:
+        if table is not None:
+            console().print(render.terminal(table))
 
 
 def wrote(*paths: Path) -> None:

@@ -17,6 +17,7 @@ from jpsi_lnv.analysis.events.columns import ChunkColumns, Columns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.objects.emc_pid import KINDS
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent
 from jpsi_lnv.analysis.selection import misidentified, steps
 from jpsi_lnv.analysis.selection.emc_probes import EmcProbes, control_tracks
 from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
@@ -27,6 +28,13 @@ from jpsi_lnv.processors.books.fileset import FileEntry
 from jpsi_lnv.processors.work.rows import Rows
 
 FILESET_SUFFIX: Final = ".json"
+_FIELDS: Final = (
+    Field("tags", "tags", count),
+    Field("probes", "probes", count),
+    Field("per_bin_min", "per bin, least", count),
+    Field("per_bin_median", "median", fixed(1)),
+    Field("purity", "purity", percent(2), "%"),
+)
 SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
 
 
@@ -124,18 +132,18 @@ def tracks_of(found: dict[str, Any]) -> tuple[ControlTracks, ...]:
     return tuple(ControlTracks(**found[kind]["tracks"].columns) for kind in KINDS)
 
 
-def rows(found: dict[str, Any], occupancy: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return one line per kind: cut flow, tags, probes, probes per bin, and purity where it is known.
+def samples(found: dict[str, Any], occupancy: Sequence[Any]) -> Table:
+    """Return one row per kind: cut flow, tags, probes, probes per bin, and purity where it is known.
 
     Args:
         found: The merged result of `select_item`.
         occupancy: Probes in each bin of the tables, by kind.
     """
-    lines = []
+    rows = []
     for kind, counts in zip(KINDS, occupancy, strict=True):
         result = found[kind]
         known = result["truth"]["known"]
-        lines.append(
+        rows.append(
             {
                 "species": kind,
                 **result["cutflow"],
@@ -146,4 +154,11 @@ def rows(found: dict[str, Any], occupancy: Sequence[Any]) -> list[dict[str, Any]
                 "purity": result["truth"]["right"] / known if known else None,
             }
         )
-    return lines
+    steps = (Field(step, step.replace("_", " "), count) for step in found[KINDS[0]]["cutflow"])
+    return Table(
+        "emc_samples",
+        "Control samples of the calorimeter",
+        (Field("species", "species"), *steps, *_FIELDS),
+        tuple(rows),
+        note="per bin: probes in each bin of p and |cos theta|",
+    )

@@ -281,7 +281,7 @@ def finish(books: Books, options: RunOptions) -> None:
     except OSError as error:
         msg = f"{options.output}: cannot write the result ({error.strerror}); mend that, then `lnv run --resume`"
         raise ResultsError(msg) from error
-    print_books(result.bookkeeping)
+    print_books(result)
     console().print(f"written: {options.output / results.ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)
     if options.is_limited and books.is_sound:
         console().print("limited on request: the result is marked incomplete, for tests only")

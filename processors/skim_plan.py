@@ -20,6 +20,7 @@ from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.mapping import NtupleMap
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.provenance import source_digest
+from jpsi_lnv.analysis.report.tables import Field, Table, count
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.fileset import is_address
@@ -35,6 +36,13 @@ SQRT_S_TOLERANCE: Final = 1e-4
 SQRT_S_DIGITS: Final = 5
 # Input bytes per output: below it, files are skimmed together.
 GROUP_BYTES: Final = 128 * 1024**2
+_FIELDS: Final = (
+    Field("file", "file"),
+    Field("ntuple", "ntuple"),
+    Field("n_events", "events", count),
+    Field("n_produced", "produced", count),
+    Field("n_stored", "stored", count),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,14 +153,15 @@ def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
     return books
 
 
-def rows(books: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def table(title: str, books: Sequence[dict[str, Any]]) -> Table:
     """Return one row per input file: where its events are and how many were kept."""
     keys = ("n_events", "n_produced", "n_stored")
-    return [
+    rows = (
         {"file": source["path"], "ntuple": book["output"], **{key: source[key] for key in keys}}
         for book in books
         for source in book["sources"]
-    ]
+    )
+    return Table("skim", title, _FIELDS, tuple(rows))
 
 
 def job_warnings(books: Sequence[dict[str, Any]]) -> list[str]:

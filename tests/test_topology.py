@@ -107,7 +107,7 @@ def test_the_command_writes_table_and_csv(results, tmp_path):
     done = CliRunner().invoke(command.command, ["--output", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0
     lines = (tmp_path / "topology.csv").read_text().splitlines()
-    assert lines[0] == "dataset,chain,events,share [%]"
+    assert lines[0] == "dataset,chain,n,share"
     assert "J/psi(1S) -> " in lines[1]
     done = CliRunner().invoke(command.command, ["--output", str(tmp_path), "--all-but", "chi2_4c"])
     assert done.exit_code == 0

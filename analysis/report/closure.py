@@ -17,6 +17,10 @@ import numpy.typing as npt
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import rolke
 from jpsi_lnv.analysis.report import paper
+from jpsi_lnv.analysis.report.drawing import Section
+from jpsi_lnv.analysis.report.result import headline as limit
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, significant, yes_no
 
 # An inference: 10.087e9 with its zero left out, as which the last column of Table 2 comes out almost.
 N_JPSI_INFERRED: Final = 10.87e9
@@ -28,6 +32,25 @@ HALF_DIGIT: Final = 0.005
 OUTLIER: Final = 1.250
 NEIGHBOURS: Final = (1.225, 1.275)
 EQUAL_INPUTS: Final = (0.925, 0.950)
+_RELATIONS: Final = (
+    Field("what", "relation"),
+    Field("published", "published"),
+    Field("computed", "computed", significant(4)),
+    Field("holds", "holds", yes_no),
+    Field("remark", "remark"),
+)
+_ROWS: Final = (
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    Field("n_obs", "N obs", str),
+    Field("efficiency", "ε", percent(2), "%"),
+    Field("delta_sys", "Δ sys", percent(1), "%"),
+    Field("n_up", "N up", fixed(2)),
+    Field("published", "published", fixed(2), "10⁻⁹"),
+    Field("recomputed", "recomputed", fixed(3), "10⁻⁹"),
+    Field("ratio", "ratio", fixed(3)),
+    Field("recomputed_inferred", "with 10.87 × 10⁹ J/ψ", fixed(3), "10⁻⁹"),  # noqa: RUF001 the multiplication sign
+    Field("ratio_inferred", "ratio", fixed(3)),
+)
 
 
 @dataclass(frozen=True)
@@ -252,3 +275,39 @@ def to_dict() -> dict[str, Any]:
         "agreements": [dataclasses.asdict(r) for r in listed if r.holds],
         "conflicts": [dataclasses.asdict(r) for r in listed if not r.holds],
     }
+
+
+def section(source: Source) -> Section:
+    """Return the section of the closure; empty without a limit."""
+    return Section(
+        "closure",
+        "Closure",
+        f"The publication ({paper.SOURCE}) recomputed from its own inputs; nothing here depends on this result.",
+        folded=(relation_table(), row_table()) if limit(source) else (),
+    )
+
+
+def row_table() -> Table:
+    """Return the published scan beside its recomputation from the published inputs."""
+    return Table(
+        "closure",
+        "Published limits, recomputed from the published inputs",
+        _ROWS,
+        tuple(vars(row) for row in rows()),
+        note="ratio: published over recomputed",
+    )
+
+
+def relation_table() -> Table:
+    """Return the relations between published numbers, those that hold first."""
+    listed = [
+        {
+            "what": r.what,
+            "published": " / ".join(f"{p:g}" for p in r.published),
+            "computed": r.computed,
+            "holds": r.holds,
+            "remark": r.remark or None,
+        }
+        for r in relations()
+    ]
+    return Table("closure_relations", "Relations between published numbers", _RELATIONS, tuple(listed))

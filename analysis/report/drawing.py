@@ -1,19 +1,23 @@
-"""How histograms are drawn: steps, points, labels with units, arrows at the limits of a requirement."""
+"""What a section of the report is made of, and how its histograms are drawn."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle, product
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import hist
 import mplhep
 import numpy as np
 from hist.intervals import poisson_interval
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report.tables import Table
+from jpsi_lnv.analysis.results import SelectionResult
 
 MEV: Final = 1000.0
 # Decimals of a bin width that are no rounding of its edges.
@@ -27,6 +31,83 @@ LOG_HEADROOM: Final = 15.0
 LOG_FOOTROOM: Final = 0.3
 # Free space above the highest point, as a multiple of it.
 HEADROOM: Final = 1.45
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the report, not drawn yet.
+
+    Attributes:
+        name: Name of its files.
+        title: What it shows, a few words.
+        explanation: One sentence on how to read it; with the title also the text for those who cannot see it.
+        draw: Draws it into empty axes.
+        left: Where the frame begins, as a fraction of the width.
+    """
+
+    name: str
+    title: str
+    explanation: str
+    draw: Callable[[Axes], None]
+    left: float = style.LEFT
+
+    @property
+    def alternative(self) -> str:
+        """Text in place of the picture."""
+        return f"{self.title}. {self.explanation}"
+
+    def figure(self, label: str = "", flags: Sequence[str] = ()) -> Figure:
+        """Return the figure with its label and its flags.
+
+        Args:
+            label: Whose events are shown.
+            flags: What a reader must know first.
+        """
+        with style.style():
+            figure, axes = style.new_figure(self.left)
+            self.draw(axes)
+            style.stamp(axes, label, flags)
+            return figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the report.
+
+    Attributes:
+        name: Anchor.
+        title: Heading.
+        introduction: A sentence or two.
+        pictures: Its figures.
+        tables: Its tables.
+        folded: Tables that the page shows on request.
+    """
+
+    name: str
+    title: str
+    introduction: str
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """Return every table, folded or not."""
+        return self.tables + self.folded
+
+
+def present(*found: T | None) -> tuple[T, ...]:
+    """Return what is there: tables and pictures that a result cannot fill are None."""
+    return tuple(each for each in found if each is not None)
+
+
+def total(searches: Mapping[str, SelectionResult], name: str, choice: str | None = None) -> hist.Hist | None:
+    """Return the sum of one histogram over datasets, or of one slice of it; None if no dataset has it."""
+    found: list[Any] = [s.histograms[name] for s in searches.values() if name in s.histograms]
+    summed: Any = sum(found[1:], found[0]) if found else None
+    return summed if choice is None or summed is None else summed[choice, :]
 
 
 def n_entries(histogram: hist.Hist | None) -> int:
@@ -88,6 +169,12 @@ def arrows(axes: Axes, positions: Sequence[float], height: float) -> None:
 def looks() -> list[dict[str, str]]:
     """Return colours and line styles of curves, the most different first."""
     return [{"color": color, "linestyle": line} for line, color in product(LINES, style.COLOURS)]
+
+
+def name_rows(axes: Axes, names: Sequence[str], **look: Any) -> None:
+    """Write names beside the rows 0, 1, … of axes."""
+    axes.set_yticks(range(len(names)), names, **look)
+    axes.tick_params(axis="y", which="minor", left=False, right=False)
 
 
 def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[float]) -> Callable[[Axes], None]:

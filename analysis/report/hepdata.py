@@ -17,10 +17,9 @@ from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.limits import likelihood
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.report import limit_tables, selection_tables, spectra, status, style
-from jpsi_lnv.analysis.report.contents import sections
-from jpsi_lnv.analysis.report.pictures import Picture
-from jpsi_lnv.analysis.report.source import LIMITS, Source
+from jpsi_lnv.analysis.report import background, mass_scan, page, result, selection, style
+from jpsi_lnv.analysis.report.drawing import Picture, total
+from jpsi_lnv.analysis.report.source import LIMITS, Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
 
 SUBMISSION: Final = "submission"
@@ -51,7 +50,7 @@ def write(directory: Path, source: Source) -> list[Path]:
     if LIMITS in source.foreign:
         msg = f"limits and spectrum of different results are no submission: {source.foreign[LIMITS]}"
         raise HepdataError(msg)
-    if limit_tables.headline(source) is None:
+    if result.headline(source) is None:
         msg = "no limits.json beside the accumulator: nothing to submit; run `lnv limits` first"
         raise HepdataError(msg)
     # `_create` changes the working directory, so that paths have to be absolute.
@@ -83,15 +82,15 @@ def _library() -> Any:
 
 def _comment(source: Source) -> str:
     """Return the abstract: the result, whose events it is, and what else must be known."""
-    said = [limit_tables.sentence(source)]
-    if label := status.label(source.results):
-        said.append(f"{label}: these numbers are no measurement.")
-    said += [f"{flag.label}: {flag.explanation}" for flag in status.flags(source)]
+    said = [result.sentence(source)]
+    if whose := label(source.results):
+        said.append(f"{whose}: these numbers are no measurement.")
+    said += [f"{flag.label}: {flag.explanation}" for flag in flags(source)]
     return " ".join(said)
 
 
 def _write_likelihood(directory: Path, source: Source) -> Path | None:
-    record = limit_tables.headline(source)
+    record = result.headline(source)
     if record is None or record["n_obs"] is None:
         return None
     inputs = LimitInputs(**{key: record[key] for key in _LIMIT_FIELDS})
@@ -101,9 +100,9 @@ def _write_likelihood(directory: Path, source: Source) -> Path | None:
 
 
 def _tables(source: Source, directory: Path) -> list[Any]:
-    pictures = {p.name: p for section in sections(source) for p in section.pictures}
+    pictures = page.pictures(source)
     made = [_limit_table(source), _spectrum(source), *_cutflows(source)]
-    methods = limit_tables.methods(source)
+    methods = result.methods(source)
     if methods is not None:
         made.append(_table("Limits by method", methods, "B(J/psi -> K+ K+ e- e- + c.c.) by different methods", source))
     found = [table for table in made if table is not None]
@@ -128,13 +127,13 @@ def _table(name: str, table: Table, description: str, source: Source, independen
 def _variable(column: Field, values: Sequence[Any], is_independent: bool, source: Source) -> Any:
     variable = _library().Variable(column.key, is_independent=is_independent, is_binned=False)
     variable.values = ["-" if value is None else value for value in values]
-    if not is_independent and (label := status.label(source.results)):
-        variable.add_qualifier("Events", label)
+    if not is_independent and (whose := label(source.results)):
+        variable.add_qualifier("Events", whose)
     return variable
 
 
 def _limit_table(source: Source) -> Any:
-    scan = limit_tables.scan(source)
+    scan = mass_scan.scan(source)
     if scan is None:
         return None
     records = [r for r in scan.rows if r["m_majorana"] is not None] or list(scan.rows)
@@ -155,13 +154,13 @@ def _limit_table(source: Source) -> Any:
 
 def _band(record: Any, low: str, high: str) -> tuple[float, float]:
     """Return the ends of a band of the expected limit, as differences from the median."""
-    median, lower, upper = (limit_tables.expected(record, name) or 0.0 for name in ("median", low, high))
+    median, lower, upper = (result.expected(record, name) or 0.0 for name in ("median", low, high))
     return lower - median, upper - median
 
 
 def _spectrum(source: Source) -> Any:
     searches = source.searches(DATA) or source.searches(SIGNAL)
-    histogram = spectra.total(searches, "m_kkee", spectra.BEFORE_REGION)
+    histogram = total(searches, "m_kkee", background.BEFORE_REGION)
     if histogram is None:
         return None
     hepdata_lib = _library()
@@ -180,7 +179,7 @@ def _spectrum(source: Source) -> Any:
 
 def _cutflows(source: Source) -> list[Any]:
     chosen = {name: source.results.datasets[name] for name in source.searches(SIGNAL, DATA)}
-    flows = {name: selection_tables.cutflow(name, dataset) for name, dataset in chosen.items()}
+    flows = {name: selection.cutflow(name, dataset) for name, dataset in chosen.items()}
     return [_table(f"Cut flow {name}", flow, flow.note, source) for name, flow in flows.items()]
 
 
@@ -188,9 +187,8 @@ def _add_image(table: Any, picture: Picture, directory: Path, source: Source) ->
     """Add a figure and its thumbnail; hepdata_lib's own way would call ImageMagick."""
     from PIL import Image  # noqa: PLC0415 comes with matplotlib; only this needs it
 
-    flags = [flag.label for flag in status.flags(source)]
     full, thumbnail = directory / f"{picture.name}.png", directory / f"thumb_{picture.name}.png"
-    full.write_bytes(style.encode(picture.figure(status.label(source.results), flags), "png"))
+    full.write_bytes(style.encode(picture.figure(*stamp(source)), "png"))
     with Image.open(full) as image:
         image.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
         image.save(thumbnail)

@@ -1,17 +1,19 @@
-"""What a report is made from: the merged accumulator, the limits, and what later stages left beside them."""
+"""What a report is made from, and what a reader must be told before any number: blinded, incomplete, simulated."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results, SelectionResult
 
-SEARCH: Final = "search"
 LIMITS: Final = "limits"
 # Made from no result: the simulation beside its references.
 VALIDATION: Final = "validation"
@@ -26,6 +28,7 @@ CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     "topology": ("all_but", "chains"),
     VALIDATION: ("rows", "efficiency", "identification", "note"),
 }
+SIMULATION: Final = "Fast simulation"
 COMMANDS: Final = {**derived.COMMANDS, VALIDATION: "lnv simulate --validate"}
 
 
@@ -47,8 +50,7 @@ class Source:
 
     def searches(self, *kinds: str) -> dict[str, SelectionResult]:
         """Return the search in every dataset of the given kinds, or of all kinds."""
-        chosen = self.results.of_kind(*kinds) if kinds else self.results.datasets
-        return {name: d.selections[SEARCH] for name, d in chosen.items() if SEARCH in d.selections}
+        return {name: d.selections[SEARCH] for name, d in self.results.ran(SEARCH, *kinds).items()}
 
 
 def read(output: Path, accumulator: Path | None = None) -> Source:
@@ -82,3 +84,92 @@ def _load(path: Path) -> dict[str, Any]:
         msg = f"{path}: holds no {', '.join(map(repr, missing))}; make it again with `{command}`"
         raise ResultsError(msg)
     return content
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One thing to know.
+
+    Attributes:
+        label: Short words that stand in every figure.
+        explanation: One sentence for the summary.
+    """
+
+    label: str
+    explanation: str
+
+
+def flags(source: Source, cuts: Cuts = SELECTION) -> tuple[Flag, ...]:
+    """Return what is unusual about a result; empty for a complete, unblinded one made with the present cuts.
+
+    Args:
+        source: What the report is made from.
+        cuts: The present cuts.
+    """
+    found = (
+        _incomplete(source.results),
+        _blinded(source.results),
+        _other_cuts(source.results, cuts),
+        _other_limits(source),
+        _other_studies(source),
+    )
+    return tuple(flag for flag in found if flag is not None)
+
+
+def label(results: Results) -> str:
+    """Return whose events the figures show: `SIMULATION` if any of the data is simulated or there is no data."""
+    recorded = [d.metadata.is_simulation for d in results.of_kind(DATA, CONTINUUM).values()]
+    return SIMULATION if any(recorded) or not recorded else ""
+
+
+def stamp(source: Source) -> tuple[str, list[str]]:
+    """Return what stands above every figure: whose events, and the labels of the flags."""
+    return label(source.results), [flag.label for flag in flags(source)]
+
+
+def _incomplete(results: Results) -> Flag | None:
+    if results.is_complete:
+        return None
+    problems = [str(p) for p in results.bookkeeping.get("problems", ["no book-keeping was stored"])]
+    first = problems[0] if problems else "the book-keeping does not say why"
+    return Flag("INCOMPLETE", f"Events are missing or counted twice: {len(problems)} problem(s), the first: {first}.")
+
+
+def _blinded(results: Results) -> Flag | None:
+    blind = sorted(name for name, d in results.of_kind(DATA, CONTINUUM).items() if d.metadata.is_blind)
+    if not blind:
+        return None
+    return Flag("BLIND", f"Events with a candidate in the signal region are hidden in {', '.join(blind)}.")
+
+
+def cuts_of(results: Results) -> Cuts:
+    """Return the cuts a result was made with; where it does not say, the present ones."""
+    made_with = results.provenance.get("cuts", {})
+    known = {f.name for f in dataclasses.fields(Cuts)}
+    return dataclasses.replace(SELECTION, **{name: value for name, value in made_with.items() if name in known})
+
+
+def changed_cuts(results: Results, cuts: Cuts = SELECTION) -> dict[str, tuple[Any, Any]]:
+    """Return the cuts of a result that differ from `cuts`: name -> (the result's, the present one)."""
+    made_with = results.provenance.get("cuts", {})
+    present = dataclasses.asdict(cuts)
+    names = [*present, *(name for name in made_with if name not in present)]
+    return {n: (made_with.get(n), present.get(n)) for n in names if made_with.get(n) != present.get(n)}
+
+
+def _other_cuts(results: Results, cuts: Cuts) -> Flag | None:
+    changed = changed_cuts(results, cuts)
+    if not changed:
+        return None
+    listed = ", ".join(f"{name} = {old} (now {new})" for name, (old, new) in changed.items())
+    return Flag("OTHER CUTS", f"The result was made with other cuts than the present ones: {listed}.")
+
+
+def _other_limits(source: Source) -> Flag | None:
+    reason = source.foreign.get(LIMITS)
+    return Flag("OTHER LIMITS", f"{reason}.") if reason else None
+
+
+def _other_studies(source: Source) -> Flag | None:
+    reasons = [reason for stem, reason in source.foreign.items() if stem != LIMITS]
+    return Flag("OTHER STUDIES", f"{'; '.join(reasons)}.") if reasons else None

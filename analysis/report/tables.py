@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 # Between groups of three digits: narrow and never broken.
@@ -23,6 +23,11 @@ _SUPERSCRIPT: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹�
 def text(value: Any) -> str:
     """Return a word, or a dash for None."""
     return NOTHING if value is None else str(value)
+
+
+def yes_no(value: bool | None) -> str:
+    """Return yes or no, or a dash for None."""
+    return NOTHING if value is None else "yes" if value else "no"
 
 
 def count(value: int | None) -> str:
@@ -94,7 +99,7 @@ class Field:
     @property
     def is_number(self) -> bool:
         """Whether its cells are numbers, aligned right."""
-        return self.show is not text
+        return self.show not in (text, yes_no)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ class Table:
     rows: tuple[Mapping[str, Any], ...]
     note: str = ""
 
+    def only(self, *keys: str) -> Table:
+        """Return the table with some of its fields, where a terminal is too narrow for all."""
+        return replace(self, fields=tuple(f for f in self.fields if f.key in keys))
+
     def cells(self) -> list[list[str]]:
         """Return every cell as it is shown."""
-        return [[c.show(row.get(c.key)) for c in self.fields] for row in self.rows]
+        return [[f.show(row.get(f.key)) for f in self.fields] for row in self.rows]

@@ -74,14 +74,6 @@ class Report:
     points: tuple[Point, ...]
     identification: tuple[dict[str, Any], ...]
 
-    @property
-    def shown(self) -> list[dict[str, Any]]:
-        """Rows for the reader."""
-        return [
-            {"quantity": r.quantity, "got": f"{r.got:.4g}", "wanted": r.wanted, "met": "yes" if r.is_met else "no"}
-            for r in self.rows
-        ]
-
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
         return {

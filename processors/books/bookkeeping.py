@@ -9,9 +9,11 @@ from typing import Any, Final
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.kinfit.status import Status
+from jpsi_lnv.analysis.report import origin
+from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors.books.fileset import Fileset
 from jpsi_lnv.processors.books.ledger import LEDGER, OVERLAP, Fault
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.console import console, show
 
 # Share of bad covariances among the fits of a dataset above which the run stops, and fits before anything is said.
 FRACTION_MAX: Final = 0.01
@@ -20,6 +22,17 @@ _BAD: Final = Status.BAD_COVARIANCE.name.lower()
 _SKIPPED: Final = Status.SKIPPED.name.lower()
 MEGABYTE: Final = 1e6
 SHOWN_MAX: Final = 5
+# Columns of the table of files and events that a terminal shows.
+_SHOWN: Final = (
+    "dataset",
+    "files",
+    "files_skipped",
+    "events_expected",
+    "events_processed",
+    "events_skipped",
+    "produced_used",
+    "state",
+)
 
 
 @dataclass
@@ -133,29 +146,12 @@ def describe_failures(failed: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def print_books(books: dict[str, Any]) -> None:
+def print_books(results: Results) -> None:
     """Show the book-keeping of a run: a table of datasets, what the run cost, and all that went wrong."""
-    rows = [
-        {
-            "dataset": name,
-            "files": d["files"],
-            "expected": d["events_expected"],
-            "processed": d["events_processed"],
-            "skipped": d["events_skipped"],
-            "produced": d["produced_used"],
-            "state": _state(d),
-        }
-        for name, d in books["datasets"].items()
-    ]
-    print_table("events", rows)
+    show(origin.books(results).only(*_SHOWN))
+    books = results.bookkeeping
     for line in (*_costs(books["totals"]), *_troubles(books)):
         console().print(line, markup=False, soft_wrap=True)
-
-
-def _state(dataset: dict[str, Any]) -> str:
-    if dataset["files_skipped"]:
-        return f"{dataset['files_skipped']} file(s) skipped"
-    return "ok" if dataset["events_processed"] == dataset["events_expected"] else "INCOMPLETE"
 
 
 def _costs(totals: dict[str, Any]) -> list[str]:

@@ -19,9 +19,20 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, yes_no
 
 Raw = Mapping[str, Any]
 _FORM: Final = Form("fileset", 'wanted JSON, {dataset: {"files": {...}, "metadata": {...}}}: mend it', FilesetError)
+_FIELDS: Final = (
+    Field("dataset", "dataset"),
+    Field("kind", "kind"),
+    Field("sqrt_s", "√s", fixed(4), "GeV"),
+    Field("files", "files", count),
+    Field("events", "events", count),
+    Field("n_produced", "produced", count),
+    Field("bytes", "size", fixed(1, scale=1e-6), "MB"),
+    Field("is_blind", "blind", yes_no),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,3 +265,21 @@ def expand(pattern: str, directory: Path) -> Iterator[str]:
         )
     )
     yield from sorted(str(p.resolve()) for p in root.glob(relative_pattern))
+
+
+def table(title: str, fileset: Fileset) -> Table:
+    """Return what a fileset holds, one row per dataset."""
+    rows = (
+        {
+            "dataset": d.name,
+            "kind": d.metadata.kind,
+            "sqrt_s": d.metadata.sqrt_s,
+            "files": len(d.files),
+            "events": d.num_entries,
+            "n_produced": d.n_produced,
+            "bytes": d.size,
+            "is_blind": d.metadata.is_blind,
+        }
+        for d in fileset.values()
+    )
+    return Table("fileset", title, _FIELDS, tuple(rows))

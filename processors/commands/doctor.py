@@ -16,11 +16,12 @@ from distributed import Client
 from jpsi_lnv.analysis import provenance
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
 from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
 from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, connect, dashboard
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.console import console, show
 from jpsi_lnv.processors.options import PATH
 from jpsi_lnv.processors.work.executors import ClusterError
 
@@ -35,6 +36,19 @@ OPTIONAL: Final = {
     "pythia8mc": ("inclusive J/psi decays", "sim"),
     "hepdata_lib": ("HEPData submissions", "hepdata"),
 }
+_INSTALLED: Final = (
+    Field("what", "what"),
+    Field("version", "version"),
+    Field("for", "for"),
+    Field("missing", "how to get it"),
+)
+_WORKER: Final = (
+    Field("host", "host"),
+    Field("python", "python"),
+    Field("workers", "workers", count),
+    Field("threads", "threads", count),
+    Field("seconds", "time", fixed(2), "s"),
+)
 BATCH_COMMANDS: Final = {"slurm": "sbatch", "htcondor": "condor_submit"}
 LOG_TAIL: Final = 20
 # Time in s for the task.
@@ -50,7 +64,7 @@ def command(where: ClusterOptions, output: Path) -> None:
     For slurm and htcondor the job script is printed; if no worker comes, the tail of the newest job log is.
     """
     versions = installed()
-    print_table("installed", versions)
+    show(Table("installed", "Installed", _INSTALLED, tuple(versions)))
     checked: dict[str, Any] = {"installed": versions, "source": provenance.source_digest()}
     try:
         checked["cluster"] = check_cluster(where)
@@ -90,7 +104,7 @@ def check_cluster(where: ClusterOptions) -> dict[str, Any]:
         prepare(client, where.no_workers_timeout)
         seen = _one_task(client)
     seen["seconds"] = round(time.monotonic() - started, 2)
-    print_table("one worker", [seen])
+    show(Table("worker", "One worker", _WORKER, (seen,)))
     return seen
 
 

@@ -14,7 +14,7 @@ import click
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.console import console, show
 from jpsi_lnv.processors.options import PATH
 
 
@@ -60,13 +60,13 @@ def command(
     select = partial(emc_probes.select_item, pions_every=pions_every)
     found = _select(emc_probes.work_items(files, chunksize), select, executor, where)
     tracks = emc_probes.tracks_of(found)
-    shown = emc_probes.rows(found, [emc_tables.occupancy(t) for t in tracks])
-    print_table("Control samples of the calorimeter", shown, footer="per bin: probes in each bin of p and |cos theta|")
+    samples = emc_probes.samples(found, [emc_tables.occupancy(t) for t in tracks])
+    show(samples)
     made_from = {
         "files": [Path(f.path).name for f in files],
         "pions_every": pions_every,
         "cuts": dataclasses.asdict(EMC_CONTROL),
-        "samples": shown,
+        "samples": samples.rows,
     }
     content = to_json(emc_tables.build(*tracks), made_from)
     _write(output, content)

@@ -14,10 +14,9 @@ from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.duplicates import Duplicate, find
-from jpsi_lnv.processors.console import bar, print_table
+from jpsi_lnv.processors.console import bar, show
 from jpsi_lnv.processors.options import PATH
 
-MEGABYTE: Final = 1e6
 SHOWN_MAX: Final = 5
 
 
@@ -41,7 +40,7 @@ def complete(source: Path, output: Path) -> None:
         completed = {name: _complete(name, raw[name]["metadata"], files, advance) for name, files in names.items()}
     filesets.refuse_repetition(completed)
     write_json(output, filesets.to_raw(completed, output.resolve().parent))
-    print_table(f"{output}", rows(completed))
+    show(filesets.table(str(output), completed))
 
 
 def _files(name: str, entry: Any, directory: Path) -> dict[str, str]:
@@ -79,23 +78,6 @@ def _describe(dataset: str, path: str, tree: str) -> dict[str, Any]:
         raise NtupleError(msg) from error
 
 
-def rows(fileset: filesets.Fileset) -> list[dict[str, Any]]:
-    """Return one line per dataset for the table before a run."""
-    return [
-        {
-            "dataset": d.name,
-            "kind": d.metadata.kind,
-            "sqrt_s": d.metadata.sqrt_s,
-            "files": len(d.files),
-            "events": d.num_entries,
-            "produced": d.n_produced,
-            "MB": round(d.size / MEGABYTE, 1),
-            "blind": "yes" if d.metadata.is_blind else "no",
-        }
-        for d in fileset.values()
-    ]
-
-
 @command.command()
 @click.argument("source", metavar="FILESET", type=PATH)
 @click.option("--output", type=PATH, default=Path("results"), help="Directory for fileset_check.json.")
@@ -111,7 +93,7 @@ def check(source: Path, output: Path, how: verify.How, duplicates: bool, dataset
     fileset = filesets.select(filesets.load(source), datasets)
     bad = _bad_files(fileset, how)
     repeated = _repeated_pairs(fileset) if duplicates and not bad else []
-    print_table(f"{source}", rows(fileset))
+    show(filesets.table(str(source), fileset))
     write_json(output / "fileset_check.json", {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
     if bad:
         msg = f"{len(bad)} bad file(s): " + "; ".join(bad[:SHOWN_MAX])

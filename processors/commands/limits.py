@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.mixing import Normalisation
 from jpsi_lnv.analysis.limits.mixing import read as read_curve
 from jpsi_lnv.analysis.normalization import Count
-from jpsi_lnv.processors import limit_tables
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.analysis.report import mass_scan, result
+from jpsi_lnv.analysis.report import studies as study_tables
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.processors.console import show, wrote
 from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
 
 # Stem of a file and its content -> its path.
@@ -95,20 +98,21 @@ def command(
     curve = read_curve(mixing, power=mixing_power) if mixing else None
     options = {"method": method, "confidence_level": confidence_level, "expected": expected}
     save = partial(derived.write, output, results=merged, options=options, files=choices.files)
-    _show_limits(save, limits, curve)
+    shown = _show_limits(save, merged, limits, curve)
     if checks:
-        _show_checks(save, merged, inputs, confidence_level)
+        _show_checks(save, shown, inputs, confidence_level)
         _write_likelihood(output, inputs[0])
 
 
-def _show_limits(save: Save, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> None:
-    first = limits[0]
-    power = limit_tables.power_of_ten(first[0])
-    title = f"Upper limits at {100 * first[0].confidence_level:.4g} % CL, branching fractions in 1e{power}"
-    rows = [limit_tables.limit_row(by_method, power) | _mixing(by_method[0], curve) for by_method in limits]
-    print_table(title, rows, footer=limit_tables.limit_footer(first))
+def _show_limits(
+    save: Save, merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None
+) -> Source:
+    """Print and write the limits, and return what shows them."""
     records = [limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method]
-    console().print(f"wrote {save('limits', {'limits': records})}")
+    shown = Source(merged, tuple(records))
+    show(result.methods(shown), mass_scan.by_method(shown), mass_scan.scan(shown))
+    wrote(save("limits", {"limits": records}))
+    return shown
 
 
 def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, float | None]:
@@ -119,10 +123,10 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
     return {"mixing_ul": curve.mixing(mass, branching_fraction) if has_limit else None}  # type: ignore[arg-type]
 
 
-def _show_checks(save: Save, merged: results.Results, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
+def _show_checks(save: Save, shown: Source, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
     from jpsi_lnv.analysis.limits import coverage, studies  # noqa: PLC0415 only this option needs them
 
-    overall, scan = inputs[0], inputs[1:]
+    merged, overall, scan = shown.results, inputs[0], inputs[1:]
     found = {
         "background_scan": studies.background_scan(overall),
         "chi2_scan": studies.chi2_scan(merged, overall, merged.cuts),
@@ -131,22 +135,18 @@ def _show_checks(save: Save, merged: results.Results, inputs: Sequence[LimitInpu
         "periods": studies.periods(merged, overall),
     }
     curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
-    for title, rows in limit_tables.check_tables(found, curves):
-        print_table(title, rows)
-    console().print(f"wrote {save('limit_checks', found)}, {save('coverage', {'curves': curves})}")
+    extras = {"limit_checks": found, "coverage": {"curves": curves}}
+    show(*study_tables.checks(dataclasses.replace(shown, extras=extras)))
+    wrote(save("limit_checks", found), save("coverage", {"curves": curves}))
 
 
 def _write_likelihood(output: Path, overall: LimitInputs) -> None:
     if overall.n_obs is not None:
-        console().print(f"wrote {write_json(output / 'likelihood.json', likelihood.workspace(overall))}")
+        wrote(write_json(output / "likelihood.json", likelihood.workspace(overall)))
 
 
 def _show_closure(output: Path) -> None:
     from jpsi_lnv.analysis.report import closure  # noqa: PLC0415 only this option reads the publication
 
-    content = closure.to_dict()
-    rows = [limit_tables.closure_row(row) for row in closure.rows()]
-    print_table("Published limits in 1e-9, recomputed from the published inputs", rows)
-    relations = [*content["agreements"], *content["conflicts"]]
-    print_table("Relations between published numbers", [limit_tables.relation_row(r) for r in relations])
-    console().print(f"wrote {write_json(output / 'closure.json', content)}")
+    show(closure.row_table(), closure.relation_table())
+    wrote(write_json(output / "closure.json", closure.to_dict()))

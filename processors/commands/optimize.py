@@ -12,9 +12,10 @@ from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.optimization import Scan
-from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report import studies, style
+from jpsi_lnv.analysis.report.source import Source, stamp
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.processors.console import print_table, wrote
+from jpsi_lnv.processors.console import show, wrote
 from jpsi_lnv.processors.options import N_JPSI, merged_result
 
 HISTOGRAM = "chi2_4c_m_kkee"
@@ -34,29 +35,20 @@ def command(*, merged: Results, output: Path, variable: str, n_jpsi: float | Non
     number = n_jpsi or normalization.n_jpsi(merged).value
     scan = make_scan(merged, variable, number)
     chosen = kept(merged.cuts)[variable][1]
-    best, now = scan.threshold[scan.best], scan.at(chosen)
-    low, high = scan.plateau
-    footer = (
-        f"largest at {best:g}; within 1 % of it from {low:g} to {high:g}; the selection has {chosen:g}, "
-        f"{scan.figure_of_merit[now] / scan.figure_of_merit[scan.best]:.1%} of the largest"
-    )
-    print_table("Punzi figure of merit", scan.to_rows(len(scan.threshold) // ROWS), footer=footer)
     record = {
         "variable": variable,
-        "best": float(best),
-        "plateau": [low, high],
+        "best": float(scan.threshold[scan.best]),
+        "plateau": list(scan.plateau),
         "chosen": chosen,
         "scan": scan.to_rows(),
     }
+    show(studies.scan_table(record, len(scan.threshold) // ROWS))
     path = derived.write(output, "optimization", record, merged, {"variable": variable, "n_jpsi": number})
     wrote(path, _draw(output, record, merged))
 
 
 def _draw(output: Path, record: dict[str, Any], merged: Results) -> Path:
-    from jpsi_lnv.analysis.report import status, study_figures, style  # noqa: PLC0415 draws a figure
-
-    flags = [flag.label for flag in status.flags(Source(merged))]
-    figure = study_figures.optimization(record).figure(status.label(merged), flags)
+    figure = studies.optimization(record).figure(*stamp(Source(merged)))
     return style.save(figure, output, "optimization", ["png"])[0]
 
 

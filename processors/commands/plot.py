@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis.report import contents, source, status, style
-from jpsi_lnv.processors.console import print_table, wrote
+from jpsi_lnv.analysis.report import page, source, style
+from jpsi_lnv.processors.console import show, wrote
 from jpsi_lnv.processors.options import result_options
 
 
@@ -18,18 +18,17 @@ from jpsi_lnv.processors.options import result_options
 def command(*, names: tuple[str, ...], accumulator: Path, output: Path, kind: str) -> None:
     """Draw the figures NAME... into the directory `figures` of the output directory; without a NAME list them."""
     found = source.read(output, accumulator)
-    pictures = {p.name: p for section in contents.sections(found) for p in section.pictures}
     if not names:
-        print_table("figures", [{"name": p.name, "shows": p.title} for p in pictures.values()])
+        show(page.figures(found))
         return
+    pictures = page.pictures(found)
     if unknown := [name for name in names if name not in pictures]:
         msg = (
             f"there is no figure {unknown[0]!r} of what lies in {output}; there are {', '.join(pictures)}; others come "
             "with `lnv limits`, `lnv limits --checks`, `lnv optimize`"
         )
         raise click.BadParameter(msg, param_hint="NAME")
-    flags = [flag.label for flag in status.flags(found)]
     for name in names:
-        figure = pictures[name].figure(status.label(found.results), flags)
-        (path,) = style.save(figure, output / "figures", name, [kind])
+        figure = pictures[name].figure(*source.stamp(found))
+        (path,) = style.save(figure, output / page.FIGURES, name, [kind])
         wrote(path)

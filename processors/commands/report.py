@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis.datasets import DATA, SIGNAL
-from jpsi_lnv.analysis.report import contents, files, limit_tables, render, selection_tables, source, status
+from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL
+from jpsi_lnv.analysis.report import mass_scan, page, result, selection, source
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import bar, console, wrote
+from jpsi_lnv.processors.console import bar, console, show, wrote
 from jpsi_lnv.processors.options import result_options
 
 
@@ -24,26 +24,24 @@ def command(*, accumulator: Path, output: Path, datasets: tuple[str, ...], no_fi
     with other cuts is labelled so in every figure.
     """
     found = source.read(output, accumulator)
-    sections = contents.sections(found)
-    for table in _shown(found, datasets):
-        console().print(render.terminal(table))
-    for flag in status.flags(found):
+    sections = page.sections(found)
+    show(*_shown(found, datasets))
+    for flag in source.flags(found):
         console().print(f"{flag.label}: {flag.explanation}", markup=False, soft_wrap=True)
-    console().print(limit_tables.sentence(found), markup=False, soft_wrap=True)
+    console().print(result.sentence(found), markup=False, soft_wrap=True)
     if no_figures:
         return
     with bar("drawing", sum(len(s.pictures) for s in sections), unit="figures") as advance:
-        written = files.write(output, found, sections, advance)
+        written = page.write(output, found, sections, advance)
     wrote(*written)
 
 
-def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table]:
+def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table | None]:
     """Return what is printed: the cut flows of signal, data and the named datasets, all datasets, the limits."""
-    named = {*found.results.of_kind(SIGNAL, DATA), *datasets}
-    searched = {n: d for n, d in found.results.datasets.items() if source.SEARCH in d.selections}
+    searched = found.results.ran(SEARCH)
     if unknown := sorted(set(datasets) - set(searched)):
         msg = f"no dataset {unknown[0]!r} with a search in the result; there are {sorted(searched)}"
         raise click.BadParameter(msg, param_hint="--dataset")
-    flows = [selection_tables.cutflow(name, d) for name, d in searched.items() if name in named]
-    limits = limit_tables.scan(found)
-    return [*flows, selection_tables.overview(found), *([limits] if limits else [])]
+    named = {*found.results.of_kind(SIGNAL, DATA), *datasets}
+    flows = [selection.cutflow(name, d) for name, d in searched.items() if name in named]
+    return [*flows, selection.overview(found), mass_scan.scan(found)]

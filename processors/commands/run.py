@@ -14,8 +14,7 @@ from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.commands.fileset import rows
-from jpsi_lnv.processors.console import print_table
+from jpsi_lnv.processors.console import show
 from jpsi_lnv.processors.options import PATH, options_of
 from jpsi_lnv.processors.run import RunOptions, finish, process
 from jpsi_lnv.processors.selections import load_processors
@@ -61,7 +60,7 @@ def command(
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)
-    print_table(f"{fileset}", rows(chosen))
+    show(filesets.table(str(fileset), chosen))
     processor = load_processors(chosen, options.cuts)
     with make_executors(DEBUG if debug else executor, where, performance_report) as make:
         try:

@@ -131,14 +131,12 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
 def _validate(results: Path, seed: int) -> None:
     """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
     from jpsi_lnv.analysis.documents import write_json  # noqa: PLC0415
-    from jpsi_lnv.analysis.report import validation, validation_page  # noqa: PLC0415 draws figures
-    from jpsi_lnv.processors.console import bar, print_table  # noqa: PLC0415
+    from jpsi_lnv.analysis.report import simulation, validation  # noqa: PLC0415 draws figures
+    from jpsi_lnv.processors.console import bar, show  # noqa: PLC0415
 
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
-        report = validation.validate(seed, advance)
-    print_table("validation of the simulation", report.shown)
-    print_table("identification: mean E/p, and shares of the tracks read as", report.identification)
-    found = report.to_dict()
+        found = validation.validate(seed, advance).to_dict()
+    show(*simulation.tables(found))
     path = write_json(results / "validation.json", found)
-    figures = validation_page.save_figures(found, results)
+    figures = simulation.save_figures(found, results)
     console().print("written: " + ", ".join(str(p) for p in (path, *figures)), soft_wrap=True)

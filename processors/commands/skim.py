@@ -18,7 +18,7 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import console, print_table
+from jpsi_lnv.processors.console import console, show
 from jpsi_lnv.processors.options import PATH, FiniteRange
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
@@ -112,9 +112,9 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
     """Show and write what there is; a missing output ends in an error."""
     books = read_books(items)
     if books:
-        shown = skim_plan.rows(books)
-        print_table(f"{options.dataset} ({options.preselection})", shown)
-        write_json(options.output / "skim.json", {"files": shown, "failed": failed})
+        table = skim_plan.table(f"{options.dataset} ({options.preselection})", books)
+        show(table)
+        write_json(options.output / "skim.json", {"files": table.rows, "failed": failed})
         for line in skim_plan.job_warnings(books):
             click.echo(f"warning: {line}", err=True)
     for failure in failed:

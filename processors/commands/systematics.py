@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from jpsi_lnv.analysis import derived, normalization
 from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.systematics import overall, per_mass
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.systematics import corrections, table
-from jpsi_lnv.analysis.systematics.table import Table
-from jpsi_lnv.processors.console import console, print_table, wrote
+from jpsi_lnv.processors.console import console, show, wrote
 from jpsi_lnv.processors.options import FILE, merged_result
 
-# Heads of the columns of the table per mass.
-SHORT = {
-    "n_jpsi": "N(J/psi)",
-    "tracking": "tracking",
-    "pid": "PID",
-    "kinematic_fit": "4C fit",
-    "signal_region": "region",
-    "mc_statistics": "MC stat.",
-    "mc_modelling": "MC model",
-}
 CORRECTIONS = "corrections.json"
 
 
@@ -40,11 +30,10 @@ def command(*, merged: Results, output: Path, rule: str, compare: Path | None) -
     """
     tables = table.measure(merged, rule)
     other = read_comparison(compare) if compare else {}
-    print_table("Systematic uncertainties [%]", overall_rows(tables[0], other), footer=_per_track(tables[0]))
-    if tables[1:]:
-        print_table("at each Majorana mass [%]", [_mass_row(t) for t in tables[1:]])
-    efficiency = _correct(merged, output)
-    content = table.to_json(tables) | {"efficiency": efficiency}
+    content = table.to_json(tables)
+    found = Source(merged, extras={"systematics": content})
+    show(overall(found, other), per_mass(found))
+    content |= {"efficiency": _correct(merged, output)}
     path = derived.write(output, "systematics", content, merged, {"rule": rule})
     wrote(path, output / CORRECTIONS)
 
@@ -74,37 +63,3 @@ def read_comparison(path: Path) -> dict[str, float]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: nothing to compare with ({type(error).__name__}: {error}); wanted 'sources' and 'overall'"
         raise ResultsError(msg) from error
-
-
-def overall_rows(measured: Table, other: dict[str, float]) -> list[dict[str, Any]]:
-    """Return the rows of the overall table, measured and given side by side, in percent."""
-    rows = [(row.source, row.title, row.value, row.method) for row in measured.rows]
-    rows.append(("total", "total", measured.total, "in quadrature"))
-    return [
-        {"source": title, "measured": f"{100 * value:.2f}"}
-        | ({"given": f"{100 * other[key]:.1f}" if key in other else ""} if other else {})
-        | {"how": method}
-        for key, title, value, method in rows
-    ]
-
-
-def _per_track(measured: Table) -> str:
-    """Return the differences per track and of the steps, data over simulation less 1, and the models, in percent."""
-    parts = []
-    for row in measured.rows:
-        for name in ("electron", "kaon", "difference"):
-            if name in row.details:
-                sigma = row.details["sigma" if name == "difference" else f"{name}_sigma"]
-                label = row.title if name == "difference" else f"{row.title} per {name}"
-                parts.append(f"{label}: {100 * row.details[name]:+.2f} ± {100 * sigma:.2f}")
-    models = measured.rows[-1].details
-    parts.append(
-        f"MC models: average {100 * models['mean_of_models']:.2f}, phase space {100 * models['efficiency']:.2f}"
-    )
-    parts.append(f"largest relative difference {100 * models['largest_difference']:.2f}")
-    return "; ".join(parts)
-
-
-def _mass_row(measured: Table) -> dict[str, Any]:
-    values = {SHORT[row.source]: f"{100 * row.value:.2f}" for row in measured.rows}
-    return {"mass": f"{measured.m_majorana:.3f}"} | values | {"total": f"{100 * measured.total:.2f}"}

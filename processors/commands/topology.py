@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import derived, topology
+from jpsi_lnv.analysis import derived, documents, topology
+from jpsi_lnv.analysis.report import render
+from jpsi_lnv.analysis.report.studies import chains
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.selection.steps import STAGES
-from jpsi_lnv.processors.console import console, print_table, wrote
+from jpsi_lnv.processors.console import console, show, wrote
 from jpsi_lnv.processors.options import merged_result
 
 # Without a candidate the steps before these fail all later ones too: none of them can be the only one.
@@ -37,28 +38,22 @@ def command(*, merged: Results, output: Path, step: str | None, separate_conjuga
     for dataset, counts in topology.count(merged, step).items():
         shown = counts if separate_conjugates else topology.merge_conjugates(counts)
         rows += _rows(dataset, shown)
-    what = f"fail {step} only" if step else "pass the selection"
+    content = {"all_but": step, "chains": rows}
+    table = chains(content)
     if rows:
-        print_table(f"Decay chains of simulated events that {what}", rows)
+        show(table)
     else:
+        what = f"fail {step} only" if step else "pass the selection"
         console().print(f"none of the simulated events of {len(topology.count(merged))} datasets {what}")
-    _write_csv(output / "topology.csv", rows)
+    documents.write_text(output / "topology.csv", render.comma_separated(table))
     options = {"all_but": step, "separate_conjugates": separate_conjugates}
-    path = derived.write(output, "topology", {"all_but": step, "chains": rows}, merged, options)
+    path = derived.write(output, "topology", content, merged, options)
     wrote(path, output / "topology.csv")
 
 
 def _rows(dataset: str, counts: Counter[str]) -> list[dict[str, Any]]:
     total = sum(counts.values())
     return [
-        {"dataset": dataset, "chain": topology.describe(text), "events": n, "share [%]": round(100 * n / total, 2)}
+        {"dataset": dataset, "chain": topology.describe(text), "n": n, "share": n / total}
         for text, n in counts.most_common()
     ]
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["dataset", "chain", "events", "share [%]"])
-        writer.writeheader()
-        writer.writerows(rows)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jpsi_lnv.analysis.report import cut_table
+from jpsi_lnv.analysis.report import selection
 
 pytestmark = pytest.mark.fast
 
@@ -13,7 +13,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 def test_readme_shows_the_cuts_of_the_code(renew_golden):
     page = README.read_text()
-    wanted = cut_table.insert(page)
+    wanted = selection.insert(page)
     if renew_golden:
         README.write_text(wanted)
         return
@@ -22,4 +22,4 @@ def test_readme_shows_the_cuts_of_the_code(renew_golden):
 
 def test_a_page_without_markers_is_refused():
     with pytest.raises(ValueError, match="no <!-- cuts -->"):
-        cut_table.insert("nothing")
+        selection.insert("nothing")

@@ -10,7 +10,8 @@ import pytest
 
 from jpsi_lnv.analysis.limits import gather, studies
 from jpsi_lnv.analysis.normalization import Count
-from jpsi_lnv.analysis.report import coverage_figure, source
+from jpsi_lnv.analysis.report import source
+from jpsi_lnv.analysis.report import studies as study_report
 
 GIVEN = gather.GivenSystematics("given", 0.07, {})
 
@@ -103,7 +104,7 @@ def test_conjugate_channels_share_the_uncertainty_of_the_background(merged):
 
 def test_the_coverage_figure_shows_every_method(merged, run, tmp_path):
     run(merged(), "--checks")
-    found = coverage_figure.pictures(source.read(tmp_path))
+    found = study_report.coverage_pictures(source.read(tmp_path))
     assert [picture.name for picture in found] == ["coverage", "coverage_toys"]
     assert "0.743 for rolke bounded" in found[0].explanation
     axes = found[1].figure().axes[0]

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from jpsi_lnv.analysis.report.tables import Field, Table, count
+from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors import commands, console
 from jpsi_lnv.processors.books import bookkeeping
 from jpsi_lnv.processors.cli import lnv, main
@@ -114,11 +116,12 @@ def test_interruption_is_status_130(monkeypatch):
 
 def test_a_table_is_whole_and_safe(monkeypatch, capsys):
     monkeypatch.setattr(console, "console", lambda: Console(width=80, force_terminal=False))
-    console.print_table("title", [{"name": "extra[all]", "n_events": 1234567, "mass": 3.0969, "none": None}])
+    fields = (Field("name", "name"), Field("n_events", "events", count))
+    console.show(Table("title", "title", fields, ({"name": "extra[all]", "n_events": 1234567},)), None)
     shown = capsys.readouterr().out
     assert "extra[all]" in shown
-    assert "1 234 567" in shown
-    console.print_table("empty", [])
+    assert "1\u202f234\u202f567" in shown
+    console.show(Table("empty", "empty", fields, ()))
 
 
 def test_a_bar_counts(capsys):
@@ -143,7 +146,7 @@ def test_the_summary_names_what_went_wrong(capsys):
         "failed_chunks": [record, record],
         "problems": [f"hole {k}" for k in range(8)],
     }  # fmt: skip
-    bookkeeping.print_books(books)
+    bookkeeping.print_books(Results({}, {}, books))
     shown = capsys.readouterr().out
     for word in ("INCOMPLETE", "300 MB", "skipped: g.root", "2 chunk(s)", "ValueError: no", "and 3 more", "3 events"):
         assert word in shown

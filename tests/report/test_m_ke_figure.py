@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis.report import m_ke_figure
+from jpsi_lnv.analysis.report import mass_scan
 from jpsi_lnv.analysis.report.source import Source
 
 from .conftest import make_dataset, make_results
@@ -31,10 +31,10 @@ def labels(picture):
 
 
 def test_many_masses_are_thinned_out_and_the_caption_says_so():
-    (picture,) = m_ke_figure.pictures(with_neutrinos(np.linspace(0.6, 1.4, 17).round(3).tolist(), "2nu"))
+    (picture,) = mass_scan.m_ke_pictures(with_neutrinos(np.linspace(0.6, 1.4, 17).round(3).tolist(), "2nu"))
     shown = labels(picture)
     assert shown[0] == "phase space"
-    assert len(shown) == 1 + m_ke_figure.N_MASSES
+    assert len(shown) == 1 + mass_scan.N_MASSES
     assert "0.600" in shown[1]
     assert "1.400" in shown[-1]
     assert "5 of 17 masses" in picture.explanation
@@ -43,29 +43,29 @@ def test_many_masses_are_thinned_out_and_the_caption_says_so():
 def test_one_figure_per_way_to_make_neutrinos():
     two, one = (with_neutrinos([0.7, 1.1], mode) for mode in ("2nu", "1nu"))
     both = Source(dataclasses.replace(two.results, datasets=two.results.datasets | one.results.datasets))
-    assert [p.name for p in m_ke_figure.pictures(both)] == ["m_ke", "m_ke_1nu"]
-    assert [p.name for p in m_ke_figure.pictures(one)] == ["m_ke_1nu"]
-    assert len(labels(m_ke_figure.pictures(both)[1])) == 3
+    assert [p.name for p in mass_scan.m_ke_pictures(both)] == ["m_ke", "m_ke_1nu"]
+    assert [p.name for p in mass_scan.m_ke_pictures(one)] == ["m_ke_1nu"]
+    assert len(labels(mass_scan.m_ke_pictures(both)[1])) == 3
 
 
 def test_datasets_of_one_mass_are_one_curve():
     one, other = (with_neutrinos([0.7, 0.9], "2nu").results.datasets for _ in range(2))
     periods = one | {f"{name}_2012": dataset for name, dataset in other.items() if name != "signal"}
-    (picture,) = m_ke_figure.pictures(Source(dataclasses.replace(make_results(), datasets=periods)))
+    (picture,) = mass_scan.m_ke_pictures(Source(dataclasses.replace(make_results(), datasets=periods)))
     assert len(labels(picture)) == 3
     assert "masses" not in picture.explanation
 
 
 def test_phase_space_alone_and_nothing_at_all():
-    (picture,) = m_ke_figure.pictures(with_neutrinos([], "2nu"))
+    (picture,) = mass_scan.m_ke_pictures(with_neutrinos([], "2nu"))
     assert labels(picture) == ["phase space"]
     empty = Source(dataclasses.replace(make_results(), datasets={}))
-    assert m_ke_figure.pictures(empty) == []
+    assert mass_scan.m_ke_pictures(empty) == []
 
 
 @given(n=st.integers(0, 100), most=st.integers(1, 10))
 def test_spread_keeps_both_ends(n, most):
-    chosen = m_ke_figure.spread(n, most)
+    chosen = mass_scan.spread(n, most)
     assert len(chosen) == min(n, most)
     assert chosen == sorted(chosen)
     if n and most > 1:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jpsi_lnv.analysis.report import contents
+from jpsi_lnv.analysis.report.page import sections
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -84,7 +84,7 @@ def opened(browser, page_path, request):
 def test_no_console_message_and_every_figure_loaded(opened, whole):
     page = opened()
     widths = page.eval_on_selector_all("img", "all => all.map(i => i.complete ? i.naturalWidth : 0)")
-    assert len(widths) == sum(len(s.pictures) for s in contents.sections(whole))
+    assert len(widths) == sum(len(s.pictures) for s in sections(whole))
     assert min(widths) > 500
     assert page.said == []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jpsi_lnv.analysis.report import contents, source, status, style
+from jpsi_lnv.analysis.report import page, source, style
 
 from .conftest import make_results
 
@@ -29,7 +29,7 @@ WANTED = {
 
 
 def pictures(found):
-    return {p.name: p for section in contents.sections(found) for p in section.pictures}
+    return {p.name: p for section in page.sections(found) for p in section.pictures}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def drawn(whole):
 
 
 def test_every_figure_is_there_once(whole):
-    names = [p.name for section in contents.sections(whole) for p in section.pictures]
+    names = [p.name for section in page.sections(whole) for p in section.pictures]
     assert len(names) == len(set(names))
     assert set(names) >= WANTED
 
@@ -85,7 +85,7 @@ def test_a_result_without_limits_or_data_still_has_figures():
     found = source.Source(type(merged)(datasets, merged.provenance, merged.bookkeeping))
     assert "m_kkee" in pictures(found)
     assert not {"limits", "methods"} & set(pictures(found))
-    assert status.label(found.results) == "Fast simulation"
+    assert source.label(found.results) == "Fast simulation"
 
 
 def test_a_result_of_nothing_has_no_figures_and_no_errors():

@@ -8,7 +8,7 @@ import pytest
 
 from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.report import contents, html, source, status
+from jpsi_lnv.analysis.report import page, source
 
 from .conftest import changed, make_limits, make_results
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.fast
 
 
 def labels(found):
-    return [flag.label for flag in status.flags(found)]
+    return [flag.label for flag in source.flags(found)]
 
 
 def test_a_whole_result_has_no_flag(whole):
@@ -27,26 +27,26 @@ def test_incomplete(whole, merged):
     bookkeeping = merged.bookkeeping | {"complete": False, "problems": ["hole: dataset 'signal', entries 0 to 10"]}
     found = dataclasses.replace(whole, results=changed(merged, bookkeeping=bookkeeping))
     assert labels(found) == ["INCOMPLETE"]
-    assert "entries 0 to 10" in status.flags(found)[0].explanation
+    assert "entries 0 to 10" in source.flags(found)[0].explanation
 
 
 def test_blinded_names_the_dataset():
     merged = make_results(blind=True)
     found = source.Source(merged, make_limits(merged))
     assert labels(found) == ["BLIND"]
-    assert "pseudo_data" in status.flags(found)[0].explanation
+    assert "pseudo_data" in source.flags(found)[0].explanation
 
 
 def test_other_cuts_are_listed(whole, merged):
     cuts = dataclasses.asdict(dataclasses.replace(SELECTION, chi2_4c_max=25.0))
     found = dataclasses.replace(whole, results=changed(merged, provenance=merged.provenance | {"cuts": cuts}))
     assert labels(found) == ["OTHER CUTS"]
-    assert "chi2_4c_max = 25.0 (now 20.0)" in status.flags(found)[0].explanation
-    tables = {t.name: t for s in contents.sections(found) for t in s.tables}
+    assert "chi2_4c_max = 25.0 (now 20.0)" in source.flags(found)[0].explanation
+    tables = {t.name: t for s in page.sections(found) for t in s.tables}
     assert "changed_cuts" in tables
     shown = {row["name"]: row["value"] for row in tables["cuts"].rows}
     assert shown["chi2_4c_max"] == "25.0"
-    pictures = {p.name: p for s in contents.sections(found) for p in s.pictures}
+    pictures = {p.name: p for s in page.sections(found) for p in s.pictures}
     assert "< 25" in pictures["chi2_4c"].explanation
 
 
@@ -60,7 +60,7 @@ def copy_of(output, tmp_path, **changed):
 
 def test_limits_of_another_result_are_called_so(output, tmp_path, merged):
     directory = copy_of(output, tmp_path, provenance=merged.provenance | {"fileset_digest": "f" * 16})
-    flag = status.flags(source.read(directory))[0]
+    flag = source.flags(source.read(directory))[0]
     assert flag.label == "OTHER LIMITS"
     assert "another fileset_digest" in flag.explanation
     assert flag.explanation.endswith("run `lnv limits` again.")
@@ -81,7 +81,7 @@ def test_studies_of_another_result_are_called_so(output, tmp_path, merged):
     (directory / "topology.json").write_text(json.dumps({"all_but": None, "chains": []}))
     found = source.read(directory)
     assert found.extras == {}
-    flag = status.flags(found)[0]
+    flag = source.flags(found)[0]
     assert flag.label == "OTHER STUDIES"
     assert "topology.json: it does not say which result" in flag.explanation
     assert "`lnv topology`" in flag.explanation
@@ -90,15 +90,15 @@ def test_studies_of_another_result_are_called_so(output, tmp_path, merged):
 def test_flags_stand_in_every_figure_and_in_the_summary():
     merged = make_results(blind=True)
     found = source.Source(merged, make_limits(merged))
-    sections = contents.sections(found)
+    sections = page.sections(found)
     for picture in (p for s in sections for p in s.pictures):
-        texts = [t.get_text() for t in picture.figure(status.label(merged), labels(found)).axes[0].texts]
+        texts = [t.get_text() for t in picture.figure(source.label(merged), labels(found)).axes[0].texts]
         assert "BLIND" in texts, picture.name
     images = {p.name: b"" for s in sections for p in s.pictures}
-    assert "<strong>BLIND</strong>" in html.page(found, sections, images)
+    assert "<strong>BLIND</strong>" in page.html(found, sections, images)
 
 
 def test_simulation_is_never_called_data_of_the_experiment(whole, merged):
-    assert status.label(merged) == "Fast simulation"
+    assert source.label(merged) == "Fast simulation"
     recorded = make_results(is_simulation=False, blind=False)
-    assert status.label(recorded) == ""
+    assert source.label(recorded) == ""

@@ -8,7 +8,8 @@ import pytest
 
 from jpsi_lnv.analysis import background, optimization
 from jpsi_lnv.analysis.limits import gather, studies
-from jpsi_lnv.analysis.report import contents, render, study_figures
+from jpsi_lnv.analysis.report import page, render
+from jpsi_lnv.analysis.report import systematics as systematics_report
 from jpsi_lnv.analysis.systematics import table
 from jpsi_lnv.analysis.systematics.sources import Uncertainty
 
@@ -20,7 +21,7 @@ ROWS = (
     Uncertainty("kinematic_fit", "kinematic fit", 0.05, "control", {"difference": -0.05, "sigma": 0.02}),
 )
 
-CHAIN = {"dataset": "a", "chain": "J/psi -> x", "events": 3, "share [%]": 100.0}
+CHAIN = {"dataset": "a", "chain": "J/psi -> x", "n": 3, "share": 1.0}
 
 
 def systematics():
@@ -48,26 +49,28 @@ def studied(whole, merged):
         "limit_checks": {"background_scan": studies.background_scan(overall)},
         "topology": {
             "all_but": None,
-            "chains": [{"dataset": "a", "chain": "J/psi -> x", "events": 3, "share [%]": 100.0}],
+            "chains": [{"dataset": "a", "chain": "J/psi -> x", "n": 3, "share": 1.0}],
         },
     }
     return dataclasses.replace(whole, extras=extras)
 
 
 def section(found, name):
-    return next(s for s in contents.sections(found) if s.name == name)
+    return next(s for s in page.sections(found) if s.name == name)
 
 
 def test_every_study_has_its_table_and_figure(studied):
-    shown = section(studied, "studies")
-    assert {t.name for t in shown.tables} == {"systematics", "systematics_per_mass", "background_scan", "topology"}
-    assert {p.name for p in shown.pictures} == {"optimization", "systematics", "systematic_pulls", "background_scan"}
-    for picture in shown.pictures:
+    shown, measured = section(studied, "studies"), section(studied, "systematics")
+    assert {t.name for t in shown.all_tables} == {"background_scan", "topology", "optimization"}
+    assert {p.name for p in shown.pictures} == {"optimization", "background_scan"}
+    assert {t.name for t in measured.tables} == {"systematics", "systematics_per_mass"}
+    assert {p.name for p in measured.pictures} == {"systematics", "systematic_pulls"}
+    for picture in (*shown.pictures, *measured.pictures):
         assert picture.figure("Fast simulation").axes[0].get_xlabel()
 
 
 def test_measured_uncertainties_stand_beside_the_published_ones(studied):
-    found = next(t for t in section(studied, "studies").tables if t.name == "systematics")
+    found = next(t for t in section(studied, "systematics").tables if t.name == "systematics")
     rows = {row["title"]: row for row in found.rows}
     assert rows["tracking"]["published"] == pytest.approx(0.020)
     assert rows["total"]["value"] == pytest.approx(np.hypot(0.005, np.hypot(0.021, 0.05)))
@@ -75,11 +78,12 @@ def test_measured_uncertainties_stand_beside_the_published_ones(studied):
 
 
 def test_pulls_are_differences_in_units_of_their_uncertainty(studied):
-    assert study_figures.differences(studied) == [("tracking, electron", 0.012, 0.004), ("kinematic fit", -0.05, 0.02)]
+    wanted = [("tracking, electron", 0.012, 0.004), ("kinematic fit", -0.05, 0.02)]
+    assert systematics_report.differences(studied) == wanted
 
 
 def test_without_studies_there_is_no_section(whole):
-    assert "studies" not in [s.name for s in contents.sections(whole)]
+    assert not {"studies", "systematics"} & {s.name for s in page.sections(whole)}
 
 
 def test_background_of_the_command_is_shown(whole):
@@ -90,7 +94,7 @@ def test_background_of_the_command_is_shown(whole):
     }
     fields = {f.name for f in dataclasses.fields(background.Contribution)}
     assert set(found["contributions"][0]) <= fields
-    shown = section(dataclasses.replace(whole, extras={"background": found}), "studies")
+    shown = section(dataclasses.replace(whole, extras={"background": found}), "background")
     assert "| 0.02 | 0.01 |" in render.markdown(shown.tables[0])
     assert "0.02 ± 0.01 events: exclusive decays" in shown.tables[0].note
 
@@ -110,7 +114,7 @@ def test_the_validation_of_the_simulation_has_its_own_section(whole):
         assert picture.figure("Fast simulation").axes[0].get_legend().get_texts()
     assert "68.3 | 68 within 10% | yes" in render.markdown(shown.tables[0])
     assert "90.00" in render.markdown(shown.folded[0])
-    assert "simulation" not in [s.name for s in contents.sections(whole)]
+    assert "simulation" not in [s.name for s in page.sections(whole)]
 
 
 def test_closure_is_shown_with_a_limit(whole):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jpsi_lnv.analysis.report import contents, cut_table, render
+from jpsi_lnv.analysis.report import page, render, selection
 from jpsi_lnv.analysis.report.tables import (
     NOTHING,
     Field,
@@ -72,7 +72,7 @@ def test_latex_is_booktabs_in_plain_ascii():
 
 
 def test_latex_of_every_table_of_a_report_is_ascii_and_aligned(whole):
-    for table in (t for s in contents.sections(whole) for t in s.all_tables):
+    for table in (t for s in page.sections(whole) for t in s.all_tables):
         text = render.latex(table)
         assert text.isascii(), table.name
         body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
@@ -107,6 +107,6 @@ def test_terminal_shows_every_cell():
 
 
 def test_cut_table_names_every_requirement_with_its_value():
-    text = cut_table.markdown()
+    text = selection.markdown()
     assert "| `chi2_4c_max` |" in text
     assert "| chi2 of the 4C fit below | 20.0 |" in text

@@ -1,12 +1,15 @@
-"""Tables of how a result came to be: files and events of each dataset, failed chunks, versions, cuts."""
+"""How a result came to be: files and events of each dataset, failed chunks, versions, cuts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from jpsi_lnv.analysis.report import status
+from jpsi_lnv.analysis.report import source as sources
+from jpsi_lnv.analysis.report.drawing import Section, present
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
+from jpsi_lnv.analysis.results import Results
 
 _BOOKS: Final = (
     Field("dataset", "dataset"),
@@ -18,6 +21,7 @@ _BOOKS: Final = (
     Field("events_processed", "processed", count),
     Field("events_skipped", "skipped", count),
     Field("produced_used", "produced", count),
+    Field("state", "state"),
 )
 _FAILED: Final = (
     Field("dataset", "dataset"),
@@ -31,23 +35,39 @@ _PROVENANCE: Final = (Field("what", "what"), Field("value", "value"))
 _CUTS: Final = (Field("name", "cut"), Field("then", "of this result"), Field("now", "now"))
 
 
-def books(source: Source) -> Table:
+def section(source: Source) -> Section:
+    """Return the section of the origin."""
+    return Section(
+        "origin",
+        "Origin",
+        "Which events the result is made of, and with which code.",
+        tables=present(books(source.results), failures(source), changed_cuts(source), provenance(source)),
+    )
+
+
+def books(results: Results) -> Table:
     """Return files and events per dataset."""
-    datasets = source.results.bookkeeping.get("datasets", {})
-    state = "every event is covered once" if source.results.is_complete else "INCOMPLETE"
+    datasets = results.bookkeeping.get("datasets", {})
+    rows = ({"dataset": name, "state": _state(d), **_described(results, name), **d} for name, d in datasets.items())
     return Table(
         name="bookkeeping",
         title="Files and events",
         fields=_BOOKS,
-        rows=tuple({"dataset": name, **_described(source, name), **d} for name, d in datasets.items()),
-        note=state,
+        rows=tuple(rows),
+        note="every event is covered once" if results.is_complete else "INCOMPLETE",
     )
 
 
-def _described(source: Source, name: str) -> dict[str, Any]:
-    if name not in source.results.datasets:
+def _state(books: Mapping[str, Any]) -> str:
+    if books["files_skipped"]:
+        return "files skipped"
+    return "ok" if books.get("events_processed") == books["events_expected"] else "INCOMPLETE"
+
+
+def _described(results: Results, name: str) -> dict[str, Any]:
+    if name not in results.datasets:
         return {}
-    metadata = source.results.datasets[name].metadata
+    metadata = results.datasets[name].metadata
     return {"process": metadata.process or None, "sqrt_s": metadata.sqrt_s}
 
 
@@ -60,7 +80,7 @@ def failures(source: Source) -> Table | None:
 
 def changed_cuts(source: Source) -> Table | None:
     """Return the cuts of the result that are not the present ones; None if all are."""
-    changed = status.changed_cuts(source.results)
+    changed = sources.changed_cuts(source.results)
     rows = tuple({"name": name, "then": then, "now": now} for name, (then, now) in changed.items())
     return Table("changed_cuts", "Cuts that differ from the present ones", _CUTS, rows) if rows else None
 

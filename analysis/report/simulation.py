@@ -10,16 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.report import style
-from jpsi_lnv.analysis.report.limit_figures import M_NU_LABEL
-from jpsi_lnv.analysis.report.pictures import Picture
-from jpsi_lnv.analysis.report.status import SIMULATION
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, significant
+from jpsi_lnv.analysis.report.drawing import Picture, Section
+from jpsi_lnv.analysis.report.mass_scan import M_NU_LABEL
+from jpsi_lnv.analysis.report.source import SIMULATION, VALIDATION, Source
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, significant, yes_no
 
 _COMPARISONS: Final = (
     Field("quantity", "quantity"),
     Field("got", "simulation", significant(4)),
     Field("wanted", "wanted"),
-    Field("is_met", "met", lambda value: "yes" if value else "no"),
+    Field("is_met", "met", yes_no),
 )
 _IDENTIFICATION: Final = (
     Field("species", "species"),
@@ -29,6 +29,16 @@ _IDENTIFICATION: Final = (
     Field("as_electron", "as electron", percent(2), "%"),
     Field("as_kaon", "as kaon", percent(2), "%"),
 )
+
+
+def section(source: Source) -> Section:
+    """Return the section of the simulation; empty if it was not validated."""
+    found = source.extras.get(VALIDATION)
+    introduction = "The fast simulation beside its references, from lnv simulate --validate; made from no result."
+    if found is None:
+        return Section("simulation", "Simulation", introduction)
+    comparisons, identification = tables(found)
+    return Section("simulation", "Simulation", introduction, pictures(found), (comparisons,), (identification,))
 
 
 def pictures(found: dict[str, Any]) -> tuple[Picture, ...]:

@@ -1,33 +1,75 @@
-"""Tables of the simulation for the documentation: detector parameters, processes, continuum cross sections."""
+"""Tables for the documentation: steps, columns of the ntuple, detector parameters, processes, cross sections."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Final
 
-from jpsi_lnv.analysis.report.tables import Field, Table
+from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
+from jpsi_lnv.analysis.report.tables import Field, Table, yes_no
+from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, Process
 
-_PARAMETER_COLUMNS: Final = (
+_STEPS: Final = (Field("name", "step"), Field("rule", "requirement on an event"))
+_OF_COLUMNS: Final = (
+    Field("name", "branch"),
+    Field("dtype", "type"),
+    Field("unit", "unit"),
+    Field("meaning", "meaning"),
+    Field("required", "required", yes_no),
+)
+
+
+_PARAMETERS: Final = (
     Field("meaning", "meaning"),
     Field("nominal", "value", str),
     Field("data_like", "data-like, if it differs"),
     Field("unit", "unit"),
     Field("source", "source"),
 )
-_PROCESS_COLUMNS: Final = (
+_PROCESSES: Final = (
     Field("name", "name"),
     Field("process", "process"),
     Field("branching_fraction", "branching fraction", str),
     Field("source", "PDG identifiers, or source"),
 )
-_CONTINUUM_COLUMNS: Final = (
+_CONTINUUM: Final = (
     Field("process", "process"),
     Field("value", "cross section [pb]", str),
     Field("sqrt_s", "at [GeV]", str),
     Field("source", "source"),
 )
+
+
+def steps() -> Table:
+    """Return the steps of the selection in their order."""
+    rows = ({"name": s.name, "rule": (s.rule.__doc__ or "").splitlines()[0]} for s in SECTION_III)
+    return Table("steps", "Steps of the selection", _STEPS, tuple(rows))
+
+
+def columns(collection: str) -> Table:
+    """Return the columns of one collection of the ntuple, such as ``Track``; event scalars have no name."""
+    return _columns(collection or "event scalars", COLLECTIONS[collection], f"{collection}_" if collection else "")
+
+
+def meta() -> Table:
+    """Return the columns of the tree that says what an ntuple was made of."""
+    return _columns("Meta", META, "")
+
+
+def _columns(title: str, listed: tuple[Column, ...], prefix: str) -> Table:
+    rows = [
+        {
+            "name": prefix + c.name,
+            "dtype": c.dtype,
+            "unit": c.unit,
+            "meaning": c.meaning,
+            "required": c.required,
+        }
+        for c in listed
+    ]
+    return Table(f"columns_{title.lower().replace(' ', '_')}", f"Columns: {title}", _OF_COLUMNS, tuple(rows))
 
 
 def parameters() -> Table:
@@ -38,7 +80,7 @@ def parameters() -> Table:
         changed = "" if nominal == data_like else f"{data_like:g}"
         described = {key: field.metadata[key] for key in ("meaning", "unit", "source")}
         rows.append({"nominal": f"{nominal:g}", "data_like": changed, **described})
-    return Table("parameters", "Parameters of the detector", _PARAMETER_COLUMNS, tuple(rows))
+    return Table("parameters", "Parameters of the detector", _PARAMETERS, tuple(rows))
 
 
 def processes() -> Table:
@@ -47,7 +89,7 @@ def processes() -> Table:
     return Table(
         "processes",
         "Simulated decays of the J/psi",
-        _PROCESS_COLUMNS,
+        _PROCESSES,
         tuple(_process(name, c) for name, c in named.items()),
     )
 
@@ -64,4 +106,4 @@ def continuum() -> Table:
         {"process": process.reaction, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
         for process, c in CONTINUUM.values()
     )
-    return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM_COLUMNS, rows)
+    return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM, rows)

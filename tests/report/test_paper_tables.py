@@ -9,37 +9,48 @@ from click.testing import CliRunner
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.report import paper, side_by_side
+from jpsi_lnv.analysis.report import mass_scan, paper, systematics
+from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.results import Results, write
 from jpsi_lnv.processors.commands import paper as command
 
 pytestmark = pytest.mark.fast
 
-SOURCES = [{"source": key, "value": value / 100} for key, value in paper.SYSTEMATIC_PERCENT.items()]
-SYSTEMATICS = {"tables": [{"m_majorana": None, "total": 0.07, "rows": SOURCES}]}
+SOURCES = [
+    {"source": key, "title": key, "method": "given", "value": value / 100}
+    for key, value in paper.SYSTEMATIC_PERCENT.items()
+]
+SYSTEMATICS = {"overall": 0.07, "tables": [{"m_majorana": None, "total": 0.07, "rows": SOURCES}]}
 LIMITS = [
-    {"m_majorana": None, "n_obs": None, "n_jpsi": 1e7},
-    {"m_majorana": 1.2, "n_obs": 1, "n_bkg": 0.0, "efficiency": 0.17, "delta_sys": 0.072, "n_up": 19.5},
-    {"m_majorana": 0.9, "n_obs": None, "n_bkg": 1e-5, "efficiency": 0.16, "delta_sys": 0.07, "n_up": None}
-    | {"expected_n_up": {"median": 11.2}},
+    {"method": "rolke"} | record
+    for record in (
+        {"m_majorana": None, "n_obs": None, "n_jpsi": 1e7},
+        {"m_majorana": 1.2, "n_obs": 1, "n_bkg": 0.0, "efficiency": 0.17, "delta_sys": 0.072, "n_up": 19.5},
+        {"m_majorana": 0.9, "n_obs": None, "n_bkg": 1e-5, "efficiency": 0.16, "delta_sys": 0.07, "n_up": None}
+        | {"expected_n_up": {"median": 11.2}},
+    )
 ]
 
 
+def of(limits=LIMITS):
+    return Source(Results({}, {}, {}), tuple(limits), {"systematics": SYSTEMATICS})
+
+
 def test_the_published_uncertainties_come_back():
-    rows = side_by_side.table_1(SYSTEMATICS)
-    assert len(rows) == 8
-    for row in rows:
-        assert row["ours"] == pytest.approx(row["published"])
+    table = systematics.overall(of())
+    assert len(table.rows) == 8
+    for row in table.rows:
+        assert row["value"] == pytest.approx(row["published"])
 
 
 def test_every_published_mass_has_a_row():
-    rows = {row["mass"]: row for row in side_by_side.table_2(LIMITS)}
+    rows = {row["m_majorana"]: row for row in mass_scan.beside_published(of()).rows}
     assert len(rows) == 39
-    assert rows["1.200"]["n_obs"] == 1
-    assert rows["1.200"]["limit [1e-9]"] == pytest.approx(1.93, abs=0.01)
-    assert rows["0.900"]["limit [1e-9]"] == pytest.approx(1.11, abs=0.01)
-    assert rows["0.575"]["limit [1e-9]"] is None
-    assert rows["0.575"]["published limit"] == 2.04
+    assert rows[1.2]["n_obs"] == 1
+    assert rows[1.2]["limit"] == pytest.approx(1.93e-9, abs=0.01e-9)
+    assert rows[0.9]["limit"] == pytest.approx(1.11e-9, abs=0.01e-9)
+    assert rows[0.575]["limit"] is None
+    assert rows[0.575]["limit_published"] == pytest.approx(2.04e-9)
 
 
 def invoke(directory):
@@ -58,7 +69,8 @@ def test_the_command(tmp_path):
     assert "the data are blind" in done.output
     written = json.loads((tmp_path / "paper_tables.json").read_text())
     assert len(written["table_2"]) == 39
-    assert written["made_from"] == results.identity
+    assert written["made_from"].items() >= results.identity.items()
+    assert set(written["made_from"]["files"]) == {"systematics.json", "limits.json"}
 
 
 def test_tables_of_different_results_are_refused(tmp_path):

@@ -1,0 +1,318 @@
+"""The search at each mass of a Majorana neutrino: limits and efficiencies with the published ones, and M(Ke)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import hist
+import numpy as np
+from matplotlib.axes import Axes
+
+from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.datasets import MAJORANA, SEARCH, SIGNAL, mass_mev
+from jpsi_lnv.analysis.efficiency import binomial_sigma
+from jpsi_lnv.analysis.limits.methods import METHODS
+from jpsi_lnv.analysis.report import drawing, paper, result, style
+from jpsi_lnv.analysis.report.drawing import MEV, Picture, Section, present
+from jpsi_lnv.analysis.report.result import BANDS, HEADROOM, quantile, values
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+
+ALL: Final = "all"
+PERCENT: Final = 0.01
+
+
+M_NU_LABEL: Final = r"$M(\nu_M)$ [GeV/$c^2$]"
+PUBLISHED: Final[dict[str, Any]] = {
+    "marker": "s",
+    "linestyle": "none",
+    "color": style.SIGNAL,
+    "markerfacecolor": "none",
+}
+PUBLISHED_LABEL: Final = "published, arXiv:2507.06872"
+# Two samples of J/psi are the same one if their sizes agree to this.
+SAME_SAMPLE: Final = 0.05
+BILLION: Final = 1e9
+
+
+LAST: Final = SECTION_III[-1].name
+# Masses of which the curves can still be told apart, and bins that are drawn as one.
+N_MASSES: Final = 5
+REBIN: Final = 2
+# Names and titles of the figures, by mode.
+NAMES: Final = {"2nu": "m_ke", "1nu": "m_ke_1nu"}
+TITLES: Final = {"2nu": "both pairs from neutrinos", "1nu": "one pair from a neutrino"}
+
+
+def _mass(value: float | None) -> str:
+    return ALL if value is None else f"{value:.3f}"
+
+
+_M_MAJORANA: Final = Field("m_majorana", "M(ν)", _mass, "GeV/c²")  # noqa: RUF001 nu
+_MIXING: Final = (Field("mixing_ul", "|V(eN)|² limit", significant(3)),)
+_BESIDE: Final = (
+    _M_MAJORANA,
+    Field("n_obs", "N obs", result.observed),
+    Field("n_obs_published", "published", count),
+    Field("n_bkg", "N bkg", significant(2)),
+    Field("n_bkg_published", "published", significant(2)),
+    Field("efficiency", "ε", percent(2), "%"),
+    Field("efficiency_published", "published", percent(2), "%"),
+    Field("delta_sys", "Δ sys", percent(1), "%"),
+    Field("delta_sys_published", "published", percent(1), "%"),
+    Field("limit", "B limit", fixed(2, scale=BILLION), "10⁻⁹"),
+    Field("limit_published", "published", fixed(2, scale=BILLION), "10⁻⁹"),
+)
+
+
+class Curve(NamedTuple):
+    """Fitted M(Ke) of the selected candidates of neutrinos of one mass in GeV/c^2."""
+
+    m_majorana: float
+    counts: hist.Hist
+
+
+def section(source: Source) -> Section:
+    """Return the section of the scan over neutrino masses."""
+    return Section(
+        "mass_scan",
+        "Mass scan",
+        "J/ψ → K⁺K⁺e⁻e⁻ through a Majorana neutrino of each simulated mass, and what was published.",
+        (*_limit_pictures(source), *m_ke_pictures(source)),
+        present(scan(source)),
+        present(beside_published(source), by_method(source)),
+    )
+
+
+def scan_records(source: Source) -> list[dict[str, Any]]:
+    """Return the records of one mass each, by the method of the headline, in increasing order."""
+    first = result.headline(source)
+    found = [r for r in source.limits if r["m_majorana"] is not None and first and r["method"] == first["method"]]
+    return sorted(found, key=lambda r: r["m_majorana"])
+
+
+def scan(source: Source) -> Table | None:
+    """Return the limit at every mass by the method of the headline; None without limits."""
+    first = result.headline(source)
+    if first is None:
+        return None
+    records = (first, *scan_records(source))
+    mixing = _MIXING if any("mixing_ul" in r for r in records) else ()
+    return Table(
+        name="limits",
+        title=f"Upper limits at {100 * first['confidence_level']:.4g}% confidence level, method {first['method']}",
+        fields=(_M_MAJORANA, *result.number_fields(source), *mixing),
+        rows=tuple(result.row(r) for r in records),
+        note=result.note(first),
+    )
+
+
+def beside_published(source: Source) -> Table | None:
+    """Return Table 2 of the publication with ours beside it, empty where a mass was not simulated; None if none was.
+
+    The limit is the observed one or, as long as events are hidden, the median of the expected ones. It is the limit of
+    the yield over the published number of J/psi: pseudo-data stand for fewer.
+    """
+    ours = {mass_mev(r["m_majorana"]): r for r in scan_records(source)}
+    rows = [_beside(point, ours.get(mass_mev(point.m_majorana), {})) for point in paper.MASS_SCAN]
+    if not any("n_obs" in row for row in rows):
+        return None
+    note = f"published: {paper.SOURCE}; our limits are those of the yield over its number of J/ψ, {paper.N_JPSI:.4g}"
+    return Table("limits_beside_published", "Table 2 of the publication, and ours", _BESIDE, tuple(rows), note)
+
+
+def _beside(point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:
+    n_up = record.get("n_up")
+    if n_up is None and record:
+        n_up = record["expected_n_up"]["median"]
+    ours = {key: record[key] for key in ("n_obs", "n_bkg", "efficiency", "delta_sys") if key in record}
+    return ours | {
+        "m_majorana": point.m_majorana,
+        "limit": None if n_up is None else n_up / paper.N_JPSI,
+        "n_obs_published": point.n_obs,
+        "n_bkg_published": point.n_bkg,
+        "efficiency_published": PERCENT * point.efficiency_percent,
+        "delta_sys_published": PERCENT * point.delta_sys_percent,
+        "limit_published": point.branching_fraction_ul_1e9 / BILLION,
+    }
+
+
+def by_method(source: Source) -> Table | None:
+    """Return the limit on the branching fraction at every mass by every method; None if there is one method only."""
+    labels = {r["method"]: METHODS[r["method"]].label for r in source.limits}
+    if len(labels) <= 1:
+        return None
+    rows: dict[float | None, dict[str, Any]] = {}
+    for record in source.limits:
+        row = rows.setdefault(record["m_majorana"], {"m_majorana": record["m_majorana"]})
+        row[record["method"]] = record["branching_fraction_ul"]
+    limit = result.number_fields(source)[-2]
+    fields = [Field(name, label, limit.show, limit.unit) for name, label in labels.items()]
+    return Table("limits_by_method", "Upper limits by method", (_M_MAJORANA, *fields), tuple(rows.values()))
+
+
+def _limit_pictures(source: Source) -> list[Picture]:
+    records = scan_records(source)
+    return [_branching_fractions(source, records), _yields(records), _efficiency(source, records)] if records else []
+
+
+def _draw_bands(axes: Axes, x: FloatArray, records: Sequence[dict[str, Any]], scale: float | FloatArray) -> None:
+    """Draw the median expected limit over x, and its bands where they have any width."""
+    for low, high, color, label in BANDS:
+        lower, upper = scale * quantile(records, low), scale * quantile(records, high)
+        if np.any(upper > lower):
+            axes.fill_between(x, lower, upper, color=color, label=f"expected {label}")
+    axes.plot(x, scale * quantile(records, "median"), "--", color=style.DATA, label="expected median")
+
+
+def _finish_scan(axes: Axes, label: str) -> None:
+    axes.set_xlabel(M_NU_LABEL)
+    axes.set_ylabel(label)
+    axes.set_ylim(0, axes.get_ylim()[1] * HEADROOM)
+    axes.legend(loc="upper right")
+
+
+def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
+    power = result.exponent(source)
+    scale = 10.0**-power
+    mass, observed = values(records, "m_majorana"), values(records, "branching_fraction_ul", scale)
+    is_same_sample = abs(records[0]["n_jpsi"] / paper.N_JPSI - 1.0) < SAME_SAMPLE
+
+    def draw(axes: Axes) -> None:
+        _draw_bands(axes, mass, records, scale)
+        if not np.isnan(observed).all():
+            axes.plot(mass, observed, "o-", color=style.DATA, label="observed")
+        if is_same_sample:
+            limits = [r.branching_fraction_ul_1e9 * scale / BILLION for r in paper.MASS_SCAN]
+            axes.plot([r.m_majorana for r in paper.MASS_SCAN], limits, label=PUBLISHED_LABEL, **PUBLISHED)
+        _finish_scan(axes, rf"Upper limit on $B$ [$10^{{{power}}}$]")
+
+    return Picture(
+        "limits",
+        "Upper limits on B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) through a Majorana neutrino, against its mass",
+        f"{_described(records)}; the bands hold 68 % "
+        "and 95 % of the outcomes without signal and have no width where no background is expected.",
+        draw,
+    )
+
+
+def _described(records: Sequence[dict[str, Any]]) -> str:
+    missing = sum(r["n_obs"] is not None and r["n_up"] is None for r in records)
+    words = f"{len(records)} masses, method {records[0]['method']}, {records[0]['n_jpsi']:.4g} J/ψ"
+    return f"{words}, {missing} without a finite limit" if missing else words
+
+
+def _yields(records: Sequence[dict[str, Any]]) -> Picture:
+    mass, observed = values(records, "m_majorana"), values(records, "n_up")
+
+    def draw(axes: Axes) -> None:
+        _draw_bands(axes, mass, records, values(records, "n_jpsi"))
+        if not np.isnan(observed).all():
+            axes.plot(mass, observed, "o-", color=style.DATA, label="observed")
+        published = [r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN]
+        axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
+        _finish_scan(axes, "Upper limit on produced events")
+
+    return Picture(
+        "limits_yield",
+        "Upper limits on the number of produced decays against the neutrino's mass",
+        "The limit before division by the number of J/ψ, so that samples of any size compare; squares: published "
+        "limits times the published number of J/ψ.",
+        draw,
+    )
+
+
+def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
+    mass, efficiency = values(records, "m_majorana"), values(records, "efficiency", 100.0)
+    produced = np.array([_n_produced(source, r["m_majorana"]) for r in records], dtype=np.float64)
+    errors = 100.0 * np.nan_to_num(binomial_sigma(produced * efficiency / 100.0, produced))
+
+    def draw(axes: Axes) -> None:
+        axes.errorbar(mass, efficiency, yerr=errors, fmt="o", color=style.DATA, label="this result")
+        published = [r.efficiency_percent for r in paper.MASS_SCAN]
+        axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
+        _finish_scan(axes, "Efficiency [%]")
+
+    return Picture(
+        "efficiency",
+        "Efficiency against the neutrino's mass",
+        f"Both M(Ke) in the interval around the mass, {len(records)} simulated masses, binomial errors; squares: the "
+        "published efficiencies, of another detector simulation.",
+        draw,
+    )
+
+
+def _n_produced(source: Source, m_majorana: float) -> int:
+    """Return the events produced for one mass of J/psi -> nu nu."""
+    found = source.results.of_kind(MAJORANA).values()
+    of_mode = [d for d in found if d.metadata.majorana_mode == "2nu" and d.metadata.m_majorana is not None]
+    return sum(d.n_produced for d in of_mode if mass_mev(d.metadata.m_majorana or 0.0) == mass_mev(m_majorana))
+
+
+def m_ke_pictures(source: Source) -> list[Picture]:
+    """Return a figure for each way to make neutrinos that was simulated, or of phase space alone."""
+    phase_space = _phase_space(source)
+    curves = {mode: _curves(source, mode) for mode in NAMES}
+    modes = [mode for mode in NAMES if curves[mode]] or [mode for mode in ("2nu",) if phase_space is not None]
+    return [_m_ke(mode, phase_space, curves[mode]) for mode in modes]
+
+
+def _m_ke(mode: str, phase_space: hist.Hist | None, curves: Sequence[Curve]) -> Picture:
+    shown = [curves[i] for i in spread(len(curves), N_MASSES)]
+
+    def draw(axes: Axes) -> None:
+        if phase_space is not None:
+            _step(axes, phase_space, label="phase space", color=style.DATA)
+        for curve, color in zip(shown, style.COLOURS, strict=False):
+            _step(axes, curve.counts, label=rf"$m_\nu$ = {curve.m_majorana:.3f} GeV/$c^2$", color=color)
+        drawing.label_counts(axes, shown[0].counts if phase_space is None else phase_space, "Fraction")
+        axes.set_yscale("log")
+        lowest, highest = axes.get_ylim()
+        axes.set_ylim(lowest, highest * drawing.LOG_HEADROOM)
+        axes.legend(loc="upper right", fontsize=10, ncols=2)
+
+    title = "Fitted M(Ke) of selected candidates"
+    return Picture(NAMES[mode], f"{title}, {TITLES[mode]}" if curves else title, _caption(shown, curves), draw)
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Return at most `most` of the indices below `n`, evenly spread, both ends among them."""
+    return sorted(set(np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()))
+
+
+def _phase_space(source: Source) -> hist.Hist | None:
+    found = [h for s in source.searches(SIGNAL).values() if (h := _selected(s.histograms)) is not None]
+    return sum(found[1:], found[0]) if found else None
+
+
+def _curves(source: Source, mode: str) -> list[Curve]:
+    """Return the curves of one mode, by mass; datasets of one mass, such as those of several periods, are one."""
+    found: dict[int, list[hist.Hist]] = {}
+    for dataset in source.results.ran(SEARCH, MAJORANA).values():
+        counts = _selected(dataset.selections[SEARCH].histograms)
+        if counts is not None and dataset.metadata.majorana_mode == mode:
+            found.setdefault(mass_mev(dataset.metadata.m_majorana or 0.0), []).append(counts)
+    return [Curve(mass / MEV, sum(h[1:], h[0])) for mass, h in sorted(found.items())]
+
+
+def _selected(histograms: dict[str, hist.Hist]) -> hist.Hist | None:
+    if "m_ke" not in histograms:
+        return None
+    counts: Any = histograms["m_ke"][LAST, :: hist.rebin(REBIN)]
+    return counts if counts.sum() else None
+
+
+def _step(axes: Axes, counts: hist.Hist, *, label: str, color: str) -> None:
+    scale = 1.0 / drawing.n_entries(counts)
+    drawing.step_plot(axes, counts, label=label, scale=scale, linewidth=1.1, color=color)
+
+
+def _caption(shown: Sequence[Curve], curves: Sequence[Curve]) -> str:
+    text = "All four kaon-electron pairs of each candidate, each sample scaled to one."
+    if shown:
+        text += " A neutrino is a peak at its mass; pairs that do not come from one neutrino spread around it."
+    if len(shown) < len(curves):
+        text += f" Drawn are {len(shown)} of {len(curves)} masses."
+    return text

@@ -1,0 +1,164 @@
+"""The report as a whole: its sections in order, the HTML page, and every file it leaves on disk."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jpsi_lnv.analysis import derived, documents
+from jpsi_lnv.analysis.report import (
+    background,
+    candidates,
+    closure,
+    mass_scan,
+    origin,
+    render,
+    result,
+    selection,
+    simulation,
+    studies,
+    style,
+    systematics,
+)
+from jpsi_lnv.analysis.report.drawing import Picture, Section
+from jpsi_lnv.analysis.report.source import Source, flags, label, stamp
+from jpsi_lnv.analysis.report.tables import Field, Table
+
+FIGURES: Final = "figures"
+TABLES: Final = "tables"
+PAGE: Final = "report.html"
+
+
+# One module per section, in the order of the page.
+SECTIONS: Final = (
+    result,
+    selection,
+    background,
+    systematics,
+    mass_scan,
+    candidates,
+    studies,
+    simulation,
+    closure,
+    origin,
+)
+
+
+def sections(source: Source) -> tuple[Section, ...]:
+    """Return the sections that the source can fill."""
+    made = (module.section(source) for module in SECTIONS)
+    return tuple(s for s in made if s.pictures or s.all_tables)
+
+
+_FIGURES: Final = (Field("name", "name"), Field("title", "what it shows"))
+
+
+def figures(source: Source) -> Table:
+    """Return the list of the figures."""
+    return Table("figures", "Figures", _FIGURES, tuple(vars(picture) for picture in pictures(source).values()))
+
+
+def pictures(source: Source) -> dict[str, Picture]:
+    """Return every figure of the report by its name."""
+    return {picture.name: picture for section in sections(source) for picture in section.pictures}
+
+
+def write(
+    output: Path, source: Source, sections: Sequence[Section], advance: Callable[[int], None] = lambda _: None
+) -> list[Path]:
+    """Write all files of a report and return the ones to look at first.
+
+    Args:
+        output: Directory.
+        source: What the report is made from.
+        sections: Its sections.
+        advance: Called with 1 after each figure.
+    """
+    images = {}
+    for picture in (p for section in sections for p in section.pictures):
+        figure = picture.figure(*stamp(source))
+        png, _ = style.save(figure, output / FIGURES, picture.name)
+        images[picture.name] = png.read_bytes()
+        advance(1)
+    for table in (t for section in sections for t in section.all_tables):
+        write_table(output / TABLES, table)
+    flows = derived.write(output, "cutflow", {"datasets": selection.cutflow_record(source)}, source.results)
+    documents.write_text(output / PAGE, html(source, sections, images))
+    return [output / PAGE, flows, output / FIGURES, output / TABLES]
+
+
+def write_table(directory: Path, table: Table) -> None:
+    """Write a table as LaTeX, CSV, Markdown and JSON."""
+    documents.write_text(directory / f"{table.name}.tex", render.latex(table))
+    documents.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
+    documents.write_text(directory / f"{table.name}.md", render.markdown(table))
+    documents.write_text(directory / f"{table.name}.json", as_json(render.record(table)))
+
+
+def as_json(payload: Any) -> str:
+    """Return JSON text without NaN."""
+    return json.dumps(payload, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def html(source: Source, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
+    """Return the whole page.
+
+    Args:
+        source: What the report is made from.
+        sections: Sections in order.
+        images: Name of a picture -> its PNG file.
+    """
+    environment = Environment(
+        loader=PackageLoader("jpsi_lnv.analysis.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title="Search for J/ψ → K⁺K⁺e⁻e⁻ + c.c.",
+        sentence=result.sentence(source),
+        facts=facts(source),
+        flags=flags(source),
+        label=label(source.results),
+        sections=sections,
+        image=lambda name: base64.b64encode(images[name]).decode("ascii"),
+        cells=_cells,
+    )
+
+
+def facts(source: Source) -> dict[str, str]:
+    """Return what the summary box says in a few words each."""
+    bookkeeping, provenance = source.results.bookkeeping, source.results.provenance
+    first = result.headline(source)
+    found = {"complete": "yes" if source.results.is_complete else "no"}
+    if first is not None:
+        shown = {c.key: (c.title, c.show(result.row(first)[c.key])) for c in result.number_fields(source)}
+        found = dict(shown.values()) | found
+    events = bookkeeping.get("totals", {}).get("events_processed")
+    return found | {
+        "events processed": "unknown" if events is None else f"{events:,}".replace(",", " "),
+        "datasets": str(len(source.results.datasets)),
+        "commit": str(provenance.get("commit")),
+        "cuts": str(provenance.get("cuts_digest")),
+    }
+
+
+def _cells(table: Table) -> list[list[dict[str, Any]]]:
+    """Return rows of cells: what is shown, the raw value to sort by, the field."""
+    return [
+        [
+            {"shown": shown, "value": _sortable(row.get(field.key)), "field": field}
+            for shown, field in zip(cells, table.fields, strict=True)
+        ]
+        for row, cells in zip(table.rows, table.cells(), strict=True)
+    ]
+
+
+def _sortable(value: Any) -> str:
+    return "" if value is None else str(value)

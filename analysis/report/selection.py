@@ -1,0 +1,324 @@
+"""The selection: its requirements, the cut flow of every dataset, and the variables it decides on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import starmap
+from typing import Any, Final
+
+import hist
+import numpy as np
+from matplotlib.axes import Axes
+
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, SEARCH, SIGNAL
+from jpsi_lnv.analysis.efficiency import binomial_sigma
+from jpsi_lnv.analysis.report import drawing, render, style
+from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
+from jpsi_lnv.analysis.report.source import Source, cuts_of
+from jpsi_lnv.analysis.report.tables import Field, Table, count, file_name, percent
+from jpsi_lnv.analysis.results import DatasetResult
+from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, STAGES
+
+TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in SECTION_III}
+
+
+BACKGROUNDS: Final = (BACKGROUND, INCLUSIVE)
+BEST_CANDIDATE: Final = STAGES[0]
+# Bins that are drawn as one.
+REBIN: Final = {"chi2_4c": 2, "n_minus_1_chi2_4c": 2, "n_minus_1_alternative_hypotheses": 5}
+# Histograms of tracks by role, and what they show.
+ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level": "Confidence level"}
+
+
+# A page holds the table between these.
+BEGIN: Final = "<!-- cuts -->"
+END: Final = "<!-- /cuts -->"
+
+
+_CUTFLOW: Final = (
+    Field("title", "after"),
+    Field("n", "events", count),
+    Field("efficiency_step", "step", percent(2), "%"),
+    Field("efficiency", "total", percent(3), "%"),
+    Field("efficiency_error", "±", percent(3), "%"),
+)
+_OVERVIEW: Final = (
+    Field("dataset", "dataset"),
+    Field("kind", "kind"),
+    Field("n_produced", "produced", count),
+    Field("n", "selected", count),
+    Field("efficiency", "ε", percent(3), "%"),
+    Field("efficiency_error", "±", percent(3), "%"),
+)
+
+
+_CUTS: Final = (
+    Field("meaning", "requirement"),
+    Field("value", "value", str),
+    Field("unit", "unit", str),
+    Field("name", "name in `analysis.cuts`"),
+    Field("source", "source"),
+)
+
+
+def section(source: Source) -> Section:
+    """Return the section of the selection."""
+    flows = [
+        cutflow(name, dataset, selection)
+        for name, dataset in source.results.datasets.items()
+        for selection in dataset.selections
+    ]
+    return Section(
+        "selection",
+        "Selection",
+        "Every requirement, what it leaves of every dataset, and the distribution of its variable after all others.",
+        pictures(source, cuts_of(source.results)),
+        (overview(source), cuts(cuts_of(source.results))),
+        tuple(flows),
+    )
+
+
+def pictures(source: Source, cuts: Cuts = SELECTION) -> tuple[Picture, ...]:
+    """Return the figures of the cut flow and of the variables that the result can fill."""
+    return present(
+        _cutflow(source),
+        *_n_minus_1(source, cuts),
+        _chi2(source, cuts),
+        _chi2_against_mass(source, cuts),
+        *(_of_role(source, name) for name in ROLES),
+    )
+
+
+def binomial_error(passed: int, total: int) -> float | None:
+    """Return the binomial standard error of passed/total; None of nothing."""
+    return float(binomial_sigma(passed, total)) if total > 0 else None
+
+
+def cutflow_rows(cutflow: Mapping[str, int], n_produced: int) -> list[dict[str, Any]]:
+    """Return one row per step: events, efficiency of the step and of all steps so far with its binomial error.
+
+    Args:
+        cutflow: Step -> events that pass it and all before.
+        n_produced: Events produced, what total efficiencies refer to.
+    """
+    rows = []
+    before = n_produced
+    for step, n in cutflow.items():
+        rows.append(
+            {
+                "step": step,
+                "title": TITLES.get(step, step.replace("_", " ")),
+                "n": n,
+                "efficiency_step": n / before if before else None,
+                "efficiency": n / n_produced if n_produced else None,
+                "efficiency_error": binomial_error(n, n_produced),
+            }
+        )
+        before = n
+    return rows
+
+
+def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table:
+    """Return the cut flow of one dataset."""
+    metadata = dataset.metadata
+    hidden = "; events in the signal region are hidden from every row but the first" if metadata.is_blind else ""
+    return Table(
+        name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
+        title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
+        fields=_CUTFLOW,
+        rows=tuple(cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced)),
+        note=f"{metadata.process or metadata.kind}: {count(dataset.n_produced)} events produced{hidden}",
+    )
+
+
+def overview(source: Source) -> Table:
+    """Return what the whole selection leaves of every dataset."""
+    return Table(
+        name="datasets",
+        title="What the selection leaves of every dataset",
+        fields=_OVERVIEW,
+        rows=tuple(starmap(_overview_row, source.results.ran(SEARCH).items())),
+        note="efficiency: selected over produced events, with its binomial error",
+    )
+
+
+def _overview_row(name: str, dataset: DatasetResult) -> dict[str, Any]:
+    passed = dataset.selections[SEARCH].n_passed
+    return {
+        "dataset": name,
+        "kind": dataset.metadata.kind + (", blind" if dataset.metadata.is_blind else ""),
+        "n_produced": dataset.n_produced,
+        "n": passed,
+        "efficiency": passed / dataset.n_produced if dataset.n_produced else None,
+        "efficiency_error": binomial_error(passed, dataset.n_produced),
+    }
+
+
+def cutflow_record(source: Source) -> dict[str, Any]:
+    """Return the content of `cutflow.json`: per dataset what it is, and the rows of its cut flow in order."""
+    return {
+        name: {
+            "kind": d.metadata.kind,
+            "is_blind": d.metadata.is_blind,
+            "n_produced": d.n_produced,
+            "n_events": d.n_events,
+            "steps": cutflow_rows(d.selections[SEARCH].cutflow, d.n_produced),
+        }
+        for name, d in source.results.ran(SEARCH).items()
+    }
+
+
+def cuts(selection: Cuts = SELECTION) -> Table:
+    """Return every requirement with its value, unit and place in the publication."""
+    return Table(
+        "cuts", "Requirements of the selection", _CUTS, tuple(_row(f, selection) for f in dataclasses.fields(Cuts))
+    )
+
+
+def _row(field: dataclasses.Field[Any], selection: Cuts) -> dict[str, str]:
+    value = getattr(selection, field.name)
+    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
+    return {"value": shown, "name": field.name} | {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+
+
+def markdown(selection: Cuts = SELECTION) -> str:
+    """Return the table for Markdown pages, names as code."""
+    table = cuts(selection)
+    rows = tuple({**row, "name": f"`{row['name']}`"} for row in table.rows)
+    return render.markdown(dataclasses.replace(table, rows=rows))
+
+
+def insert(page: str, selection: Cuts = SELECTION) -> str:
+    """Return a Markdown page with the table between its markers renewed.
+
+    Raises:
+        ValueError: The page lacks the markers.
+    """
+    before, opened, rest = page.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not (opened and closed):
+        msg = f"the page has no {BEGIN} ... {END} to hold the table"
+        raise ValueError(msg)
+    return f"{before}{BEGIN}\n{markdown(selection)}{END}{after}"
+
+
+def _cutflow(source: Source) -> Picture | None:
+    flows = {
+        name: np.array(list(s.cutflow.values()), dtype=float)
+        for name, s in source.searches(SIGNAL, DATA, *BACKGROUNDS).items()
+        if s.cutflow
+    }
+    if not flows:
+        return None
+    steps = next(iter(source.searches(SIGNAL, DATA, *BACKGROUNDS).values())).cutflow
+
+    def draw(axes: Axes) -> None:
+        produced = {name: source.results.datasets[name].n_produced for name in flows}
+        for (name, n), color in zip(flows.items(), style.COLOURS * len(flows), strict=False):
+            fraction = np.ma.masked_equal(n / max(produced[name], 1), 0.0)
+            axes.plot(fraction, np.arange(len(n)), "o-", label=name, color=color)
+        drawing.name_rows(axes, [TITLES.get(s, s) for s in steps], fontsize=10)
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.set_xlabel("fraction of produced events")
+        axes.legend(loc="best", fontsize=9)
+
+    return Picture(
+        "cutflow",
+        "Events that remain after each step",
+        "Fraction of the produced events of each dataset; a line ends where nothing remains.",
+        draw,
+        left=0.44,
+    )
+
+
+def _n_minus_1(source: Source, cuts: Cuts) -> list[Picture]:
+    limits = {
+        "alternative_hypotheses": (0.0,),
+        "chi2_4c": (cuts.chi2_4c_max,),
+        "conversion_veto": (cuts.conversion_radius_min, cuts.conversion_radius_max),
+        "signal_region": (cuts.m_kkee_min, cuts.m_kkee_max),
+    }
+    found = {step: _groups(source, f"n_minus_1_{step}") for step in limits}
+    return [
+        Picture(
+            f"n_minus_1_{step}",
+            f"All requirements but one: {TITLES[step]}",
+            "Each sample scaled to one after every other requirement; the arrows are this one's values.",
+            drawing.shapes(groups, limits[step]),
+        )
+        for step, groups in found.items()
+        if groups
+    ]
+
+
+def _groups(source: Source, name: str, choice: str | None = None) -> list[tuple[str, hist.Hist]]:
+    """Return the histogram of data, signal and each background dataset, those that are not empty."""
+    named = [("data", source.searches(DATA)), ("signal", source.searches(SIGNAL))]
+    named += [(dataset, {dataset: s}) for dataset, s in source.searches(*BACKGROUNDS).items()]
+    return _not_empty([(label, total(searches, name, choice)) for label, searches in named], REBIN.get(name, 1))
+
+
+def _not_empty(named: Sequence[tuple[str, Any]], rebin: int) -> list[tuple[str, hist.Hist]]:
+    """Return the histograms with any content, `rebin` bins drawn as one."""
+    return [(label, h[:: hist.rebin(rebin)]) for label, h in named if h is not None and h.sum()]
+
+
+def _chi2(source: Source, cuts: Cuts) -> Picture | None:
+    groups = _groups(source, "chi2_4c", BEST_CANDIDATE)
+    if not groups:
+        return None
+    return Picture(
+        "chi2_4c",
+        "χ²₄C of the best candidate",
+        f"Each sample scaled to one; the arrow is the requirement χ²₄C < {cuts.chi2_4c_max:g}.",
+        drawing.shapes(groups, [cuts.chi2_4c_max]),
+    )
+
+
+def _chi2_against_mass(source: Source, cuts: Cuts) -> Picture | None:
+    searches = source.searches(SIGNAL) or source.searches(DATA)
+    histogram = total(searches, "chi2_4c_m_kkee")
+    if histogram is None or not drawing.n_entries(histogram):
+        return None
+
+    def draw(axes: Axes) -> None:
+        counts, chi2, mass = histogram.to_numpy()
+        mesh = axes.pcolormesh(chi2, mass, np.ma.masked_equal(counts.T, 0), cmap="viridis", rasterized=True)
+        axes.figure.colorbar(mesh, ax=axes, label="Events")
+        axes.set_xlabel(histogram.axes[0].label)
+        axes.set_ylabel(histogram.axes[1].label)
+        x, y = [0.0, cuts.chi2_4c_max], [cuts.m_kkee_min, cuts.m_kkee_max]
+        axes.plot([*x, *x[::-1]], [y[0], y[0], y[1], y[1]], color=style.REGION, linewidth=1.5)
+
+    return Picture(
+        "chi2_4c_m_kkee",
+        "M(KKee) against χ²₄C after all other requirements",
+        f"Events of {', '.join(searches)}; the box is the signal region.",
+        draw,
+    )
+
+
+def _of_role(source: Source, name: str) -> Picture | None:
+    searches = source.searches(SIGNAL) or source.searches(DATA)
+    histogram = total(searches, name)
+    if histogram is None or not drawing.n_entries(histogram):
+        return None
+    slices: list[tuple[str, Any]] = [(role, histogram[role, :]) for role in histogram.axes[0]]
+    title = ROLES[name]
+
+    def draw(axes: Axes) -> None:
+        for (role, h), color in zip(slices, style.COLOURS, strict=False):
+            drawing.step_plot(axes, h, label=role, color=color)
+        drawing.label_counts(axes, slices[0][1], "Tracks")
+        axes.set_ylim(0, drawing.HEADROOM * max(h.values().max() for _, h in slices))
+        axes.legend(loc="upper right")
+
+    return Picture(
+        name,
+        f"{title} of the tracks of best candidates, by role",
+        f"Tracks of {', '.join(searches)} that were taken as electron or kaon.",
+        draw,
+    )

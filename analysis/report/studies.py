@@ -1,0 +1,260 @@
+"""How the limit moves with the choices that were made: the cut, the background, the method's coverage, decay chains."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jpsi_lnv.analysis.optimization import NEARLY
+from jpsi_lnv.analysis.report import result, style
+from jpsi_lnv.analysis.report.drawing import Picture, Section, present
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant
+
+HEADROOM: Final = 1.4
+# Variables that a Punzi scan knows: label of the axis, and in words.
+VARIABLES: Final = {
+    "chi2_4c": (r"$\chi^2_\mathrm{4C}$", "χ²₄C"),
+    "m_kkee": (r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]", "M(KKee)"),
+}
+SCANS: Final = {
+    "background_scan": ("n_bkg", "Assumed background [events]", "the assumed background"),
+    "chi2_scan": ("chi2_4c_max", r"$\chi^2_\mathrm{4C}$ below", "the requirement on χ²₄C"),
+}
+
+
+COVERAGE: Final = "coverage"
+# Range of the vertical axis, with room above for the legend.
+RANGE: Final = (0.7, 1.12)
+# Methods that give the same limit at some counts lie on each other there: the later ones are broken lines.
+DASHES: Final = ("-", "-", "--", ":", "-.")
+
+
+_CHAINS: Final = (
+    Field("dataset", "dataset"),
+    Field("chain", "decay chain"),
+    Field("n", "events", count),
+    Field("share", "share", percent(2), "%"),
+)
+_P_VALUES: Final = (
+    Field("n_bkg", "background in all masses", significant(3)),
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    Field("local_p", "local p", significant(3)),
+    Field("global_p", "global p", significant(3)),
+)
+_CHANNELS: Final = (
+    Field("name", "channel"),
+    Field("n_obs", "N obs", count),
+    Field("efficiency", "ε", percent(2), "%"),
+    Field("n_up", "N up", fixed(2)),
+)
+_COVERAGE: Final = (
+    Field("method", "method"),
+    Field("delta_sys", "Δ sys", percent(1), "%"),
+    Field("smallest", "smallest", fixed(3)),
+    Field("error", "±", fixed(3)),
+    Field("smallest_at", "at signal", fixed(2)),
+)
+_CHANNEL_TITLES: Final = {"conjugate_channels": "Conjugate channels", "periods": "Data-taking periods"}
+
+
+def section(source: Source) -> Section:
+    """Return the section of the studies that were made."""
+    scan, topology = source.extras.get("optimization"), source.extras.get("topology")
+    return Section(
+        "studies",
+        "Studies",
+        "How the limit moves with the choices that were made.",
+        present(
+            *coverage_pictures(source), optimization(scan) if scan else None, *(_scan(source, name) for name in SCANS)
+        ),
+        (*checks(source), *present(chains(topology) if topology and topology["chains"] else None)),
+        present(scan_table(scan) if scan else None),
+    )
+
+
+def checks(source: Source) -> tuple[Table, ...]:
+    """Return the tables of `lnv limits --checks` that have rows."""
+    found = source.extras.get("limit_checks", {})
+    combined = (_channels(name, found[name]) for name in _CHANNEL_TITLES if found.get(name))
+    return present(*_scan_tables(source), _p_values(found.get("p_values", [])), *combined, _coverages(source))
+
+
+def _p_values(rows: list[dict[str, Any]]) -> Table | None:
+    note = "without background a p-value of seen events has no meaning"
+    title = "Smallest p-value of the mass scan against the assumed background"
+    return Table("p_values", title, _P_VALUES, tuple(rows), note) if rows else None
+
+
+def _channels(name: str, combined: dict[str, Any]) -> Table:
+    together = {"name": "together", "n_up": combined["n_up"]}
+    title = f"{_CHANNEL_TITLES[name]} in one likelihood"
+    return Table(name, title, _CHANNELS, (*combined["channels"], together))
+
+
+def _coverages(source: Source) -> Table | None:
+    curves = source.extras.get(COVERAGE, {}).get("curves", [])
+    rows = tuple(c | {"error": max(c["error"]) or None} for c in curves)
+    note = "sums over the count are exact and have no error"
+    title = "Smallest coverage for 0 to 20 signal events"
+    return Table(COVERAGE, title, _COVERAGE, rows, note) if rows else None
+
+
+def scan_table(found: dict[str, Any], every: int = 1) -> Table:
+    """Return the scan of a requirement, one row in `every`.
+
+    Args:
+        found: Content of ``optimization.json``.
+        every: Bins of the scan per row.
+    """
+    best = max(found["scan"], key=lambda row: row["figure_of_merit"])["figure_of_merit"]
+    now = min(found["scan"], key=lambda row: abs(row[found["variable"]] - found["chosen"]))["figure_of_merit"]
+    low, high = found["plateau"]
+    fields = (
+        Field(found["variable"], f"{VARIABLES[found['variable']][1]} below", significant(4)),
+        Field("efficiency", "ε", percent(2), "%"),
+        Field("n_bkg", "N bkg", significant(3)),
+        Field("figure_of_merit", "figure of merit", significant(4)),
+    )
+    return Table(
+        "optimization",
+        "Punzi figure of merit",
+        fields,
+        tuple(found["scan"][every - 1 :: every]),
+        note=f"largest at {found['best']:g}; within 1 % of it from {low:g} to {high:g}; the selection has "
+        f"{found['chosen']:g}, {now / best:.1%} of the largest",
+    )
+
+
+def _scan_tables(source: Source) -> list[Table]:
+    """Return the limit against the assumed background and against the chi2 requirement."""
+    checks = source.extras.get("limit_checks", {})
+    scans = {
+        "background_scan": ("Limit against the assumed background", ()),
+        "chi2_scan": (
+            "Limit against the requirement on χ²₄C",
+            (Field("chi2_4c_max", "χ²₄C below", fixed(0)),),
+        ),
+    }
+    columns = result.number_fields(source) if result.exponent(source) else ()
+    return [
+        Table(name, title, (*first, *columns), tuple(result.row(r) for r in checks[name]))
+        for name, (title, first) in scans.items()
+        if columns and checks.get(name)
+    ]
+
+
+def chains(found: dict[str, Any]) -> Table:
+    """Return the decay chains of simulated events that pass, or fail one step only.
+
+    Args:
+        found: Content of ``topology.json``.
+    """
+    step = found["all_but"]
+    what = f"fail the step {step} only" if step else "pass the selection"
+    return Table("topology", f"Decay chains of simulated events that {what}", _CHAINS, tuple(found["chains"]))
+
+
+def optimization(found: dict[str, Any]) -> Picture:
+    """Return the figure of merit, the efficiency and the background against a requirement.
+
+    Args:
+        found: Content of ``optimization.json``.
+    """
+    rows, variable = found["scan"], found["variable"]
+    label, words = VARIABLES.get(variable, (variable, variable))
+    x, merit, efficiency, background = (
+        np.array([r[key] for r in rows]) for key in (variable, "figure_of_merit", "efficiency", "n_bkg")
+    )
+
+    def draw(axes: Axes) -> None:
+        curves = {"figure of merit": (merit, "-"), "efficiency": (efficiency, "--"), "background": (background, ":")}
+        for name, (values, look) in curves.items():
+            largest = values.max()
+            axes.plot(x, values / largest if largest else values, look, label=f"{name}, largest {largest:.3g}")
+        axes.axvspan(*found["plateau"], color=style.BAND_1, alpha=0.5, label=f"within {1 - NEARLY:.0%} of the largest")
+        axes.axvline(found["chosen"], color=style.REGION, label=f"chosen: {found['chosen']:g}")
+        axes.set_xlabel(f"{label} below")
+        axes.set_xlim(x[0], x[-1])
+        axes.set_ylabel("Fraction of the largest value")
+        axes.set_ylim(0, HEADROOM)
+        axes.legend(loc="upper center", ncols=2, fontsize=9)
+
+    return Picture(
+        "optimization",
+        f"Punzi figure of merit against the requirement on {words}",
+        f"Largest at {found['best']:g}; the selection has {found['chosen']:g}.",
+        draw,
+    )
+
+
+def _scan(source: Source, name: str) -> Picture | None:
+    records = source.extras.get("limit_checks", {}).get(name, [])
+    if not records:
+        return None
+    key, label, words = SCANS[name]
+    x = [r[key] for r in records]
+
+    def draw(axes: Axes) -> None:
+        observed = [np.nan if r["n_up"] is None else r["n_up"] for r in records]
+        median = [(result.expected(r) or np.nan) * r["n_jpsi"] for r in records]
+        axes.plot(x, median, "--", color=style.SIGNAL, label="expected median")
+        if not np.isnan(observed).all():
+            axes.plot(x, observed, "o-", color=style.DATA, label="observed")
+        axes.set_xlabel(label)
+        axes.set_ylabel("Upper limit on produced events")
+        axes.set_ylim(0, HEADROOM * np.nanmax([*observed, *median]))
+        axes.legend(loc="upper right")
+
+    return Picture(
+        name,
+        f"The overall limit against {words}",
+        "How much the result hangs on this choice; the rest of the inputs stays.",
+        draw,
+    )
+
+
+def coverage_pictures(source: Source) -> list[Picture]:
+    """Return the figure of the exact curves, and that of the toys with an uncertain efficiency."""
+    curves: list[dict[str, Any]] = source.extras.get(COVERAGE, {}).get("curves", [])
+    exact = [curve for curve in curves if curve["delta_sys"] == 0.0]
+    smeared = [curve for curve in curves if curve["delta_sys"] > 0.0]
+    found = []
+    if exact:
+        found.append(_coverage(COVERAGE, exact, "the efficiency is known; sums over the count, exact"))
+    if smeared:
+        level = f"{100.0 * smeared[0]['delta_sys']:.1f} %"
+        found.append(
+            _coverage(f"{COVERAGE}_toys", smeared, f"relative efficiency uncertainty {level}; toys, binomial errors")
+        )
+    return found
+
+
+def _coverage(name: str, curves: list[dict[str, Any]], condition: str) -> Picture:
+    worst = min(curves, key=lambda curve: curve["smallest"])
+
+    def draw(axes: Axes) -> None:
+        for curve, color, dashes in zip(curves, style.COLOURS, DASHES, strict=False):
+            axes.plot(curve["signal"], curve["probability"], dashes, color=color, label=curve["method"], linewidth=1.2)
+            if max(curve["error"]) > 0.0:
+                low, high = (
+                    [p + sign * e for p, e in zip(curve["probability"], curve["error"], strict=True)]
+                    for sign in (-1, 1)
+                )
+                axes.fill_between(curve["signal"], low, high, color=color, alpha=0.3, linewidth=0)
+        axes.axhline(curves[0]["confidence_level"], color=style.DATA, linestyle="--", linewidth=1)
+        axes.set_xlim(0, max(curves[0]["signal"]))
+        axes.set_ylim(*RANGE)
+        axes.set_xlabel("True signal [expected events]")
+        axes.set_ylabel("Coverage")
+        axes.legend(loc="upper right", ncols=2)
+
+    return Picture(
+        name,
+        "How often each method's limit holds the true signal",
+        f"No background, {condition}. Smallest: {worst['smallest']:.3f} for {worst['method']} at a signal of "
+        f"{worst['smallest_at']:.2f}.",
+        draw,
+    )
