@@ -114,7 +114,7 @@ def test_broken_limits_are_named(output, tmp_path):
     (directory / "limits.json").write_text("{")
     assert "limits.json" in str(invoke("--output", directory).exception)
     (directory / "limits.json").write_text("[]")
-    assert "got JSON of type list" in str(invoke("--output", directory).exception)
+    assert "holds list; wanted an object" in str(invoke("--output", directory).exception)
     (directory / "limits.json").write_text("{}")
     assert "limits.json: holds no 'limits'; make it again with `lnv limits`" in str(
         invoke("--output", directory).exception
