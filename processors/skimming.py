@@ -12,10 +12,10 @@ from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import NtupleError
-from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.events.dst import Dst, open_dst
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
-from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
 from jpsi_lnv.processors.work.guard import is_io_error
@@ -74,13 +74,17 @@ class Skim:
         """Append the chosen events of one input and its row of `Meta`; return its counts."""
         kept = 0
         energies: set[float] = set()
+
+        def choose(columns: Columns) -> BoolArray:
+            sqrt_s = columns.scalar("sqrt_s")
+            energies.update((float(sqrt_s.min()), float(sqrt_s.max())))
+            return self.preselect(columns)
+
         for start in range(0, source.n_events, self.options.chunksize):
             stop = min(start + self.options.chunksize, source.n_events)
-            block = make_block(source.read(start, stop, self.options.runs))
-            energies |= {float(block.values["sqrt_s"].min()), float(block.values["sqrt_s"].max())}
-            chosen = self.preselect(block)
-            writer.extend(chosen)
-            kept += chosen.n_events
+            block = make_block(source.read(start, stop, self.options.runs, choose))
+            writer.extend(block)
+            kept += block.n_events
         n_produced = self._n_produced(source)
         writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source)
         return {
@@ -93,11 +97,10 @@ class Skim:
             "n_stored": kept,
         }
 
-    def preselect(self, block: Block) -> Block:
-        """Return the events of a block that the preselection keeps, decided on what the file will hold."""
-        columns = ArrayColumns(block.values, block.offsets, block.n_events)
-        sqrt_s = float(block.values["sqrt_s"][0])
-        return block.select(PRESELECTIONS[self.options.preselection](SearchEvents(columns, SELECTION, sqrt_s)))
+    def preselect(self, columns: Columns) -> BoolArray:
+        """Return the events that the preselection keeps, (E,), decided on what the file will hold."""
+        sqrt_s = float(columns.scalar("sqrt_s")[0])
+        return PRESELECTIONS[self.options.preselection](SearchEvents(columns, SELECTION, sqrt_s))
 
     def _n_produced(self, source: Dst | MappedNtuple) -> int:
         if self.options.count == "tree":

@@ -1,8 +1,7 @@
 """Reads BOSS `.dst` files without BOSS: the columns of the table, in the form that `NtupleWriter.extend` takes.
 
-pybes3 reads the objects; its known faults (the order of `m_mdcTrackCol.m_err`, and a pivot move that ignores the
-charge) are worked around: the first in `dst_tracks.mdc_covariance`, the second by not using it. Only the branches that
-are needed are read.
+Only the branches that are needed are read, each basket once, and of rejected events nothing but what the preselection
+looks at is decoded. What `dst_records` does not know how to read, pybes3 reads.
 
 Traps of the format, all seen in a real file: collections are not in the order of the tracks, only the links count; a
 TOF record without a hit has time 9999; only the first of six TOF resolutions is filled; a generated event begins
@@ -12,39 +11,60 @@ before the J/psi.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import awkward as ak
 import numpy as np
 import uproot
 
-from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import dst_truth, schema
-from jpsi_lnv.analysis.events.columns import Jagged
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, read
-from jpsi_lnv.analysis.events.dst_tracks import Event, shower_columns, track_columns
+from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns, Jagged
+from jpsi_lnv.analysis.events.dst_baskets import Baskets, UnknownLayoutError, fetch, numbers
+from jpsi_lnv.analysis.events.dst_records import (
+    NO_LINK,
+    DamageError,
+    Layouts,
+    Placing,
+    Records,
+    collect,
+    event_of,
+    place_arrays,
+    place_objects,
+    place_pairs,
+)
+from jpsi_lnv.analysis.events.dst_tracks import Event, helix_columns, shower_columns, track_columns
 from jpsi_lnv.analysis.events.run_table import RunTable
 
 EVENT_TREE: Final = "Event"
 JOB_TREE: Final = "JobInfoTree"
 RUN: Final = "TEvtHeader/m_runId"
 EVENT: Final = "TEvtHeader/m_eventId"
-COLLECTIONS: Final = {
-    "links": "TEvtRecObject/m_evtRecTrackCol",
-    "kal": "TDstEvent/m_mdcKalTrackCol",
-    "mdc": "TDstEvent/m_mdcTrackCol",
-    "dedx": "TDstEvent/m_mdcDedxCol",
-    "tof": "TDstEvent/m_tofTrackCol",
-    "emc": "TDstEvent/m_emcTrackCol",
-}
-PARTICLES: Final = "TMcEvent/m_mcParticleCol"
-HITS: Final = "EventNavigator/m_mcMdcTracks"
 _RAW: Final = "TDigiEvent"
-VERTEX: Final = "TEvtRecObject/m_evtRecPrimaryVertex"
+
+
+class Collection(NamedTuple):
+    """A branch of objects: its path in the tree, their class, and what finds them in the file's bytes."""
+
+    path: str
+    kind: str
+    place: Placing = place_arrays
+
+
+COLLECTIONS: Final = {
+    "links": Collection("TEvtRecObject/m_evtRecTrackCol", "TEvtRecTrack"),
+    "kal": Collection("TDstEvent/m_mdcKalTrackCol", "TMdcKalTrack"),
+    "mdc": Collection("TDstEvent/m_mdcTrackCol", "TMdcTrack"),
+    "dedx": Collection("TDstEvent/m_mdcDedxCol", "TMdcDedx"),
+    "tof": Collection("TDstEvent/m_tofTrackCol", "TTofTrack"),
+    "emc": Collection("TDstEvent/m_emcTrackCol", "TEmcTrack"),
+}
+PARTICLES: Final = Collection("TMcEvent/m_mcParticleCol", "TMcParticle")
+HITS: Final = Collection("EventNavigator/m_mcMdcTracks", "pair<int,int>", place_pairs)
+VERTEX: Final = Collection("TEvtRecObject/m_evtRecPrimaryVertex", "TEvtRecPrimaryVertex", place_objects)
 # The mean is that of the first events, so that it does not depend on how a file is cut into chunks.
 SPOT_EVENTS: Final = 2_000
 # Tracks that pass the origin farther away than this in cm come from decays and interactions.
@@ -63,16 +83,22 @@ class Dst:
         path: Path or address.
         n_events: Events in the tree.
         source: UUID of the file.
-        is_simulation: Whether its run numbers are negative, as those of simulation are.
+        fallbacks: Branch -> why it was read by pybes3 and not by the own reader.
     """
 
     def __init__(self, path: str, file: Any, tree: Any) -> None:
         self.path = path
         self.n_events = int(tree.num_entries)
         self.source: uuid.UUID = tree.file.uuid
-        self.is_simulation = bool(tree[RUN].array(library="np", entry_stop=1)[0] < 0)
+        self.fallbacks: dict[str, str] = {}
         self._file = file
         self._tree = tree
+        self._baskets: dict[str, Baskets] = {}
+
+    @cached_property
+    def is_simulation(self) -> bool:
+        """Whether its run numbers are negative, as those of simulation are."""
+        return bool(self._numbers(RUN, 0, 1)[0] < 0)
 
     @cached_property
     def n_job(self) -> int | None:
@@ -85,39 +111,136 @@ class Dst:
 
     @cached_property
     def spot(self) -> tuple[float, float, float]:
-        """(x, y, z) in cm: the mean vertex of the file, for events without a vertex of their own."""
-        return find_spot(self._tree)
+        """(x, y, z) in cm: the mean vertex of the file, for events without a vertex of their own.
 
-    def read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
+        Without any valid vertex it is the common origin of the tracks.
+        """
+        first = np.arange(min(SPOT_EVENTS, self.n_events))
+        positions = self.vertices(first)
+        positions = positions[~np.isnan(positions[:, 0])]
+        if len(positions):
+            x, y, z = positions.mean(axis=0)
+            return float(x), float(y), float(z)
+        return spot_of_tracks(self.records(COLLECTIONS["kal"], first).column("m_zhelix"))
+
+    def vertices(self, entries: IntArray) -> FloatArray:
+        """Return the fitted primary vertices of some events in cm, ``(E, 3)``; NaN where the fit failed."""
+        vertex = self.records(VERTEX, entries)
+        return np.where(vertex.column("m_isValid").astype(bool)[:, None], vertex.column("m_vtx"), np.nan)
+
+    def read(
+        self, start: int, stop: int, runs: RunTable, choose: Callable[[Columns], BoolArray] | None = None
+    ) -> dict[str, AnyArray | Jagged]:
         """Return events `start` to `stop` in the columns of the table.
 
         Simulation has `Gen` and `Track_gen`, data have not.
+
+        Args:
+            start: First event.
+            stop: One more than the last event.
+            runs: Conditions of the runs.
+            choose: Preselection, ``(E,)``: it sees the event scalars, and of the tracks charge and pion helix; the rest
+                is decoded for what it chooses. None: all events.
 
         Raises:
             NtupleError: The file is damaged, or a run is not in the run table.
         """
         with _damage(self.path, f", events {start} to {stop}"):
-            return self._read(start, stop, runs)
+            return self._read(np.arange(start, stop), runs, choose)
 
-    def _read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
-        tree = self._tree
-        event = Event(**{name: read(tree[path], start, stop) for name, path in COLLECTIONS.items()})
-        columns: dict[str, AnyArray | Jagged] = dict(self._scalars(start, stop, runs))
+    def _read(
+        self, entries: IntArray, runs: RunTable, choose: Callable[[Columns], BoolArray] | None
+    ) -> dict[str, AnyArray | Jagged]:
+        self._fetch([*COLLECTIONS.values(), *((PARTICLES, HITS) if self.is_simulation else ())], entries)
+        scalars = self._scalars(entries, runs)
+        first = {name: self.records(COLLECTIONS[name], entries) for name in ("links", "kal", "mdc")}
+        if choose is not None:
+            chosen = choose(_preview(scalars, *helix_columns(**first)))
+            if not chosen.all():
+                entries, scalars = entries[chosen], {name: values[chosen] for name, values in scalars.items()}
+                first = {name: self.records(COLLECTIONS[name], entries) for name in first}
+        event = Event(**first, **{n: self.records(c, entries) for n, c in COLLECTIONS.items() if n not in first})
         offsets, tracks = track_columns(event)
+        columns: dict[str, AnyArray | Jagged] = dict(scalars)
         if self.is_simulation:
-            particles, hits = read(tree[PARTICLES], start, stop), read(tree[HITS], start, stop)
+            particles, hits = self.records(PARTICLES, entries), self.records(HITS, entries)
             gen_offsets, gen, place = dst_truth.gen_columns(particles)
             columns |= _named("Gen", gen_offsets, gen)
             tracks["gen"] = dst_truth.match_tracks(hits, particles, place, *_track_numbers(event.links))
         columns |= _named("Track", offsets, tracks)
         return columns | _named("Shower", *shower_columns(event))
 
-    def _scalars(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray]:
-        run, event = (self._tree[b].array(library="np", entry_start=start, entry_stop=stop) for b in (RUN, EVENT))
+    def records(self, collection: Collection, entries: IntArray) -> Records:
+        """Return a collection of some events.
+
+        Args:
+            collection: One of this module's.
+            entries: (E,) events, rising.
+
+        Raises:
+            NtupleError: The branch is damaged.
+        """
+        self._fetch([collection], entries)
+        if collection.path not in self.fallbacks:
+            try:
+                return self._collect(collection, entries)
+            except UnknownLayoutError as error:
+                self.fallbacks[collection.path] = str(error)
+        return self._fallback(collection, entries)
+
+    def _collect(self, collection: Collection, entries: IntArray) -> Records:
+        layouts = Layouts(collection.kind, self._tree.file.streamers.get(collection.kind, {}))
+        branch = self._branch(collection.path)
+        try:
+            return collect(branch, entries, collection.place, layouts)
+        except UnknownLayoutError:
+            # pybes3 believes the counts of bytes: they must be right in all that it will read.
+            if len(entries):
+                collect(branch, np.arange(entries[0], entries[-1] + 1), collection.place, layouts)
+            raise
+
+    def _fallback(self, collection: Collection, entries: IntArray) -> Records:
+        """Read a branch by pybes3, which reads all events between the first and the last."""
+        try:
+            from jpsi_lnv.analysis.events import dst_fallback  # noqa: PLC0415 needs pybes3, an optional extra
+        except ImportError:
+            reason = self.fallbacks[collection.path]
+            msg = f"{self.path}, branch {collection.path}: {reason}; that needs pybes3: pip install 'jpsi-lnv[bes3]'"
+            raise NtupleError(msg) from None
+        return dst_fallback.read(self._tree[collection.path], entries)
+
+    def _fetch(self, collections: Sequence[Collection], entries: IntArray) -> None:
+        """Read the baskets of some events, all branches in one request."""
+        branches = []
+        for path in (c.path for c in collections if c.path not in self.fallbacks):
+            try:
+                branches.append(self._branch(path))
+            except UnknownLayoutError as error:
+                self.fallbacks[path] = str(error)
+        if len(entries):
+            fetch(self._tree.file.source, branches, int(entries[0]), int(entries[-1]) + 1)
+
+    def _branch(self, path: str) -> Baskets:
+        if path not in self._baskets:
+            self._baskets[path] = Baskets(self.path, self._tree[path])
+        return self._baskets[path]
+
+    def _numbers(self, path: str, start: int, stop: int) -> AnyArray:
+        """Return a branch of integers."""
+        try:
+            branch = self._branch(path)
+        except UnknownLayoutError:
+            return np.asarray(self._tree[path].array(library="np", entry_start=start, entry_stop=stop))
+        fetch(self._tree.file.source, [branch], start, stop)
+        return numbers(branch, start, stop, ">i4")
+
+    def _scalars(self, entries: IntArray, runs: RunTable) -> dict[str, AnyArray]:
+        span = (int(entries[0]), int(entries[-1]) + 1) if len(entries) else (0, 0)
+        run, event = (self._numbers(path, *span) for path in (RUN, EVENT))
         conditions = runs.look_up(run)
         ip = conditions.ip
         if np.isnan(ip).any():
-            ip = np.where(np.isnan(ip), vertices(self._tree, start, stop), ip)
+            ip = np.where(np.isnan(ip), self.vertices(entries), ip)
         if np.isnan(ip).any():
             ip = np.where(np.isnan(ip), self.spot, ip)
         axes = {f"ip_{axis}": ip[:, i] for i, axis in enumerate("xyz")}
@@ -136,7 +259,6 @@ def open_dst(path: str) -> Iterator[Dst]:
         NtupleError: The file is absent, not a ROOT file, damaged, without events, or not a `.dst`; the message says
             what was found.
     """
-    _require_pybes3()
     with ExitStack() as stack:
         with _damage(path):
             file = stack.enter_context(uproot.open({path: None}))
@@ -151,6 +273,9 @@ def _damage(path: str, where: str = "") -> Iterator[None]:
         yield
     except NtupleError:
         raise
+    except DamageError as error:
+        msg = f"{path}{where}: is damaged: {error}"
+        raise NtupleError(msg) from error
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise NtupleError(msg) from error
@@ -163,7 +288,14 @@ def _damage(path: str, where: str = "") -> Iterator[None]:
 def _track_numbers(links: Records) -> tuple[IntArray, AnyArray]:
     number = links.column("m_mdcTrackId")
     is_track = number != NO_LINK
-    return links.event[is_track], number[is_track]
+    return event_of(links)[is_track], number[is_track]
+
+
+def _preview(scalars: dict[str, AnyArray], offsets: IntArray, tracks: dict[str, AnyArray]) -> ArrayColumns:
+    """Return the columns that a preselection looks at, as the file will hold them."""
+    named = scalars | {schema.branch("Track", name): values for name, values in tracks.items()}
+    values = {name: array.astype(schema.BRANCHES[name][1].dtype) for name, array in named.items()}
+    return ArrayColumns(values, {"Track": offsets}, len(offsets) - 1)
 
 
 def _named(collection: str, offsets: IntArray, columns: dict[str, AnyArray]) -> dict[str, AnyArray | Jagged]:
@@ -186,44 +318,13 @@ def _event_tree(path: str, file: Any) -> Any:
 
 def _check_branches(path: str, tree: Any) -> None:
     branches = set(tree.keys())
-    missing = [name for name in COLLECTIONS.values() if name not in branches]
+    missing = [c.path for c in COLLECTIONS.values() if c.path not in branches]
     if missing and any(name.startswith(_RAW) for name in branches):
         msg = f"{path}: got raw hits ({_RAW}), as of an .rtraw; wanted a .dst: reconstruct it with BOSS first"
         raise NtupleError(msg)
     if missing:
         msg = f"{path}: the tree {EVENT_TREE!r} lacks {', '.join(missing)}; wanted a BOSS .dst"
         raise NtupleError(msg)
-
-
-def _require_pybes3() -> None:
-    try:
-        import pybes3  # noqa: F401, PLC0415 an optional extra; it registers BOSS's classes with uproot
-    except ImportError:
-        msg = "reading .dst files needs pybes3: pip install 'jpsi-lnv[bes3]'"
-        raise NtupleError(msg) from None
-
-
-def vertices(tree: Any, start: int, stop: int) -> FloatArray:
-    """Return the fitted primary vertices in cm, ``(E, 3)``; NaN where the fit failed."""
-    vertex = tree[VERTEX].array(entry_start=start, entry_stop=stop, array_cache=None)
-    position = ak.to_numpy(vertex["m_vtx"]).reshape(-1, _N_AXES)
-    is_valid = ak.to_numpy(vertex["m_isValid"]).astype(bool)
-    return np.where(is_valid[:, None], position, np.nan)
-
-
-def find_spot(tree: Any) -> tuple[float, float, float]:
-    """Return the mean primary vertex of a file in cm; without any, the common origin of its tracks.
-
-    A track that comes from (x, y) near the origin has dr = x cos phi0 + y sin phi0: a linear fit over all tracks, in
-    which tracks of decays and interactions count little, gives the beam spot. z is the median of dz.
-    """
-    stop = min(SPOT_EVENTS, int(tree.num_entries))
-    positions = vertices(tree, 0, stop)
-    positions = positions[~np.isnan(positions[:, 0])]
-    if len(positions):
-        x, y, z = positions.mean(axis=0)
-        return float(x), float(y), float(z)
-    return spot_of_tracks(read(tree[COLLECTIONS["kal"]], 0, stop).column("m_zhelix", len(schema.HELIX)))
 
 
 def spot_of_tracks(helix: FloatArray) -> tuple[float, float, float]:

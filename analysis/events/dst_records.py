@@ -1,82 +1,339 @@
-"""The collections of a BOSS `.dst` as flat numpy arrays, and the links between them.
+"""The collections of a BOSS `.dst` as places in the file's bytes: a member is decoded when it is asked for.
 
-pybes3 teaches uproot the classes of BOSS; here an awkward array of records becomes offsets and plain columns at once,
-so that everything after it is numpy.
+An event's entry in such a branch is a `TObjArray`. Every object in it begins with the count of its bytes and the tag
+of its class (the first of a class names it, later ones refer to that place), then once more a count, the version of the
+class and the base `TObject`. One pass notes where the first member of each object stands; the places of the others
+follow from the file's own description of the class, its streamer info. What is of variable length, a string or a
+vector, divides the members into segments, whose places are noted too.
+
+Nothing of the bytes is believed: every count must end where the object or the event ends, so that a damaged file is one
+error and never a read outside of the buffer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, NamedTuple, Protocol
 
-import awkward as ak
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import AnyArray, IntArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, IntArray, kernel
+from jpsi_lnv.analysis.events.dst_baskets import Basket, Baskets, ByteArray, UnknownLayoutError
 
 # Number that BOSS writes where a record of another collection does not exist.
 NO_LINK: Final = -1
 
+# Types of members: name in C++ -> (number in the streamer info, type of numpy).
+_NUMBERS: Final = {
+    "int": (3, ">i4"),
+    "unsigned int": (13, ">u4"),
+    "double": (8, ">f8"),
+    "float": (5, ">f4"),
+    "bool": (18, "?"),
+    "short": (2, ">i2"),
+    "unsigned short": (12, ">u2"),
+}
+_BASE: Final = "BASE"
+_STRING: Final = "TString"
+_VECTOR: Final = "vector<int>"
+_INT_SIZE: Final = 4
+
+# What the pass over an event may find.
+FINE: Final = 0
+VERSION: Final = 5
+_FAULTS: Final = {
+    1: "an object or a count ends after its event",
+    2: "the count of an object's bytes is not right",
+    3: "the collection is not one of objects of class {name}",
+    4: "an object of class {name} has not the size that the file's description of it gives",
+    VERSION: "an object of class {name} is of another version than the first",
+}
+
+_ARRAY_HEAD: Final = 25
+_OBJECT_HEAD: Final = 16
+_VECTOR_HEAD: Final = 10
+_HAS_COUNT: Final = 0x4000_0000
+_COUNT: Final = 0x3FFF_FFFF
+_NEW_CLASS: Final = 0xFFFF_FFFF
+_OLD_CLASS: Final = 0x8000_0000
+_LONG_STRING: Final = 255
+# Of a map: count, version with the bit for writing by member, version and checksum of the pair, number of pairs.
+_PAIRS_HEAD: Final = 16
+_BY_MEMBER: Final = 0x4000
+# Bit of a TObject that says that two more bytes follow.
+_IS_REFERENCED: Final = 0x10
+
+
+class DamageError(Exception):
+    """An entry is not what the file says it is.
+
+    Attributes:
+        entry: Its place in its basket.
+    """
+
+    def __init__(self, reason: str, entry: int = 0) -> None:
+        super().__init__(reason)
+        self.entry = entry
+
+
+class Member(NamedTuple):
+    """Where a member stands: bytes after the beginning of a segment, and what it is."""
+
+    segment: int
+    offset: int
+    kind: np.dtype[Any]
+    shape: tuple[int, ...]
+
 
 @dataclass(frozen=True)
-class Records:
-    """One collection over a range of events.
+class Layout:
+    """How one version of a class is written.
+
+    Attributes:
+        name: Name of the class.
+        version: Version of the class.
+        members: Name -> its place; of a vector, the place of its head.
+        sizes: (S,) bytes of each segment.
+        is_string: (S - 1,) whether a string divides two segments; else a vector does.
+    """
+
+    name: str
+    version: int
+    members: dict[str, Member]
+    sizes: IntArray
+    is_string: BoolArray
+
+
+def read_layout(streamer: Any) -> Layout:
+    """Return how a class is written.
+
+    Members that follow one of a kind that is not known are left out, and with them the size of the object.
+
+    Args:
+        streamer: uproot's streamer info of the class.
+
+    Raises:
+        UnknownLayoutError: The class has members that this reader does not know.
+        DamageError: The description contradicts itself.
+    """
+    members: dict[str, Member] = {}
+    sizes, is_string = [0], []
+    for element in streamer.elements:
+        name, kind = element.name, element.typename
+        if name == "TObject" and kind == _BASE:
+            continue
+        if name in members:
+            msg = f"class {streamer.name} has two members {name}"
+            raise DamageError(msg)
+        if kind in (_STRING, _VECTOR):
+            members[name] = Member(len(sizes) - 1, sizes[-1], np.dtype(">i4"), ())
+            is_string.append(kind == _STRING)
+            sizes.append(0)
+            continue
+        if kind not in _NUMBERS:
+            msg = f"member {name} of class {streamer.name} is {kind}"
+            raise UnknownLayoutError(msg)
+        number, code = _NUMBERS[kind]
+        length = int(element.member("fArrayLength"))
+        if element.member("fType") != number or length < 0:
+            msg = f"member {name} of class {streamer.name} is {kind} by name and {element.member('fType')} by number"
+            raise DamageError(msg)
+        dtype = np.dtype(code)
+        members[name] = Member(len(sizes) - 1, sizes[-1], dtype, (length,) if length else ())
+        sizes[-1] += dtype.itemsize * max(length, 1)
+    return Layout(
+        streamer.name, int(streamer.class_version), members, np.array(sizes), np.array(is_string, dtype=np.bool_)
+    )
+
+
+PAIR: Final = Layout(
+    "pair<int,int>",
+    0,
+    {"key": Member(0, 0, np.dtype(">i4"), ()), "val": Member(1, 0, np.dtype(">i4"), ())},
+    np.zeros(2, np.int64),
+    np.zeros(0, np.bool_),
+)
+
+
+class Records(Protocol):
+    """One collection over some events: N records."""
+
+    @property
+    def offsets(self) -> IntArray:
+        """``(E + 1,)``: records of event i are ``offsets[i]`` to ``offsets[i + 1]``."""
+
+    def column(self, name: str) -> AnyArray:
+        """Return one member of all records, ``(N,)`` or ``(N, length)``."""
+
+    def nested(self, name: str) -> tuple[IntArray, AnyArray]:
+        """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Records in one buffer.
+
+    Attributes:
+        data: The buffer.
+        places: (N, S) first byte of each segment of each record.
+        layout: How they are written.
+    """
+
+    data: ByteArray
+    places: IntArray
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class PlacedRecords:
+    """Records of which the places in the file's bytes are known.
 
     Attributes:
         offsets: (E + 1,) records of event i are ``offsets[i]`` to ``offsets[i + 1]``.
-        content: awkward layout of all records, one after the other.
+        pieces: The buffers, in order.
+        layout: How the class is written where there are no records.
     """
 
     offsets: IntArray
-    content: Any
+    pieces: tuple[Piece, ...]
+    layout: Layout
 
-    def __len__(self) -> int:
-        return int(self.offsets[-1])
-
-    @property
-    def event(self) -> IntArray:
-        """(N,) event of each record."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-    def column(self, name: str, *shape: int) -> AnyArray:
-        """Return one member of all records, ``(N, *shape)``; a file without any record does not know its members."""
-        if not len(self):
-            return np.empty((0, *shape))
-        return np.asarray(ak.to_numpy(self.content[name]))
+    def column(self, name: str) -> AnyArray:
+        """Return one member of all records, ``(N,)`` or ``(N, length)``."""
+        empty = self._member(self.layout, name)
+        out = np.empty((int(self.offsets[-1]), *empty.shape), empty.kind.newbyteorder("="))
+        row = 0
+        for piece in self.pieces:
+            member = self._member(piece.layout, name)
+            n = len(piece.places)
+            _decode(piece, member, out[row : row + n])
+            row += n
+        return out
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
-        """Return a member that is a list: offsets ``(N + 1,)`` and all its entries."""
-        if not len(self):
-            return np.zeros(1, np.int64), np.empty(0, np.int64)
-        return flatten(self.content[name])
+        """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
+        counts, entries = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
+        for piece in self.pieces:
+            member = self._member(piece.layout, name)
+            at = piece.places[:, member.segment] + member.offset + _VECTOR_HEAD - _INT_SIZE
+            n = np.empty((len(at), 1), np.uint32)
+            _gather_4(piece.data, at, 0, n)
+            counts.append(n[:, 0].astype(np.int64))
+            entries.append(np.empty(int(n.sum()), np.int32))
+            _gather_vectors(piece.data, at + _INT_SIZE, counts[-1], entries[-1].view(np.uint32))
+        return np.cumsum(np.concatenate(counts)), np.concatenate(entries)
 
-    def row(self, event: IntArray, number: AnyArray) -> IntArray:
-        """Return the global row of record `number` of each `event`; `NO_LINK` where there is no such record.
-
-        Args:
-            event: (M,) events.
-            number: (M,) place of the record within its event, as BOSS's links give it.
-        """
-        number = np.asarray(number, dtype=np.int64)
-        exists = (number >= 0) & (number < np.diff(self.offsets)[event])
-        return np.where(exists, self.offsets[:-1][event] + number, NO_LINK)
-
-
-def read(branch: Any, start: int, stop: int) -> Records:
-    """Read a collection of events `start` to `stop`; nothing is cached, a chunk is read once."""
-    from jpsi_lnv.analysis.events.dst_decode import AtOnce  # noqa: PLC0415 needs pybes3, an optional extra
-
-    decoder = AtOnce(branch.interpretation)
-    layout = branch.array(decoder, entry_start=start, entry_stop=stop, array_cache=None).layout
-    offsets = np.asarray(layout.offsets.data, dtype=np.int64)
-    return Records(offsets - offsets[0], layout.content[offsets[0] : offsets[-1]])
+    def _member(self, layout: Layout, name: str) -> Member:
+        if name not in layout.members:
+            msg = f"class {layout.name}, version {layout.version}, has no member {name}"
+            raise DamageError(msg)
+        return layout.members[name]
 
 
-def flatten(layout: Any) -> tuple[IntArray, AnyArray]:
-    """Return offsets, starting at 0, and entries of an awkward list layout of numbers."""
-    packed = layout.to_ListOffsetArray64(True)
-    offsets = np.asarray(packed.offsets.data, dtype=np.int64)
-    return offsets, np.asarray(ak.to_numpy(packed.content))[: offsets[-1]]
+def place_arrays(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[IntArray, Piece]:
+    """Find the objects of a `TObjArray` per entry.
+
+    Args:
+        basket: Where they are.
+        entries: (E,) entries of the basket.
+        layouts: How the class is written.
+
+    Returns:
+        (E,) objects of each entry, and the objects.
+
+    Raises:
+        DamageError: An entry is not what it should be.
+        UnknownLayoutError: The entries are whole, but of a version of the class that the file does not describe.
+    """
+    counts = np.empty(len(entries), np.int64)
+    _require(_count(basket.data, basket.edges, entries, counts), layouts.name)
+    n = int(counts.sum())
+    return counts, _placed(_walk_arrays, basket, entries, n, layouts)
+
+
+def place_objects(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[IntArray, Piece]:
+    """Find the one object per entry; otherwise as `place_arrays`."""
+    return np.ones(len(entries), np.int64), _placed(_walk_objects, basket, entries, len(entries), layouts)
+
+
+def place_pairs(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[IntArray, Piece]:
+    """Find the pairs of a `multimap<int, int>` per entry; otherwise as `place_arrays`."""
+    del layouts
+    counts = np.empty(len(entries), np.int64)
+    _require(_count_pairs(basket.data, basket.edges, entries, counts), PAIR.name)
+    places = np.empty((int(counts.sum()), 2), np.int64)
+    _place_pairs(basket.edges, entries, counts, places)
+    return counts, Piece(basket.data, places, PAIR)
+
+
+Placing = Callable[[Basket, IntArray, "Layouts"], tuple[IntArray, Piece]]
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """How a class is written in a file, per version.
+
+    Attributes:
+        name: Name of the class.
+        streamers: Version -> uproot's streamer info.
+    """
+
+    name: str
+    streamers: dict[int, Any]
+
+    @cached_property
+    def newest(self) -> Layout:
+        """The newest version; a pair is written the same way always."""
+        return PAIR if self.name == PAIR.name else self[max(self.streamers)]
+
+    def __getitem__(self, version: int) -> Layout:
+        return read_layout(self.streamers[version])
+
+
+def collect(baskets: Baskets, entries: IntArray, place: Placing, layouts: Layouts) -> PlacedRecords:
+    """Return the records of some entries of a branch.
+
+    Args:
+        baskets: The branch, fetched.
+        entries: (E,) entries of the tree, rising.
+        place: What finds the records in a basket.
+        layouts: How their class is written.
+
+    Raises:
+        NtupleError: An entry is damaged.
+        UnknownLayoutError: The branch is written in a way that is not known.
+    """
+    counts, pieces = [np.zeros(1, np.int64)], []
+    for number in np.unique(np.searchsorted(baskets.edges, entries, side="right") - 1).tolist():
+        first, end = baskets.edges[number : number + 2]
+        own = entries[np.searchsorted(entries, first) : np.searchsorted(entries, end)] - first
+        try:
+            n, piece = place(baskets.kept[number], own, layouts)
+        except DamageError as error:
+            raise baskets.damage(str(error), int(first + own[error.entry])) from None
+        counts.append(n)
+        pieces.append(piece)
+    return PlacedRecords(np.cumsum(np.concatenate(counts)), tuple(pieces), layouts.newest)
+
+
+def row_of(records: Records, event: IntArray, number: AnyArray) -> IntArray:
+    """Return the row of record `number` of each `event`; `NO_LINK` where there is no such record.
+
+    Args:
+        records: The collection.
+        event: (M,) events.
+        number: (M,) place of the record within its event, as BOSS's links give it.
+    """
+    number = np.asarray(number, dtype=np.int64)
+    exists = (number >= 0) & (number < np.diff(records.offsets)[event])
+    return np.where(exists, records.offsets[:-1][event] + number, NO_LINK)
+
+
+def event_of(records: Records) -> IntArray:
+    """Return the event of each record, (N,)."""
+    return np.repeat(np.arange(len(records.offsets) - 1), np.diff(records.offsets))
 
 
 def take(values: AnyArray, row: IntArray, fill: float) -> AnyArray:
@@ -85,3 +342,262 @@ def take(values: AnyArray, row: IntArray, fill: float) -> AnyArray:
     has_row = row != NO_LINK
     out[has_row] = values[row[has_row]]
     return out
+
+
+def _require(found: tuple[int, int], name: str) -> None:
+    code, place = found
+    if code != FINE:
+        raise DamageError(_FAULTS[code].format(name=name), place)
+
+
+def _placed(walk: Any, basket: Basket, entries: IntArray, n: int, layouts: Layouts) -> Piece:
+    """Note the places of n objects; of another version than the newest, by the description of that one."""
+
+    def run(layout: Layout, version: int) -> tuple[int, int, int]:
+        shape = layout.sizes, layout.is_string
+        found: tuple[int, int, int] = walk(
+            basket.data, basket.edges, entries, basket.key_length, name, version, *shape, places
+        )
+        return found
+
+    layout = layouts.newest
+    name = np.frombuffer(layout.name.encode() + b"\0", np.uint8)
+    places = np.empty((n, len(layout.sizes)), np.int64)
+    code, where, version = run(layout, layout.version)
+    is_known = version in layouts.streamers
+    if code == VERSION:
+        if is_known:
+            layout = layouts[version]
+            places = np.empty((n, len(layout.sizes)), np.int64)
+        again, place, _ = run(layout, version)
+        code, where = (code, where) if again == VERSION else (again, place)
+    _require((code, where), layout.name)
+    if not is_known:
+        msg = f"class {layout.name} has version {version}, which the file does not describe"
+        raise UnknownLayoutError(msg)
+    return Piece(basket.data, places, layout)
+
+
+def _decode(piece: Piece, member: Member, out: AnyArray) -> None:
+    places = piece.places[:, member.segment]
+    size = member.kind.itemsize
+    flat = out.reshape(len(out), -1).view(f"u{size}")
+    {4: _gather_4, 8: _gather_8}.get(size, _gather_small)(piece.data, places, member.offset, flat)
+
+
+# --- what is compiled; every function is called with places that lie within the buffer ---
+
+
+@kernel
+def _word(data: ByteArray, at: int) -> Any:
+    return (
+        (np.int64(data[at]) << 24)
+        | (np.int64(data[at + 1]) << 16)
+        | (np.int64(data[at + 2]) << 8)
+        | np.int64(data[at + 3])
+    )
+
+
+@kernel
+def _half(data: ByteArray, at: int) -> Any:
+    return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
+
+
+@kernel
+def _counts_to(data: ByteArray, at: int, end: int) -> bool:
+    """Whether the count of bytes at a place leads to an end."""
+    return _word(data, at) == (_HAS_COUNT | (end - at - _INT_SIZE))
+
+
+@kernel
+def _array_head(data: ByteArray, start: int, stop: int) -> tuple[int, int, int]:
+    """Return what is found, the number of objects, and where the first begins."""
+    if stop - start < _ARRAY_HEAD:
+        return 1, 0, 0
+    if not _counts_to(data, start, stop):
+        return 2, 0, 0
+    at = start + _OBJECT_HEAD + (2 if _word(data, start + 12) & _IS_REFERENCED else 0)
+    at += 1 + data[at]  # the name of the array
+    if at + 2 * _INT_SIZE > stop:
+        return 1, 0, 0
+    n = _word(data, at)
+    at += 2 * _INT_SIZE
+    return (1 if n * (_INT_SIZE * 2 + _OBJECT_HEAD) > stop - at else 0), n, at
+
+
+@kernel
+def _count(data: ByteArray, edges: IntArray, entries: IntArray, counts: IntArray) -> tuple[int, int]:
+    for i in range(len(entries)):
+        code, counts[i], _ = _array_head(data, edges[entries[i]], edges[entries[i] + 1])
+        if code != FINE:
+            return code, i
+    return FINE, 0
+
+
+@kernel
+def _object(
+    data: ByteArray, at: int, end: int, version: int, sizes: IntArray, is_string: BoolArray, places: IntArray
+) -> tuple[int, int]:
+    """Note the segments of the object between two places; return what is found and its version."""
+    if end - at < _OBJECT_HEAD:
+        return 1, 0
+    if not _counts_to(data, at, end):
+        return 2, 0
+    found = _half(data, at + 4)
+    if found != version:
+        return VERSION, found
+    at += _OBJECT_HEAD + (2 if _word(data, at + 12) & _IS_REFERENCED else 0)
+    for segment in range(len(sizes)):
+        places[segment] = at
+        at += sizes[segment]
+        if segment < len(is_string):
+            if at + _VECTOR_HEAD > end:
+                return 4, found
+            if not is_string[segment]:
+                n = _word(data, at + 6)
+                if not _counts_to(data, at, at + _VECTOR_HEAD + _INT_SIZE * n):
+                    return 4, found
+                at += _VECTOR_HEAD + _INT_SIZE * n
+            elif data[at] == _LONG_STRING:
+                at += 1 + _INT_SIZE + _word(data, at + 1)
+            else:
+                at += 1 + data[at]
+    return (FINE if at == end else 4), found
+
+
+@kernel
+def _class_tag(data: ByteArray, at: int, end: int, first: int, key_length: int, name: ByteArray) -> tuple[int, int]:
+    """Return where an object begins after its tag, 0 if it is not of the class, and where the class is named."""
+    tag = _word(data, at + _INT_SIZE)
+    body = at + 2 * _INT_SIZE
+    if tag != _NEW_CLASS:
+        return (body if first > 0 and tag == (_OLD_CLASS | (first + key_length + 2)) else 0), first
+    if body + len(name) > end:
+        return 0, 0
+    for k in range(len(name)):
+        if data[body + k] != name[k]:
+            return 0, 0
+    return body + len(name), at + _INT_SIZE
+
+
+@kernel
+def _walk_arrays(
+    data: ByteArray,
+    edges: IntArray,
+    entries: IntArray,
+    key_length: int,
+    name: ByteArray,
+    version: int,
+    sizes: IntArray,
+    is_string: BoolArray,
+    places: IntArray,
+) -> tuple[int, int, int]:
+    """Note the segments of all objects; return what is found, in which of the entries, and the version."""
+    row = 0
+    for i in range(len(entries)):
+        stop = edges[entries[i] + 1]
+        _, n, at = _array_head(data, edges[entries[i]], stop)
+        first = 0
+        for _ in range(n):
+            if at + 2 * _INT_SIZE > stop:
+                return 1, i, version
+            count = _word(data, at)
+            end = at + _INT_SIZE + (count & _COUNT)
+            if not count & _HAS_COUNT or end > stop:
+                return 2, i, version
+            body, first = _class_tag(data, at, end, first, key_length, name)
+            if body == 0:
+                return 3, i, version
+            code, found = _object(data, body, end, version, sizes, is_string, places[row])
+            if code != FINE:
+                return code, i, found
+            row += 1
+            at = end
+        if at != stop:
+            return 2, i, version
+    return FINE, 0, version
+
+
+@kernel
+def _walk_objects(
+    data: ByteArray,
+    edges: IntArray,
+    entries: IntArray,
+    key_length: int,  # noqa: ARG001 called as _walk_arrays is
+    name: ByteArray,  # noqa: ARG001
+    version: int,
+    sizes: IntArray,
+    is_string: BoolArray,
+    places: IntArray,
+) -> tuple[int, int, int]:
+    """As `_walk_arrays`, for entries that are one object."""
+    for i in range(len(entries)):
+        start, stop = edges[entries[i]], edges[entries[i] + 1]
+        code, found = _object(data, start, stop, version, sizes, is_string, places[i])
+        if code != FINE:
+            return code, i, found
+    return FINE, 0, version
+
+
+@kernel
+def _count_pairs(data: ByteArray, edges: IntArray, entries: IntArray, counts: IntArray) -> tuple[int, int]:
+    """Count the pairs of each entry: a map is written as its keys, then its values."""
+    for i in range(len(entries)):
+        start, stop = edges[entries[i]], edges[entries[i] + 1]
+        if stop - start < _PAIRS_HEAD:
+            return 1, i
+        if not _counts_to(data, start, stop):
+            return 2, i
+        counts[i] = _word(data, start + _PAIRS_HEAD - _INT_SIZE)
+        is_by_member = _half(data, start + 4) & _BY_MEMBER and _half(data, start + 6) == 0
+        if not is_by_member or stop - start != _PAIRS_HEAD + 2 * _INT_SIZE * counts[i]:
+            return 4, i
+    return FINE, 0
+
+
+@kernel
+def _place_pairs(edges: IntArray, entries: IntArray, counts: IntArray, places: IntArray) -> None:
+    row = 0
+    for i in range(len(entries)):
+        at = edges[entries[i]] + _PAIRS_HEAD
+        for k in range(counts[i]):
+            places[row, 0] = at + _INT_SIZE * k
+            places[row, 1] = at + _INT_SIZE * (counts[i] + k)
+            row += 1
+
+
+@kernel
+def _gather_4(data: ByteArray, places: IntArray, offset: int, out: AnyArray) -> None:
+    for i in range(out.shape[0]):
+        at = places[i] + offset
+        for k in range(out.shape[1]):
+            out[i, k] = _word(data, at)
+            at += 4
+
+
+@kernel
+def _gather_8(data: ByteArray, places: IntArray, offset: int, out: AnyArray) -> None:
+    for i in range(out.shape[0]):
+        at = places[i] + offset
+        for k in range(out.shape[1]):
+            out[i, k] = (np.uint64(_word(data, at)) << np.uint64(32)) | np.uint64(_word(data, at + 4))
+            at += 8
+
+
+@kernel
+def _gather_small(data: ByteArray, places: IntArray, offset: int, out: AnyArray) -> None:
+    size = out.itemsize
+    for i in range(out.shape[0]):
+        at = places[i] + offset
+        for k in range(out.shape[1]):
+            out[i, k] = data[at] if size == 1 else _half(data, at)
+            at += size
+
+
+@kernel
+def _gather_vectors(data: ByteArray, places: IntArray, counts: IntArray, out: AnyArray) -> None:
+    row = 0
+    for i in range(len(places)):
+        for k in range(counts[i]):
+            out[row] = _word(data, places[i] + _INT_SIZE * k)
+            row += 1

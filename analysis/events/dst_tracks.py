@@ -13,21 +13,21 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, take
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, event_of, row_of, take
 
 # Suffix of the column table -> suffix of BOSS's members and the place of the hypothesis in its arrays (e mu pi K p).
 HYPOTHESES: Final = {"": ("", 2), "_e": ("_e", 0), "_k": ("_k", 3), "_p": ("_p", 4)}
 N_HELIX: Final = len(schema.HELIX)
-N_HYPOTHESES: Final = len(schema.PID_HYPOTHESES)
-# Of 6 resolutions per record BOSS fills the first.
-N_TOF_SIGMA: Final = 6
 # One count of the shower's clock in ns: the usual requirement 0 to 14 counts is 0 to 700 ns.
 EMC_CLOCK: Final = 50.0
 # `m_quality` of a good TOF measurement.
 GOOD_QUALITY: Final = 1
+# Bits of `m_status` of a TOF record: the mean of a counter's ends, the cluster over both layers.
+TOF_COUNTER: Final = 1 << 2
+TOF_CLUSTER: Final = 1 << 3
 
-_UPPER = np.triu_indices(N_HELIX)
-_LOWER = np.tril_indices(N_HELIX)
+# BOSS packs the covariances of the Kalman fit as lower triangles, row by row, those of the MDC's own fit as upper ones.
+_UPPER_OF_LOWER = [b * (b + 1) // 2 + a for a in range(N_HELIX) for b in range(a, N_HELIX)]
 _DEDX = {
     f"dedx_chi_{h}": f"m_chi{boss}" for h, boss in zip(schema.PID_HYPOTHESES, ("E", "Mu", "Pi", "K", "P"), strict=True)
 }
@@ -65,6 +65,15 @@ class Event:
     emc: Records
 
 
+def helix_columns(links: Records, kal: Records, mdc: Records) -> tuple[IntArray, dict[str, AnyArray]]:
+    """Return what a preselection looks at: offsets ``(E + 1,)``, and charge and pion helix of each track, ``(T,)``."""
+    is_track = links.column("m_mdcTrackId") != NO_LINK
+    rows = _rows(links, is_track, kal, "m_mdcKalTrackId"), _rows(links, is_track, mdc, "m_mdcTrackId")
+    helix, _ = _helix(kal, mdc, *rows, "")
+    columns: dict[str, AnyArray] = {name: helix[:, i] for i, name in enumerate(schema.HELIX)}
+    return _offsets(links, is_track), columns | {"charge": _charge(columns["kappa"])}
+
+
 def track_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     """Return the charged tracks.
 
@@ -72,14 +81,19 @@ def track_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
         Offsets ``(E + 1,)`` and the columns of `Track` by name, each ``(T,)``.
     """
     is_track = event.links.column("m_mdcTrackId") != NO_LINK
-    owner = event.links.event[is_track]
-    mdc = event.mdc.row(owner, event.links.column("m_mdcTrackId")[is_track])
-    columns = _helices(event, owner, is_track, mdc)
-    columns["charge"] = np.sign(columns["kappa"]).astype(np.int8)
+    mdc = _rows(event.links, is_track, event.mdc, "m_mdcTrackId")
+    kal = _rows(event.links, is_track, event.kal, "m_mdcKalTrackId")
+    columns: dict[str, AnyArray] = {}
+    for suffix in HYPOTHESES:
+        helix, failed = _helix(event.kal, event.mdc, kal, mdc, suffix)
+        cov = _covariance(event.kal, event.mdc, kal, mdc, suffix, failed)
+        columns |= {f"{name}{suffix}": helix[:, i] for i, name in enumerate(schema.HELIX)}
+        columns |= {f"{name}{suffix}": cov[:, i] for i, name in enumerate(schema.COVARIANCE)}
+    columns["charge"] = _charge(columns["kappa"])
     columns["n_hits"] = take(event.mdc.column("m_ndof").astype(np.int64) + N_HELIX, mdc, 0)
-    columns |= _dedx(event.dedx, event.dedx.row(owner, event.links.column("m_mdcDedxId")[is_track]))
+    columns |= _dedx(event.dedx, _rows(event.links, is_track, event.dedx, "m_mdcDedxId"))
     columns |= _tof(event, is_track)
-    columns |= _members(event.emc, _EMC, event.emc.row(owner, event.links.column("m_emcShowerId")[is_track]))
+    columns |= _members(event.emc, _EMC, _rows(event.links, is_track, event.emc, "m_emcShowerId"))
     return _offsets(event.links, is_track), columns
 
 
@@ -87,28 +101,19 @@ def shower_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     """Return the showers without a charged track: offsets ``(E + 1,)`` and the columns of `Shower`, each ``(N,)``."""
     number = event.links.column("m_emcShowerId")
     is_neutral = (event.links.column("m_mdcTrackId") == NO_LINK) & (number != NO_LINK)
-    row = event.emc.row(event.links.event[is_neutral], number[is_neutral])
+    row = _rows(event.links, is_neutral, event.emc, "m_emcShowerId")
     columns = _members(event.emc, _SHOWER, row)
     columns["time"] = EMC_CLOCK * take(event.emc.column("m_time"), row, 0.0)
     return _offsets(event.links, is_neutral), columns
 
 
-def mdc_covariance(m_err: FloatArray) -> FloatArray:
-    """Return the covariances of `m_mdcTrackCol`, packed as the column table wants them.
+def _rows(links: Records, chosen: BoolArray, records: Records, link: str) -> IntArray:
+    """Return the rows of another collection that the chosen links lead to."""
+    return row_of(records, event_of(links)[chosen], links.column(link)[chosen])
 
-    BOSS writes the upper triangle row by row; pybes3 up to 0.5.6 unpacks it as a lower one, which no track of a real
-    file survives: the matrices are not positive definite. Read back in the order in which they were written they are.
-    A reader that has this right is recognised by most of its matrices being positive definite.
 
-    Args:
-        m_err: (N, 5, 5) as pybes3 delivers them.
-
-    Returns:
-        (N, 15) upper triangles.
-    """
-    is_right = np.linalg.eigvalsh(m_err)[:, 0] > 0.0
-    rows, columns = _UPPER if 2 * np.count_nonzero(is_right) > len(is_right) else _LOWER
-    return np.asarray(m_err[:, rows, columns])
+def _charge(kappa: AnyArray) -> AnyArray:
+    return np.sign(kappa).astype(np.int8)
 
 
 def _offsets(links: Records, chosen: BoolArray) -> IntArray:
@@ -119,21 +124,26 @@ def _members(records: Records, members: dict[str, str], row: IntArray) -> dict[s
     return {name: take(records.column(member), row, 0.0) for name, member in members.items()}
 
 
-def _helices(event: Event, owner: IntArray, is_track: BoolArray, mdc: IntArray) -> dict[str, AnyArray]:
-    """Return helix and covariance under every hypothesis: the Kalman fit, or where it failed the MDC's own fit."""
-    kal = event.kal.row(owner, event.links.column("m_mdcKalTrackId")[is_track])
-    stat = take(event.kal.column("m_stat", N_HYPOTHESES), kal, 1)
-    out: dict[str, AnyArray] = {}
-    for suffix, (boss, place) in HYPOTHESES.items():
-        helix = take(event.kal.column(f"m_zhelix{boss}", N_HELIX), kal, np.nan)
-        cov = take(event.kal.column(f"m_zerror{boss}", N_HELIX, N_HELIX), kal, np.nan)[:, _UPPER[0], _UPPER[1]]
-        failed = (stat[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
-        if failed.any():
-            helix[failed] = take(event.mdc.column("m_helix", N_HELIX), mdc[failed], np.nan)
-            cov[failed] = take(mdc_covariance(event.mdc.column("m_err", N_HELIX, N_HELIX)), mdc[failed], np.nan)
-        out |= {f"{name}{suffix}": helix[:, i] for i, name in enumerate(schema.HELIX)}
-        out |= {f"{name}{suffix}": cov[:, i] for i, name in enumerate(schema.COVARIANCE)}
-    return out
+def _helix(
+    kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str
+) -> tuple[FloatArray, BoolArray]:
+    """Return the helices (T, 5) under a hypothesis: of the Kalman fit, or where it failed, (T,), of the MDC's own."""
+    boss, place = HYPOTHESES[suffix]
+    helix = take(kal.column(f"m_zhelix{boss}"), kal_row, np.nan)
+    failed = (take(kal.column("m_stat"), kal_row, 1)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
+    if failed.any():
+        helix[failed] = take(mdc.column("m_helix"), mdc_row[failed], np.nan)
+    return helix, failed
+
+
+def _covariance(
+    kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str, failed: BoolArray
+) -> FloatArray:
+    """Return the covariances (T, 15) of the same fits."""
+    cov = take(kal.column(f"m_zerror{HYPOTHESES[suffix][0]}"), kal_row, np.nan)[:, _UPPER_OF_LOWER]
+    if failed.any():
+        cov[failed] = take(mdc.column("m_err"), mdc_row[failed], np.nan)
+    return cov
 
 
 def _dedx(dedx: Records, row: IntArray) -> dict[str, AnyArray]:
@@ -144,12 +154,13 @@ def _dedx(dedx: Records, row: IntArray) -> dict[str, AnyArray]:
 
 def _tof(event: Event, is_track: BoolArray) -> dict[str, AnyArray]:
     row = best_tof_record(event, is_track)
-    texp = take(event.tof.column("m_texp", N_HYPOTHESES), row, 0.0)
+    texp = take(event.tof.column("m_texp"), row, 0.0)
     return {
         "tof_time": take(event.tof.column("m_tof"), row, 0.0),
         "tof_path": take(event.tof.column("m_path"), row, 0.0),
         **{f"tof_texp_{h}": texp[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
-        "tof_sigma": take(event.tof.column("m_sigma", N_TOF_SIGMA)[:, 0], row, 0.0),
+        # Of 6 resolutions per record BOSS fills the first.
+        "tof_sigma": take(event.tof.column("m_sigma")[:, 0], row, 0.0),
         "tof_quality": take(event.tof.column("m_quality").astype(np.int64), row, 0),
     }
 
@@ -161,20 +172,17 @@ def best_tof_record(event: Event, is_track: BoolArray) -> IntArray:
     both. Taken is the cluster, else a counter's mean; of several the good one, then the most precise. A record without
     a hit (time 9999) is neither a cluster nor a counter.
     """
-    import pybes3  # noqa: PLC0415 an optional extra that takes a second to load
-
     offsets, number = event.links.nested("m_tofTrackIds")
     link = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    row = event.tof.row(event.links.event[link], number)
+    row = row_of(event.tof, event_of(event.links)[link], number)
     link, row = link[row != NO_LINK], row[row != NO_LINK]
-    status = event.tof.column("m_status").astype(np.uint32)[row]
-    is_cluster = np.asarray(pybes3.tof_hit_status_to_is_cluster(status), dtype=bool)
-    is_usable = is_cluster | np.asarray(pybes3.tof_hit_status_to_is_counter(status), dtype=bool)
-    link, row, is_cluster = link[is_usable], row[is_usable], is_cluster[is_usable]
-    sigma = event.tof.column("m_sigma", N_TOF_SIGMA)[row, 0]
+    status = event.tof.column("m_status")[row]
+    is_usable = (status & (TOF_CLUSTER | TOF_COUNTER)) != 0
+    link, row, is_cluster = link[is_usable], row[is_usable], (status[is_usable] & TOF_CLUSTER) != 0
+    sigma = event.tof.column("m_sigma")[row, 0]
     is_poor = event.tof.column("m_quality")[row] != GOOD_QUALITY
     order = np.lexsort((sigma, is_poor, ~is_cluster, link))
-    best = np.full(len(event.links), NO_LINK)
+    best = np.full(len(is_track), NO_LINK)
     # The first of each link in this order is written last.
     best[link[order][::-1]] = row[order][::-1]
     return best[is_track]

@@ -37,8 +37,8 @@ def gen_columns(particles: Records) -> tuple[IntArray, dict[str, AnyArray], IntA
     """
     pdg = particles.column("m_particleID").astype(np.int64)
     index = particles.column("m_trackIndex").astype(np.int64)
-    mother = np.empty(len(particles), dtype=np.int64)
-    place = np.empty(len(particles), dtype=np.int64)
+    mother = np.empty(len(pdg), dtype=np.int64)
+    place = np.empty(len(pdg), dtype=np.int64)
     counts = np.zeros(len(particles.offsets) - 1, dtype=np.int64)
     _trim(particles.offsets, pdg, index, particles.column("m_mother").astype(np.int64), mother, place, counts)
     kept = place != ABSENT

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,12 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.documents import Form, from_toml
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.columns import Jagged
+from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns, Jagged
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.events.schema import BRANCHES
 
@@ -160,13 +161,29 @@ class MappedNtuple:
         self._check()
         self.is_simulation = bool((np.asarray(self._column("run", 0, 1)) < 0).any())
 
-    def read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
+    def read(
+        self, start: int, stop: int, runs: RunTable, choose: Callable[[Columns], BoolArray] | None = None
+    ) -> dict[str, AnyArray | Jagged]:
         """Return events `start` to `stop` in the columns of the table.
+
+        Args:
+            start: First event.
+            stop: One more than the last event.
+            runs: Conditions of the runs, for what the mapping leaves to them.
+            choose: Preselection, ``(E,)``; None: all events.
 
         Raises:
             SchemaError: The run table is asked for an interaction point that it does not have.
             NtupleError: A run is not in the run table.
         """
+        columns = self._read(start, stop, runs)
+        if choose is None:
+            return columns
+        block = make_block(columns)
+        block = block.select(choose(ArrayColumns(block.values, block.offsets, block.n_events)))
+        return {n: (block.offsets[BRANCHES[n][0]], v) if BRANCHES[n][0] else v for n, v in block.values.items()}
+
+    def _read(self, start: int, stop: int, runs: RunTable) -> dict[str, AnyArray | Jagged]:
         columns = {name: self._column(name, start, stop) for name in self._map.columns}
         missing = [name for name in FROM_RUNS if name not in columns]
         if not missing:

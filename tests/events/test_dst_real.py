@@ -10,9 +10,8 @@ import pytest
 import uproot
 from pivot import move_pivot
 
-from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.dst import find_spot, open_dst, vertices
-from jpsi_lnv.analysis.events.dst_tracks import mdc_covariance
+from jpsi_lnv.analysis.events import dst_baskets, schema
+from jpsi_lnv.analysis.events.dst import open_dst
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.analysis.helix import momentum_and_covariance, unpack
@@ -73,6 +72,8 @@ def test_hypotheses_differ_as_a_refit_does(columns):
 def test_covariance_of_the_mdc_fit_is_repacked(tree):
     """Regression: pybes3 0.5.6 delivers it in the wrong order, 19 of 19 not positive definite."""
     delivered = ak.to_numpy(ak.flatten(tree["TDstEvent/m_mdcTrackCol"].array()["m_err"]))
+    dst_fallback = pytest.importorskip("jpsi_lnv.analysis.events.dst_fallback")
+    mdc_covariance = dst_fallback.mdc_covariance
     repaired = unpack(mdc_covariance(delivered))
     assert np.count_nonzero(np.linalg.eigvalsh(repaired)[:, 0] > 0) == N_TRACKS
     # A reader that has it right is left alone.
@@ -207,9 +208,10 @@ def test_showers_are_those_without_a_track(columns, tree):
     assert np.median(columns["Shower_time"][1]) == 350
 
 
-def test_the_spot_of_the_tracks_is_where_the_truth_says(columns, tree):
+def test_the_spot_of_the_tracks_is_where_the_truth_says(columns, boss_file):
     """No event of the file has a valid primary vertex: the fallback of the fallback."""
-    x, y, _ = find_spot(tree)
+    with open_dst(str(boss_file)) as dst:
+        x, y, _ = dst.spot
     true = [columns[f"Gen_{n}"][1][columns["Gen_pdg_id"][0][:-1]].mean() for n in ("vx", "vy")]
     assert np.hypot(x - true[0], y - true[1]) < 0.05
     np.testing.assert_array_equal(columns["ip_x"], np.full(10, x))
@@ -218,17 +220,15 @@ def test_the_spot_of_the_tracks_is_where_the_truth_says(columns, tree):
 def test_an_event_with_a_vertex_of_its_own_happened_there(boss_file, monkeypatch):
     """The file has no valid vertex, so two are made up."""
 
-    def two_vertices(tree, start, stop):
-        found = vertices(tree, start, stop)
-        found[[2, 5]] = [0.2, -0.1, 1.5]
-        return found
-
-    monkeypatch.setattr("jpsi_lnv.analysis.events.dst.vertices", two_vertices)
     with open_dst(str(boss_file)) as dst:
+        spot = dst.spot
+        found = dst.vertices(np.arange(10))
+        found[[2, 5]] = [0.2, -0.1, 1.5]
+        monkeypatch.setattr(dst, "vertices", lambda entries: found)
         columns = dst.read(0, 10, RUNS)
     has_own = np.isin(np.arange(10), [2, 5])
     assert np.all(columns["ip_z"][has_own] == 1.5)
-    assert np.all(columns["ip_x"][~has_own] == dst.spot[0])
+    assert np.all(columns["ip_x"][~has_own] == spot[0])
 
 
 def test_a_run_table_goes_before_vertices(boss_file):
@@ -261,16 +261,17 @@ def test_chunks_make_the_same_events(boss_file, columns, edges):
                 np.testing.assert_array_equal(part.offsets[name], offsets)
 
 
-def test_only_the_needed_branches_are_read(boss_file, monkeypatch):
+def test_only_the_needed_branches_are_read_and_each_basket_once(boss_file, monkeypatch):
     opened = []
-    original = uproot.behaviors.TBranch.TBranch.array
+    original = dst_baskets.Baskets.put
 
-    def record(self, *args, **kwargs):
-        opened.append(self.name)
-        return original(self, *args, **kwargs)
+    def count(self, number, raw):
+        opened.append((self.name, number))
+        original(self, number, raw)
 
-    monkeypatch.setattr(uproot.behaviors.TBranch.TBranch, "array", record)
+    monkeypatch.setattr(dst_baskets.Baskets, "put", count)
     with open_dst(str(boss_file)) as dst:
-        dst.read(0, 10, RUNS)
-    assert not {"m_extTrackCol", "m_mucTrackCol", "m_mdcMcHitCol", "m_evtRecVeeVertexCol"} & set(opened)
-    assert len(opened) == len(set(opened)) + 3  # the first run, the file's spot: vertices and tracks once more
+        for start in range(10):
+            dst.read(start, start + 1, RUNS)
+    assert len(opened) == len(set(opened)) == 11
+    assert not {"m_extTrackCol", "m_mucTrackCol", "m_mdcMcHitCol"} & {name for name, _ in opened}

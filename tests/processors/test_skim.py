@@ -155,7 +155,9 @@ def test_only_what_is_missing_is_done_again(inputs, undisturbed, tmp_path):
 def test_the_search_finds_in_a_skim_what_it_finds_in_all_events(toy_columns):
     """Preselection and selection decide on the same float32 values by the same rule."""
     block = make_block({name: v for name, v in toy_columns.items() if not name.startswith("Gen")})
-    kept = {name: Skim(options_for(Path(), preselection=name)).preselect(block) for name in PRESELECTIONS}
+    columns = ArrayColumns(block.values, block.offsets, block.n_events)
+    chosen = {name: Skim(options_for(Path(), preselection=name)).preselect(columns) for name in PRESELECTIONS}
+    kept = {name: block.select(mask) for name, mask in chosen.items()}
     assert kept["all"].n_events == block.n_events
     assert 0 < kept["search"].n_events < kept["control"].n_events <= block.n_events
     decided = {name: view(b).is_retained for name, b in kept.items()}
