@@ -24,6 +24,7 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "modules": modules,
     "steps": lambda: render.markdown(documentation.steps()),
     "columns": lambda collection="": render.markdown(documentation.columns(collection)),
+    "final_states": lambda: render.markdown(documentation.final_states()),
     "processes": lambda: render.markdown(documentation.processes()),
     "continuum": lambda: render.markdown(documentation.continuum()),
     "parameters": lambda: render.markdown(documentation.parameters()),

@@ -8,6 +8,7 @@ from typing import Final
 from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
 from jpsi_lnv.analysis.report.tables import Field, Table, yes_no
 from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, Process
 
@@ -33,6 +34,12 @@ _PROCESSES: Final = (
     Field("process", "process"),
     Field("branching_fraction", "branching fraction", str),
     Field("source", "PDG identifiers, or source"),
+)
+_FINAL_STATES: Final = (
+    Field("name", "final state"),
+    Field("fraction", "fraction", str),
+    Field("error", "+-", str),
+    Field("source", "PDG identifiers"),
 )
 _CONTINUUM: Final = (
     Field("process", "process"),
@@ -107,3 +114,17 @@ def continuum() -> Table:
         for process, c in CONTINUUM.values()
     )
     return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM, rows)
+
+
+def final_states() -> Table:
+    """Return the measured final states of inclusive decays with their fractions."""
+    rows = tuple(
+        {
+            "name": row.name,
+            "fraction": f"{row.fraction:.3g}",
+            "error": f"{row.error:.2g}",
+            "source": ", ".join(f.pdg_id for f in row.fractions),
+        }
+        for row in FINAL_STATES
+    )
+    return Table("final_states", "Measured final states of the J/psi", _FINAL_STATES, rows)

@@ -29,6 +29,13 @@ _IDENTIFICATION: Final = (
     Field("as_electron", "as electron", percent(2), "%"),
     Field("as_kaon", "as kaon", percent(2), "%"),
 )
+_FRACTIONS: Final = (
+    Field("state", "final state"),
+    Field("measured", "measured", significant(3)),
+    Field("error", "+-", significant(2)),
+    Field("got", "simulated", significant(3)),
+    Field("pull", "pull", fixed(1)),
+)
 
 
 def section(source: Source) -> Section:
@@ -37,8 +44,8 @@ def section(source: Source) -> Section:
     introduction = "The fast simulation beside its references, from lnv simulate --validate; made from no result."
     if found is None:
         return Section("simulation", "Simulation", introduction)
-    comparisons, identification = tables(found)
-    return Section("simulation", "Simulation", introduction, pictures(found), (comparisons,), (identification,))
+    comparisons, *folded = tables(found)
+    return Section("simulation", "Simulation", introduction, pictures(found), (comparisons,), tuple(folded))
 
 
 def pictures(found: dict[str, Any]) -> tuple[Picture, ...]:
@@ -63,8 +70,8 @@ def pictures(found: dict[str, Any]) -> tuple[Picture, ...]:
     )
 
 
-def tables(found: dict[str, Any]) -> tuple[Table, Table]:
-    """Return the comparisons with the references, and the identification by species and momentum."""
+def tables(found: dict[str, Any]) -> tuple[Table, ...]:
+    """Return the comparisons with the references, the identification by species and momentum, the inclusive decays."""
     title = "The fast simulation against what is published about the detector"
     return (
         Table("validation", title, _COMPARISONS, tuple(found["rows"]), note=found["note"]),
@@ -73,6 +80,13 @@ def tables(found: dict[str, Any]) -> tuple[Table, Table]:
             "Identification of simulated tracks",
             _IDENTIFICATION,
             tuple(found["identification"]),
+        ),
+        Table(
+            "validation_fractions",
+            "Final states of simulated inclusive decays",
+            _FRACTIONS,
+            tuple(found.get("fractions", ())),
+            note="the pull has the error of counting alone; final states stop at pi0, eta, eta', K0 and hyperons",
         ),
     )
 

@@ -7,13 +7,13 @@ the detector were chosen knowing the published efficiencies: agreement with them
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.helix import momentum_and_covariance
@@ -24,8 +24,10 @@ from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns
 from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
-from jpsi_lnv.analysis.simulation import tracking
+from jpsi_lnv.analysis.simulation import beam, tracking
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
+from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES, count, observe
+from jpsi_lnv.analysis.simulation.inclusive import MissingExtraError, generate_inclusive
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 from jpsi_lnv.analysis.simulation.processes import SIGNAL, Process, majorana
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, make_block
@@ -34,8 +36,9 @@ from jpsi_lnv.analysis.simulation.tracking import trajectory
 N_SIGNAL: Final = 2 * BLOCK_EVENTS
 N_MAJORANA: Final = 10_000
 N_IDEAL: Final = 20_000
-# Progress steps: resolutions, ideal fit, two policies of permutations, identification, and one per mass.
-N_STEPS: Final = 5 + len(paper.MASS_SCAN)
+N_INCLUSIVE: Final = 1_000_000
+# Progress steps: resolutions, ideal fit, two policies of permutations, identification, fractions, and one per mass.
+N_STEPS: Final = 6 + len(paper.MASS_SCAN)
 SHAPE_MASS_MIN: Final = 0.6
 _ONE_SIGMA: Final = (0.158655, 0.841345)
 _FLAT_BINS: Final = 20
@@ -73,6 +76,7 @@ class Report:
     rows: tuple[Row, ...]
     points: tuple[Point, ...]
     identification: tuple[dict[str, Any], ...]
+    fractions: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
@@ -80,6 +84,7 @@ class Report:
             "rows": [dataclasses.asdict(r) | {"is_met": r.is_met} for r in self.rows],
             "efficiency": [dataclasses.asdict(p) for p in self.points],
             "identification": list(self.identification),
+            "fractions": list(self.fractions),
             "note": "parameters were chosen knowing the published efficiencies: a comparison of shapes, no prediction",
         }
 
@@ -101,7 +106,10 @@ def validate(seed: int, advance: Callable[[int], None] = lambda _: None) -> Repo
     rows.append(shape_row(points))
     identified = tuple(validation_response.read_by_species(rng, N_IDEAL // 4))
     advance(1)
-    return Report(tuple(rows), tuple(points), identified)
+    fractions = tuple(fraction_rows(rng, N_INCLUSIVE))
+    rows += fraction_summary(fractions)
+    advance(1)
+    return Report(tuple(rows), tuple(points), identified, fractions)
 
 
 def within(quantity: str, got: float, wanted: float, share: float, unit: str, scale: float = 1.0) -> Row:
@@ -199,3 +207,40 @@ def shape_row(points: list[Point] | tuple[Point, ...]) -> Row:
     """Return the largest deviation of the shape in mass."""
     deviation = 100 * float(np.abs(relative_shape(points) - 1).max())
     return Row("efficiency against m_majorana above 0.6, largest deviation [%]", deviation, "below 10", 0.0, 10.0)
+
+
+def fraction_rows(rng: np.random.Generator, n_events: int) -> list[dict[str, Any]]:
+    """Return the final states of inclusive decays against their measured fractions; none without Pythia."""
+    try:
+        counts = count_final_states(rng, n_events)
+    except MissingExtraError:
+        return []
+    wanted = np.array([row.fraction for row in FINAL_STATES])
+    pulls = (counts - n_events * wanted) / np.sqrt(n_events * wanted * (1.0 - wanted))
+    return [
+        {"state": row.name, "measured": row.fraction, "error": row.error, "got": float(c / n_events), "pull": float(z)}
+        for row, c, z in zip(FINAL_STATES, counts, pulls, strict=True)
+    ]
+
+
+def count_final_states(rng: np.random.Generator, n_events: int) -> IntArray:
+    """Return how many inclusive events have each of the measured final states, (rows,)."""
+    counts = np.zeros(len(FINAL_STATES), dtype=np.int64)
+    for start in range(0, n_events, BLOCK_EVENTS):
+        beams = beam.cross(rng, min(BLOCK_EVENTS, n_events - start))
+        counts += count([observe(generate_inclusive(rng, beams)).signature])
+    return counts
+
+
+def fraction_summary(found: Sequence[dict[str, Any]]) -> tuple[Row, ...]:
+    """Return the largest pull of the fractions, and the probability of the sum of their squares."""
+    from scipy import stats  # noqa: PLC0415 - only here
+
+    if not found:
+        return ()
+    pulls = np.array([row["pull"] for row in found])
+    probability = float(stats.chi2.sf((pulls**2).sum(), len(pulls)))
+    return (
+        Row(f"inclusive fractions, largest pull of {len(pulls)}", float(np.abs(pulls).max()), "below 4", 0.0, 4.0),
+        Row("inclusive fractions, p-value of the sum of squared pulls", probability, "> 0.001", 0.001, 1.0),
+    )

@@ -11,6 +11,7 @@ from jpsi_lnv.analysis.constants import M_ELECTRON
 from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
 from jpsi_lnv.analysis.simulation.decays import boost, direction, phase_space, radiate, rotate_to, transverse_cos_theta
 from jpsi_lnv.analysis.simulation.particles import (
+    CHARGED,
     ELECTRON,
     JPSI,
     KINDS,
@@ -23,7 +24,6 @@ from jpsi_lnv.analysis.simulation.particles import (
     append,
     join,
     make,
-    signed_charge,
 )
 from jpsi_lnv.analysis.simulation.processes import BF_PI0_DALITZ, FLAT, TRANSVERSE, Node, Process, known_mass
 
@@ -41,7 +41,13 @@ class _Tree(NamedTuple):
     photons: list[tuple[IntArray, int, FloatArray]]
 
 
-def generate(rng: np.random.Generator, process: Process, sqrt_s: float, beams: Beams) -> Particles:
+def generate(
+    rng: np.random.Generator,
+    process: Process,
+    sqrt_s: float,
+    beams: Beams,
+    emitters: tuple[int, ...] = CHARGED,
+) -> Particles:
     """Return the particles of events of one process, in the laboratory.
 
     Args:
@@ -49,6 +55,7 @@ def generate(rng: np.random.Generator, process: Process, sqrt_s: float, beams: B
         process: The process; a tree whose top is the J/psi, or the virtual photon of the continuum.
         sqrt_s: Centre-of-mass energy in GeV.
         beams: Period, run and vertex of the events.
+        emitters: Codes of the particles that radiate, whatever their charge.
 
     Returns:
         The table of particles with decayed neutral pions.
@@ -56,7 +63,7 @@ def generate(rng: np.random.Generator, process: Process, sqrt_s: float, beams: B
     n = len(beams.run)
     top, isr = _initial(rng, process.tree, sqrt_s, n)
     tree = _Tree([process.tree.pdg_id], [-1], [top], [])
-    _grow(rng, process.tree, 0, tree)
+    _grow(rng, process.tree, 0, tree, emitters)
     table = _table(tree, beams.vertex, _is_conjugated(rng, process, n))
     if isr is not None:
         table = append(table, _radiated(table, np.arange(n), np.full(n, -1), isr, beams.vertex))
@@ -76,17 +83,16 @@ def _is_conjugated(rng: np.random.Generator, process: Process, n: int) -> BoolAr
     return (np.arange(n) + rng.integers(2)) % 2 == 1
 
 
-def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree) -> None:
+def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree, emitters: tuple[int, ...]) -> None:
     """Decay one node and then its daughters."""
     if not node.daughters:
         return
     parent = tree.momenta[row]
-    n = len(parent)
     mass = np.sqrt(parent[:, 3] ** 2 - (parent[:, :3] ** 2).sum(axis=1))
-    masses = np.stack([draw_mass(rng, d, n) for d in node.daughters], axis=1)
+    masses = _daughter_masses(rng, node, mass)
     momenta = _decay(rng, node, mass, masses)
     codes = np.array([d.pdg_id for d in node.daughters])
-    radiation = radiate(rng, momenta, masses, signed_charge(codes) != 0)
+    radiation = radiate(rng, momenta, masses, np.isin(np.abs(codes), emitters))
     if len(radiation.photons):
         tree.photons.append((radiation.decay, row, boost(radiation.photons, parent[radiation.decay])))
     rows = range(len(tree.codes), len(tree.codes) + len(codes))
@@ -96,7 +102,15 @@ def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree) -> None:
         tree.mothers.append(row)
         tree.momenta.append(laboratory[:, i])
     for daughter, own in zip(node.daughters, rows, strict=True):
-        _grow(rng, daughter, own, tree)
+        _grow(rng, daughter, own, tree, emitters)
+
+
+def _daughter_masses(rng: np.random.Generator, node: Node, mass: FloatArray) -> FloatArray:
+    """Return masses of the daughters, (n, k), drawn again where broad ones do not fit into the parent."""
+    masses = np.stack([draw_mass(rng, d, len(mass)) for d in node.daughters], axis=1)
+    while (heavy := np.flatnonzero(masses.sum(axis=1) >= mass)).size:
+        masses[heavy] = np.stack([draw_mass(rng, d, heavy.size) for d in node.daughters], axis=1)
+    return masses
 
 
 def _decay(rng: np.random.Generator, node: Node, mass: FloatArray, masses: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -20,8 +20,19 @@ PION: Final = 211
 PION0: Final = 111
 KAON: Final = 321
 PROTON: Final = 2212
+RHO0: Final = 113
+RHO: Final = 213
+K_SHORT: Final = 310
 K_LONG: Final = 130
+K_STAR0: Final = 313
 NEUTRON: Final = 2112
+LAMBDA: Final = 3122
+SIGMA0: Final = 3212
+SIGMA_PLUS: Final = 3222
+SIGMA_MINUS: Final = 3112
+XI_MINUS: Final = 3312
+XI0: Final = 3322
+ETA_C: Final = 441
 ANTINEUTRON: Final = -2112
 ETA: Final = 221
 ETA_PRIME: Final = 331
@@ -57,10 +68,26 @@ KINDS: Final[Mapping[int, Kind]] = MappingProxyType(
         OMEGA: Kind(0.78266, 0, 0.00868),
         PHI: Kind(1.01946, 0, 0.004249),
         K_STAR: Kind(0.89188, 1, 0.04846),
+        RHO0: Kind(0.77526, 0, 0.1474),
+        RHO: Kind(0.77511, 1, 0.1491),
+        K_STAR0: Kind(0.89556, 0, 0.0471),
+        K_SHORT: Kind(0.497611, 0, c_tau=2.6844),
+        K_LONG: Kind(0.497611, 0, c_tau=1533.7),
+        NEUTRON: Kind(0.939565, 0),
+        LAMBDA: Kind(1.115683, 0, c_tau=7.85),
+        SIGMA0: Kind(1.192642, 0),
+        SIGMA_PLUS: Kind(1.18937, 1, c_tau=2.404),
+        SIGMA_MINUS: Kind(1.197449, -1, c_tau=4.434),
+        XI_MINUS: Kind(1.32171, -1, c_tau=4.91),
+        XI0: Kind(1.31486, 0, c_tau=8.71),
+        ETA_C: Kind(2.9841, 0, 0.0305),
         JPSI: Kind(M_JPSI, 0),
     }
 )
-SELF_CONJUGATE: Final = (PHOTON, PION0, ETA, ETA_PRIME, OMEGA, PHI, JPSI, VIRTUAL_PHOTON, MAJORANA_NEUTRINO)
+SELF_CONJUGATE: Final = (
+    *(PHOTON, PION0, ETA, ETA_PRIME, RHO0, OMEGA, PHI, K_SHORT, K_LONG, ETA_C, JPSI, VIRTUAL_PHOTON),
+    MAJORANA_NEUTRINO,
+)
 # Charged particles that live long enough to make a track, in the order of `CHARGED_MASSES`.
 CHARGED: Final = (ELECTRON, MUON, PION, KAON, PROTON)
 
@@ -153,3 +180,14 @@ def join(*tables: Particles) -> Particles:
         np.concatenate([t.vertex for t in tables]),
         np.concatenate([t.is_final for t in tables]),
     )
+
+
+def interleave(parts: Sequence[tuple[IntArray, Particles]], n_events: int) -> Particles:
+    """Return tables of some events each as the table of all, in the order of the events."""
+    event = np.concatenate([events[table.event] for events, table in parts])
+    order = np.argsort(event, kind="stable")
+    joined = {
+        name: np.concatenate([getattr(table, name) for _, table in parts])[order]
+        for name in ("pdg_id", "mother", "p4", "vertex", "is_final")
+    }
+    return Particles(n_events, event[order], **joined)

@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.simulation import beam
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
 from jpsi_lnv.analysis.simulation.generator import generate
 from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS, PERIODS
-from jpsi_lnv.analysis.simulation.particles import Particles
+from jpsi_lnv.analysis.simulation.particles import Particles, interleave
 from jpsi_lnv.analysis.simulation.processes import Process
 
 BLOCK_EVENTS: Final = 16_384
@@ -94,7 +94,7 @@ def _particles(rng: np.random.Generator, recipe: Recipe, beams: beam.Beams) -> P
         events = np.flatnonzero(choice == i)
         own = beams.take(events)
         parts.append((events, _one_process(rng, process, recipe.sqrt_s, own)))
-    return _interleave(parts, len(beams.run))
+    return interleave(parts, len(beams.run))
 
 
 def _one_process(rng: np.random.Generator, process: Process | None, sqrt_s: float, beams: beam.Beams) -> Particles:
@@ -103,14 +103,3 @@ def _one_process(rng: np.random.Generator, process: Process | None, sqrt_s: floa
 
         return generate_inclusive(rng, beams)
     return generate(rng, process, sqrt_s, beams)
-
-
-def _interleave(parts: list[tuple[np.ndarray, Particles]], n_events: int) -> Particles:
-    """Return tables of some events each as the table of all, in the order of the events."""
-    event = np.concatenate([events[table.event] for events, table in parts])
-    order = np.argsort(event, kind="stable")
-    joined = {
-        name: np.concatenate([getattr(table, name) for _, table in parts])[order]
-        for name in ("pdg_id", "mother", "p4", "vertex", "is_final")
-    }
-    return Particles(n_events, event[order], **joined)

@@ -222,6 +222,7 @@ def test_validation_is_printed_and_written(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(validation, "N_SIGNAL", 1_000)
     monkeypatch.setattr(validation, "N_IDEAL", 2_000)
+    monkeypatch.setattr(validation, "N_INCLUSIVE", 2_000)
     few = validation.paper.MASS_SCAN[:4]
     monkeypatch.setattr(validation.paper, "MASS_SCAN", few)
     original = validation.mass_point

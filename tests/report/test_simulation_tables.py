@@ -19,7 +19,7 @@ def test_every_parameter_channel_and_cross_section_has_a_row():
     assert len(documentation.continuum().rows) == len(CONTINUUM)
 
 
-@pytest.mark.parametrize("name", ["parameters", "processes", "continuum"])
+@pytest.mark.parametrize("name", ["parameters", "processes", "continuum", "final_states"])
 def test_tables_become_markdown(name):
     text = render.markdown(getattr(documentation, name)())
     assert text.count("\n") >= 3

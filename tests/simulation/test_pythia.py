@@ -9,9 +9,11 @@ import pytest
 from scipy import stats
 
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION
+from jpsi_lnv.analysis.report import validation
 from jpsi_lnv.analysis.simulation import beam, inclusive
 from jpsi_lnv.analysis.simulation.decays import phase_space
-from jpsi_lnv.analysis.simulation.particles import signed_charge
+from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES, observe, signatures
+from jpsi_lnv.analysis.simulation.particles import KINDS, signed_charge
 
 SAMPLES = {
     "KKee": ((321, 321, 11, 11), (M_KAON, M_KAON, M_ELECTRON, M_ELECTRON)),
@@ -68,10 +70,49 @@ def test_inclusive_decays(rng, pythia8mc):
     np.testing.assert_allclose(total, table.p4[table.offsets[:-1]], atol=1e-9)
     charged = signed_charge(table.pdg_id) * table.is_final
     assert np.all(np.bincount(table.event, weights=charged, minlength=n) == 0)
-    assert np.abs(charged).sum() / n == pytest.approx(3.96, abs=0.15)
     assert np.mean(np.abs(table.pdg_id[table.is_final]) == 321) > 0
     has_mother = table.mother >= 0
     assert np.all(table.mother[has_mother] < table.row[has_mother])
+
+
+def test_final_states_have_their_measured_fractions(rng, pythia8mc):
+    found = validation.fraction_rows(rng, 100_000)
+    assert len(found) == len(FINAL_STATES)
+    largest, sum_of_squares = validation.fraction_summary(found)
+    assert largest.is_met, max(found, key=lambda row: abs(row["pull"]))
+    assert sum_of_squares.is_met
+
+
+def test_what_is_fragmented_is_neither_measured_nor_forbidden(rng, pythia8mc):
+    pythia = inclusive._pythia()
+    pythia.rndm.init(7)
+    table = inclusive.fragment(lambda n: inclusive._batch(pythia, n), 8_000)
+    seen = observe(table)
+    assert table.n_events == 8_000
+    assert not seen.is_forbidden.any()
+    assert not np.isin(seen.signature, list(set().union(*map(signatures, FINAL_STATES)))).any()
+    energy = np.bincount(table.event, weights=table.p4[:, 3] * table.is_final)
+    np.testing.assert_allclose(energy, M_JPSI, atol=0.010)
+
+
+def test_charge_conjugates_are_as_frequent(rng, pythia8mc):
+    table = inclusive.generate_inclusive(rng, beam.cross(rng, 40_000))
+    for code in (321, 2212, 3122, 3112):
+        n_plus, n_minus = ((table.pdg_id == sign * code).sum() for sign in (1, -1))
+        assert abs(n_plus - n_minus) < 5 * np.sqrt(n_plus + n_minus)
+
+
+def test_kaons_and_hyperons_fly_before_they_decay(rng, pythia8mc):
+    table = inclusive.generate_inclusive(rng, beam.cross(rng, 20_000))
+    mother = table.offsets[table.event] + np.maximum(table.mother, 0)
+    for code in (310, 3122):
+        first = np.flatnonzero((np.abs(table.pdg_id[mother]) == code) & (table.mother >= 0))
+        first = first[np.unique(mother[first], return_index=True)[1]]
+        parents = mother[first]
+        path = np.linalg.norm(table.vertex[first] - table.vertex[parents], axis=1)
+        momentum = np.linalg.norm(table.p4[parents, :3], axis=1)
+        times = path * KINDS[code].mass / momentum / KINDS[code].c_tau
+        assert stats.kstest(times[:2000], "expon").pvalue > 1e-3
 
 
 def test_inclusive_decays_depend_on_their_generator_alone(pythia8mc):
