@@ -14,7 +14,7 @@ export ROOT_PYTHON ?= $(CURDIR)/$(ROOT_VENV)/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all root run paper test check lint bench bench-compare ci-packages golden docs lock clean
+.PHONY: help install install-all root run paper test soak check lint bench bench-compare ci-packages golden docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big s
 
 test: $(ALL_READY)  ## the whole test suite
 	$(BIN)/python -m pytest tests
+
+soak: $(ALL_READY)  ## what repeats hundreds of times: kills, stalls, damaged files (an hour)
+	$(BIN)/python -m pytest tests -m soak
 
 check: lint  ## lint, types, import contracts and the fast tests
 	$(BIN)/python -m pytest tests -m fast -x -q

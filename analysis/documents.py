@@ -253,11 +253,11 @@ def _described(fault: Any) -> str:
 
 
 @contextmanager
-def archive(path: Path, form: Form) -> Iterator[Callable[[str], bytes]]:
+def archive(path: Path | BinaryIO, form: Form) -> Iterator[Callable[[str], bytes]]:
     """Open a zip archive and give a function from the name of a member to what it holds.
 
     Args:
-        path: The archive.
+        path: The archive, or a stream that holds it.
         form: What it is, for messages and errors.
 
     Raises:
@@ -266,7 +266,7 @@ def archive(path: Path, form: Form) -> Iterator[Callable[[str], bytes]]:
     try:
         with zipfile.ZipFile(path) as stored:
             if (total := sum(info.file_size for info in stored.infolist())) > UNPACKED_MAX:
-                raise form.fault(path, f"unpacks to {total} bytes; wanted at most {UNPACKED_MAX}")
+                raise form.fault(str(path), f"unpacks to {total} bytes; wanted at most {UNPACKED_MAX}")
             yield stored.read
     except _BROKEN as error:
-        raise form.fault(path, f"is no zip archive, or a damaged one ({type(error).__name__}: {error})") from error
+        raise form.fault(str(path), f"is no zip archive, or a damaged one ({type(error).__name__}: {error})") from error

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import hist
 import numpy as np
@@ -130,7 +130,13 @@ class Results:
 
 def write(path: Path, results: Results) -> None:
     """Write a result to `path` under a temporary name first, so that a half-written file never has the final name."""
-    with documents.replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with documents.replacing(path) as partial, partial.open("wb") as stream:
+        dump(stream, results)
+
+
+def dump(stream: BinaryIO, results: Results) -> None:
+    """Write a result to a stream."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", json.dumps(_manifest(results), indent=1))
         archive.writestr("bookkeeping.json", json.dumps(results.bookkeeping, indent=1))
         for dataset, result in results.datasets.items():
@@ -148,17 +154,26 @@ def read(path: Path) -> Results:
     if not path.exists():
         msg = f"{path}: no such result; make one with `lnv run`, or name another with --accumulator"
         raise ResultsError(msg)
-    with documents.archive(path, _FORM) as member:
-        manifest = _FORM.parse(member("manifest.json"), path)
-        _check_version(path, manifest)
-        bookkeeping = _FORM.parse(member("bookkeeping.json"), path)
+    return load(path)
+
+
+def load(source: Path | BinaryIO) -> Results:
+    """Read a result from a file or a stream.
+
+    Raises:
+        ResultsError: It is no result, or has another format version.
+    """
+    with documents.archive(source, _FORM) as member:
+        manifest = _FORM.parse(member("manifest.json"), str(source))
+        _check_version(str(source), manifest)
+        bookkeeping = _FORM.parse(member("bookkeeping.json"), str(source))
         datasets = {name: _read_dataset(member, name, entry) for name, entry in manifest["datasets"].items()}
     return Results(datasets, manifest["provenance"], bookkeeping)
 
 
-def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
+def _check_version(where: str, manifest: Mapping[str, Any]) -> None:
     if (version := manifest.get("format_version")) != FORMAT_VERSION:
-        msg = f"{path}: result of format {version}; this version reads {FORMAT_VERSION}; run `lnv run` again"
+        msg = f"{where}: result of format {version}; this version reads {FORMAT_VERSION}; run `lnv run` again"
         raise ResultsError(msg)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from jpsi_lnv.analysis.documents import digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
 from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
-from jpsi_lnv.processors.books.checkpoints import Parts
+from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.books.fileset import Fileset, select, without
 from jpsi_lnv.processors.console import console
@@ -29,9 +29,7 @@ from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
-from jpsi_lnv.processors.work.rows import Rows
 
-PARTS: Final = ".parts"
 BOOKKEEPING: Final = "bookkeeping.json"
 # Rounds of a run that drops files which turn out bad while they are processed.
 ROUNDS_MAX: Final = 5
@@ -51,7 +49,7 @@ class RunOptions:
     chunksize: int = option(100_000, "Largest number of events of a chunk.", least=1)
     verification: verify.How = option(
         "sha256",
-        "How each file is compared with the fileset before it is used; checksums are remembered.",
+        "How files are compared with the fileset before use; sha256 remembers what it read, fresh reads all again.",
         name="verify",
     )
     resume: bool = option(False, "Do only what former runs of the same code, cuts and files left undone.")
@@ -102,14 +100,17 @@ def process(
     resume = options.resume
     for _ in range(ROUNDS_MAX):
         used = without(chosen, {record["file"] for record in skipped})
-        books = _round(used, processor, options, make_executor, resume=resume)
+        parts = _parts(used, options)
+        if not resume:
+            parts.clear()
+        books = _round(used, processor, parts, options, make_executor)
         bad = {r["file"]: r for r in books.failed if r["is_bad_file"]} if options.skip_bad_files else {}
         if not bad:
             break
         skipped = [*skipped, *bad.values()]
         resume = True
     # Not before: a part of a whole dataset would be lost with one bad file in it.
-    _parts(used, processor, options).compact(books.accumulator)
+    parts.compact(books.accumulator)
     books.skipped = skipped
     books.requested = fileset
     books.wall_time = time.monotonic() - started
@@ -154,15 +155,11 @@ def _refuse(bad: list[dict[str, Any]], options: RunOptions) -> None:
 def _round(
     fileset: Fileset,
     processor: SelectionsProcessor,
+    parts: Parts,
     options: RunOptions,
     make_executor: MakeExecutor,
-    *,
-    resume: bool,
 ) -> Books:
     """Process what the stored parts do not cover."""
-    parts = _parts(fileset, processor, options)
-    if not resume:
-        parts.clear()
     stored, missing = parts.load()
     items = work_items(fileset, options.chunksize, missing, options.max_chunks)
     n_events = sum(len(i) for i in items)
@@ -177,8 +174,9 @@ def _round(
     return books
 
 
-def _parts(fileset: Fileset, processor: SelectionsProcessor, options: RunOptions) -> Parts:
-    return Parts(options.output / PARTS, fileset, provenance.source_digest(), _configuration(processor, options))
+def _parts(fileset: Fileset, options: RunOptions) -> Parts:
+    versions = provenance.package_versions() | {"python": platform.python_version()}
+    return Parts(options.output, fileset, [provenance.source_digest(), versions, options.cuts.digest()])
 
 
 def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
@@ -197,10 +195,6 @@ def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
     return store
 
 
-def _configuration(processor: SelectionsProcessor, options: RunOptions) -> str:
-    return json.dumps([options.cuts.digest(), sorted(processor.processors)])
-
-
 def to_results(books: Books, options: RunOptions) -> results.Results:
     """Return the result of a run as `analysis.results` stores it."""
     datasets = {
@@ -208,7 +202,7 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
             metadata=dataset.metadata,
             n_produced=dataset.n_produced,
             n_events=books.accumulator.get(name, {}).get(ledger.LEDGER, {}).get("n_events", 0),
-            selections=_selections(books.accumulator.get(name, {})),
+            selections=selections_of(books.accumulator.get(name, {})),
         )
         for name, dataset in books.fileset.items()
     }
@@ -216,31 +210,6 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
     if options.unblinding is not None:
         origin["unblinding"] = options.unblinding
     return results.Results(datasets, origin, books.to_dict())
-
-
-def _selections(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
-    return {
-        name: results.SelectionResult(
-            cutflow=dict(selection["cutflow"]),
-            histograms=dict(selection.get("histograms", {})),
-            status=dict(selection.get("status", {})),
-            candidates=in_order(selection.get("candidates", {})),
-        )
-        for name, selection in content.items()
-        if name != ledger.LEDGER
-    }
-
-
-def in_order(candidates: Rows | dict[str, Any]) -> dict[str, AnyArray]:
-    """Return columns sorted by run and event, equal ones by all other columns: the order of merging leaves no trace."""
-    whole = candidates.columns if isinstance(candidates, Rows) else candidates
-    columns = {name: np.asarray(getattr(c, "value", c)) for name, c in whole.items()}
-    if not columns:
-        return {}
-    last = [columns[n] for n in ("event", "run") if n in columns]
-    others = [c for n, c in reversed(columns.items()) if n not in ("run", "event") and c.ndim == 1]
-    order = np.lexsort([*others, *last])
-    return {name: column[order] for name, column in columns.items()}
 
 
 def repeated_candidates(result: results.Results) -> list[str]:

@@ -1,71 +1,121 @@
 """Partial results on disk: what a run has finished survives its client, scheduler and batch jobs.
 
-A part is the merged result of a group of chunks of one dataset, with its ledger. Parts lie under a key made of the
-source of `analysis` and `processors`, the cuts and the dataset's metadata, and name the checksums of their files: a
-part that any change has made stale is never found. The parts are private working files of one user (pickles); the
-result that a run hands out is not.
+A part is the merged result of a group of chunks of one dataset, with its ledger: a digest, and after it what
+`analysis.results` writes, so that reading one runs no code. Parts lie under a key made of source, versions of packages,
+cuts and the dataset's metadata, its selections among them, and name the checksums of their files: a part that any
+change has made stale is never found, and one that is damaged is work to do again. They are private files
+(`books.private_files`).
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import cloudpickle
-import lz4.frame
+import numpy as np
 from coffea.processor import accumulate
 
-from jpsi_lnv.analysis.documents import digest_of_json
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.documents import digest, digest_of_json
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.processors.books.chunks import Span
 from jpsi_lnv.processors.books.fileset import Dataset, Fileset
 from jpsi_lnv.processors.books.ledger import LEDGER, Spans
+from jpsi_lnv.processors.books.private_files import PARTIAL, PrivateDirectory, make_private
+from jpsi_lnv.processors.work.rows import Rows
 
-PRIVATE: Final = 0o700
-WRITABLE_BY_OTHERS: Final = 0o022
+PARTS: Final = ".parts"
+SUFFIX: Final = ".part"
+# First bytes of a part, before its digest and a line's end.
+MAGIC: Final = b"jpsi-lnv part "
+DIGEST_LENGTH: Final = 64
 
 
-def dataset_key(dataset: Dataset, source: str, configuration: str) -> str:
+def dataset_key(dataset: Dataset, configuration: Any) -> str:
     """Return the digest under which parts of a dataset are kept.
 
     Args:
         dataset: The dataset; its metadata count, its list of files does not.
-        source: Digest of the source.
-        configuration: Digest of cuts and processors.
+        configuration: What else its results depend on: source, versions, cuts.
     """
-    return digest_of_json([source, configuration, dataset.name, dataset.metadata.to_dict()])
+    return digest_of_json([configuration, dataset.name, dataset.metadata.to_dict()])
 
 
-def _directories(top: Path, place: Path) -> list[Path]:
-    """Return the directories from `top` down to `place`."""
-    return [*[d for d in reversed(place.parents) if d.is_relative_to(top)], place]
+def _head(data: bytes) -> bytes:
+    return MAGIC + digest(data, digits=DIGEST_LENGTH).encode() + b"\n"
 
 
-def _is_private(directory: Path) -> bool:
-    """Whether nobody but this user can have put anything into a directory."""
-    status = directory.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & WRITABLE_BY_OTHERS
+def selections_of(content: dict[str, Any]) -> dict[str, results.SelectionResult]:
+    """Return what the selections of a dataset's accumulator found, in the form in which it is stored."""
+    return {
+        name: results.SelectionResult(
+            cutflow=dict(selection["cutflow"]),
+            histograms=dict(selection.get("histograms", {})),
+            status=dict(selection.get("status", {})),
+            candidates=in_order(selection.get("candidates", {})),
+        )
+        for name, selection in content.items()
+        if name != LEDGER
+    }
+
+
+def in_order(candidates: Rows | dict[str, Any]) -> dict[str, AnyArray]:
+    """Return columns sorted by run and event, equal ones by all other columns: the order of merging leaves no trace."""
+    whole = candidates.columns if isinstance(candidates, Rows) else candidates
+    columns = {name: np.asarray(getattr(c, "value", c)) for name, c in whole.items()}
+    if not columns:
+        return {}
+    last = [columns[n] for n in ("event", "run") if n in columns]
+    others = [c for n, c in reversed(columns.items()) if n not in ("run", "event") and c.ndim == 1]
+    order = np.lexsort([*others, *last])
+    return {name: column[order] for name, column in columns.items()}
+
+
+def _accumulator(result: results.SelectionResult) -> dict[str, Any]:
+    """Return a stored selection as one that results of chunks can be added to."""
+    found: dict[str, Any] = {"cutflow": result.cutflow, "histograms": result.histograms, "status": result.status}
+    if result.candidates:
+        # Texts come back as objects, which cannot be sorted.
+        columns = {n: c.astype(np.str_) if c.dtype == object else c for n, c in result.candidates.items()}
+        found["candidates"] = Rows(columns)
+    return found
 
 
 class Parts:
     """The partial results of one run configuration.
 
     Args:
-        directory: Where they lie.
+        output: Directory of the results, in which they lie.
         fileset: The datasets, for their keys and their files' checksums.
-        source: Digest of the source.
-        configuration: Digest of cuts and processors.
+        configuration: What results depend on besides datasets and files: source, versions, cuts.
     """
 
-    def __init__(self, directory: Path, fileset: Fileset, source: str, configuration: str) -> None:
-        self.directory = directory
+    def __init__(self, output: Path, fileset: Fileset, configuration: Any) -> None:
+        self._output = output
         self._fileset = fileset
-        self._places = {name: directory / name / dataset_key(d, source, configuration) for name, d in fileset.items()}
+        self._keys = {name: dataset_key(d, configuration) for name, d in fileset.items()}
         self._checksums = {f.uuid: f.sha256 for d in fileset.values() for f in d.files}
+        # Parts of which the result of this run is made.
+        self._merged: dict[str, set[str]] = {name: set() for name in fileset}
+
+    @contextmanager
+    def _place(self, dataset: str, *, make: bool = False) -> Iterator[PrivateDirectory]:
+        top = self._output / PARTS
+        if make:
+            make_private(top)
+        with (
+            PrivateDirectory(top) as parts,
+            parts.into(dataset, make=make) as of_dataset,
+            of_dataset.into(self._keys[dataset], make=make) as place,
+        ):
+            yield place
 
     def save(self, group: dict[str, Any]) -> None:
         """Store the results of a group of chunks, a part per dataset.
@@ -73,24 +123,72 @@ class Parts:
         Raises:
             ResultsError: The disk is full or the directory cannot be written.
         """
-        for name, result in group["out"].items():
-            self._write(self._places[name], result)
+        for name, content in group["out"].items():
+            self._merged[name].add(self._write(name, content))
+
+    def _write(self, dataset: str, content: dict[str, Any]) -> str:
+        name = f"{uuid.uuid4().hex}{SUFFIX}"
+        try:
+            with self._place(dataset, make=True) as place:
+                place.write(name, self._to_bytes(dataset, content))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            msg = (
+                f"{self._output / PARTS}: cannot store a partial result ({reason}); mend that, then `lnv run --resume`"
+            )
+            raise ResultsError(msg) from error
+        return name
+
+    def _to_bytes(self, dataset: str, content: dict[str, Any]) -> bytes:
+        line = content[LEDGER]
+        files = {u: [self._checksums[u], list(spans)] for u, spans in line["files"].items()}
+        metadata = self._fileset[dataset].metadata
+        stored = results.DatasetResult(metadata, 0, line["n_events"], selections_of(content))
+        stream = io.BytesIO()
+        results.dump(stream, results.Results({dataset: stored}, {"key": self._keys[dataset], "files": files}, {}))
+        data = stream.getvalue()
+        return _head(data) + data
+
+    def _from_bytes(self, dataset: str, part: bytes) -> dict[str, Any] | None:
+        """Return the content of a part; None if it is damaged, of another key, or of files that changed."""
+        head, data = part[: len(MAGIC) + DIGEST_LENGTH + 1], part[len(MAGIC) + DIGEST_LENGTH + 1 :]
+        if head != _head(data):
+            return None
+        stored = results.load(io.BytesIO(data))
+        files = stored.provenance["files"]
+        if stored.provenance["key"] != self._keys[dataset]:
+            return None
+        if any(self._checksums.get(u) != checksum for u, (checksum, _) in files.items()):
+            return None
+        result = stored.datasets[dataset]
+        line = {"files": {u: Spans(spans) for u, (_, spans) in files.items()}, "n_events": result.n_events}
+        return {LEDGER: line} | {name: _accumulator(s) for name, s in result.selections.items()}
 
     def load(self) -> tuple[dict[str, Any], dict[str, list[Span]]]:
         """Return the sum of all parts that are still valid, and per file (UUID) the entries that are missing.
 
         A part is left out if one of its files is not in the fileset any more, or if it repeats entries.
+
+        Raises:
+            ResultsError: Others can have written there.
         """
-        total: dict[str, Any] = {}
-        for name, place in self._places.items():
-            covered: dict[str, Spans] = {}
-            for result in self._valid(place):
-                merged = accumulate([covered, result[LEDGER]["files"]], {})
-                if any(spans.overlaps() for spans in merged.values()):
-                    continue
-                covered = merged
-                total = accumulate([{name: result}], total)
+        total = {name: content for name in self._fileset if (content := self._load(name)) is not None}
         return total, self._missing(total)
+
+    def _load(self, dataset: str) -> dict[str, Any] | None:
+        covered: dict[str, Spans] = {}
+        total: dict[str, Any] | None = None
+        with suppress(FileNotFoundError), self._place(dataset) as place:
+            for name in place.names(SUFFIX):
+                content = self._from_bytes(dataset, place.read(name))
+                if content is None:
+                    continue
+                self._merged[dataset].add(name)
+                merged = accumulate([covered, content[LEDGER]["files"]], {})
+                if not any(spans.overlaps() for spans in merged.values()):
+                    covered = merged
+                    total = content if total is None else accumulate([total, content])
+        return total
 
     def _missing(self, total: dict[str, Any]) -> dict[str, list[Span]]:
         missing: dict[str, list[Span]] = {}
@@ -99,52 +197,18 @@ class Parts:
             missing |= {f.uuid: done.get(f.uuid, Spans()).holes(f.num_entries) for f in dataset.files}
         return missing
 
-    def _valid(self, place: Path) -> Iterator[dict[str, Any]]:
-        if place.exists():
-            self._require_private(place)
-        for path in sorted(place.glob("*.part")):
-            try:
-                stored = cloudpickle.loads(lz4.frame.decompress(path.read_bytes()))
-            except Exception:  # noqa: S112 a damaged part is work to do again, whatever the damage is
-                continue
-            if all(self._checksums.get(u) == checksum for u, checksum in stored["files"].items()):
-                yield stored["result"]
-
-    def _require_private(self, place: Path) -> None:
-        """Raise ResultsError if others can write here: unpickling a part runs what it says."""
-        for directory in _directories(self.directory, place):
-            if not _is_private(directory):
-                msg = f"{directory}: others can write here, so no partial result in it is used; run without --resume"
-                raise ResultsError(msg)
-
-    def _write(self, place: Path, result: dict[str, Any]) -> None:
-        files = {u: self._checksums[u] for u in result[LEDGER]["files"]}
-        data = lz4.frame.compress(cloudpickle.dumps({"files": files, "result": result}))
-        path = place / f"{uuid.uuid4().hex}.part"
-        partial = path.with_suffix(".tmp")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            for directory in _directories(self.directory, place):
-                directory.mkdir(exist_ok=True)
-                directory.chmod(PRIVATE)
-            partial.write_bytes(data)
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            reason = os.strerror(error.errno or 0)
-            msg = f"{path}: cannot store a partial result ({reason}); mend that, then `lnv run --resume`"
-            raise ResultsError(msg) from error
-
     def clear(self) -> None:
         """Remove every part of these datasets, stale ones too."""
-        for place in self._places.values():
-            shutil.rmtree(place.parent, ignore_errors=True)
+        with suppress(FileNotFoundError), PrivateDirectory(self._output / PARTS) as parts:
+            for name in self._fileset:
+                with suppress(FileNotFoundError):
+                    parts.into(name).close()
+                    shutil.rmtree(name, dir_fd=parts.handle)
 
     def compact(self, total: dict[str, Any]) -> None:
-        """Replace the parts by one per dataset, after a run: adding files later costs only those files."""
-        for name, place in self._places.items():
-            old = list(place.parent.glob("*/*.part"))
-            if name in total:
-                self._write(place, total[name])
-            for path in old:
-                path.unlink(missing_ok=True)
+        """Replace the parts of a run's result by one per dataset: adding files later costs only those files."""
+        for dataset, content in total.items():
+            self._write(dataset, content)
+            with self._place(dataset) as place:
+                for name in (*self._merged[dataset], *place.names(PARTIAL)):
+                    place.remove(name)

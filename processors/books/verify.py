@@ -17,7 +17,9 @@ from jpsi_lnv.analysis.events.schema import META_TREE, TREE, required_branches
 from jpsi_lnv.processors.books.fileset import FileEntry, Fileset, is_address
 from jpsi_lnv.processors.work.worker import set_xrootd_limits
 
-How = Literal["sha256", "size", "none"]
+How = Literal["sha256", "fresh", "size", "none"]
+# What reads a whole file; `fresh` does so even if it was verified before.
+BY_CHECKSUM: Final = ("sha256", "fresh")
 _VERIFIED: Final = documents.Form(
     "list of verified files", "it is made anew", NtupleError, content=dict[str, tuple[str, str] | tuple[()]]
 )
@@ -56,11 +58,11 @@ def sha256(path: str) -> str:
 
 
 def stamp(path: str) -> str:
-    """Return size, time of change and inode of a local file, which change with its content; empty for an address."""
+    """Return size, inode and times of a local file, which change with its content; empty for an address."""
     if is_address(path):
         return ""
     info = Path(path).stat()
-    return f"{info.st_size}:{info.st_mtime_ns}:{info.st_ino}"
+    return f"{info.st_size}:{info.st_mtime_ns}:{info.st_ctime_ns}:{info.st_ino}"
 
 
 def size(path: str) -> int:
@@ -88,10 +90,11 @@ def check_file(check: Check) -> dict[str, Any]:
         raise NtupleError(msg)
     now = stamp(path)
     _compare(path, "size in bytes", size(path), file.size)
-    if check.how == "sha256" and not (now and check.known == f"{file.sha256} {now}"):
+    reads_all = check.how in BY_CHECKSUM
+    if reads_all and not (now and check.known == f"{file.sha256} {now}"):
         _compare(path, "sha256", sha256(path), file.sha256)
     _compare_content(path, file)
-    return {"out": {path: [file.sha256, now] if check.how == "sha256" and now else []}}
+    return {"out": {path: [file.sha256, now] if reads_all and now else []}}
 
 
 def _compare(path: str, what: str, got: object, wanted: object) -> None:
@@ -147,7 +150,11 @@ def default_cache() -> Path:
 
 def checks(fileset: Fileset, how: How, verified: Verified) -> list[Check]:
     """Return the checks of every file of a fileset."""
-    return [Check(d.name, f, how, verified.known(f.path)) for d in fileset.values() for f in d.files]
+    return [
+        Check(d.name, f, how, "" if how == "fresh" else verified.known(f.path))
+        for d in fileset.values()
+        for f in d.files
+    ]
 
 
 def describe(path: str, object_path: str = TREE) -> dict[str, Any]:

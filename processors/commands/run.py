@@ -11,6 +11,7 @@ import click
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
+from jpsi_lnv.processors.books.private_files import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
@@ -62,13 +63,14 @@ def command(
         options = dataclasses.replace(options, unblinding=record)
     show(filesets.table(str(fileset), chosen))
     processor = load_processors(chosen, options.cuts)
-    with make_executors(DEBUG if debug else executor, where, performance_report) as make:
-        try:
-            books = process(chosen, processor, options, make)
-        except LnvError:
-            raise
-        except Exception:
-            if post_mortem:
-                pdb.post_mortem()
-            raise
-    finish(books, options)
+    with output_lock(options.output):
+        with make_executors(DEBUG if debug else executor, where, performance_report) as make:
+            try:
+                books = process(chosen, processor, options, make)
+            except LnvError:
+                raise
+            except Exception:
+                if post_mortem:
+                    pdb.post_mortem()
+                raise
+        finish(books, options)

@@ -177,7 +177,7 @@ def test_parts_are_private_whatever_the_umask(small_fileset, tmp_path):
         run(small_fileset, tmp_path / "r", IterativeExecutor)
     finally:
         os.umask(former)
-    parts = tmp_path / "r" / runs.PARTS
+    parts = tmp_path / "r" / ".parts"
     for directory in (parts, *(d for d in parts.rglob("*") if d.is_dir())):
         assert directory.stat().st_mode & 0o777 == 0o700
     next(parts.iterdir()).chmod(0o770)

@@ -8,7 +8,7 @@ from coffea.processor import accumulate, column_accumulator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.processors.run import in_order
+from jpsi_lnv.processors.books.checkpoints import in_order
 from jpsi_lnv.processors.work.executors import merge
 from jpsi_lnv.processors.work.rows import PIECES_MAX, Rows
 
