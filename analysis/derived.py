@@ -12,23 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import documents
+from jpsi_lnv.analysis import documents, outputs
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
 
 MADE_FROM: Final = "made_from"
-# Stem of a file -> the command that makes it.
-COMMANDS: Final[Mapping[str, str]] = {
-    "limits": "lnv limits",
-    "limit_checks": "lnv limits --checks",
-    "coverage": "lnv limits --checks",
-    "systematics": "lnv systematics",
-    "background": "lnv background",
-    "optimization": "lnv optimize",
-    "topology": "lnv topology",
-    "paper_tables": "lnv paper",
-    "cutflow": "lnv report",
-}
 NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
@@ -44,7 +32,7 @@ def write(
 
     Args:
         output: Directory.
-        stem: Name of the file without ``.json``, one of `COMMANDS`.
+        stem: Name of the file without ``.json``, one of `outputs.DERIVED`.
         content: What `json` can write.
         results: The result.
         options: Name -> value of what decided the numbers besides.
@@ -55,7 +43,7 @@ def write(
     """
     read_too = {path.name if path.parent == output else str(path): documents.digest_of_file(path) for path in files}
     made_from = {**results.identity, "options": dict(options), "files": read_too}
-    return documents.write_json(output / f"{stem}.json", {MADE_FROM: made_from, **content})
+    return documents.write_json(outputs.derived(output, stem), {MADE_FROM: made_from, **content})
 
 
 def load(path: Path, command: str) -> dict[str, Any]:
@@ -77,16 +65,16 @@ def read(output: Path, stem: str, results: Results, options: Mapping[str, Any] =
 
     Args:
         output: Directory.
-        stem: Name of the file without ``.json``, one of `COMMANDS`.
+        stem: Name of the file without ``.json``, one of `outputs.DERIVED`.
         results: The result.
         options: Those options that must have had these values.
 
     Raises:
         ResultsError: The file is missing, broken, or made from something else; the message names the command to run.
     """
-    path = output / f"{stem}.json"
-    content = load(path, COMMANDS[stem])
-    require(content, results, path, COMMANDS[stem], options)
+    path = outputs.derived(output, stem)
+    content = load(path, outputs.DERIVED[stem])
+    require(content, results, path, outputs.DERIVED[stem], options)
     return content
 
 

@@ -28,8 +28,6 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 
 FORMAT_VERSION: Final = 1
-# Name of the file in the directory of a run's results.
-ACCUMULATOR: Final = "accumulator.zip"
 _FORM: Final = documents.Form("result", "wanted an accumulator.zip of `lnv run`", ResultsError)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis import outputs, results
 
 PATH: Final = click.Path(path_type=Path)
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -108,10 +108,10 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def command(*, accumulator: Path | None, output: Path, **given: Any) -> Any:
-        return function(accumulator=accumulator or output / results.ACCUMULATOR, output=output, **given)
+        return function(accumulator=accumulator or output / outputs.ACCUMULATOR, output=output, **given)
 
     of_accumulator = click.option(
-        "--accumulator", type=FILE, help=f"Merged result; default: {results.ACCUMULATOR} in the output directory."
+        "--accumulator", type=FILE, help=f"Merged result; default: {outputs.ACCUMULATOR} in the output directory."
     )
     of_output = click.option(
         "--output", type=DIRECTORY, default=Path("results"), help="Directory of the results, old and new."

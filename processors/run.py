@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from coffea.processor import accumulate
 
-from jpsi_lnv.analysis import provenance, results
+from jpsi_lnv.analysis import outputs, provenance, results
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
@@ -24,13 +24,12 @@ from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, des
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.books.fileset import Fileset, select, without
-from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.console import console, wrote
 from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.selections import SelectionsProcessor
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
 
-BOOKKEEPING: Final = "bookkeeping.json"
 # Rounds of a run that drops files which turn out bad while they are processed.
 ROUNDS_MAX: Final = 5
 
@@ -245,13 +244,13 @@ def finish(books: Books, options: RunOptions) -> None:
         msg = f"no chunk was processed, nothing is written: {describe_failures(books.failed)[0]}"
         raise IncompleteError(msg)
     try:
-        results.write(options.output / results.ACCUMULATOR, result)
-        write_json(options.output / BOOKKEEPING, result.bookkeeping)
+        results.write(options.output / outputs.ACCUMULATOR, result)
+        write_json(options.output / outputs.BOOKKEEPING, result.bookkeeping)
     except OSError as error:
         msg = f"{options.output}: cannot write the result ({error.strerror}); mend that, then `lnv run --resume`"
         raise ResultsError(msg) from error
     print_books(result)
-    console().print(f"written: {options.output / results.ACCUMULATOR}, {options.output / BOOKKEEPING}", soft_wrap=True)
+    wrote(options.output / outputs.ACCUMULATOR, options.output / outputs.BOOKKEEPING)
     if options.is_limited and books.is_sound:
         console().print("limited on request: the result is marked incomplete, for tests only")
     elif not result.is_complete:

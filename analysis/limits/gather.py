@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from jpsi_lnv.analysis import derived, majorana, normalization
+from jpsi_lnv.analysis import derived, majorana, normalization, outputs
 from jpsi_lnv.analysis.background import totals
 from jpsi_lnv.analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
 from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, MISID, SEARCH, SIGNAL, mass_mev
@@ -26,8 +26,6 @@ from jpsi_lnv.analysis.results import DatasetResult, Results
 from jpsi_lnv.analysis.systematics import control
 
 NO_BACKGROUND: Final = Count(0.0, 0.0, "assumed")
-SYSTEMATICS_FILE: Final = "systematics.json"
-BACKGROUND_FILE: Final = "background.json"
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Choices:
         if not self.per_channel:
             return self.background
         if m_majorana not in self.per_channel:
-            msg = f"{BACKGROUND_FILE}: no background for mass {m_majorana} GeV/c^2; run `lnv background` again"
+            msg = f"background.json: no background for mass {m_majorana} GeV/c^2; run `lnv background` again"
             raise ResultsError(msg)
         return self.per_channel[m_majorana]
 
@@ -130,7 +128,7 @@ def choose(
     """
     files: list[Path] = []
     if systematics is None and control.has_samples(results):
-        systematics = output / SYSTEMATICS_FILE
+        systematics = outputs.derived(output, "systematics")
     given = None
     if systematics is not None:
         given = read_systematics(systematics)
@@ -141,7 +139,7 @@ def choose(
         return Choices(systematics=given, background=background or NO_BACKGROUND, files=tuple(files))
     number = normalization.n_jpsi(results).value
     estimated = derived.read(output, "background", results, {"n_jpsi": number})
-    files.append(output / BACKGROUND_FILE)
+    files.append(outputs.derived(output, "background"))
     return Choices(systematics=given, per_channel=totals(estimated), files=tuple(files))
 
 

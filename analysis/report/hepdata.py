@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from jpsi_lnv.analysis import outputs
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.limits import likelihood
@@ -23,7 +24,6 @@ from jpsi_lnv.analysis.report.source import LIMITS, Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
 
 SUBMISSION: Final = "submission"
-LIKELIHOOD: Final = "likelihood.json"
 REACTION: Final = "J/PSI --> K+ K+ E- E-"
 THUMBNAIL_WIDTH: Final = 240
 EDGE_DIGITS: Final = 6
@@ -94,7 +94,7 @@ def _write_likelihood(directory: Path, source: Source) -> Path | None:
     if record is None or record["n_obs"] is None:
         return None
     inputs = LimitInputs(**{key: record[key] for key in _LIMIT_FIELDS})
-    path = directory / LIKELIHOOD
+    path = directory / outputs.LIKELIHOOD
     path.write_text(json.dumps(likelihood.workspace(inputs), indent=1) + "\n", encoding="utf-8")
     return path
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jpsi_lnv.analysis import derived, documents
+from jpsi_lnv.analysis import derived, documents, outputs
 from jpsi_lnv.analysis.report import (
     background,
     candidates,
@@ -28,11 +28,6 @@ from jpsi_lnv.analysis.report import (
 from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.source import Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
-
-FIGURES: Final = "figures"
-TABLES: Final = "tables"
-PAGE: Final = "report.html"
-
 
 # One module per section, in the order of the page.
 SECTIONS: Final = (
@@ -82,14 +77,14 @@ def write(
     images = {}
     for picture in (p for section in sections for p in section.pictures):
         figure = picture.figure(*stamp(source))
-        png, _ = style.save(figure, output / FIGURES, picture.name)
+        png, _ = style.save(figure, output / outputs.FIGURES, picture.name)
         images[picture.name] = png.read_bytes()
         advance(1)
     for table in (t for section in sections for t in section.all_tables):
-        write_table(output / TABLES, table)
+        write_table(output / outputs.TABLES, table)
     flows = derived.write(output, "cutflow", {"datasets": selection.cutflow_record(source)}, source.results)
-    documents.write_text(output / PAGE, html(source, sections, images))
-    return [output / PAGE, flows, output / FIGURES, output / TABLES]
+    documents.write_text(output / outputs.PAGE, html(source, sections, images))
+    return [output / outputs.PAGE, flows, output / outputs.FIGURES, output / outputs.TABLES]
 
 
 def write_table(directory: Path, table: Table) -> None:

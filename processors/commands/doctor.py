@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 from distributed import Client
 
-from jpsi_lnv.analysis import provenance
+from jpsi_lnv.analysis import outputs, provenance
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
@@ -72,7 +72,7 @@ def command(where: ClusterOptions, output: Path) -> None:
         for line in log_tail(where):
             console().print(line, markup=False, soft_wrap=True)
         raise
-    write_json(output / "doctor.json", checked)
+    write_json(output / outputs.DOCTOR, checked)
     console().print("all is well")
 
 

@@ -14,7 +14,7 @@ import click
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import console, show
+from jpsi_lnv.processors.console import show, wrote
 from jpsi_lnv.processors.options import PATH
 
 
@@ -70,7 +70,7 @@ def command(
     }
     content = to_json(emc_tables.build(*tracks), made_from)
     _write(output, content)
-    console().print(f"written: {output}", soft_wrap=True)
+    wrote(output)
 
 
 def _select(

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 import click
 
+from jpsi_lnv.analysis import outputs
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
@@ -94,7 +95,7 @@ def check(source: Path, output: Path, how: verify.How, duplicates: bool, dataset
     bad = _bad_files(fileset, how)
     repeated = _repeated_pairs(fileset) if duplicates and not bad else []
     show(filesets.table(str(source), fileset))
-    write_json(output / "fileset_check.json", {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
+    write_json(output / outputs.FILESET_CHECK, {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
     if bad:
         msg = f"{len(bad)} bad file(s): " + "; ".join(bad[:SHOWN_MAX])
         raise NtupleError(msg)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis import derived, outputs, results
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.limits import gather, likelihood, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
@@ -142,11 +142,11 @@ def _show_checks(save: Save, shown: Source, inputs: Sequence[LimitInputs], confi
 
 def _write_likelihood(output: Path, overall: LimitInputs) -> None:
     if overall.n_obs is not None:
-        wrote(write_json(output / "likelihood.json", likelihood.workspace(overall)))
+        wrote(write_json(output / outputs.LIKELIHOOD, likelihood.workspace(overall)))
 
 
 def _show_closure(output: Path) -> None:
     from jpsi_lnv.analysis.report import closure  # noqa: PLC0415 only this option reads the publication
 
     show(closure.row_table(), closure.relation_table())
-    wrote(write_json(output / "closure.json", closure.to_dict()))
+    wrote(write_json(output / outputs.CLOSURE, closure.to_dict()))

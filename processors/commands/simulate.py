@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from jpsi_lnv.analysis import outputs
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.console import bar, console, show, wrote
 from jpsi_lnv.processors.options import PATH
 from jpsi_lnv.processors.sample_files import (
     Books,
@@ -125,18 +126,17 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
         )
         raise IncompleteError(msg)
     path = write_fileset(samples, books.path.parent)
-    console().print(f"written: {path}", soft_wrap=True)
+    wrote(path)
 
 
 def _validate(results: Path, seed: int) -> None:
     """Print the validation table and write it with its figure; unmet wishes are shown, not failed."""
     from jpsi_lnv.analysis.documents import write_json  # noqa: PLC0415
     from jpsi_lnv.analysis.report import simulation, validation  # noqa: PLC0415 draws figures
-    from jpsi_lnv.processors.console import bar, show  # noqa: PLC0415
 
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
         found = validation.validate(seed, advance).to_dict()
     show(*simulation.tables(found))
-    path = write_json(results / "validation.json", found)
+    path = write_json(results / outputs.VALIDATION, found)
     figures = simulation.save_figures(found, results)
-    console().print("written: " + ", ".join(str(p) for p in (path, *figures)), soft_wrap=True)
+    wrote(path, *figures)

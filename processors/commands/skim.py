@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jpsi_lnv.analysis import outputs
 from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import IncompleteError
@@ -18,7 +19,7 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import console, show
+from jpsi_lnv.processors.console import show, wrote
 from jpsi_lnv.processors.options import PATH, FiniteRange
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
@@ -114,7 +115,7 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
     if books:
         table = skim_plan.table(f"{options.dataset} ({options.preselection})", books)
         show(table)
-        write_json(options.output / "skim.json", {"files": table.rows, "failed": failed})
+        write_json(options.output / outputs.SKIM, {"files": table.rows, "failed": failed})
         for line in skim_plan.job_warnings(books):
             click.echo(f"warning: {line}", err=True)
     for failure in failed:
@@ -125,4 +126,4 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
     if kind == DATA and any(source["is_simulation"] for book in books for source in book["sources"]):
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
     path = skim_plan.make_fileset(items, options, kind)
-    console().print(f"written: {path}", soft_wrap=True)
+    wrote(path)

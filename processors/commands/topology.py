@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import derived, documents, topology
+from jpsi_lnv.analysis import derived, documents, outputs, topology
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.studies import chains
 from jpsi_lnv.analysis.results import Results
@@ -45,10 +45,10 @@ def command(*, merged: Results, output: Path, step: str | None, separate_conjuga
     else:
         what = f"fail {step} only" if step else "pass the selection"
         console().print(f"none of the simulated events of {len(topology.count(merged))} datasets {what}")
-    documents.write_text(output / "topology.csv", render.comma_separated(table))
+    documents.write_text(output / outputs.TOPOLOGY_CSV, render.comma_separated(table))
     options = {"all_but": step, "separate_conjugates": separate_conjugates}
     path = derived.write(output, "topology", content, merged, options)
-    wrote(path, output / "topology.csv")
+    wrote(path, output / outputs.TOPOLOGY_CSV)
 
 
 def _rows(dataset: str, counts: Counter[str]) -> list[dict[str, Any]]:
