@@ -1,6 +1,6 @@
 """The expected background in the signal region, from a merged accumulator.
 
-Exclusive J/psi decays count with misidentification weights (`analysis.selection.misidentified`), the continuum by its
+Exclusive J/psi decays count with misidentification weights (`analysis.selection.misid`), the continuum by its
 surviving events; inclusive events only show what their absence would exclude.
 """
 
@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
-from jpsi_lnv.analysis.candidate_table import TRACKS
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID, SEARCH
 from jpsi_lnv.analysis.efficiency import clopper_pearson
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, all_passed
 from jpsi_lnv.analysis.results import DatasetResult, Results
-from jpsi_lnv.analysis.selection.misidentified import ROLES, SPECIES
+from jpsi_lnv.analysis.selection.misid import ROLES, SPECIES
+from jpsi_lnv.analysis.selection.search import TRACKS
 
 Candidates = Mapping[str, AnyArray]
 Passes = Callable[[Candidates], BoolArray]

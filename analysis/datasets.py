@@ -29,8 +29,12 @@ KINDS: Final = {
 }
 # Names of the selections, as metadata list them and a result stores them.
 SEARCH: Final = "search"
+CONTROL_EE: Final = "control_ee"
+CONTROL_KKPI0: Final = "control_kkpi0"
+CONTROL_PPBARPIPI: Final = "control_ppbarpipi"
 MISID: Final = "misid"
 TOPOLOGY: Final = "topology"
+VARIATIONS: Final = "variations"
 MAJORANA_MODES: Final = ("2nu", "1nu")
 # Energy in GeV that no e+e- collider at the J/psi reaches (BEPCII: 5.6): a larger number is one in MeV.
 SQRT_S_MAX: Final = 10.0

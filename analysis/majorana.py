@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
-from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.datasets import MAJORANA, mass_mev
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
@@ -35,12 +35,12 @@ def paired_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
     The two Ke pairs come from two neutrinos of one mass, and either kaon can belong to either electron.
 
     Raises:
-        ResultsError: The candidates lack the columns of `M_KE`.
+        ResultsError: The candidates lack the columns of `M_KE_NAMES`.
     """
-    if missing := [name for name in M_KE if name not in candidates]:
+    if missing := [name for name in M_KE_NAMES if name not in candidates]:
         msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
         raise ResultsError(msg)
-    masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE], axis=-1)
+    masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_NAMES], axis=-1)
     straight, crossed = masses[:, :2], masses[:, 2:]
     is_straight = np.abs(np.diff(straight)) <= np.abs(np.diff(crossed))
     return np.where(is_straight, straight, crossed)

@@ -1,66 +1,23 @@
-"""Decay chains of simulated events, written from the generated particles, and their counts.
+"""Decay chains of simulated events: their counts, their charge conjugates, and their names for the reader.
 
-A chain is stored as PDG codes, ``443(321,-321,111(22,22))``: daughters in brackets, sorted by code, so that equal
-chains are equal text. Names come in only for the reader.
+`analysis.selection.topology` writes the chains and says how.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from jpsi_lnv.analysis.arrays import IntArray
 from jpsi_lnv.analysis.datasets import TOPOLOGY
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.selection.topology import PASSED, order
 
-PASSED: Final = "passed"
-NO_MOTHER: Final = -1
 # Codes that the names of the publication's particles do not cover.
 NAMES: Final = {9900012: "nu_M", 9910012: "nu_M"}
 
 Tree = tuple[int, tuple[Any, ...]]
-
-
-def chains(columns: Columns, events: IntArray) -> list[str]:
-    """Return the decay chain of each of some events of a chunk.
-
-    Args:
-        columns: The chunk, with generated particles.
-        events: Numbers of the events in the chunk.
-    """
-    offsets = columns.offsets("Gen")
-    codes, mothers = columns.flat("Gen", "pdg_id"), columns.flat("Gen", "mother")
-    return [
-        chain(codes[offsets[i] : offsets[i + 1]].tolist(), mothers[offsets[i] : offsets[i + 1]].tolist())
-        for i in events
-    ]
-
-
-def chain(codes: Sequence[int], mothers: Sequence[int]) -> str:
-    """Return the chain of one event; of several particles without mother those that decay are shown.
-
-    Args:
-        codes: PDG code of each particle.
-        mothers: Row of its mother, -1 for none.
-    """
-    daughters: dict[int, list[int]] = {}
-    for row, mother in enumerate(mothers):
-        daughters.setdefault(mother, []).append(row)
-
-    def text(row: int) -> str:
-        inner = sorted((text(d) for d in daughters.get(row, [])), key=_order)
-        return f"{codes[row]}({','.join(inner)})" if inner else str(codes[row])
-
-    roots = [row for row in daughters.get(NO_MOTHER, []) if row in daughters] or daughters.get(NO_MOTHER, [])
-    return ",".join(text(row) for row in roots)
-
-
-def _order(text: str) -> tuple[int, bool, str]:
-    code = int(text.partition("(")[0])
-    return -abs(code), code < 0, text
 
 
 def count(results: Results, step: str | None = None) -> dict[str, Counter[str]]:
@@ -140,7 +97,7 @@ def _conjugated(tree: Tree) -> Tree:
 
 def _write(tree: Tree) -> str:
     code, inner = tree
-    texts = sorted((_write(t) for t in inner), key=_order)
+    texts = sorted((_write(t) for t in inner), key=order)
     return f"{code}({','.join(texts)})" if texts else str(code)
 
 

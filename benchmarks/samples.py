@@ -11,9 +11,10 @@ from coffea.processor.executor import WorkItem
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.ntuple_writer import BASKET_EVENTS, NtupleWriter
 from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, make_block
-from jpsi_lnv.processors.books.chunks import cut, preload
+from jpsi_lnv.processors.books.chunks import cut
 
 SEED = 20_260_501
 # Three baskets: what a chunk of at most 100 000 events holds when it ends at a basket's edge.
@@ -60,17 +61,19 @@ def metadata(name: str) -> DatasetMetadata:
     return _dataset(name, 1).metadata
 
 
-def work_items(path: Path, name: str) -> list[WorkItem]:
-    """Return the chunks of a file."""
+def work_items(path: Path, name: str, selections: tuple[str, ...] = ("search",)) -> list[WorkItem]:
+    """Return the chunks of a file, for the search or other selections."""
     with uproot.open({path: TREE}) as tree:
         spans = cut((0, int(tree.num_entries)), CHUNK_EVENTS)
-    return [work_item(path, name, start, stop) for start, stop in spans]
+    return [work_item(path, name, start, stop, selections) for start, stop in spans]
 
 
-def work_item(path: Path, name: str, start: int = 0, stop: int = CHUNK_EVENTS) -> WorkItem:
-    """Return a chunk of a file, its first one where no entries are given."""
+def work_item(
+    path: Path, name: str, start: int = 0, stop: int = CHUNK_EVENTS, selections: tuple[str, ...] = ("search",)
+) -> WorkItem:
+    """Return a chunk of a file, its first one where no entries are given, for the search or other selections."""
     with uproot.open(path) as file:
         end = min(stop, int(file[TREE].num_entries))
         source = uuid.UUID(str(file.file.uuid))
-    content = metadata(name).to_dict()
-    return WorkItem(name, str(path), TREE, start, end, source.bytes, content, preload(content))
+    content = metadata(name).to_dict() | {"selections": list(selections)}
+    return WorkItem(name, str(path), TREE, start, end, source.bytes, content, registry.reads(selections, name))

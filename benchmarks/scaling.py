@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
@@ -32,7 +31,6 @@ from benchmarks import samples
 from benchmarks.timing import figure, ratio, take_turns
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.search import SearchProcessor
-from jpsi_lnv.processors.selections import REGISTRY
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import GuardedExecutor, IterativeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import peak_memory
@@ -140,18 +138,16 @@ def start_up(item: WorkItem, rounds: int, directory: Path) -> dict[str, Any]:
 def costs(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Return the cost per event of every selection, on one core, in processor time."""
     result = {}
-    cases = {name: ("search", path) for name, path in files.items()}
-    for name, (selection, path) in cases.items():
-        result[f"search_{name}"] = _cost(samples.work_items(path, name), selection, rounds)
+    for name, path in files.items():
+        result[f"search_{name}"] = _cost(samples.work_items(path, name), rounds)
     for name in CONTROLS:
         path = samples.make_control(files["signal"].parent, name)
-        result[f"control_{name}"] = _cost(samples.work_items(path, name), f"control_{name}", rounds)
+        result[f"control_{name}"] = _cost(samples.work_items(path, name, (f"control_{name}",)), rounds)
     return result
 
 
-def _cost(items: list[WorkItem], selection: str, rounds: int) -> dict[str, Any]:
-    module, _, name = REGISTRY[selection].partition(":")
-    processor = getattr(importlib.import_module(module), name)()
+def _cost(items: list[WorkItem], rounds: int) -> dict[str, Any]:
+    processor = SearchProcessor()
     times = take_turns({"": lambda: run_items(items, processor, IterativeExecutor())}, rounds, time.process_time)[""]
     n, size = sum(len(item) for item in items), Path(items[0].filename).stat().st_size
     return figure(times, n, "us") | {"bytes_per_event_of_file": size / n}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,14 +13,12 @@ from coffea.processor.executor import WorkItem
 
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
-from jpsi_lnv.analysis.events.columns import ChunkColumns, Columns
+from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.objects.emc_pid import KINDS
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent
-from jpsi_lnv.analysis.selection import misidentified, steps
-from jpsi_lnv.analysis.selection.emc_probes import EmcProbes, control_tracks
-from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
+from jpsi_lnv.analysis.selection.emc_probes import select
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.chunks import cut
@@ -35,7 +33,6 @@ _FIELDS: Final = (
     Field("per_bin_median", "median", fixed(1)),
     Field("purity", "purity", percent(2), "%"),
 )
-SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
 
 
 def read_files(sources: Iterable[str], datasets: str | None = None) -> list[FileEntry]:
@@ -96,35 +93,8 @@ def select_item(item: WorkItem, pions_every: int = 1) -> dict[str, Any]:
     if len(events) != len(item):
         msg = f"{item.filename}: got {len(events)} events from {item.entrystart} on, wanted {len(item)}: it changed"
         raise NtupleError(msg)
-    return {"out": select(ChunkColumns(events), {Species.PI: pions_every})}
-
-
-def select(columns: Columns, every: Mapping[Species, int]) -> dict[str, dict[str, Any]]:
-    """Return, by kind, cut flow, number of tags, the probes' tracks, and of simulation how many are of the kind.
-
-    Args:
-        columns: The chunk.
-        every: Species that is looked for in some events only -> see `EmcProbes`.
-    """
-    out: dict[str, dict[str, Any]] = {}
-    for kind, species in SPECIES.items():
-        view = EmcProbes(columns, species, every=every.get(species, 1))
-        tracks = control_tracks(columns, view.probe)
-        out[kind] = {
-            "cutflow": steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible),
-            "tags": view.n_tags,
-            "tracks": Rows(tracks._asdict()),
-            "truth": _count_truth(columns, view, kind),
-        }
-    return out
-
-
-def _count_truth(columns: Columns, view: EmcProbes, kind: str) -> dict[str, int]:
-    """Return probes with a known species and those of them that are of the kind; for information only."""
-    if not columns.has("Track", "gen"):
-        return {"known": 0, "right": 0}
-    right = misidentified.true_species(columns)[view.probe] == misidentified.SPECIES.index(kind)
-    return {"known": len(right), "right": int(np.count_nonzero(right))}
+    found = select(ChunkColumns(events), {Species.PI: pions_every})
+    return {"out": {kind: of | {"tracks": Rows(of["tracks"])} for kind, of in found.items()}}
 
 
 def tracks_of(found: dict[str, Any]) -> tuple[ControlTracks, ...]:

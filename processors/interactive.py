@@ -17,7 +17,7 @@ from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.cluster.backends import make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.run import RunOptions, process, to_results
-from jpsi_lnv.processors.selections import load_processors
+from jpsi_lnv.processors.search import SearchProcessor
 
 
 def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = None) -> Any:
@@ -75,4 +75,4 @@ def run(
         parts = Path(stack.enter_context(TemporaryDirectory(prefix="lnv-")))
         make = stack.enter_context(make_executors(executor, where or ClusterOptions()))
         options = RunOptions(output=parts, cuts=cuts, max_chunks=max_chunks, chunksize=chunksize, verification="size")
-        return to_results(process(chosen, load_processors(chosen, cuts), options, make), options)
+        return to_results(process(chosen, SearchProcessor(cuts), options, make), options)

@@ -19,6 +19,7 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.documents import digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
@@ -26,7 +27,7 @@ from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.books.fileset import Fileset, select, without
 from jpsi_lnv.processors.console import console, wrote
 from jpsi_lnv.processors.options import option
-from jpsi_lnv.processors.selections import SelectionsProcessor
+from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
 
@@ -75,9 +76,7 @@ def fileset_digest(fileset: Fileset) -> str:
     return digest_of_json(content)
 
 
-def process(
-    fileset: Fileset, processor: SelectionsProcessor, options: RunOptions, make_executor: MakeExecutor
-) -> Books:
+def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, make_executor: MakeExecutor) -> Books:
     """Process a fileset and return the merged accumulator with its book-keeping.
 
     Args:
@@ -87,12 +86,14 @@ def process(
         make_executor: Gives an executor per stage.
 
     Raises:
+        FilesetError: A dataset names a selection that does not exist.
         NtupleError: Files are not those of the fileset, and bad files are not skipped.
         ClusterError: The cluster was lost; what was finished is stored.
         ResultsError: The directory of the results cannot be written, or a partial result cannot be stored.
     """
     started = time.monotonic()
     _require_writable(options.output)
+    _require_selections(fileset, processor)
     chosen = select(fileset, None, options.max_files)
     skipped = _verify(chosen, options, make_executor)
     _refuse(skipped, options)
@@ -127,6 +128,12 @@ def _require_writable(directory: Path) -> None:
         raise ResultsError(msg) from error
 
 
+def _require_selections(fileset: Fileset, processor: SearchProcessor) -> None:
+    """Raise FilesetError now rather than in every chunk if a dataset names a selection that does not exist."""
+    for name, dataset in fileset.items():
+        registry.reads(dataset.metadata.selections, name, processor.selections)
+
+
 def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) -> list[dict[str, Any]]:
     """Return a record of every file that is not the one of the fileset."""
     if options.verification == "none":
@@ -153,14 +160,14 @@ def _refuse(bad: list[dict[str, Any]], options: RunOptions) -> None:
 
 def _round(
     fileset: Fileset,
-    processor: SelectionsProcessor,
+    processor: SearchProcessor,
     parts: Parts,
     options: RunOptions,
     make_executor: MakeExecutor,
 ) -> Books:
     """Process what the stored parts do not cover."""
     stored, missing = parts.load()
-    items = work_items(fileset, options.chunksize, missing, options.max_chunks)
+    items = work_items(fileset, options.chunksize, missing, options.max_chunks, processor.selections)
     n_events = sum(len(i) for i in items)
     executor = make_executor("processing", n_events, _sink(parts, options.max_failures))
     result = process_chunks(items, processor, executor)

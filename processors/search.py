@@ -1,48 +1,73 @@
-"""The search as a coffea processor: the selection of section III on a chunk, into histograms and a candidate table."""
+"""The processor of a run: each dataset goes through the selections that its metadata name, and into the ledger."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from coffea.processor import ProcessorABC
 
-from jpsi_lnv.analysis import candidate_table, histograms
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events.columns import ChunkColumns
-from jpsi_lnv.analysis.selection import blinding, steps
-from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.events.ntuple import file_uuid
+from jpsi_lnv.analysis.selection import registry
+from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.work.rows import Rows
-
-NAME = "search"
 
 
 class SearchProcessor(ProcessorABC):
-    """Select J/psi -> K+ K+ e- e- + c.c. candidates.
+    """Select J/psi -> K+ K+ e- e- + c.c. candidates, and what else the metadata of a dataset name.
 
     Args:
-        cuts: The requirements.
+        cuts: The requirements of the search.
+        selections: Selections by the names that metadata may give.
     """
 
-    def __init__(self, cuts: Cuts = SELECTION) -> None:
+    def __init__(self, cuts: Cuts = SELECTION, selections: Mapping[str, Selection] = registry.SELECTIONS) -> None:
         self.cuts = cuts
+        self.selections = selections
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Return ``{dataset: {"search": {...}}}`` of one chunk: cut flow, histograms, fit status, candidates."""
-        dataset = events.metadata["dataset"]
-        metadata = DatasetMetadata.of_chunk(events.metadata)
-        view = SearchEvents(ChunkColumns(events), self.cuts, metadata.sqrt_s)
-        decisions = steps.apply(SECTION_III, view)
-        is_visible = blinding.is_visible(view, metadata)
-        output = {
-            "cutflow": steps.count(SECTION_III, decisions, is_visible),
-            "histograms": histograms.fill(view, decisions, is_visible),
-            "status": view.fit_status(is_visible),
-            "candidates": Rows(candidate_table.make(view, decisions.all(axis=0) & is_visible)),
-        }
-        return {dataset: {NAME: output}}
+        """Return ``{dataset: {selection: {...}, "ledger": {...}}}`` of one chunk.
+
+        Raises:
+            NtupleError: The file is not the one of the fileset: another UUID, or fewer events.
+            FilesetError: The metadata name a selection that does not exist.
+        """
+        dataset, metadata = events.metadata["dataset"], DatasetMetadata.of_chunk(events.metadata)
+        output = {ledger.LEDGER: entry(events)}
+        chunk = Chunk(ChunkColumns(events), metadata, self.cuts)
+        for name in metadata.selections:
+            found = registry.find(name, dataset, self.selections).select(chunk)
+            output |= {stored: mergeable(content) for stored, content in found.items()}
+        return {dataset: output}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the merged accumulator as it is."""
         return accumulator
+
+
+def entry(events: Any) -> dict[str, Any]:
+    """Return the ledger's entry of a chunk; a chunk of which coffea says no entries begins with the file.
+
+    Raises:
+        NtupleError: The file is not the one of the fileset: another UUID, or fewer events.
+    """
+    metadata, got = events.metadata, (file_uuid(events), len(events))
+    start = metadata.get("entrystart", 0)
+    wanted = (metadata.get("fileuuid", got[0]), metadata.get("entrystop", start + got[1]) - start)
+    if got != wanted:
+        msg = (
+            f"{metadata['filename']}: got UUID {got[0]} and {got[1]} events from {start} on; "
+            f"wanted {wanted[0]} and {wanted[1]}: the file was replaced; restore it, then `lnv run --resume`"
+        )
+        raise NtupleError(msg)
+    return ledger.entry(got[0], start, start + got[1], got[1])
+
+
+def mergeable(found: Found) -> dict[str, Any]:
+    """Return what a selection found with its candidates as rows that add up with those of other chunks."""
+    return found | {"candidates": Rows(found["candidates"])} if "candidates" in found else found

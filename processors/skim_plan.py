@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.datasets import CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI, SEARCH, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form, digest, write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.mapping import NtupleMap
@@ -24,13 +24,10 @@ from jpsi_lnv.analysis.report.tables import Field, Table, count
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.fileset import is_address
-from jpsi_lnv.processors.selections import REGISTRY
 
 BOOKS: Final = "skim"
 _BOOKS: Final = Form("books of a skim", "skim again", NtupleError)
 FILESET: Final = "fileset.json"
-SEARCH: Final = "search"
-CONTROL: Final = "control_"
 # Energies in GeV that count as one, and the digits of a float32 that are kept.
 SQRT_S_TOLERANCE: Final = 1e-4
 SQRT_S_DIGITS: Final = 5
@@ -211,7 +208,8 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
 
 def selections(preselection: str) -> list[str]:
     """Return the selections that can run on a skim: the search, and the control samples unless they were cut away."""
-    return [name for name in REGISTRY if name == SEARCH or (preselection != SEARCH and name.startswith(CONTROL))]
+    controls = [] if preselection == SEARCH else [CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI]
+    return [SEARCH, *controls]
 
 
 def _one_sqrt_s(values: Sequence[float]) -> float:

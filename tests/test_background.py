@@ -12,17 +12,17 @@ from coffea.nanoevents import NanoEventsFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis import background, misidentification, normalization
-from jpsi_lnv.analysis.candidate_table import M_KE, TRACKS
+from jpsi_lnv.analysis import background, normalization
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
-from jpsi_lnv.analysis.selection.misidentified import SPECIES
+from jpsi_lnv.analysis.selection import misid
+from jpsi_lnv.analysis.selection.misid import SPECIES
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 from jpsi_lnv.analysis.simulation import processes, production
-from jpsi_lnv.processors.misid import MisidProcessor
 from jpsi_lnv.processors.search import SearchProcessor
 
 pytestmark = pytest.mark.fast
@@ -33,10 +33,10 @@ PION, KAON = SPECIES.index("pi"), SPECIES.index("k")
 def roles(rng, probability, n=200_000):
     """Return maps in which every pion is an electron with one probability, every kaon a kaon with 0.9."""
     h = hist.Hist(
-        misidentification.SPECIES_AXIS,
-        misidentification.P,
-        misidentification.ABS_COS_THETA,
-        misidentification.ROLE_AXIS,
+        misid.SPECIES_AXIS,
+        misid.P,
+        misid.ABS_COS_THETA,
+        misid.ROLE_AXIS,
         storage=hist.storage.Int64(),
     )
     p, c = rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n)
@@ -47,7 +47,7 @@ def roles(rng, probability, n=200_000):
 
 def table(rng, n, chi2=5.0, species=(KAON, KAON, PION, PION)):
     rows = {"run": np.ones(n, int), "event": np.arange(n), "chi2_4c": np.full(n, chi2), "m_kkee": np.full(n, M_JPSI)}
-    rows |= {name: np.full(n, 1.2) for name in M_KE}
+    rows |= {name: np.full(n, 1.2) for name in M_KE_NAMES}
     for track, of in zip(TRACKS, species, strict=True):
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, n), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, n)}
         rows[f"species_{track}"] = np.full(n, of)
@@ -202,8 +202,8 @@ def test_weighted_signal_counts_what_the_search_selects(tmp_path):
     recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=M_JPSI)
     block = make_block(production.make_block(recipe, "signal", 0, 6000, 9))
     path = tmp_path / "signal.root"
-    direct = list(run(SearchProcessor(), path, block)["search"]["cutflow"].values())[-1]
-    stored = run(MisidProcessor(), path, block)["misid"]
+    found = run(SearchProcessor(), path, block, selections=["search", "misid"])
+    direct, stored = list(found["search"]["cutflow"].values())[-1], found["misid"]
     rows = stored["candidates"].columns
     results = make_results(stored["histograms"]["roles"], rows, n_produced=6000, branching_fraction=1.0)
     found = background.estimate(results, n_jpsi=6000)
@@ -224,7 +224,7 @@ def test_continuum_is_part_of_the_total(rng):
 def test_events_are_background_near_their_own_masses(rng):
     results = make_results(roles(rng, 0.01), table(rng, 5))
     record = DatasetMetadata(kind="continuum", sqrt_s=3.08, luminosity=167.0, blind=False)
-    near = SelectionResult({"all": 10, "signal_region": 1}, candidates={name: np.array([0.9]) for name in M_KE})
+    near = SelectionResult({"all": 10, "signal_region": 1}, candidates={name: np.array([0.9]) for name in M_KE_NAMES})
     added = {"c": DatasetResult(record, 10, 10, {"search": near})}
     for mass in (0.9, 1.2, 1.5):
         of = DatasetMetadata(kind="majorana", sqrt_s=M_JPSI, m_majorana=mass, majorana_mode="2nu")

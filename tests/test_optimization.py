@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis import histograms, optimization
+from jpsi_lnv.analysis import optimization
+from jpsi_lnv.analysis.selection import search
 
 pytestmark = pytest.mark.fast
 
 
 def axes():
-    return (histograms.CHI2_4C, histograms.M_KKEE_COARSE)
+    return (search.CHI2_4C, search.M_KKEE_COARSE)
 
 
 WINDOW = {"m_kkee": (3.07, 3.12)}

@@ -18,9 +18,10 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, read, write
+from jpsi_lnv.analysis.selection.topology import chain
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.commands import topology as command
-from jpsi_lnv.processors.topology import TopologyProcessor
+from jpsi_lnv.processors.search import SearchProcessor
 
 pytestmark = pytest.mark.fast
 
@@ -30,18 +31,18 @@ SIGNAL = "443(321,321,11,11)"
 def test_chain_of_a_cascade():
     codes = [443, 321, -321, 111, 22, 11, -11]
     mothers = [-1, 0, 0, 0, 3, 3, 3]
-    text = topology.chain(codes, mothers)
+    text = chain(codes, mothers)
     assert text == "443(321,-321,111(22,11,-11))"
     assert topology.describe(text) == "J/psi(1S) -> K+ K- (pi0 -> gamma e- e+)"
 
 
 @given(st.permutations([321, -321, 211, -211, 22]))
 def test_the_order_of_the_daughters_does_not_matter(codes):
-    assert topology.chain([443, *codes], [-1, 0, 0, 0, 0, 0]) == "443(321,-321,211,-211,22)"
+    assert chain([443, *codes], [-1, 0, 0, 0, 0, 0]) == "443(321,-321,211,-211,22)"
 
 
 def test_particles_beside_the_decay_are_left_out():
-    assert topology.chain([11, 443, 11, -11], [-1, -1, 1, 1]) == "443(11,-11)"
+    assert chain([11, 443, 11, -11], [-1, -1, 1, 1]) == "443(11,-11)"
 
 
 def test_conjugation():
@@ -69,9 +70,9 @@ def stored(tmp_path_factory):
     path = tmp_path_factory.mktemp("topology") / "signal.root"
     with NtupleWriter(path) as writer:
         writer.extend(block)
-    metadata = {"dataset": "d", "kind": "signal", "sqrt_s": M_JPSI}
+    metadata = {"dataset": "d", "kind": "signal", "sqrt_s": M_JPSI, "selections": ["topology"]}
     events = NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=BesSchema, metadata=metadata).events()
-    return TopologyProcessor().process(events)["d"]["topology"]
+    return SearchProcessor().process(events)["d"]["topology"]
 
 
 @pytest.fixture

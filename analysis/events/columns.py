@@ -1,7 +1,8 @@
 """Flat numpy columns of a chunk of events, which is what the hot path works on.
 
 A collection is a pair of `offsets` (one more than events) and flat columns; entry ``offsets[i]:offsets[i + 1]`` belongs
-to event i. `ChunkColumns` reads a branch at its first use; `ArrayColumns` holds arrays that exist already.
+to event i. `ChunkColumns` reads a branch at its first use, `ArrayColumns` holds arrays that exist already, and
+`ChosenEvents` are some events of another chunk.
 
 Sums over the entries of each event: events have few entries, and a loop over them ends at another count every time;
 what a processor cannot predict costs more than the arithmetic. The kernels therefore run over all entries in one go and
@@ -74,6 +75,42 @@ class ArrayColumns:
         except KeyError:
             msg = f"column {key!r} is missing; got {sorted(self._arrays)}"
             raise SchemaError(msg) from None
+
+
+class ChosenEvents:
+    """Columns of some events of a chunk, each cut at its first use.
+
+    Args:
+        columns: The chunk.
+        chosen: The events, a mask of shape (events,).
+    """
+
+    def __init__(self, columns: Columns, chosen: BoolArray) -> None:
+        self._columns = columns
+        self._chosen = chosen
+        self._cache: dict[str, AnyArray] = {}
+        self.n_events = int(np.count_nonzero(chosen))
+
+    def offsets(self, collection: str) -> IntArray:
+        """Return the offsets of a collection, shape (n_events + 1,)."""
+        counts = np.diff(self._columns.offsets(collection))[self._chosen]
+        return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    def flat(self, collection: str, name: str) -> AnyArray:
+        """Return a column of a collection over these events."""
+        key = branch(collection, name)
+        if key not in self._cache:
+            of_these = of_event(self._columns.offsets(collection), self._chosen)
+            self._cache[key] = self._columns.flat(collection, name)[of_these]
+        return self._cache[key]
+
+    def scalar(self, name: str) -> AnyArray:
+        """Return an event scalar."""
+        return self._columns.scalar(name)[self._chosen]
+
+    def has(self, collection: str, name: str) -> bool:
+        """Whether the column exists."""
+        return self._columns.has(collection, name)
 
 
 class ChunkColumns:

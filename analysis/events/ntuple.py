@@ -118,7 +118,7 @@ class BesGen(base.NanoCollection):
 def file_uuid(events: ak.Array) -> str:
     """Return the UUID of the ROOT file that coffea's events are read from."""
     handle = events.attrs["@events_factory"].file_handle
-    return str(handle.file.uuid)
+    return str(getattr(handle, "file", handle).uuid)
 
 
 def _float64(array: ak.Array) -> ak.Array:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.events.schema import branch
 from jpsi_lnv.analysis.objects.emc_pid import chi_of_chosen, load
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ class Identification(NamedTuple):
     cl: FloatArray
     chi2: FloatArray
     ndof: npt.NDArray[np.int8]
+
+
+def reads(hypotheses: Sequence[str]) -> frozenset[str]:
+    """Return the branches that dE/dx and TOF of some hypotheses are read from."""
+    measured = ("dedx_n_hits", *(f"tof_{name}" for name in ("time", "sigma", "quality")))
+    expected = (f"{kind}_{h}" for kind in ("dedx_chi", "tof_texp") for h in hypotheses)
+    return frozenset(branch("Track", name) for name in (*measured, *expected))
 
 
 def identify(columns: Columns, cuts: Cuts, chosen: IntArray | None = None) -> Identification:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.report.drawing import Section
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import Field, Table, fixed
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 CANDIDATES_SHOWN: Final = 30
 _CANDIDATES: Final = (
@@ -16,7 +16,7 @@ _CANDIDATES: Final = (
     Field("run", "run", str),
     Field("event", "event", str),
     Field("m_kkee", "M(KKee)", fixed(4), "GeV/c²"),
-    *(Field(name, f"M({name[2:4].upper()[0]}{name[3]} e{name[5]})", fixed(3), "GeV/c²") for name in M_KE),
+    *(Field(name, f"M({name[2:4].upper()[0]}{name[3]} e{name[5]})", fixed(3), "GeV/c²") for name in M_KE_NAMES),
     Field("chi2_kkee", "χ²₄C", fixed(1)),
 )
 

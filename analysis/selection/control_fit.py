@@ -1,21 +1,29 @@
-"""J/psi -> p pbar pi+ pi-: what its steps ask of a chunk of events. It has four tracks and no neutral particle."""
+"""J/psi -> p pbar pi+ pi-: the kinematic fit and the signal region. It has four tracks and no neutral particle.
+
+The last steps are the numerators of efficiencies whose denominators are the steps before them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import hist
 import numpy as np
 
+from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI, M_PION, M_PROTON
-from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.events.columns import Columns, of_event
+from jpsi_lnv.analysis.cuts import OURS, requirement
+from jpsi_lnv.analysis.events.columns import of_event
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
-from jpsi_lnv.analysis.selection.control_cuts import CONTROL, ControlCuts
-from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.analysis.selection.search import CHI2_4C
+from jpsi_lnv.analysis.selection.search_events import GOOD_TRACKS, SearchEvents
+from jpsi_lnv.analysis.selection.steps import Step, apply
 
 HYPOTHESES: Final = ("pi", "k", "p")
 PION, KAON, PROTON = range(3)
@@ -23,23 +31,40 @@ PION, KAON, PROTON = range(3)
 MASSES: Final = (M_PION, M_PROTON)
 SPECIES: Final = (1, 1, 0, 0)
 N_TRACKS: Final = 4
+MASS: Final = hist.axis.Regular(200, 3.0, 3.2, name="m_ppbarpipi", label=r"$M(p\bar p\pi^+\pi^-)$ [GeV/$c^2$]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitCuts:
+    """Requirements of the p pbar pi+ pi- sample; the publication names it and gives no number."""
+
+    m_ppbarpipi_sideband: float = requirement(
+        0.1, unit="GeV/c^2", source=OURS, meaning="p pbar pi pi: |M - m(J/psi)| below, before the fit"
+    )
+    m_ppbarpipi_half_width: float = requirement(
+        0.016,
+        unit="GeV/c^2",
+        source="III, par. 4: three times the resolution; that of p pbar pi pi is 5.2 MeV/c^2",
+        meaning="p pbar pi pi: half width of the signal region",
+    )
+
+
+FIT: Final = FitCuts()
 
 
 class ProtonEvents:
     """A view of a chunk of events.
 
     Args:
-        columns: The chunk's columns.
-        cuts: The requirements of the search, which define good tracks and the requirement on chi2.
-        sqrt_s: Centre-of-mass energy in GeV.
+        search: The chunk as the search looks at it, which defines good tracks and the requirement on chi2.
         control: The requirements of the sample.
     """
 
-    def __init__(self, columns: Columns, cuts: Cuts, sqrt_s: float, control: ControlCuts = CONTROL) -> None:
-        self.columns = columns
+    def __init__(self, search: SearchEvents, control: FitCuts = FIT) -> None:
+        self.search = search
         self.control = control
-        self.search = SearchEvents(columns, cuts, sqrt_s)
-        self.n_events = columns.n_events
+        self.columns = search.columns
+        self.n_events = search.n_events
 
     @cached_property
     def has_four_tracks(self) -> BoolArray:
@@ -129,3 +154,55 @@ class ProtonEvents:
         per_event = np.zeros(self.n_events, dtype=np.bool_)
         per_event[self.event[decision]] = True
         return per_event
+
+
+def four_tracks(events: ProtonEvents) -> BoolArray:
+    """Four good tracks, charges that add up to zero, and no more."""
+    return events.has_four_tracks
+
+
+def hadrons(events: ProtonEvents) -> BoolArray:
+    """A proton, an antiproton, a pi+ and a pi-, each by its largest confidence level among pi, K, p."""
+    return events.has_candidate
+
+
+def near_jpsi(events: ProtonEvents) -> BoolArray:
+    """|M(p pbar pi pi) - m(J/psi)| < 0.1 GeV/c^2: the denominator of the fit's efficiency."""
+    return events.of_event(events.in_sideband)
+
+
+def chi2_4c(events: ProtonEvents) -> BoolArray:
+    """chi2_4C < 20 as in the search: the numerator of the fit's efficiency, denominator of the signal region's."""
+    return events.of_event(events.passes_fit)
+
+
+def signal_region(events: ProtonEvents) -> BoolArray:
+    """|M(p pbar pi pi) - m(J/psi)| < 0.016 GeV/c^2, three times the resolution as in the search."""
+    return events.of_event(events.in_signal_region)
+
+
+PPBARPIPI_STEPS: Final = (
+    Step("four_tracks", "four good tracks, net charge zero", four_tracks),
+    Step("hadrons", "p, pbar, pi+, pi- identified", hadrons, hides=True),
+    Step("near_jpsi", "mass near the J/psi", near_jpsi),
+    Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
+    Step("signal_region", "signal region", signal_region),
+)
+
+
+def select(chunk: Chunk) -> dict[str, Found]:
+    """Return cut flow and histograms of the sample."""
+    view = ProtonEvents(chunk.events)
+    flow = chunk.cut_flow(PPBARPIPI_STEPS, apply(PPBARPIPI_STEPS, view), ProtonEvents)
+    return {datasets.CONTROL_PPBARPIPI: {"cutflow": flow, "histograms": fill(view)}}
+
+
+def fill(view: ProtonEvents) -> dict[str, hist.Hist]:
+    """Return chi2 against mass of the candidates near the J/psi of a chunk."""
+    chosen = view.in_sideband
+    filled = hist.Hist(CHI2_4C, MASS, storage=hist.storage.Int64())
+    filled.fill(view.chi2[chosen], view.mass[chosen])
+    return {"chi2_4c_m_ppbarpipi": filled}
+
+
+PPBARPIPI: Final = Selection(select, GOOD_TRACKS | pid.reads(HYPOTHESES))

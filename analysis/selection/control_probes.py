@@ -1,50 +1,95 @@
-"""Tag and probe: what the steps of J/psi -> e+ e- (gamma) and J/psi -> pi0 K+ K- ask of a chunk of events.
+"""Tag and probe in J/psi -> e+ e- (gamma) and J/psi -> pi0 K+ K-: tracking and identification of electrons and kaons.
 
 A tag is one identified track. What the initial four-momentum leaves after the tag and the neutral particles is the
 probe: its momentum is known whether or not its track was found, and its species whether or not it was identified.
-Both tracks of an event can be tags.
+Both tracks of an event can be tags. The last steps are the numerators of efficiencies whose denominators are the steps
+before them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar, Final
 
+import hist
 import numpy as np
 
+from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import P_TO_RADIUS, SPECIES_MASS, Species
-from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.cuts import OURS, requirement
+from jpsi_lnv.analysis.events.schema import branch
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum
 from jpsi_lnv.analysis.objects import photons, pid, tracks
-from jpsi_lnv.analysis.selection.control_cuts import CONTROL, ControlCuts
-from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
+from jpsi_lnv.analysis.selection.steps import Step, apply
 
 NO_TRACK = -1
 # Front of the barrel's crystals in cm.
 EMC_RADIUS = 95.0
 N_BODY_TRACKS = 2
 
+# Wide bins: a radiated photon that slows an electron down to the signal's momenta is rare.
+P: Final = hist.axis.Variable([0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]")
+COS_THETA: Final = hist.axis.Variable(
+    [-0.93, -0.8, -0.4, 0.4, 0.8, 0.93], name="cos_theta", label=r"$\cos\theta$ of the probe"
+)
+PASSED: Final = hist.axis.Boolean(name="passed", label="passed")
+M2_DIFFERENCE: Final = hist.axis.Regular(
+    100, -0.5, 0.5, name="m2_difference", label=r"$m^2_\mathrm{recoil}-m^2_\mathrm{probe}$ [GeV$^2/c^4$]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeCuts:
+    """Requirements of tag and probe; the publication names the samples and gives no number."""
+
+    p_tag_min: float = requirement(0.3, unit="GeV/c", source=OURS, meaning="momentum of a tag above")
+    photon_energy_min: float = requirement(
+        0.1, unit="GeV", source=OURS, meaning="radiated photon: energy above; noise clusters are softer"
+    )
+    photon_energy_max: float = requirement(
+        1.3, unit="GeV", source=OURS, meaning="radiated photon: energy below; the cluster of an electron is harder"
+    )
+    photon_angle_min: float = requirement(
+        0.22, unit="rad", source=OURS, meaning="radiated photon: angle to the expected impact of the probe above"
+    )
+    m2_recoil_electron_max: float = requirement(
+        0.15, unit="GeV^2/c^4", source=OURS, meaning="recoil of tag and photon: |m^2 - m_e^2| below, three sigma"
+    )
+    m2_recoil_kaon_max: float = requirement(
+        0.15, unit="GeV^2/c^4", source=OURS, meaning="recoil of tag and pi0: |m^2 - m_K^2| below, three sigma"
+    )
+    p_probe_min: float = requirement(
+        0.1, unit="GeV/c", source=OURS, meaning="momentum expected of a probe above: slower ones curl up"
+    )
+    probe_angle_max: float = requirement(
+        0.35, unit="rad", source=OURS, meaning="angle between a probe's track and the expected direction below"
+    )
+
+
+PROBES: Final = ProbeCuts()
+
 
 class ProbeEvents(ABC):
     """A view of a chunk of events with tags and probes of one species.
 
     Args:
-        columns: The chunk's columns.
-        cuts: The requirements of the search, which define good tracks and identification.
-        sqrt_s: Centre-of-mass energy in GeV.
+        search: The chunk as the search looks at it, which defines good tracks and identification.
         control: The requirements of tag and probe.
     """
 
     species: ClassVar[Species]
 
-    def __init__(self, columns: Columns, cuts: Cuts, sqrt_s: float, control: ControlCuts = CONTROL) -> None:
-        self.columns = columns
+    def __init__(self, search: SearchEvents, control: ProbeCuts = PROBES) -> None:
+        self.search = search
         self.control = control
-        self.search = SearchEvents(columns, cuts, sqrt_s)
-        self.n_events = columns.n_events
+        self.columns = search.columns
+        self.n_events = search.n_events
 
     @cached_property
     def p4(self) -> FloatArray:
@@ -254,3 +299,79 @@ class KaonProbes(ProbeEvents):
 def mass_squared(p4: FloatArray) -> FloatArray:
     """Return E^2 - p^2 of four-momenta (..., 4), which resolution can make negative."""
     return np.square(p4[..., 3]) - np.square(p4[..., :3]).sum(axis=-1)
+
+
+def tag(events: ProbeEvents) -> BoolArray:
+    """A good track that is identified as the search does it, with p > 0.3 GeV/c."""
+    return events.search.count_tracks(events.is_identified) > 0
+
+
+def pi0(events: KaonProbes) -> BoolArray:
+    """Two photons (barrel > 25 MeV, end cap > 50 MeV, within 700 ns) with 0.115 < m < 0.150 GeV/c^2."""
+    return events.has_pi0
+
+
+def recoil_mass(events: ProbeEvents) -> BoolArray:
+    """What tag and neutral particles leave has the mass of the probe: the probe's momentum is known."""
+    return events.any_tag(events.has_recoil_mass)
+
+
+def acceptance(events: ProbeEvents) -> BoolArray:
+    """The probe is expected with |cos theta| < 0.93 and p > 0.1 GeV/c: the tracking denominator."""
+    return events.any_tag(events.in_acceptance)
+
+
+def probe_found(events: ProbeEvents) -> BoolArray:
+    """A good track of the other charge within 0.35 rad of the expected direction: the tracking numerator."""
+    return events.any_tag(events.is_found)
+
+
+def two_tracks(events: ProbeEvents) -> BoolArray:
+    """Two good tracks and no more: the PID denominator."""
+    return events.any_tag(events.is_clean)
+
+
+def probe_identified(events: ProbeEvents) -> BoolArray:
+    """The probe is identified as the search does it: the PID numerator."""
+    return events.any_tag(events.probe_is_identified)
+
+
+_PROBE: Final = (
+    Step("recoil_mass", "recoil has the probe's mass", recoil_mass),
+    Step("acceptance", "probe expected in the acceptance", acceptance),
+    Step("probe_found", "probe's track found", probe_found),
+    Step("two_tracks", "no further track", two_tracks),
+    Step("probe_identified", "probe identified", probe_identified),
+)
+EE_STEPS: Final = (Step("tag", "identified electron", tag), *_PROBE)
+KKPI0_STEPS: Final = (Step("tag", "identified kaon", tag), Step("pi0", "pi0", pi0), *_PROBE)
+
+
+def select(chunk: Chunk, name: str, view: type[ProbeEvents], steps: Sequence[Step]) -> dict[str, Found]:
+    """Return cut flow and histograms of one sample."""
+    of = view(chunk.events)
+    return {name: {"cutflow": chunk.cut_flow(steps, apply(steps, of), view), "histograms": fill(of)}}
+
+
+def fill(view: ProbeEvents) -> dict[str, hist.Hist]:
+    """Return the maps ``tracking`` and ``pid`` and the recoil's squared mass of a chunk."""
+    int64 = hist.storage.Int64
+    tracking, identification = (hist.Hist(P, COS_THETA, PASSED, storage=int64()) for _ in range(2))
+    expected = view.in_acceptance
+    tracking.fill(view.p_probe[expected], view.cos_theta_probe[expected], view.is_found[expected])
+    clean = view.is_clean
+    p4 = view.p4[view.probe[clean]]
+    momentum = np.linalg.norm(p4[:, :3], axis=1)
+    identification.fill(momentum, p4[:, 2] / momentum, view.probe_is_identified[clean])
+    recoil = hist.Hist(M2_DIFFERENCE, storage=int64())
+    recoil.fill(view.m2_difference[np.isfinite(view.m2_difference)])
+    return {"tracking": tracking, "pid": identification, "m2_difference": recoil}
+
+
+PROBE_READS: Final = (
+    READS
+    | {branch("Track", name) for name in (*tracks.MOMENTUM_COVARIANCE, "emc_x", "emc_y", "emc_z")}
+    | {"nShower", *(branch("Shower", name) for name in ("x", "y", "z", "energy", "time"))}
+)
+EE: Final = Selection(partial(select, name=datasets.CONTROL_EE, view=ElectronProbes, steps=EE_STEPS), PROBE_READS)
+KKPI0: Final = Selection(partial(select, name=datasets.CONTROL_KKPI0, view=KaonProbes, steps=KKPI0_STEPS), PROBE_READS)

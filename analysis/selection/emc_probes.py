@@ -13,24 +13,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
-from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.cuts import OURS, SELECTION, requirement
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.objects.emc_pid import KINDS
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
-from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL, EmcControlCuts
+from jpsi_lnv.analysis.selection import misid
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.analysis.selection.steps import Step, apply, count
 
 N_TRACKS: Final = 4
 N_TAGS: Final = 3
+# Species of the kinds of tracks that the tables are made of.
+SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
 # Species that the fit tells apart.
 FITTED: Final = (Species.E, Species.PI, Species.K)
 # Tracks are ordered (+, +, -, -): either charge can be the kaons' in K K e e.
@@ -49,6 +55,36 @@ def assignments(own: Species) -> IntArray:
     pairs = list(itertools.product([s for s in FITTED if s != own], repeat=2))
     rivals = [(*plus, *minus) for plus in pairs for minus in pairs if sorted(plus) == sorted(minus)]
     return np.array([(own,) * N_TRACKS, *rivals], dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmcControlCuts:
+    """Requirements of J/psi -> 2(e+ e-) and J/psi -> 2(pi+ pi-); none looks at the calorimeter's answer to a probe."""
+
+    cl_tag_min: float = requirement(
+        0.001, unit="", source=OURS, meaning="tag: CL of its species, of dE/dx and TOF alone, above; as an electron's"
+    )
+    cl_ratio_tag_min: float = requirement(
+        0.5, unit="", source=OURS, meaning="tag: share of that CL in CL_e+CL_pi+CL_K above: likelier than all others"
+    )
+    e_over_p_electron_min: float = requirement(
+        0.8, unit="c", source="III, par. 2", meaning="tag electron: E/p above; removes pions and muons"
+    )
+    e_over_p_electron_max: float = requirement(
+        1.2, unit="c", source="III, par. 2", meaning="tag electron: E/p below; removes clusters of two particles"
+    )
+    e_over_p_pion_max: float = requirement(
+        0.8, unit="c", source="III, par. 2, of kaons", meaning="tag pion: E/p below; removes electrons"
+    )
+    chi2_4c_max: float = requirement(
+        60.0,
+        unit="",
+        source=OURS,
+        meaning="chi2 of the 4C fit below; three times the search's, so that tracks with radiation stay",
+    )
+
+
+EMC_CONTROL = EmcControlCuts()
 
 
 class EmcProbes:
@@ -194,3 +230,58 @@ def control_tracks(columns: Columns, chosen: IntArray) -> ControlTracks:
     p = tracks.momentum(kappa, tanl)
     with np.errstate(divide="ignore", invalid="ignore"):
         return ControlTracks(p, tracks.cos_theta(tanl), pid.e_over_p(energy, p), e3x3 / e5x5)
+
+
+def four_tracks(events: EmcProbes) -> BoolArray:
+    """Four good tracks, two of each charge, and no more."""
+    return events.has_four_tracks
+
+
+def three_tags(events: EmcProbes) -> BoolArray:
+    """Three tracks with CL > 0.001 and CL/(CL_e+CL_pi+CL_K) > 0.5 of the species, without the EMC, and its E/p."""
+    return events.has_tags
+
+
+def chi2_4c(events: EmcProbes) -> BoolArray:
+    """chi2_4C < 60 with four tracks of the species."""
+    return events.passes_fit
+
+
+def smallest_chi2(events: EmcProbes) -> BoolArray:
+    """This chi2 is smaller than that of every assignment without the species."""
+    return events.is_smallest
+
+
+EMC_STEPS: Final = (
+    Step("four_tracks", "four good tracks, two of each charge", four_tracks),
+    Step("three_tags", "three tags of the species", three_tags),
+    Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
+    Step("smallest_chi2", "smallest chi2", smallest_chi2),
+)
+
+
+def select(columns: Columns, every: Mapping[Species, int]) -> dict[str, dict[str, Any]]:
+    """Return, by kind, cut flow, number of tags, the probes' tracks, and of simulation how many are of the kind.
+
+    Args:
+        columns: The chunk.
+        every: Species that is looked for in some events only -> see `EmcProbes`.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for kind, species in SPECIES.items():
+        view = EmcProbes(columns, species, every=every.get(species, 1))
+        out[kind] = {
+            "cutflow": count(EMC_STEPS, apply(EMC_STEPS, view) & view.is_visible),
+            "tags": view.n_tags,
+            "tracks": control_tracks(columns, view.probe)._asdict(),
+            "truth": _count_truth(columns, view, kind),
+        }
+    return out
+
+
+def _count_truth(columns: Columns, view: EmcProbes, kind: str) -> dict[str, int]:
+    """Return probes with a known species and those of them that are of the kind; for information only."""
+    if not columns.has("Track", "gen"):
+        return {"known": 0, "right": 0}
+    right = misid.true_species(columns)[view.probe] == misid.SPECIES.index(kind)
+    return {"known": len(right), "right": int(np.count_nonzero(right))}

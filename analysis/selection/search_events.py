@@ -18,11 +18,17 @@ from jpsi_lnv.analysis.candidates import FittedCandidates
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
+from jpsi_lnv.analysis.events.schema import HELIX, branch
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 
+# What good tracks are read from, and what the view reads of every chunk that has events, whatever they are.
+GOOD_TRACKS = frozenset(
+    {"nTrack", "ip_x", "ip_y", "ip_z", "field", *(branch("Track", name) for name in ("charge", *HELIX))}
+)
+READS = GOOD_TRACKS | pid.reads(pid.CONSIDERED) | {branch("Track", f"emc_{n}") for n in ("energy", "e3x3", "e5x5")}
 # Species of the four tracks of a candidate.
 SIGNAL_SPECIES = (Species.K, Species.K, Species.E, Species.E)
 SIGNAL_MASSES = tuple(SPECIES_MASS[species] for species in SIGNAL_SPECIES)
@@ -193,15 +199,10 @@ class SearchEvents:
         """Track indices (K, K, e, e) of the best candidates, shape (B, 4)."""
         return self.combinations[0][self.best.row]
 
-    def fit_status(self, is_counted: BoolArray) -> dict[str, int]:
-        """Return how the fits of the chosen events ended: every combination as KKee, and the best one's alternatives.
-
-        Args:
-            is_counted: Events to count, shape (events,).
-        """
-        signal = self.signal_fit.status[is_counted[self.combinations[1]]]
-        alternatives = self.best.status[is_counted[self.best.event], 1:]
-        return fourc.count_status(np.concatenate([signal.ravel(), alternatives.ravel()]))
+    @property
+    def fit_status(self) -> dict[str, int]:
+        """How the fits ended: every combination as KKee, and the best one's alternatives."""
+        return fourc.count_status(np.concatenate([self.signal_fit.status.ravel(), self.best.status[:, 1:].ravel()]))
 
     @cached_property
     def best_m_kkee(self) -> FloatArray:

@@ -51,17 +51,16 @@ def depth(decisions: BoolArray) -> IntArray:
     return reached
 
 
-def count(steps: Sequence[Step], decisions: BoolArray, is_visible: BoolArray) -> dict[str, int]:
-    """Return the cut flow: all events read, then those that pass each step and all before it.
+def count(steps: Sequence[Step], decisions: BoolArray) -> dict[str, int]:
+    """Return the cut flow: all events, then those that pass each step and all before it.
 
-    Hidden events are counted as any other before the step at which they leave. It rejects so many visible events that
-    its own number says nothing of theirs. Without them from the start, a skim that kept only events that pass the first
-    steps would give their number away: what these steps reject would be the hidden events alone.
+    Args:
+        steps: The steps.
+        decisions: Their decisions, shape (steps, events).
     """
-    flow, passes = {ALL_EVENTS: len(is_visible)}, np.ones(len(is_visible), dtype=np.bool_)
-    last = next((i for i, step in enumerate(steps) if step.hides), 0)
-    for i, (step, decision) in enumerate(zip(steps, decisions, strict=True)):
-        passes &= decision & is_visible if i == last else decision
+    flow, passes = {ALL_EVENTS: decisions.shape[1]}, np.ones(decisions.shape[1], dtype=np.bool_)
+    for step, decision in zip(steps, decisions, strict=True):
+        passes &= decision
         flow[step.name] = int(np.count_nonzero(passes))
     return flow
 

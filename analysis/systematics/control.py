@@ -10,14 +10,14 @@ import hist
 import numpy as np
 
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.datasets import CONTROL, DATA
+from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI, DATA
 from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, ratio
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results, SelectionResult
 
 # Species of the tracks -> the control sample that measures them.
-PROBES: Final[Mapping[Species, str]] = {Species.E: "control_ee", Species.K: "control_kkpi0"}
-FIT: Final = "control_ppbarpipi"
+PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
+FIT: Final = CONTROL_PPBARPIPI
 MAPS: Final = ("tracking", "pid")
 
 

@@ -53,7 +53,7 @@ def command(
     """
     from jpsi_lnv.analysis.objects import emc_tables  # noqa: PLC0415 - keeps `lnv --help` fast
     from jpsi_lnv.analysis.objects.emc_pid import to_json  # noqa: PLC0415
-    from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL  # noqa: PLC0415
+    from jpsi_lnv.analysis.selection.emc_probes import EMC_CONTROL  # noqa: PLC0415
     from jpsi_lnv.processors import emc_probes  # noqa: PLC0415
 
     files = emc_probes.read_files(sources, datasets)

@@ -18,7 +18,7 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.console import show
 from jpsi_lnv.processors.options import PATH, options_of
 from jpsi_lnv.processors.run import RunOptions, finish, process
-from jpsi_lnv.processors.selections import load_processors
+from jpsi_lnv.processors.search import SearchProcessor
 
 
 @click.command()
@@ -62,7 +62,7 @@ def command(
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)
     show(filesets.table(str(fileset), chosen))
-    processor = load_processors(chosen, options.cuts)
+    processor = SearchProcessor(options.cuts)
     with output_lock(options.output):
         with make_executors(DEBUG if debug else executor, where, performance_report) as make:
             try:

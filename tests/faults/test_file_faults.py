@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.run import RunOptions, process, to_results
-from jpsi_lnv.processors.selections import load_processors
+from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 BAD = "signal_2.root"
@@ -231,7 +231,7 @@ def test_columns_of_nan_pass_no_event_and_stop_nothing(tmp_path):
     metadata = DatasetMetadata.from_dict("nan", {"kind": "signal", "sqrt_s": 3.0969})
     fileset = {"nan": filesets.Dataset("nan", metadata, (entry,))}
     options = RunOptions(output=tmp_path / "r", cache=tmp_path / "cache.json")
-    processor = load_processors(fileset, SELECTION)
+    processor = SearchProcessor(SELECTION)
     books = process(fileset, processor, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
     assert books.failed == []
     cutflow = to_results(books, options).datasets["nan"].selections["search"].cutflow

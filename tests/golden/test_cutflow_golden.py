@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import histograms
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.selection import steps
+from jpsi_lnv.analysis.selection import search, steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import processes, production
@@ -35,10 +33,9 @@ def measure(name):
     block = make_block(production.make_block(recipe, name, 0, 3000, 11))
     view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
     decisions = steps.apply(SECTION_III, view)
-    is_visible = np.ones(view.n_events, bool)
-    filled = histograms.fill(view, decisions, is_visible)
+    filled = search.fill(view, decisions)
     sums = {k: int(h.sum(flow=True)) for k, h in filled.items()}
-    return {"cutflow": steps.count(SECTION_III, decisions, is_visible), "entries": sums}
+    return {"cutflow": steps.count(SECTION_III, decisions), "entries": sums}
 
 
 def test_cut_flow_is_the_golden_one(renew_golden):

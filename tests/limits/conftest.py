@@ -10,16 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from jpsi_lnv.analysis import results
-from jpsi_lnv.analysis.candidate_table import M_KE
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
+from jpsi_lnv.analysis.selection.search import CHI2_4C, M_KE_NAMES, M_KKEE_COARSE
 from jpsi_lnv.processors.cli import lnv
 
 
 def make_dataset(kind, n_produced, masses, **metadata):
     """Return one dataset whose candidates have the given (m_k1e1, m_k2e2, m_k1e2, m_k2e1)."""
     columns = np.asarray(masses, dtype=np.float64).reshape(-1, 4)
-    candidates = {name: columns[:, i] for i, name in enumerate(M_KE)}
+    candidates = {name: columns[:, i] for i, name in enumerate(M_KE_NAMES)}
     candidates["charge"] = np.where(np.arange(len(columns)) % 2, -1, 1)
     plane = hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=hist.storage.Int64())
     plane.fill(np.linspace(0.0, 19.9, len(columns)), np.full(len(columns), 3.0969))

@@ -9,9 +9,9 @@ from scipy import stats
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.histograms import CHI2_4C, M_KKEE_COARSE
 from jpsi_lnv.analysis.limits import mixing, significance, studies
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.selection.search import CHI2_4C, M_KKEE_COARSE
 
 pytestmark = pytest.mark.fast
 

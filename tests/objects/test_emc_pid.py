@@ -161,7 +161,7 @@ def test_the_packages_tables():
 def test_the_packages_tables_fit_generated_tracks(name, kind, own):
     """The tables come from probes of other events; here the tracks are taken by their generated particle."""
     from jpsi_lnv.analysis.constants import M_JPSI
-    from jpsi_lnv.analysis.selection.misidentified import SPECIES, true_species
+    from jpsi_lnv.analysis.selection.misid import SPECIES, true_species
     from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS
     from jpsi_lnv.analysis.simulation.production import Recipe, make_block
 

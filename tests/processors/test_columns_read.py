@@ -7,8 +7,8 @@ from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import HELIX, TREE, branch
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.simulation import processes, production
-from jpsi_lnv.processors.books.chunks import FIRST_COLUMNS
 from jpsi_lnv.processors.search import SearchProcessor
 
 GOOD_TRACKS = {*HELIX, "charge"}
@@ -22,9 +22,10 @@ FRAME = {"ip_x", "ip_y", "ip_z", "field"}
 OF_CANDIDATES = {"run", "event", "period"}
 
 
-def branches_read(path, n_events, kind):
+def branches_read(path, n_events, kind, selections=("search",)):
     log = []
     metadata = {"dataset": "d", "filename": str(path), "kind": kind, "sqrt_s": 3.0969, "blind": False}
+    metadata["selections"] = list(selections)
     events = NanoEventsFactory.from_root(
         {path: TREE}, schemaclass=BesSchema, metadata=metadata, entry_stop=n_events, access_log=log
     ).events()
@@ -54,7 +55,7 @@ def test_background_reads_no_column_of_fit_or_candidates(file):
 
 
 def test_what_is_read_in_one_call_is_what_background_needs():
-    assert of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"} == FIRST_COLUMNS
+    assert of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"} == registry.SELECTIONS["search"].reads
 
 
 def test_signal_reads_the_covariance_besides(file):
@@ -66,3 +67,12 @@ def test_signal_reads_the_covariance_besides(file):
 def test_an_empty_chunk_reads_no_column_of_the_fit(file):
     read = branches_read(file(processes.SIGNAL), 0, "signal")
     assert not read & (of_tracks(MOMENTUM_COVARIANCE) | OF_CANDIDATES)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.SELECTIONS if n != "search"])
+def test_a_selection_reads_in_any_case_what_it_declares(file, name):
+    """Of events of its own, and of others that end at its first step."""
+    own = processes.CONTROLS.get(name.removeprefix("control_"), processes.SIGNAL)
+    for channel in (own, processes.BACKGROUNDS["kkpipi"]):
+        read = branches_read(file(channel), 400, "background", [name])
+        assert registry.SELECTIONS[name].reads <= read

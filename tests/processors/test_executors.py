@@ -9,10 +9,11 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 from coffea.processor.executor import WorkItem
-from run_cases import assert_same, make_fileset, run
+from run_cases import assert_same, counting, make_fileset, run
 
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.errors import IncompleteError
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.processors.cli import lnv
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
@@ -146,9 +147,7 @@ def test_peaks():
 
 @pytest.mark.fast
 def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
-    from jpsi_lnv.processors import selections
-
-    monkeypatch.setitem(selections.REGISTRY, "count", "run_cases:Counting")
+    monkeypatch.setitem(registry.SELECTIONS, "count", counting())
     fileset = make_fileset(tmp_path, {"signal": [120], "other": [70, 30]})
     arguments = ["run", str(fileset), "--executor", "iterative", "--output", str(tmp_path / "r"), "--chunksize", "50"]
     started = time.monotonic()
@@ -182,10 +181,12 @@ def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
 
 
 def test_debug_lets_the_error_pass_where_it_happened(tmp_path, monkeypatch):
-    from jpsi_lnv.processors import selections
     from jpsi_lnv.processors.commands import run as command
 
-    monkeypatch.setitem(selections.REGISTRY, "count", "run_cases:Failing")
+    def fail(chunk):
+        raise ArithmeticError("on purpose")
+
+    monkeypatch.setitem(registry.SELECTIONS, "count", counting(fail))
     fileset = make_fileset(tmp_path, {"signal": [120]})
     visited = []
     monkeypatch.setattr(command.pdb, "post_mortem", lambda: visited.append(True))

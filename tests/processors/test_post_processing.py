@@ -9,39 +9,39 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from jpsi_lnv.analysis import histograms, misidentification
-from jpsi_lnv.analysis.candidate_table import M_KE, TRACKS
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, write
+from jpsi_lnv.analysis.selection import misid, search
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 from jpsi_lnv.processors.commands import background, optimize
 
 pytestmark = pytest.mark.fast
 
 
 def make_results(rng, complete=True):
-    filled = histograms.book()
+    filled = search.book()
     filled["chi2_4c_m_kkee"].fill(rng.chisquare(4, 5000) * 1.5, rng.normal(M_JPSI, 0.006, 5000))
     signal = SelectionResult({"all": 30_000, "signal_region": 4000}, filled)
-    axes = (misidentification.SPECIES_AXIS, misidentification.P, misidentification.ABS_COS_THETA)
-    roles = hist.Hist(*axes, misidentification.ROLE_AXIS, storage=hist.storage.Int64())
+    axes = (misid.SPECIES_AXIS, misid.P, misid.ABS_COS_THETA)
+    roles = hist.Hist(*axes, misid.ROLE_AXIS, storage=hist.storage.Int64())
     n = 20_000
     taken = rng.choice(["none", "electron", "kaon"], n, p=[0.8, 0.1, 0.1])
     roles.fill(np.full(n, "pi"), rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n), taken)
     rows = {"run": np.ones(400, int), "event": np.arange(400), "chi2_4c": rng.uniform(0, 200, 400)}
-    rows |= {"m_kkee": rng.uniform(3.0, 3.2, 400)} | {name: np.full(400, 1.0) for name in M_KE}
+    rows |= {"m_kkee": rng.uniform(3.0, 3.2, 400)} | {name: np.full(400, 1.0) for name in M_KE_NAMES}
     for track in TRACKS:
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, 400), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, 400)}
         rows[f"species_{track}"] = np.full(400, 2)
-    misid = {
+    selections = {
         "search": SelectionResult({"all": 1000, "signal_region": 0}),
         "misid": SelectionResult({"all": 1000}, {"roles": roles}, {}, rows),
     }
     of = DatasetMetadata(kind="background", sqrt_s=M_JPSI, branching_fraction=1e-4, process="J/psi -> 2(pi+ pi-)")
     datasets = {
         "signal": DatasetResult(DatasetMetadata(kind="signal", sqrt_s=M_JPSI), 30_000, 30_000, {"search": signal}),
-        "pipipipi": DatasetResult(of, 1000, 1000, misid),
+        "pipipipi": DatasetResult(of, 1000, 1000, selections),
     }
     return Results(datasets, {}, {"complete": complete})
 

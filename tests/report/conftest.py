@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from jpsi_lnv.analysis import derived, provenance, results
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.histograms import book
 from jpsi_lnv.analysis.limits import gather, methods
 from jpsi_lnv.analysis.report import source
+from jpsi_lnv.analysis.selection.search import book
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
 from jpsi_lnv.processors.cli import lnv
 

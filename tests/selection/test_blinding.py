@@ -20,6 +20,7 @@ from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
 from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.selection import blinding, steps
+from jpsi_lnv.analysis.selection.chunk import Chunk
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import processes, production
@@ -29,7 +30,7 @@ from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.unblinding import BlindingError, freeze
 from jpsi_lnv.processors.commands import run as run_command
 from jpsi_lnv.processors.run import RunOptions, finish, process
-from jpsi_lnv.processors.selections import load_processors
+from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 pytestmark = pytest.mark.fast
@@ -59,6 +60,12 @@ def view_of(block, cuts=SELECTION, sqrt_s=SQRT_S):
     return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, sqrt_s)
 
 
+def flow_of(block):
+    """Return the cut flow of a chunk of blind data."""
+    chunk = Chunk(ArrayColumns(block.values, block.offsets, block.n_events), BLIND, SELECTION)
+    return chunk.cut_flow(SECTION_III, chunk.decisions)
+
+
 def test_signal_lies_in_the_box_and_data_hide_it(signal_block):
     view = view_of(signal_block)
     assert blinding.in_box(view).mean() > 0.1
@@ -74,7 +81,7 @@ def test_the_box_ignores_chi2(signal_block):
 
 def test_the_box_moves_with_the_energy():
     of_continuum = processes.Node(VIRTUAL_PHOTON, processes.leaves(KAON, KAON, ELECTRON, ELECTRON))
-    block = simulate(processes.Channel("e+ e- -> K+ K+ e- e-", of_continuum), 800, sqrt_s=3.65)
+    block = simulate(processes.Process("e+ e- -> K+ K+ e- e-", of_continuum), 800, sqrt_s=3.65)
     assert blinding.in_box(view_of(block, sqrt_s=3.65)).mean() > 0.1
     assert blinding.in_box(view_of(block)).mean() < 0.01
 
@@ -96,10 +103,8 @@ def test_looser_cuts_hide_more(signal_block):
 def test_a_chunk_with_hidden_events_counts_as_the_chunk_without_them(signal_block):
     view = view_of(signal_block)
     seen = ~blinding.in_box(view)
-    whole = steps.count(SECTION_III, steps.apply(SECTION_III, view), seen)
-    alone = view_of(signal_block.select(seen))
-    flow = steps.count(SECTION_III, steps.apply(SECTION_III, alone), np.ones(alone.n_events, bool))
-    assert without_all(whole) == without_all(flow)
+    whole, alone = (flow_of(block) for block in (signal_block, signal_block.select(seen)))
+    assert without_all(whole) == without_all(alone)
 
 
 # Steps of the selections before the one at which hidden events leave.
@@ -131,7 +136,7 @@ def run(fileset: Path, output: Path) -> results.Results:
     chosen = filesets.load(fileset)
     options = RunOptions(output=output, chunksize=200, cache=output / "cache.json")
     outcome = process(
-        chosen, load_processors(chosen, SELECTION), options, lambda stage, total, sink: IterativeExecutor(sink=sink)
+        chosen, SearchProcessor(SELECTION), options, lambda stage, total, sink: IterativeExecutor(sink=sink)
     )
     finish(outcome, options)
     return results.read(output / "accumulator.zip")
@@ -257,6 +262,6 @@ def test_a_skim_does_not_tell_how_many_are_hidden(signal_block, other_block):
     block = both.select(view_of(both).is_retained)
     view = view_of(block)
     seen = ~blinding.in_box(view)
-    flow = steps.count(SECTION_III, steps.apply(SECTION_III, view), seen)
+    flow = flow_of(block)
     assert not seen.all()
     assert flow["all"] == flow["good_tracks"] == flow["four_tracks_zero_charge"]

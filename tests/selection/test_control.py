@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 from coffea.nanoevents import NanoEventsFactory
 
-from jpsi_lnv.analysis import control_histograms, efficiency
+from jpsi_lnv.analysis import efficiency
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
-from jpsi_lnv.analysis.selection import control_steps, misidentified, steps
+from jpsi_lnv.analysis.selection import control_fit, control_probes, misid, registry, steps
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
-from jpsi_lnv.processors.control import ElectronControl, FitControl, KaonControl
 from jpsi_lnv.processors.search import SearchProcessor
 
 pytestmark = pytest.mark.fast
@@ -37,31 +36,27 @@ def columns_of(block):
     return ArrayColumns(block.values, block.offsets, block.n_events)
 
 
-def all_of(view):
-    return np.ones(view.n_events, dtype=bool)
-
-
 def flow(of, view):
-    return steps.count(of, steps.apply(of, view), all_of(view))
+    return steps.count(of, steps.apply(of, view))
 
 
 @pytest.fixture(scope="module")
 def electron_view():
-    return ElectronProbes(columns_of(simulate("ee", 8000)), SELECTION, SQRT_S)
+    return ElectronProbes(SearchEvents(columns_of(simulate("ee", 8000)), SELECTION, SQRT_S))
 
 
 @pytest.fixture(scope="module")
 def kaon_view():
-    return KaonProbes(columns_of(simulate("kkpi0", 8000)), SELECTION, SQRT_S)
+    return KaonProbes(SearchEvents(columns_of(simulate("kkpi0", 8000)), SELECTION, SQRT_S))
 
 
 @pytest.fixture(scope="module")
 def proton_view():
-    return ProtonEvents(columns_of(simulate("ppbarpipi", 4000)), SELECTION, SQRT_S)
+    return ProtonEvents(SearchEvents(columns_of(simulate("ppbarpipi", 4000)), SELECTION, SQRT_S))
 
 
 @pytest.mark.parametrize(
-    ("fixture", "steps"), [("electron_view", control_steps.EE), ("kaon_view", control_steps.KKPI0)]
+    ("fixture", "steps"), [("electron_view", control_probes.EE_STEPS), ("kaon_view", control_probes.KKPI0_STEPS)]
 )
 def test_counts_fall_and_most_probes_pass(fixture, steps, request):
     counts = flow(steps, request.getfixturevalue(fixture))
@@ -114,7 +109,7 @@ def test_radiative_decays_give_slow_electrons(electron_view):
 
 
 def test_the_fit_of_the_control_sample(proton_view):
-    counts = flow(control_steps.PPBARPIPI, proton_view)
+    counts = flow(control_fit.PPBARPIPI_STEPS, proton_view)
     assert counts["hadrons"] > 0.9 * counts["four_tracks"]
     assert 0.8 < counts["chi2_4c"] / counts["near_jpsi"] < 0.97
     assert counts["signal_region"] > 0.9 * counts["chi2_4c"]
@@ -123,22 +118,22 @@ def test_the_fit_of_the_control_sample(proton_view):
 
 
 def test_histograms_hold_what_the_steps_count(electron_view, proton_view):
-    maps = control_histograms.fill_probes(electron_view, all_of(electron_view))
+    maps = control_probes.fill(electron_view)
     tracking = efficiency.efficiency_map(maps["tracking"])
     inside = electron_view.in_acceptance
     assert tracking.n_total.sum() == (inside & (electron_view.p_probe < 1.7)).sum()
-    filled = control_histograms.fill_fit(proton_view, all_of(proton_view))["chi2_4c_m_ppbarpipi"]
+    filled = control_fit.fill(proton_view)["chi2_4c_m_ppbarpipi"]
     assert filled.values(flow=True).sum() == proton_view.in_sideband.sum()
     assert filled[:20j, sum].values().sum() == proton_view.passes_fit.sum()
 
 
-@pytest.mark.parametrize("processor", [ElectronControl, KaonControl, FitControl])
-def test_no_events_no_tracks_no_showers(processor, tmp_path):
+@pytest.mark.parametrize("name", list(registry.SELECTIONS))
+def test_no_events_no_tracks_no_showers(name, tmp_path):
     block = simulate("ee", 50)
     empty = block.select(np.zeros(50, dtype=bool))
-    events = open_events(tmp_path / "empty.root", empty)
-    output = processor().process(events)["d"][processor.name]
-    assert set(output["cutflow"].values()) == {0}
+    output = find(open_events(tmp_path / "empty.root", empty, selections=[name]))
+    del output["ledger"]
+    assert {n for found in output.values() for n in found["cutflow"].values()} == {0}
 
 
 def open_events(path, block, **metadata):
@@ -148,11 +143,15 @@ def open_events(path, block, **metadata):
     return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=BesSchema, metadata=metadata).events()
 
 
+def find(events):
+    return SearchProcessor().process(events)["d"]
+
+
 def test_chunks_add_up(tmp_path):
     block = simulate("kkpi0", 1200)
-    whole = KaonControl().process(open_events(tmp_path / "a.root", block))["d"]["control_kkpi0"]
+    whole = find(open_events(tmp_path / "a.root", block, selections=["control_kkpi0"]))["control_kkpi0"]
     halves = [
-        KaonControl().process(open_events(tmp_path / f"{i}.root", block.cut(*ends)))["d"]["control_kkpi0"]
+        find(open_events(tmp_path / f"{i}.root", block.cut(*ends), selections=["control_kkpi0"]))["control_kkpi0"]
         for i, ends in enumerate([(0, 500), (500, 1200)])
     ]
     for step, n in whole["cutflow"].items():
@@ -167,9 +166,8 @@ def test_blind_data_hide_the_box_in_control_samples_too(tmp_path):
     block = make_block(production.make_block(recipe, "s", 0, 400, 5))
     flows = {}
     for kind in ("data", "control"):
-        events = open_events(tmp_path / f"{kind}.root", block, kind=kind)
-        found = {p: p().process(events)["d"] for p in (FitControl, SearchProcessor)}
-        flows[kind] = found[FitControl]["control_ppbarpipi"]["cutflow"], found[SearchProcessor]["search"]["cutflow"]
+        events = open_events(tmp_path / f"{kind}.root", block, kind=kind, selections=["control_ppbarpipi", "search"])
+        flows[kind] = tuple(found["cutflow"] for name, found in find(events).items() if name != "ledger")
     (fit, search), (fit_open, search_open) = flows["data"], flows["control"]
     assert fit["four_tracks"] == fit_open["four_tracks"] > 0
     assert search["four_tracks_zero_charge"] == search_open["four_tracks_zero_charge"]
@@ -185,8 +183,8 @@ def test_a_planted_tracking_difference_is_recovered(name, view, monkeypatch):
     monkeypatch.setattr(production, "PARAMETER_SETS", {"nominal": NOMINAL, "planted": planted})
     maps = {}
     for parameters in ("nominal", "planted"):
-        of = view(columns_of(simulate(name, 20_000, parameters)), SELECTION, SQRT_S)
-        maps[parameters] = efficiency.efficiency_map(control_histograms.fill_probes(of, all_of(of))["tracking"])
+        of = view(SearchEvents(columns_of(simulate(name, 20_000, parameters)), SELECTION, SQRT_S))
+        maps[parameters] = efficiency.efficiency_map(control_probes.fill(of)["tracking"])
     totals = {k: (m.n_passed.sum(), m.n_total.sum()) for k, m in maps.items()}
     (a, n), (b, m) = totals["planted"], totals["nominal"]
     difference = (a / n) / (b / m) - 1
@@ -200,20 +198,20 @@ def test_a_track_that_is_not_good_is_not_identified(name, view):
     block = simulate(name, 200)
     dz = block.values["Track_dz"].copy()
     arrays = block.values | {"Track_dz": dz}
-    plain = view(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, SQRT_S)
+    plain = view(SearchEvents(columns_of(block), SELECTION, SQRT_S))
     lost = int(np.flatnonzero(plain.is_identified)[0])
     dz[lost] += 50.0
-    moved = view(ArrayColumns(arrays, block.offsets, block.n_events), SELECTION, SQRT_S)
+    moved = view(SearchEvents(ArrayColumns(arrays, block.offsets, block.n_events), SELECTION, SQRT_S))
     assert moved.identification.ndof[lost] > 0
     assert not moved.is_identified[lost]
     assert moved.is_identified.sum() == plain.is_identified.sum() - 1
 
 
-def test_a_track_that_is_not_good_is_in_no_misidentification_map():
+def test_a_track_that_is_not_good_is_in_no_misid_map():
     block = simulate("kkpi0", 50)
     dz = block.values["Track_dz"].copy()
     view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, SQRT_S)
-    counts, _ = misidentified.roles(view)
+    counts, _ = misid.roles(view)
     dz[np.flatnonzero(counts)[0]] += 50.0
     arrays = ArrayColumns(block.values | {"Track_dz": dz}, block.offsets, block.n_events)
-    assert misidentified.roles(SearchEvents(arrays, SELECTION, SQRT_S))[0].sum() == counts.sum() - 1
+    assert misid.roles(SearchEvents(arrays, SELECTION, SQRT_S))[0].sum() == counts.sum() - 1

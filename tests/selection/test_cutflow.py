@@ -27,18 +27,7 @@ STEPS = (
 
 def test_counts_are_cumulative():
     decisions = apply(STEPS, View())
-    assert count(STEPS, decisions, np.ones(4, bool)) == {"all": 4, "even": 2, "positive": 1}
-
-
-def test_hidden_events_are_counted_as_read_only():
-    decisions = apply(STEPS, View())
-    assert count(STEPS, decisions, np.array([True, True, False, True])) == {"all": 4, "even": 1, "positive": 0}
-
-
-def test_hidden_events_leave_at_the_step_that_says_so():
-    steps = (STEPS[1], Step("even", "", STEPS[0].rule, hides=True), STEPS[1])
-    decisions = apply(steps, View())
-    assert count(steps[:2], decisions[:2], np.array([True, True, False, True])) == {"all": 4, "positive": 3, "even": 0}
+    assert count(STEPS, decisions) == {"all": 4, "even": 2, "positive": 1}
 
 
 @given(decision_arrays)
@@ -51,7 +40,7 @@ def test_depth_counts_leading_passes(decisions):
 @given(decision_arrays)
 def test_counts_never_rise(decisions):
     steps = tuple(Step(str(i), "", lambda view: None) for i in range(len(decisions)))
-    counts = list(count(steps, decisions, np.ones(decisions.shape[1], bool)).values())
+    counts = list(count(steps, decisions).values())
     assert counts == sorted(counts, reverse=True)
 
 

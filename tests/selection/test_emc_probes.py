@@ -15,10 +15,15 @@ from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import Block, make_block
 from jpsi_lnv.analysis.objects import emc_pid, emc_tables
 from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
-from jpsi_lnv.analysis.selection import blinding, misidentified, steps
-from jpsi_lnv.analysis.selection.emc_cuts import EMC_CONTROL
-from jpsi_lnv.analysis.selection.emc_probes import N_TRACKS, EmcProbes, assignments, control_tracks
-from jpsi_lnv.analysis.selection.emc_steps import EMC_STEPS
+from jpsi_lnv.analysis.selection import blinding, misid, steps
+from jpsi_lnv.analysis.selection.emc_probes import (
+    EMC_CONTROL,
+    EMC_STEPS,
+    N_TRACKS,
+    EmcProbes,
+    assignments,
+    control_tracks,
+)
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 
@@ -38,7 +43,7 @@ def columns_of(block: Block) -> ArrayColumns:
 
 
 def truth(columns, species):
-    return misidentified.true_species(columns) == misidentified.SPECIES.index(species.name.lower())
+    return misid.true_species(columns) == misid.SPECIES.index(species.name.lower())
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +162,7 @@ def test_nothing_gives_nothing(n_events):
     view = EmcProbes(empty, Species.E)
     assert len(view.probe) == 0
     assert view.n_tags == 0
-    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible)
+    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view) & view.is_visible)
     assert list(flow.values()) == [n_events, 0, 0, 0, 0]
 
 
@@ -181,12 +186,12 @@ def test_what_the_search_hides_is_hidden():
     view = EmcProbes(columns, Species.E)
     assert np.count_nonzero(hidden & view.has_four_tracks) > 500
     assert not (hidden & view.has_four_tracks & view.is_visible).any()
-    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible)
+    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view) & view.is_visible)
     assert flow["four_tracks"] == np.count_nonzero(view.has_four_tracks & view.is_visible)
 
 
 def test_cut_flow_ends_at_the_events_with_probes(view):
-    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view), view.is_visible)
+    flow = steps.count(EMC_STEPS, steps.apply(EMC_STEPS, view) & view.is_visible)
     counts = list(flow.values())
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == np.count_nonzero(view.is_selected)

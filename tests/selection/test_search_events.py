@@ -23,7 +23,7 @@ SQRT_S = 3.0969
 
 def flow(columns, cuts=SELECTION, sqrt_s=SQRT_S):
     view = SearchEvents(columns, cuts, sqrt_s)
-    return steps.count(SECTION_III, steps.apply(SECTION_III, view), np.ones(view.n_events, bool))
+    return steps.count(SECTION_III, steps.apply(SECTION_III, view))
 
 
 def changed(columns, **arrays):

@@ -7,17 +7,16 @@ from typing import Any
 
 import hist
 import numpy as np
-from coffea.processor import ProcessorABC
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import BRANCHES
+from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.run import RunOptions, process, to_results
-from jpsi_lnv.processors.selections import SelectionsProcessor
+from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import GuardedExecutor
-from jpsi_lnv.processors.work.rows import Rows
 
 METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
 
@@ -68,36 +67,45 @@ def make_fileset(directory: Path, datasets: dict[str, list[int]], **metadata: An
     return target
 
 
-def counting_processor(action: Callable[[Any], None] | None = None) -> SelectionsProcessor:
-    """Return a processor that counts events, fills two histograms and keeps one event in fifty.
+def counting_processor(action: Callable[[Any], None] | None = None) -> SearchProcessor:
+    """Return a processor whose selection "count" counts events, fills two histograms and keeps one event in fifty.
 
-    It is defined here so that workers get it by value: they cannot import the tests.
+    Both are defined here so that workers get them by value: they cannot import the tests.
     """
 
-    class Count(ProcessorABC):
+    class Acting(SearchProcessor):
         def process(self, events: Any) -> dict[str, Any]:
+            found = super().process(events)
             if action is not None:
                 action(events)
-            kappa = np.asarray(events.Track.kappa.layout.content.data, dtype=float)
-            counts = hist.Hist(hist.axis.Regular(20, 0, 1, name="kappa"), storage=hist.storage.Int64())
-            counts.fill(kappa)
-            weighted = hist.Hist(hist.axis.Regular(20, 0, 1, name="kappa"), storage=hist.storage.Weight())
-            weighted.fill(kappa, weight=kappa)
-            run, event = (np.asarray(events[name], dtype=np.int64) for name in ("run", "event"))
-            kept = event % 50 == 0
-            candidates = {"run": run[kept], "event": event[kept]}
-            selection = {
-                "cutflow": {"all": len(events), "kept": int(kept.sum())},
-                "histograms": {"counts": counts, "weighted": weighted},
-                "status": {"seen": len(kappa)},
-                "candidates": Rows(candidates),
-            }
-            return {events.metadata["dataset"]: {"count": selection}}
+            return found
 
-        def postprocess(self, accumulator: Any) -> Any:
-            return accumulator
+    return Acting(selections={"count": counting()})
 
-    return SelectionsProcessor({"count": Count()})
+
+def counting(action: Callable[[Any], None] | None = None) -> Selection:
+    """Return the selection that counts."""
+
+    def count(chunk: Chunk) -> dict[str, Found]:
+        if action is not None:
+            action(chunk)
+        columns = chunk.events.columns
+        kappa = columns.flat("Track", "kappa").astype(float)
+        counts = hist.Hist(hist.axis.Regular(20, 0, 1, name="kappa"), storage=hist.storage.Int64())
+        counts.fill(kappa)
+        weighted = hist.Hist(hist.axis.Regular(20, 0, 1, name="kappa"), storage=hist.storage.Weight())
+        weighted.fill(kappa, weight=kappa)
+        run, event = (columns.scalar(name).astype(np.int64) for name in ("run", "event"))
+        kept = event % 50 == 0
+        selection = {
+            "cutflow": {"all": chunk.n_read, "kept": int(kept.sum())},
+            "histograms": {"counts": counts, "weighted": weighted},
+            "status": {"seen": len(kappa)},
+            "candidates": {"run": run[kept], "event": event[kept]},
+        }
+        return {"count": selection}
+
+    return Selection(count)
 
 
 def assert_same(a: Any, b: Any) -> None:
@@ -144,17 +152,3 @@ def run(
     chosen = RunOptions(output=output, cache=output / "verified.json", **{"chunksize": 100} | options)
     books = process(loaded, counting_processor(action), chosen, lambda _stage, _total, sink: make(sink=sink))
     return to_results(books, chosen), books
-
-
-def Counting(cuts: Any) -> ProcessorABC:  # noqa: N802 it stands where a processor's class is registered
-    """Return the counting processor, made as the registry of selections makes one."""
-    return counting_processor().processors["count"]
-
-
-def Failing(cuts: Any) -> ProcessorABC:  # noqa: N802
-    """Return a processor that fails on every chunk."""
-
-    def fail(events: Any) -> None:
-        raise ArithmeticError("on purpose")
-
-    return counting_processor(fail).processors["count"]

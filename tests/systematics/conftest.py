@@ -8,11 +8,11 @@ import hist
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import control_histograms
-from jpsi_lnv.analysis.candidate_table import TRACKS
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.selection import control_probes
+from jpsi_lnv.analysis.selection.search import TRACKS
 
 N_PROBES = 400_000
 FIT_STEPS = ("all", "four_tracks", "hadrons", "near_jpsi", "chi2_4c", "signal_region")
@@ -20,9 +20,7 @@ FIT_STEPS = ("all", "four_tracks", "hadrons", "near_jpsi", "chi2_4c", "signal_re
 
 def tag_and_probe(rng, efficiency, n=N_PROBES):
     """Return a map of probes spread over momentum and angle, each found with one efficiency."""
-    h = hist.Hist(
-        control_histograms.P, control_histograms.COS_THETA, control_histograms.PASSED, storage=hist.storage.Int64()
-    )
+    h = hist.Hist(control_probes.P, control_probes.COS_THETA, control_probes.PASSED, storage=hist.storage.Int64())
     return h.fill(rng.uniform(0.1, 1.7, n), rng.uniform(-0.93, 0.93, n), rng.uniform(size=n) < efficiency)
 
 

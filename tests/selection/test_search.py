@@ -6,11 +6,11 @@ import hist
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import candidate_table, histograms
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.columns import ArrayColumns, ChosenEvents
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.selection import steps
+from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX
+from jpsi_lnv.analysis.selection import search, steps
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
 from jpsi_lnv.analysis.simulation import processes, production
@@ -32,11 +32,11 @@ def decisions(view):
 
 @pytest.fixture(scope="module")
 def filled(view, decisions):
-    return histograms.fill(view, decisions, np.ones(view.n_events, bool))
+    return search.fill(view, decisions)
 
 
 def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
-    flow = steps.count(SECTION_III, decisions, np.ones(view.n_events, bool))
+    flow = steps.count(SECTION_III, decisions)
     for stage in STAGES:
         assert filled["m_kkee"][stage, :].sum(flow=True) == flow[stage]
         assert filled["chi2_4c"][stage, :].sum(flow=True) == flow[stage]
@@ -46,9 +46,9 @@ def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
 def test_each_stage_holds_the_candidates_that_reach_it(view, decisions, filled):
     reached = steps.depth(decisions)[view.best.event]
     for i, stage in enumerate(STAGES, start=len(SECTION_III) - len(STAGES)):
-        plain = hist.Hist(histograms.M_KKEE, storage=hist.storage.Int64()).fill(view.best_m_kkee[reached > i])
+        plain = hist.Hist(search.M_KKEE, storage=hist.storage.Int64()).fill(view.best_m_kkee[reached > i])
         assert filled["m_kkee"][stage, :] == plain
-        plain = hist.Hist(histograms.M_KE, storage=hist.storage.Int64()).fill(view.m_ke[reached > i].ravel())
+        plain = hist.Hist(search.M_KE, storage=hist.storage.Int64()).fill(view.m_ke[reached > i].ravel())
         assert filled["m_ke"][stage, :] == plain
 
 
@@ -71,15 +71,22 @@ def test_the_plane_of_chi2_and_mass_allows_another_cut_without_a_rerun(view, dec
     assert plane[:50, low:high].sum() == expected.sum()
 
 
-def test_hidden_events_leave_no_trace(view, decisions):
-    nothing = histograms.fill(view, decisions, np.zeros(view.n_events, bool))
+def test_an_empty_chunk_has_every_histogram(view, decisions):
+    nobody = SearchEvents(ChosenEvents(view.columns, np.zeros(view.n_events, bool)), SELECTION, 3.0969)
+    nothing = search.fill(nobody, steps.apply(SECTION_III, nobody))
     assert all(h.sum(flow=True) == 0 for h in nothing.values())
-    assert nothing.keys() == histograms.book().keys()
+    assert nothing.keys() == search.book().keys()
+
+
+def test_no_fit_falls_off_the_axis_of_chi2(view, filled):
+    """The axis ends where the fits are decided: every candidate with a chi2 lies on it."""
+    assert search.CHI2_4C.edges[-1] == search.CHI2_DIFFERENCE.edges[-1] == CHI2_MAX
+    assert filled["chi2_4c"]["kinematic_fit", :].values().sum() == view.best.has_chi2.sum()
 
 
 def test_table_has_one_row_per_selected_event_and_its_masses(view, decisions):
     selected = decisions.all(axis=0)
-    table = candidate_table.make(view, selected)
+    table = search.candidates(view, selected)
     assert {len(values) for values in table.values()} == {int(selected.sum())}
     np.testing.assert_array_equal(table["event"], view.columns.scalar("event")[selected])
     assert (table["chi2_kkee"] < SELECTION.chi2_4c_max).all()
@@ -88,9 +95,3 @@ def test_table_has_one_row_per_selected_event_and_its_masses(view, decisions):
     assert all((total < 3.0969 + 1e-6).all() for total in pairs)
     assert (table["e_over_p_e1"] > 0.8).all()
     assert (table["e_over_p_k2"] < 0.8).all()
-
-
-def test_sorting_is_by_run_and_event():
-    table = {"run": np.array([2, 1, 1]), "event": np.array([1, 9, 3]), "x": np.array([0, 1, 2])}
-    assert candidate_table.sort(table)["x"].tolist() == [2, 1, 0]
-    assert candidate_table.sort({}) == {}

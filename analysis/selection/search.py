@@ -1,8 +1,8 @@
-"""Every histogram of the search, each axis declared once.
+"""What the search finds in a chunk: cut flow, histograms, status of the fits, candidates; and so under variations.
 
-Storage is Int64: unweighted counts add up exactly, so that any chunking and any executor give equal histograms.
-Masses of the KKee system are scaled by m(J/psi)/sqrt(s), which leaves J/psi data alone and brings continuum data into
-the same window. Units: GeV/c^2.
+Every axis is declared once. Storage is Int64: unweighted counts add up exactly, so that any chunking and any executor
+give equal histograms. Masses of the KKee system are scaled by m(J/psi)/sqrt(s), which leaves J/psi data alone and
+brings continuum data into the same window. Units: GeV/c^2.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from typing import Final
 import hist
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis import datasets
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.events.schema import EVENT
+from jpsi_lnv.analysis.events.varied_columns import variations
 from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX
-from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES, depth, passes_all_but
+from jpsi_lnv.analysis.kinfit.hypotheses import smallest_by_name
+from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES, apply, depth, passes_all_but
 
 ROLES: Final = ("electron", "kaon")
 # Bins of unit width.
@@ -45,6 +51,34 @@ ROLE: Final = hist.axis.StrCategory(ROLES, name="role", label="role")
 # The stages have fixed categories, so that merging cannot reorder them.
 STAGE: Final = hist.axis.StrCategory(STAGES, name="stage", label="after")
 
+# Names of the four tracks of a candidate, in the order of its track indices.
+TRACKS: Final = ("k1", "k2", "e1", "e2")
+_TYPES: Final = {column.name: column.dtype for column in EVENT}
+# Fitted masses of kaon i and electron j, one way to pair them after the other.
+M_KE_NAMES: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
+
+
+def select(chunk: Chunk) -> dict[str, Found]:
+    """Return cut flow, histograms, fit status and candidates of J/psi -> K+ K+ e- e- + c.c."""
+    view, decisions = chunk.events, chunk.decisions
+    return {
+        datasets.SEARCH: {
+            "cutflow": chunk.cut_flow(SECTION_III, decisions),
+            "histograms": fill(view, decisions),
+            "status": view.fit_status,
+            "candidates": candidates(view, np.all(decisions, axis=0)),
+        }
+    }
+
+
+def select_varied(chunk: Chunk) -> dict[str, Found]:
+    """Return the cut flow under every variation of the tracks, as ``search_<variation>``; what stays is read once."""
+    found = {}
+    for name, columns in variations(chunk.events.columns).items():
+        decisions = apply(SECTION_III, SearchEvents(columns, chunk.cuts, chunk.metadata.sqrt_s))
+        found[f"{datasets.SEARCH}_{name}"] = {"cutflow": chunk.cut_flow(SECTION_III, decisions)}
+    return found
+
 
 def book() -> dict[str, hist.Hist]:
     """Return the empty histograms of the search for one dataset.
@@ -68,33 +102,31 @@ def book() -> dict[str, hist.Hist]:
     }
 
 
-def fill(view: SearchEvents, decisions: BoolArray, is_visible: BoolArray) -> dict[str, hist.Hist]:
+def fill(view: SearchEvents, decisions: BoolArray) -> dict[str, hist.Hist]:
     """Return the histograms of a chunk.
 
     Args:
         view: The events.
         decisions: Every step's decision on every event, shape (steps, events).
-        is_visible: Events that may be counted, shape (events,).
     """
     filled, best = book(), view.best
     if not len(best.event):
         return filled
-    seen = is_visible[best.event]
     of_best = decisions[:, best.event]
     reached = depth(of_best)
     for stage in STAGES:
-        ends_here = seen & (reached == _index(stage) + 1)
+        ends_here = reached == _index(stage) + 1
         filled["m_kkee"].fill(stage, view.best_m_kkee[ends_here])
         filled["m_ke"].fill(stage, view.m_ke[ends_here].ravel())
         filled["chi2_4c"].fill(stage, best.chi2_4c[ends_here])
     for name in ("m_kkee", "m_ke", "chi2_4c"):
         _add_later_stages(filled[name])
-    others = passes_all_but(of_best, [_index("chi2_4c"), _index("signal_region")]) & seen
+    others = passes_all_but(of_best, [_index("chi2_4c"), _index("signal_region")])
     filled["chi2_4c_m_kkee"].fill(best.chi2_4c[others], view.best_m_kkee[others])
     for step, values in _n_minus_1(view).items():
-        rest = passes_all_but(of_best, [_index(step)]) & seen
+        rest = passes_all_but(of_best, [_index(step)])
         filled[f"n_minus_1_{step}"].fill(values[rest])
-    _fill_tracks(filled, view, view.best_tracks[seen & (reached > _index(STAGES[0]))])
+    _fill_tracks(filled, view, view.best_tracks[reached > _index(STAGES[0])])
     return filled
 
 
@@ -130,3 +162,45 @@ def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: IntAr
         is_measured = view.columns.flat("Track", "dedx_n_hits")[chosen] > 0
         chi = view.columns.flat("Track", f"dedx_chi_{species.name.lower()}")[chosen]
         filled["dedx_chi"].fill(role, chi[is_measured])
+
+
+def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:
+    """Return columns with one row per selected event.
+
+    Columns: run, event, period; charge of the kaons; m_kkee, measured and scaled by m(J/psi)/sqrt(s), and the fitted
+    masses m_k1e1 … m_k2e1 in GeV/c^2; chi2_kkee and the smallest chi2 of each other hypothesis; per track k1, k2,
+    e1, e2 the measured p in GeV/c, cos_theta, e_over_p and the confidence levels cl_e, cl_pi, cl_k.
+
+    Args:
+        view: The events.
+        is_selected: Events to store, shape (events,); each must have a best candidate.
+    """
+    chosen = is_selected[view.best.event]
+    best, of = view.best[chosen], view.best_tracks[chosen]
+    scalars = {name: _scalar(view, name, best.event) for name in ("run", "event", "period")}
+    masses = dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
+    chi2 = {f"chi2_{name}": values for name, values in smallest_by_name(best.chi2).items()}
+    charge = {"charge": view.charge[of[:, 0]]}
+    return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
+
+
+def _scalar(view: SearchEvents, name: str, event: IntArray) -> AnyArray:
+    """Return an event scalar of the chosen events; a chunk without any does not read it."""
+    return view.columns.scalar(name)[event] if len(event) else np.empty(0, dtype=_TYPES[name])
+
+
+def _track_columns(view: SearchEvents, of: IntArray) -> dict[str, FloatArray]:
+    kappa, tanl = view.columns.flat("Track", "kappa"), view.columns.flat("Track", "tanl")
+    columns: dict[str, FloatArray] = {}
+    for i, name in enumerate(TRACKS):
+        at = of[:, i]
+        columns[f"p_{name}"] = tracks.momentum(kappa[at], tanl[at])
+        columns[f"cos_theta_{name}"] = tracks.cos_theta(tanl[at])
+        columns[f"e_over_p_{name}"] = view.e_over_p[at]
+        for species, label in enumerate(("cl_e", "cl_pi", "cl_k")):
+            columns[f"{label}_{name}"] = view.identification.cl[view.row_of_track[at], species]
+    return columns
+
+
+SEARCH: Final = Selection(select, READS)
+VARIATIONS: Final = Selection(select_varied, READS)

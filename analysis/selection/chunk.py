@@ -1,0 +1,110 @@
+"""What the selections see of a chunk: one view of its events, which all of them share, without those in the box.
+
+Events of blind data that lie in the box leave here, before any selection, variation or histogram can count them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jpsi_lnv.analysis.arrays import BoolArray
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.events.columns import ChosenEvents, Columns
+from jpsi_lnv.analysis.selection import blinding
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.selection.steps import SECTION_III, Step, apply, count
+
+# What a selection finds: ``cutflow``, and where it has them ``histograms``, ``status`` and columns of ``candidates``.
+Found = dict[str, Any]
+
+
+class Chunk:
+    """A chunk of events of one dataset.
+
+    Args:
+        columns: Its columns.
+        metadata: Metadata of the dataset.
+        cuts: The requirements of the search.
+
+    Attributes:
+        n_read: All its events, whether or not they may be seen.
+    """
+
+    def __init__(self, columns: Columns, metadata: DatasetMetadata, cuts: Cuts) -> None:
+        self._columns = columns
+        self.metadata = metadata
+        self.cuts = cuts
+        self.n_read = columns.n_events
+
+    @cached_property
+    def events(self) -> SearchEvents:
+        """The events that may be seen, as the search looks at them."""
+        return self._everything if self._box is None else self._view(~self._is_hidden)
+
+    @cached_property
+    def decisions(self) -> BoolArray:
+        """Every decision of `SECTION_III` on these events, shape (steps, events)."""
+        return apply(SECTION_III, self.events)
+
+    def cut_flow(
+        self, steps: Sequence[Step], decisions: BoolArray, view: Callable[[SearchEvents], Any] = lambda events: events
+    ) -> dict[str, int]:
+        """Return the cut flow of a selection: all events read, then those that pass each step and all before it.
+
+        Hidden events are counted as any other before the step at which they leave. It rejects so many visible events
+        that its own number says nothing of theirs. Without them from the start, a skim that kept only events that pass
+        the first steps would give their number away: what these steps reject would be the hidden events alone.
+
+        Args:
+            steps: The steps.
+            decisions: Their decisions on `events`, shape (steps, events).
+            view: What makes of events that which the steps look at.
+        """
+        flow = count(steps, decisions)
+        if self._box is not None:
+            before = _before_they_leave(steps)
+            for name, n in count(before, apply(before, view(self._box))).items():
+                flow[name] += n
+        return flow
+
+    @cached_property
+    def _everything(self) -> SearchEvents:
+        return SearchEvents(self._columns, self.cuts, self.metadata.sqrt_s)
+
+    @cached_property
+    def _is_hidden(self) -> BoolArray:
+        return ~blinding.is_visible(self._everything, self.metadata)
+
+    @cached_property
+    def _box(self) -> SearchEvents | None:
+        """The hidden events; None where there are none."""
+        return self._view(self._is_hidden) if self._is_hidden.any() else None
+
+    def _view(self, chosen: BoolArray) -> SearchEvents:
+        return SearchEvents(ChosenEvents(self._columns, chosen), self.cuts, self.metadata.sqrt_s)
+
+
+def _before_they_leave(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps before the one at which hidden events leave, which is the first where none says so."""
+    if not any(step.hides for step in steps):
+        return []
+    return list(itertools.takewhile(lambda step: not step.hides, steps))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What runs on the chunks of a dataset whose metadata name it.
+
+    Attributes:
+        select: Returns what it finds in a chunk, by the name under which it is stored.
+        reads: Branches that it reads of every chunk that has events: they are read in one call, for a call per branch
+            costs as much as the reading of a few thousand events.
+    """
+
+    select: Callable[[Chunk], dict[str, Found]]
+    reads: frozenset[str] = frozenset()

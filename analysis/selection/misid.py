@@ -1,0 +1,178 @@
+"""Background candidates without identification: every track may be taken for what its charge allows.
+
+A simulated background passes the identification too rarely to be counted. So the kinematic part of the selection runs
+on it as if every identified track were a kaon of one charge or an electron of the other, and the chance of that is a
+weight: the product over the tracks of misidentification probabilities, measured on all simulated tracks of that
+species, momentum and angle. Needs the generated particles.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+import hist
+import numpy as np
+
+from jpsi_lnv.analysis import datasets
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
+from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
+from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
+
+# Generated species by PDG code, in the order of the axis; the last one is all the rest.
+SPECIES: Final = ("e", "mu", "pi", "k", "p", "other")
+PDG_CODES: Final = (11, 13, 211, 321, 2212)
+ROLES: Final = ("none", "electron", "kaon")
+NO_PARTICLE: Final = -1
+# Steps whose requirements are chosen again from the stored candidates.
+OPEN_STEPS: Final = tuple(i for i, step in enumerate(SECTION_III) if step.name in {"chi2_4c", "signal_region"})
+KAON_CHARGES: Final = (1, -1)
+
+SPECIES_AXIS: Final = hist.axis.StrCategory(SPECIES, name="species", label="generated species")
+ROLE_AXIS: Final = hist.axis.StrCategory(ROLES, name="role", label="taken for")
+P: Final = hist.axis.Variable(
+    [0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6], name="p", label="$p$ [GeV/$c$]"
+)
+ABS_COS_THETA: Final = hist.axis.Variable([0.0, 0.4, 0.8, 0.93], name="abs_cos_theta", label=r"$|\cos\theta|$")
+
+
+class MisidEvents(SearchEvents):
+    """A view in which every identified track is a kaon candidate of one charge and an electron one of the other.
+
+    Args:
+        search: The chunk as the search looks at it; what does not depend on the tracks' roles is taken from there.
+        kaon_charge: Charge of the kaons, 1 or -1.
+    """
+
+    def __init__(self, search: SearchEvents, kaon_charge: int) -> None:
+        super().__init__(search.columns, search.cuts, search.sqrt_s)
+        self.search = search
+        self.kaon_charge = kaon_charge
+
+    @property
+    def is_good(self) -> BoolArray:
+        """Good tracks, as in the search."""
+        return self.search.is_good
+
+    @property
+    def is_retained(self) -> BoolArray:
+        """Events with enough good tracks and the wanted net charge, as in the search."""
+        return self.search.is_retained
+
+    @property
+    def is_identified(self) -> BoolArray:
+        """Identified tracks, as in the search."""
+        return self.search.is_identified
+
+    @property
+    def e_over_p(self) -> FloatArray:
+        """EMC energy over momentum of every track, as in the search."""
+        return self.search.e_over_p
+
+    @cached_property
+    def is_examined(self) -> BoolArray:
+        """All identified tracks: each is taken for a kaon or an electron."""
+        return self.is_identified
+
+    @cached_property
+    def is_kaon(self) -> BoolArray:
+        """Identified tracks of the kaons' charge."""
+        return self.is_identified & (self.charge == self.kaon_charge)
+
+    @cached_property
+    def is_electron(self) -> BoolArray:
+        """Identified tracks of the other charge."""
+        return self.is_identified & (self.charge == -self.kaon_charge)
+
+    @cached_property
+    def is_chosen(self) -> BoolArray:
+        """Best candidates that pass every step but the requirements on chi2 and the signal region, shape (B,)."""
+        return passes_all_but(apply(SECTION_III, self), OPEN_STEPS)[self.best.event]
+
+
+def true_species(columns: Columns) -> IntArray:
+    """Return the generated species of each track as an index of `SPECIES`, shape (tracks,).
+
+    Raises:
+        SchemaError: The file has no generated particles.
+    """
+    offsets = columns.offsets("Track")
+    event = np.repeat(np.arange(columns.n_events), np.diff(offsets))
+    of_track = columns.flat("Track", "gen").astype(np.int64)
+    row = columns.offsets("Gen")[event] + of_track
+    codes = np.abs(columns.flat("Gen", "pdg_id"))
+    known = of_track != NO_PARTICLE
+    code = np.zeros(len(event), dtype=np.int64)
+    code[known] = codes[row[known]]
+    species = np.full(len(event), len(PDG_CODES))
+    for i, wanted in enumerate(PDG_CODES):
+        species[code == wanted] = i
+    return species
+
+
+def roles(view: SearchEvents) -> tuple[BoolArray, IntArray]:
+    """Return which tracks count for the misid maps and what the search takes each for.
+
+    Returns:
+        Mask (tracks,) of good tracks with a measurement, in any event, and their index of `ROLES`, (tracks,).
+    """
+    identification = pid.identify(view.columns, view.cuts)
+    counts = view.is_good & (identification.ndof > 0)
+    cl, e_over_p, cuts = identification.cl, view.e_over_p, view.cuts
+    role = np.zeros(len(counts), dtype=np.int64)
+    role[pid.is_electron(cl, e_over_p, cuts)] = ROLES.index("electron")
+    role[pid.is_kaon(cl, e_over_p, cuts)] = ROLES.index("kaon")
+    return counts, role
+
+
+def select(chunk: Chunk) -> dict[str, Found]:
+    """Return the misid maps and the candidates without identification.
+
+    Raises:
+        SchemaError: The file has no generated particles.
+    """
+    found = [candidates(MisidEvents(chunk.events, charge)) for charge in KAON_CHARGES]
+    merged = {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
+    return {
+        datasets.MISID: {
+            "cutflow": {ALL_EVENTS: chunk.n_read, "kinematic_candidates": len(merged["run"])},
+            "histograms": {"roles": maps(chunk.events)},
+            "candidates": merged,
+        }
+    }
+
+
+def maps(view: SearchEvents) -> hist.Hist:
+    """Return how often a track of each species, momentum and angle is taken for an electron or a kaon."""
+    columns = view.columns
+    filled = hist.Hist(SPECIES_AXIS, P, ABS_COS_THETA, ROLE_AXIS, storage=hist.storage.Int64())
+    counts, role = roles(view)
+    kappa, tanl = columns.flat("Track", "kappa")[counts], columns.flat("Track", "tanl")[counts]
+    species = np.array(SPECIES)[true_species(columns)[counts]]
+    cos_theta = np.abs(tracks.cos_theta(tanl))
+    filled.fill(species, tracks.momentum(kappa, tanl), cos_theta, np.array(ROLES)[role[counts]])
+    return filled
+
+
+def candidates(view: MisidEvents) -> dict[str, AnyArray]:
+    """Return one row per chosen candidate: run, event, chi2, masses; per track p, |cos theta| and species."""
+    columns, chosen = view.columns, view.is_chosen
+    best = view.best[chosen]
+    kappa, tanl = columns.flat("Track", "kappa"), columns.flat("Track", "tanl")
+    species = true_species(columns)
+    rows: dict[str, AnyArray] = {name: columns.scalar(name)[best.event] for name in ("run", "event")}
+    rows |= {"chi2_4c": best.chi2_4c, "m_kkee": view.best_m_kkee[chosen]}
+    rows |= dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
+    for i, name in enumerate(TRACKS):
+        at = view.best_tracks[chosen, i]
+        rows[f"p_{name}"] = tracks.momentum(kappa[at], tanl[at])
+        rows[f"abs_cos_theta_{name}"] = np.abs(tracks.cos_theta(tanl[at]))
+        rows[f"species_{name}"] = species[at]
+    return rows
+
+
+MISID: Final = Selection(select, READS)

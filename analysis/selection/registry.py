@@ -1,0 +1,42 @@
+"""The selections by name, as the metadata of a dataset list them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from jpsi_lnv.analysis import datasets
+from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.selection import control_fit, control_probes, misid, search, topology
+from jpsi_lnv.analysis.selection.chunk import Selection
+
+SELECTIONS: Final[dict[str, Selection]] = {
+    datasets.SEARCH: search.SEARCH,
+    datasets.CONTROL_EE: control_probes.EE,
+    datasets.CONTROL_KKPI0: control_probes.KKPI0,
+    datasets.CONTROL_PPBARPIPI: control_fit.PPBARPIPI,
+    datasets.MISID: misid.MISID,
+    datasets.TOPOLOGY: topology.TOPOLOGY,
+    datasets.VARIATIONS: search.VARIATIONS,
+}
+
+
+def find(name: str, dataset: str, among: Mapping[str, Selection] = SELECTIONS) -> Selection:
+    """Return the selection that the metadata of a dataset name.
+
+    Raises:
+        FilesetError: There is none of this name.
+    """
+    try:
+        return among[name]
+    except KeyError:
+        msg = (
+            f"dataset {dataset!r}: selection {name!r} of its metadata does not exist; there are {sorted(among)}: "
+            "mend the metadata in the fileset"
+        )
+        raise FilesetError(msg) from None
+
+
+def reads(names: Iterable[str], dataset: str, among: Mapping[str, Selection] = SELECTIONS) -> frozenset[str]:
+    """Return the branches that selections read of every chunk that has events."""
+    return frozenset().union(*(find(name, dataset, among).reads for name in names))
