@@ -67,8 +67,11 @@ paper: $(ALL_READY)  ## Table 1 and Table 2 beside the publication, on the big s
 	$(BIN)/lnv paper --output $(PAPER)
 	$(BIN)/lnv report --output $(PAPER)
 
-test: $(ALL_READY)  ## the whole test suite
-	$(BIN)/python -m pytest tests
+test: $(ALL_READY)  ## the whole test suite (under 15 minutes on two cores)
+	$(BIN)/python tests/suite.py
+
+soak: $(ALL_READY)  ## what repeats: random kills, mutated inputs, properties with thousands of examples
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests -m "soak or hypothesis" --timeout 3600
 
 soak: $(ALL_READY)  ## what repeats hundreds of times: kills, stalls, damaged files (an hour)
 	$(BIN)/python -m pytest tests -m soak

@@ -8,11 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from jpsi_lnv.analysis.events import schema
 
 # Modules that several tests share lie there.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+# Properties are tried with a hundred examples in the suite and with twenty times as many in `make soak`; a test whose
+# examples are dear takes a fraction of that. In continuous integration the examples are the same every time.
+settings.register_profile("suite", settings.default, deadline=None)
+settings.register_profile("soak", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+# Folders whose tests start services and processes, measure or fill the machine: nothing runs beside them.
+SERIAL = {"services", "faults", "benchmarks", "notebooks"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SERIAL & set(item.path.parts):
+            item.add_marker(pytest.mark.serial)
 
 
 def make_toy_columns(rng: np.random.Generator, n_events: int) -> dict[str, object]:

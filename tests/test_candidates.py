@@ -25,7 +25,7 @@ def all_combinations(offsets, charge, is_electron, is_kaon, mask):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(n_tracks=st.lists(st.integers(0, 9), max_size=6), seed=st.integers(0, 10**6))
 def test_every_combination_once(n_tracks, seed):
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def test_empty_chunk():
     assert event.shape == (0,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     event=st.lists(st.integers(0, 5), max_size=20).map(sorted),
     seed=st.integers(0, 10**6),

@@ -35,7 +35,7 @@ def test_known_interval():
     assert Efficiency(10, 10).interval(0.95) == pytest.approx((0.025**0.1, 1.0))
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 6)
 @given(st.integers(1, 40), st.floats(0.02, 0.98))
 def test_the_exact_interval_covers(n, true):
     k = np.arange(n + 1)

@@ -42,7 +42,7 @@ def test_the_intervals_of_a_scan_share_no_candidate():
     assert inside.sum(axis=0).max() == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.lists(st.floats(0.5, 2.5), min_size=4, max_size=4))
 def test_exchanging_kaons_or_electrons_changes_nothing(row):
     m11, m22, m12, m21 = row

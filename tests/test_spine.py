@@ -14,6 +14,8 @@ from jpsi_lnv.analysis.results import read
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.cli import main
 
+pytestmark = pytest.mark.serial
+
 N_EVENTS = 6000
 CHUNK_SIZES = (1000, 2500, 100_000)
 SAMPLES = {

@@ -41,7 +41,6 @@ def test_peers_pass_the_same_events(benchmarks, files, name, tmp_path):
     assert (found["counts"][-1] > 0) == (name == "signal")
 
 
-@pytest.mark.slow
 def test_rdataframe_passes_the_same_events(benchmarks, files, tmp_path):
     if "ROOT_PYTHON" not in os.environ:
         pytest.skip("make root (or set ROOT_PYTHON to a Python with ROOT)")

@@ -82,7 +82,7 @@ def test_columns_of_noise_are_not_compressed(tmp_path):
     assert ratio["Track_dedx_n_hits"] > 1.5
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=settings.default.max_examples // 16)
 @given(cuts=st.lists(st.integers(0, 120), max_size=6), seed=st.integers(0, 99))
 def test_the_file_does_not_depend_on_how_the_events_came(tmp_path_factory, cuts, seed):
     path = tmp_path_factory.mktemp("writer") / "a.root"

@@ -72,9 +72,9 @@ def test_a_worker_killed_at_a_random_time(small_fileset, tmp_path, reference):
     kill_a_worker_at_random(small_fileset, tmp_path, reference, seed=1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 12))
-def test_workers_killed_at_ten_random_times(small_fileset, tmp_path, reference, seed):
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 22))
+def test_workers_killed_at_twenty_random_times(small_fileset, tmp_path, reference, seed):
     kill_a_worker_at_random(small_fileset, tmp_path, reference, seed)
 
 

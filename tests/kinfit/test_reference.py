@@ -63,7 +63,7 @@ def assert_same_chi2(one, two):
     np.testing.assert_allclose(two.chi2[is_ok], one.chi2[is_ok], rtol=1e-8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(angle=st.floats(-np.pi, np.pi), seed=st.integers(0, 10**6))
 @example(angle=1.0, seed=1217)
 def test_rotation_about_the_beam_axis_changes_nothing(toys, p4_total, angle, seed):
@@ -76,7 +76,7 @@ def test_rotation_about_the_beam_axis_changes_nothing(toys, p4_total, angle, see
     assert_same_chi2(one, two)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(order=st.permutations(range(4)), seed=st.integers(0, 10**6))
 def test_order_of_the_tracks_does_not_matter(toys, p4_total, order, seed):
     sample = toys((K, PI, K, PI), 20, seed)
@@ -85,7 +85,7 @@ def test_order_of_the_tracks_does_not_matter(toys, p4_total, order, seed):
     assert_same_chi2(one, two)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(scale=st.floats(0.5, 2.0), seed=st.integers(0, 10**6))
 def test_larger_errors_make_a_smaller_chi2(toys, p4_total, scale, seed):
     sample = toys((K, K, E, E), 20, seed)

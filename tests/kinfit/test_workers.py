@@ -12,6 +12,8 @@ from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc, kernels
 from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
 
+pytestmark = pytest.mark.serial
+
 E, PI, K, P = Species
 
 

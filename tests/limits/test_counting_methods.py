@@ -54,7 +54,7 @@ def test_feldman_cousins_table_below_the_background(n, background, expected):
     assert feldman_cousins.upper_limit(n, efficiency=1.0, background=background) == pytest.approx(expected, abs=0.0101)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings.default.max_examples // 10)
 @given(st.integers(0, 3), st.floats(0.0, 8.0), st.floats(0.0, 3.0))
 @example(0, 2.0, 0.35)  # the plain construction: 1.08 at a background of 2.00, 1.25 at 2.35
 @example(0, 1.5, 0.85)
@@ -141,7 +141,7 @@ def test_without_background_cls_and_bayes_are_the_classical_limit(n, expected):
     assert one_sided.bayesian_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.integers(0, 12), st.floats(0.0, 10.0))
 def test_with_a_known_background_bayes_and_cls_agree(n, background):
     """Known coincidence of the flat prior: the posterior tail is the ratio of the two Poisson tails."""

@@ -34,13 +34,13 @@ def limit(n, efficiency, delta, background, background_sigma=0.0):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(counts, efficiencies, relative, backgrounds)
 def test_more_events_never_lower_the_limit(n, efficiency, delta, background):
     assert limit(n + 1, efficiency, delta, background) >= limit(n, efficiency, delta, background) * (1 - 1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(counts, efficiencies, relative, backgrounds)
 @example(0, 1.0, 0.0, 1.1125369292536007e-308)
 @example(0, 0.5, 0.0, 1e-29)
@@ -50,13 +50,13 @@ def test_the_limit_is_a_number_of_events_over_efficiency(n, efficiency, delta, b
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.integers(1, 30), efficiencies, relative)
 def test_an_uncertain_efficiency_never_lowers_the_limit(n, efficiency, delta):
     assert limit(n, efficiency, delta, 0.0) >= limit(n, efficiency, 0.0, 0.0) * (1 - 1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples // 3)
 @given(st.integers(0, 15), st.floats(0.02, 1.0), relative, st.floats(0.0, 10.0))
 def test_the_interval_holds_the_best_fit(n, efficiency, delta, background):
     found = rolke.interval(

@@ -44,7 +44,7 @@ def test_the_momentum_points_along_the_track(helices, charge):
     np.testing.assert_allclose(np.hypot(p[:, 0], p[:, 1]), 1 / np.abs(h[:, 2]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples // 3)
 @given(shift=st.tuples(*[st.floats(-2.0, 2.0)] * 3), seed=st.integers(0, 10**6), field=st.sampled_from([0.9, 1.0]))
 def test_a_pivot_moved_forth_and_back(helices, shift, seed, field):
     h, cov = helices(20, seed)

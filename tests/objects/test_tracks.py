@@ -4,7 +4,7 @@ import numpy as np
 import pivot
 import pytest
 from distances import r_xy_r_z
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import helix
@@ -147,7 +147,6 @@ def plain_is_good(h, frame, cuts):
     return in_acceptance & (r_xy < cuts.r_xy_max) & (r_z < cuts.r_z_max)
 
 
-@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 10**6), near=st.sampled_from([0.01, 0.3, 1.0, 5.0]), shift=st.sampled_from([0.0, 0.2, 3.0]))
 def test_good_tracks_are_those_of_the_full_formulae(seed, near, shift):
     rng = np.random.default_rng(seed)

@@ -12,6 +12,8 @@ from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.executors import ClusterError
 
+pytestmark = pytest.mark.serial
+
 
 def start_slowly(monkeypatch, seconds):
     """Let every loop of dask start as late as on a machine that is busy with other things."""

@@ -20,6 +20,8 @@ from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
 from jpsi_lnv.processors.work.guard import Guarded, Peak
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture(scope="module")
 def reference(small_fileset, tmp_path_factory):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.processors.books.chunks import cut
@@ -20,7 +20,6 @@ def counts(spans, n=100):
     return total
 
 
-@settings(deadline=None)
 @given(st.lists(SPAN, max_size=12), st.integers(0, 12), st.randoms())
 def test_any_order_of_merging_gives_one_ledger(spans, k, random):
     whole = Spans(spans)
@@ -32,7 +31,6 @@ def test_any_order_of_merging_gives_one_ledger(spans, k, random):
         assert [s for s in merged if s[0] < s[1]] == [s for s in whole if s[0] < s[1]]
 
 
-@settings(deadline=None)
 @given(st.lists(SPAN, max_size=12), st.integers(1, 90))
 def test_holes_and_overlaps_are_those_of_the_entries(spans, n):
     seen = counts(spans)
@@ -41,7 +39,6 @@ def test_holes_and_overlaps_are_those_of_the_entries(spans, n):
     assert ((counts(overlaps) > 0) == (seen > 1)).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 300), st.lists(st.integers(0, 1000), max_size=5), st.randoms())
 def test_chunks_cover_a_file_once_and_join_to_one_span(n, chunksize, clusters, random):
     edges = tuple(sorted({0, n, *(c for c in clusters if c <= n)}))

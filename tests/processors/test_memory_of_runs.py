@@ -17,6 +17,8 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.guard import peak_memory
 
+pytestmark = pytest.mark.serial
+
 N_WARM, N_CHUNKS = 100, 300
 # Bytes that may stay per chunk; dask's default logs alone keep 10 000.
 BYTES_MAX = 1500

@@ -49,7 +49,6 @@ angles = st.floats(-math.pi, math.pi)
 
 
 @pytest.mark.fast
-@settings(deadline=None)
 @given(radius=st.floats(1.0, 30.0), phi=angles, pts=st.tuples(momenta, momenta), tanl=st.floats(-2, 2))
 def test_a_conversion_is_found_where_it_happened(radius, phi, pts, tanl):
     point = (radius * math.cos(phi), radius * math.sin(phi), 0.5)
@@ -61,7 +60,6 @@ def test_a_conversion_is_found_where_it_happened(radius, phi, pts, tanl):
 
 
 @pytest.mark.fast
-@settings(deadline=None)
 @given(phi=angles, opening=st.floats(0.5, 3.0), pts=st.tuples(momenta, momenta))
 def test_circles_of_prompt_wide_angle_pairs_overlap(phi, opening, pts):
     pair = pair_geometry(
@@ -80,7 +78,6 @@ def test_separate_circles_have_a_gap():
 
 
 @pytest.mark.fast
-@settings(deadline=None)
 @given(turn=angles, seed=st.integers(0, 10**6))
 def test_rotation_and_exchange_change_nothing(turn, seed):
     rng = np.random.default_rng(seed)
@@ -95,7 +92,7 @@ def test_rotation_and_exchange_change_nothing(turn, seed):
 
 
 @pytest.mark.fast
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(n_tracks=st.lists(st.integers(0, 8), max_size=6), seed=st.integers(0, 10**6))
 def test_every_pair_of_opposite_charge(n_tracks, seed):
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ def mass(p4):
     return np.sqrt(np.maximum(p4[..., 3] ** 2 - (p4[..., :3] ** 2).sum(axis=-1), 0))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples // 3)
 @given(
     masses=st.lists(st.floats(0.0, 0.6), min_size=2, max_size=6),
     excess=st.floats(0.01, 2.0),

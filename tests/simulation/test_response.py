@@ -175,7 +175,7 @@ def test_close_clusters_become_one_and_energy_is_kept():
     assert energy == pytest.approx([0.0, 0.8, 0.2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.lists(st.tuples(st.floats(-60, 60), st.floats(0.03, 1.5), st.booleans()), min_size=1, max_size=8))
 def test_overlaps_keep_the_energy_and_end_with_distant_clusters(given_cells):
     positions, energies, matched = zip(*given_cells, strict=True)

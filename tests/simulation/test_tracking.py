@@ -15,7 +15,7 @@ component = st.floats(-1.5, 1.5).filter(lambda x: abs(x) > 0.02)
 coordinate = st.floats(-5.0, 5.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     vertex=st.tuples(coordinate, coordinate, coordinate),
     p3=st.tuples(component, component, st.floats(-2, 2)),
