@@ -45,10 +45,8 @@ def contributions(source: Source) -> Table | None:
     found = source.extras.get("background")
     if found is None:
         return None
-    total, continuum, limit = found["total"], found.get("continuum"), found.get("inclusive_limit")
+    total, limit = found["total"], found.get("inclusive_limit")
     note = f"total {total['value']:.3g} ± {total['sigma']:.2g} events: {total['source']}"
-    if continuum:
-        note += f"; continuum {continuum['value']:.3g} ± {continuum['sigma']:.2g}: {continuum['source']}"
     if limit is not None:
         note += f"; no inclusive event survives: below {limit:.3g} at 90 %, shown only"
     return Table(

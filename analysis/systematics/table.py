@@ -22,7 +22,7 @@ RULES: Final = ("average", "largest")
 
 
 @dataclass(frozen=True)
-class Table:
+class Budget:
     """The uncertainties of one efficiency.
 
     Attributes:
@@ -43,7 +43,7 @@ class Table:
         return {"m_majorana": self.m_majorana, "total": self.total, "rows": [asdict(row) for row in self.rows]}
 
 
-def measure(results: Results, rule: str = "average") -> list[Table]:
+def measure(results: Results, rule: str = "average") -> list[Budget]:
     """Return the table of the overall search, then those of the simulated masses in increasing order.
 
     Args:
@@ -60,7 +60,7 @@ def measure(results: Results, rule: str = "average") -> list[Table]:
     return [overall(results, rule), *(at_mass(results, mass) for mass in majorana.by_mass(results))]
 
 
-def overall(results: Results, rule: str = "average") -> Table:
+def overall(results: Results, rule: str = "average") -> Budget:
     """Return the table of the overall search, whose efficiency is that of phase space."""
     signal = results.of_kind(SIGNAL)
     efficiency = normalization.signal_efficiency(signal)
@@ -81,16 +81,16 @@ def overall(results: Results, rule: str = "average") -> Table:
             f"{len(models)} Majorana models, largest",
             modelling.details,
         )
-    return Table(None, _rows(results, candidates(signal), efficiency, modelling))
+    return Budget(None, _rows(results, candidates(signal), efficiency, modelling))
 
 
-def at_mass(results: Results, mass_mev: int) -> Table:
+def at_mass(results: Results, mass_mev: int) -> Budget:
     """Return the table at one mass, whose efficiency is that of J/psi -> nu nu."""
     datasets = majorana.by_mass(results)[mass_mev]
     efficiency = normalization.signal_efficiency(datasets)
     other, method = _single_neutrino(results, mass_mev)
     modelling = sources.mc_modelling(efficiency.value, {"1nu": other}, method)
-    return Table(mass_mev / 1000, _rows(results, candidates(datasets), efficiency, modelling))
+    return Budget(mass_mev / 1000, _rows(results, candidates(datasets), efficiency, modelling))
 
 
 def efficiencies(results: Results, mode: str) -> dict[int, Efficiency]:
@@ -133,7 +133,7 @@ def _single_neutrino(results: Results, mass_mev: int) -> tuple[float, str]:
     return value, f"J/psi -> nu K e interpolated between {', '.join(f'{m / 1000:.3f}' for m in known)}"
 
 
-def to_json(tables: list[Table]) -> dict[str, Any]:
+def to_json(tables: list[Budget]) -> dict[str, Any]:
     """Return tables in the form that ``lnv limits --systematics FILE`` reads, with every row."""
     first, *rest = tables
     return {

@@ -25,7 +25,7 @@ CHAIN = {"dataset": "a", "chain": "J/psi -> x", "n": 3, "share": 1.0}
 
 
 def systematics():
-    overall, at_mass = table.Table(None, ROWS), table.Table(0.9, ROWS)
+    overall, at_mass = table.Budget(None, ROWS), table.Budget(0.9, ROWS)
     return table.to_json([overall, at_mass])
 
 
