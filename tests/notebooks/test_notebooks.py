@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -66,3 +68,16 @@ def test_it_runs(script, samples, monkeypatch, tmp_path):
     assert not re.search("equal .*: False|complete: False", said)
     drawn = [o for o in shown if "image/png" in o.get("data", {})]
     assert drawn or "matplotlib" not in script.read_text()
+
+
+def test_the_example_of_the_readme_runs(samples, tmp_path):
+    (tmp_path / "samples").symlink_to(samples)
+    example = re.search(r"```python\n(.*?)```", (NOTEBOOKS.parent / "README.md").read_text(), re.DOTALL)[1]
+    assert len(example.splitlines()) <= 10
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    command = [sys.executable, "-c", example]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    limits = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
+    assert set(limits) == {"rolke", "feldman-cousins", "cls", "bayesian"}
+    assert all(value > 0 for value in limits.values())
