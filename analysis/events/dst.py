@@ -121,12 +121,12 @@ class Dst:
         if len(positions):
             x, y, z = positions.mean(axis=0)
             return float(x), float(y), float(z)
-        return spot_of_tracks(self.records(COLLECTIONS["kal"], first).column("m_zhelix"))
+        return spot_of_tracks(self.records(COLLECTIONS["kal"], first).column("m_zhelix", len(schema.HELIX)))
 
     def vertices(self, entries: IntArray) -> FloatArray:
         """Return the fitted primary vertices of some events in cm, ``(E, 3)``; NaN where the fit failed."""
         vertex = self.records(VERTEX, entries)
-        return np.where(vertex.column("m_isValid").astype(bool)[:, None], vertex.column("m_vtx"), np.nan)
+        return np.where(vertex.column("m_isValid").astype(bool)[:, None], vertex.column("m_vtx", _N_AXES), np.nan)
 
     def read(
         self, start: int, stop: int, runs: RunTable, choose: Callable[[Columns], BoolArray] | None = None

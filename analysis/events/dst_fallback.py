@@ -33,8 +33,10 @@ class AwkwardRecords:
     offsets: IntArray
     content: Any
 
-    def column(self, name: str) -> AnyArray:
-        """Return one member of all records, ``(N,)`` or ``(N, length)``, in the order of the file."""
+    def column(self, name: str, *shape: int) -> AnyArray:
+        """Return one member of all records, ``(N, *shape)``; matrices in the order of the file."""
+        if not self.offsets[-1]:
+            return np.empty((0, *shape))
         values = np.asarray(ak.to_numpy(self.content[name]))
         if values.ndim != _MATRICES:
             return values
@@ -45,6 +47,8 @@ class AwkwardRecords:
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
+        if not self.offsets[-1]:
+            return np.zeros(1, np.int64), np.empty(0, np.int64)
         offsets, content = _lists(ak.Array(self.content[name]))
         return offsets, np.asarray(ak.to_numpy(content))
 

@@ -164,8 +164,8 @@ class Records(Protocol):
     def offsets(self) -> IntArray:
         """``(E + 1,)``: records of event i are ``offsets[i]`` to ``offsets[i + 1]``."""
 
-    def column(self, name: str) -> AnyArray:
-        """Return one member of all records, ``(N,)`` or ``(N, length)``."""
+    def column(self, name: str, *shape: int) -> AnyArray:
+        """Return one member of all records, ``(N, *shape)``."""
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
@@ -192,31 +192,33 @@ class PlacedRecords:
 
     Attributes:
         offsets: (E + 1,) records of event i are ``offsets[i]`` to ``offsets[i + 1]``.
-        pieces: The buffers, in order.
-        layout: How the class is written where there are no records.
+        pieces: The buffers that hold any, in order.
     """
 
     offsets: IntArray
     pieces: tuple[Piece, ...]
-    layout: Layout
 
-    def column(self, name: str) -> AnyArray:
-        """Return one member of all records, ``(N,)`` or ``(N, length)``."""
-        empty = self._member(self.layout, name)
-        out = np.empty((int(self.offsets[-1]), *empty.shape), empty.kind.newbyteorder("="))
+    def column(self, name: str, *shape: int) -> AnyArray:
+        """Return one member of all records, ``(N, *shape)``.
+
+        Raises:
+            DamageError: The class has no such member, or one of another shape.
+        """
+        if not self.pieces:
+            return np.empty((0, *shape))
+        members = [_member(piece.layout, name, shape) for piece in self.pieces]
+        out = np.empty((int(self.offsets[-1]), *shape), members[0].kind.newbyteorder("="))
         row = 0
-        for piece in self.pieces:
-            member = self._member(piece.layout, name)
-            n = len(piece.places)
-            _decode(piece, member, out[row : row + n])
-            row += n
+        for piece, member in zip(self.pieces, members, strict=True):
+            _decode(piece, member, out[row : row + len(piece.places)])
+            row += len(piece.places)
         return out
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
         counts, entries = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
         for piece in self.pieces:
-            member = self._member(piece.layout, name)
+            member = _member(piece.layout, name, ())
             at = piece.places[:, member.segment] + member.offset + _VECTOR_HEAD - _INT_SIZE
             n = np.empty((len(at), 1), np.uint32)
             _gather_4(piece.data, at, 0, n)
@@ -224,12 +226,6 @@ class PlacedRecords:
             entries.append(np.empty(int(n.sum()), np.int32))
             _gather_vectors(piece.data, at + _INT_SIZE, counts[-1], entries[-1].view(np.uint32))
         return np.cumsum(np.concatenate(counts)), np.concatenate(entries)
-
-    def _member(self, layout: Layout, name: str) -> Member:
-        if name not in layout.members:
-            msg = f"class {layout.name}, version {layout.version}, has no member {name}"
-            raise DamageError(msg)
-        return layout.members[name]
 
 
 def place_arrays(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[IntArray, Piece]:
@@ -285,8 +281,15 @@ class Layouts:
 
     @cached_property
     def newest(self) -> Layout:
-        """The newest version; a pair is written the same way always."""
-        return PAIR if self.name == PAIR.name else self[max(self.streamers)]
+        """The newest version.
+
+        Raises:
+            UnknownLayoutError: The file does not describe the class.
+        """
+        if not self.streamers:
+            msg = f"the file does not describe the class {self.name}"
+            raise UnknownLayoutError(msg)
+        return self[max(self.streamers)]
 
     def __getitem__(self, version: int) -> Layout:
         return read_layout(self.streamers[version])
@@ -314,8 +317,8 @@ def collect(baskets: Baskets, entries: IntArray, place: Placing, layouts: Layout
         except DamageError as error:
             raise baskets.damage(str(error), int(first + own[error.entry])) from None
         counts.append(n)
-        pieces.append(piece)
-    return PlacedRecords(np.cumsum(np.concatenate(counts)), tuple(pieces), layouts.newest)
+        pieces += [piece] if len(piece.places) else []
+    return PlacedRecords(np.cumsum(np.concatenate(counts)), tuple(pieces))
 
 
 def row_of(records: Records, event: IntArray, number: AnyArray) -> IntArray:
@@ -360,6 +363,8 @@ def _placed(walk: Any, basket: Basket, entries: IntArray, n: int, layouts: Layou
         )
         return found
 
+    if not n:
+        return Piece(basket.data, np.empty((0, 1), np.int64), PAIR)
     layout = layouts.newest
     name = np.frombuffer(layout.name.encode() + b"\0", np.uint8)
     places = np.empty((n, len(layout.sizes)), np.int64)
@@ -376,6 +381,15 @@ def _placed(walk: Any, basket: Basket, entries: IntArray, n: int, layouts: Layou
         msg = f"class {layout.name} has version {version}, which the file does not describe"
         raise UnknownLayoutError(msg)
     return Piece(basket.data, places, layout)
+
+
+def _member(layout: Layout, name: str, shape: tuple[int, ...]) -> Member:
+    found = layout.members.get(name)
+    if found is None or found.shape != shape:
+        has = f"no member {name}" if found is None else f"a member {name} of shape {found.shape}, wanted {shape}"
+        msg = f"class {layout.name}, version {layout.version}, has {has}"
+        raise DamageError(msg)
+    return found
 
 
 def _decode(piece: Piece, member: Member, out: AnyArray) -> None:

@@ -18,6 +18,10 @@ from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, event_of, row
 # Suffix of the column table -> suffix of BOSS's members and the place of the hypothesis in its arrays (e mu pi K p).
 HYPOTHESES: Final = {"": ("", 2), "_e": ("_e", 0), "_k": ("_k", 3), "_p": ("_p", 4)}
 N_HELIX: Final = len(schema.HELIX)
+N_COVARIANCE: Final = len(schema.COVARIANCE)
+N_HYPOTHESES: Final = len(schema.PID_HYPOTHESES)
+# Of 6 resolutions per record BOSS fills the first.
+N_TOF_SIGMA: Final = 6
 # One count of the shower's clock in ns: the usual requirement 0 to 14 counts is 0 to 700 ns.
 EMC_CLOCK: Final = 50.0
 # `m_quality` of a good TOF measurement.
@@ -129,10 +133,10 @@ def _helix(
 ) -> tuple[FloatArray, BoolArray]:
     """Return the helices (T, 5) under a hypothesis: of the Kalman fit, or where it failed, (T,), of the MDC's own."""
     boss, place = HYPOTHESES[suffix]
-    helix = take(kal.column(f"m_zhelix{boss}"), kal_row, np.nan)
-    failed = (take(kal.column("m_stat"), kal_row, 1)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
+    helix = take(kal.column(f"m_zhelix{boss}", N_HELIX), kal_row, np.nan)
+    failed = (take(kal.column("m_stat", N_HYPOTHESES), kal_row, 1)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
     if failed.any():
-        helix[failed] = take(mdc.column("m_helix"), mdc_row[failed], np.nan)
+        helix[failed] = take(mdc.column("m_helix", N_HELIX), mdc_row[failed], np.nan)
     return helix, failed
 
 
@@ -140,9 +144,9 @@ def _covariance(
     kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str, failed: BoolArray
 ) -> FloatArray:
     """Return the covariances (T, 15) of the same fits."""
-    cov = take(kal.column(f"m_zerror{HYPOTHESES[suffix][0]}"), kal_row, np.nan)[:, _UPPER_OF_LOWER]
+    cov = take(kal.column(f"m_zerror{HYPOTHESES[suffix][0]}", N_COVARIANCE), kal_row, np.nan)[:, _UPPER_OF_LOWER]
     if failed.any():
-        cov[failed] = take(mdc.column("m_err"), mdc_row[failed], np.nan)
+        cov[failed] = take(mdc.column("m_err", N_COVARIANCE), mdc_row[failed], np.nan)
     return cov
 
 
@@ -154,13 +158,12 @@ def _dedx(dedx: Records, row: IntArray) -> dict[str, AnyArray]:
 
 def _tof(event: Event, is_track: BoolArray) -> dict[str, AnyArray]:
     row = best_tof_record(event, is_track)
-    texp = take(event.tof.column("m_texp"), row, 0.0)
+    texp = take(event.tof.column("m_texp", N_HYPOTHESES), row, 0.0)
     return {
         "tof_time": take(event.tof.column("m_tof"), row, 0.0),
         "tof_path": take(event.tof.column("m_path"), row, 0.0),
         **{f"tof_texp_{h}": texp[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
-        # Of 6 resolutions per record BOSS fills the first.
-        "tof_sigma": take(event.tof.column("m_sigma")[:, 0], row, 0.0),
+        "tof_sigma": take(event.tof.column("m_sigma", N_TOF_SIGMA)[:, 0], row, 0.0),
         "tof_quality": take(event.tof.column("m_quality").astype(np.int64), row, 0),
     }
 
@@ -176,10 +179,10 @@ def best_tof_record(event: Event, is_track: BoolArray) -> IntArray:
     link = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     row = row_of(event.tof, event_of(event.links)[link], number)
     link, row = link[row != NO_LINK], row[row != NO_LINK]
-    status = event.tof.column("m_status")[row]
+    status = event.tof.column("m_status").astype(np.uint32)[row]
     is_usable = (status & (TOF_CLUSTER | TOF_COUNTER)) != 0
     link, row, is_cluster = link[is_usable], row[is_usable], (status[is_usable] & TOF_CLUSTER) != 0
-    sigma = event.tof.column("m_sigma")[row, 0]
+    sigma = event.tof.column("m_sigma", N_TOF_SIGMA)[row, 0]
     is_poor = event.tof.column("m_quality")[row] != GOOD_QUALITY
     order = np.lexsort((sigma, is_poor, ~is_cluster, link))
     best = np.full(len(is_track), NO_LINK)

@@ -10,36 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
+from dst_oracle import (
+    OBJECTS,
+    RUNS,
+    assert_columns_are_the_same,
+    assert_equal,
+    assert_members_are_the_same,
+    assert_pairs_are_the_same,
+)
 
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import dst_baskets, dst_tracks
-from jpsi_lnv.analysis.events.dst import COLLECTIONS, HITS, PARTICLES, VERTEX, Dst, open_dst
-from jpsi_lnv.analysis.events.ntuple_writer import concatenate, make_block
-from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.events.dst import COLLECTIONS, open_dst
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 
 pytestmark = pytest.mark.fast
 
-dst_fallback = pytest.importorskip("jpsi_lnv.analysis.events.dst_fallback")
 pybes3 = pytest.importorskip("pybes3")
 
-RUNS = uniform(Conditions(sqrt_s=3.097))
-ALL = (*COLLECTIONS.values(), PARTICLES, VERTEX)
 # Events that are compared of a file that is larger.
 MOST = 20_000
-
-
-class Oracle(Dst):
-    """The same columns of what pybes3 reads."""
-
-    def records(self, collection, entries):
-        return dst_fallback.read(self._tree[collection.path], entries)
-
-    def _fetch(self, collections, entries):
-        pass
-
-
-def oracle_of(dst):
-    return Oracle(dst.path, dst._file, dst._tree)
 
 
 def samples():
@@ -52,44 +42,18 @@ def opened(request):
         yield dst
 
 
-def assert_equal(got, wanted):
-    assert got.values.keys() == wanted.values.keys()
-    for name, values in wanted.values.items():
-        assert got.values[name].dtype == values.dtype, name
-        assert got.values[name].tobytes() == values.tobytes(), name
-    for name, offsets in wanted.offsets.items():
-        np.testing.assert_array_equal(got.offsets[name], offsets)
-
-
-@pytest.mark.parametrize("collection", ALL, ids=lambda c: c.kind)
+@pytest.mark.parametrize("collection", OBJECTS, ids=lambda c: c.kind)
 def test_every_member_is_the_same(opened, collection):
-    entries = np.arange(min(opened.n_events, MOST))
-    got, wanted = opened.records(collection, entries), dst_fallback.read(opened._tree[collection.path], entries)
-    np.testing.assert_array_equal(got.offsets, wanted.offsets)
-    for name, member in got.layout.members.items():
-        if name in ("m_tofTrackIds", "m_daughters", "m_trackIdList"):
-            assert [a.tolist() for a in got.nested(name)] == [a.tolist() for a in wanted.nested(name)]
-        elif wanted.offsets[-1]:
-            column = got.column(name)
-            assert column.shape[1:] == member.shape
-            assert column.tobytes() == np.ascontiguousarray(wanted.column(name)).tobytes(), name
+    assert_members_are_the_same(opened, collection, min(opened.n_events, MOST))
 
 
 def test_the_pairs_of_hits_are_the_same(opened):
-    entries = np.arange(min(opened.n_events, MOST))
-    got, wanted = opened.records(HITS, entries), dst_fallback.read(opened._tree[HITS.path], entries)
-    np.testing.assert_array_equal(got.offsets, wanted.offsets)
-    for name in ("key", "val"):
-        np.testing.assert_array_equal(got.column(name), wanted.column(name) if wanted.offsets[-1] else [])
+    assert_pairs_are_the_same(opened, min(opened.n_events, MOST))
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, MOST])
 def test_every_column_is_the_same_whatever_the_chunks(opened, size):
-    n = min(opened.n_events, MOST if size > 7 else 500)
-    with open_dst(opened.path) as dst:
-        parts = [make_block(dst.read(start, min(start + size, n), RUNS)) for start in range(0, n, size)]
-        assert not dst.fallbacks
-    assert_equal(concatenate(parts), make_block(oracle_of(opened).read(0, n, RUNS)))
+    assert_columns_are_the_same(opened.path, min(opened.n_events, MOST if size > 7 else 500), size)
 
 
 @pytest.mark.parametrize("chosen", ["none", "some", "all"])

@@ -1,0 +1,78 @@
+"""Files of some megabytes: the own reader agrees with pybes3 on them, and nothing that is done to them harms it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dst_oracle import OBJECTS, assert_columns_are_the_same, assert_members_are_the_same, assert_pairs_are_the_same
+
+from jpsi_lnv.analysis.events.dst import open_dst
+
+SUPPORT = Path(__file__).parents[1] / "support"
+KINDS = ("data", "simulation", "no flush")
+# Mutations of a file in the suite, and in the long run.
+FEW, MANY = 50, 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 7, 1000, 3000])
+def test_every_column_is_the_same_whatever_the_chunks(made_files, kind, size):
+    assert_columns_are_the_same(str(made_files[kind]), 200 if size == 1 else 3000, size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_member_is_the_same(made_files, kind):
+    with open_dst(str(made_files[kind])) as dst:
+        for collection in OBJECTS:
+            assert_members_are_the_same(dst, collection, dst.n_events)
+        assert_pairs_are_the_same(dst, dst.n_events)
+
+
+def mutate(path, directory, n, **environment):
+    """Read n damaged copies in a process of their own, which must end; return what became of each."""
+    call = [sys.executable, str(SUPPORT / "mutate_dst.py"), str(path), str(directory / "mutated.dst"), str(n)]
+    there = os.environ | environment
+    done = subprocess.run(call, check=False, capture_output=True, text=True, env=there, timeout=3000)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == n
+    return found
+
+
+def check(found, path):
+    wrong = [f for f in found if not (f["is_same"] or is_plain(f["message"]))]
+    assert not wrong
+    assert any(f["is_same"] for f in found)
+    said = [f["message"] for f in found if not f["is_same"]]
+    assert any("branch m_" in message and "event" in message for message in said)
+
+
+def is_plain(message):
+    return "mutated.dst" in message and "\n" not in message
+
+
+def test_a_damaged_file_is_one_line_or_the_same_events(boss_file, tmp_path):
+    check(mutate(boss_file, tmp_path, FEW), boss_file)
+
+
+@pytest.mark.parametrize("kind", ["simulation"])
+def test_a_damaged_large_file_is_one_line_or_the_same_events(made_files, tmp_path, kind):
+    check(mutate(made_files[kind], tmp_path, FEW), made_files[kind])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_damaged_files(made_files, tmp_path, kind):
+    check(mutate(made_files[kind], tmp_path, MANY), made_files[kind])
+
+
+@pytest.mark.soak
+def test_no_kernel_reads_outside_of_a_buffer(boss_file, tmp_path):
+    """Compiled with checks of every index; whoever reads outside ends in an IndexError, which is not a plain line."""
+    checks = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    check(mutate(boss_file, tmp_path, MANY, **checks), boss_file)
