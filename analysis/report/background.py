@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.report import drawing, style
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
-from jpsi_lnv.analysis.report.tables import Field, Table, count, significant
+from jpsi_lnv.analysis.report.tables import Field, Table, count, located, significant
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 # The last step before the mass window: what the M(KKee) figure shows.
@@ -53,7 +53,7 @@ def contributions(source: Source) -> Table | None:
         "background",
         "Expected background in the signal region",
         _BACKGROUND,
-        tuple(sorted(found["contributions"], key=lambda row: -row["sigma"])),
+        tuple(sorted(located(found["contributions"], "background.json#/contributions"), key=lambda row: -row["sigma"])),
         note,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
+from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report.drawing import Section
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, located
+from jpsi_lnv.analysis.results import SelectionResult
 from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 CANDIDATES_SHOWN: Final = 30
@@ -31,9 +33,9 @@ def section(source: Source) -> Section:
 def candidates(source: Source, *kinds: str) -> Table:
     """Return the first selected candidates of the datasets of some kinds."""
     listed = [
-        {"dataset": name} | {key: values[i].item() for key, values in search.candidates.items()}
+        row
         for name, search in source.searches(*kinds).items()
-        for i in range(len(next(iter(search.candidates.values()), ())))
+        for row in located(_rows(name, search), f"{ACCUMULATOR}/candidates/{name}/{SEARCH}.parquet#")
     ]
     left = len(listed) - CANDIDATES_SHOWN
     return Table(
@@ -43,3 +45,8 @@ def candidates(source: Source, *kinds: str) -> Table:
         rows=tuple(listed[:CANDIDATES_SHOWN]),
         note="masses of K e pairs after the fit" + (f"; {left} more in the accumulator" if left > 0 else ""),
     )
+
+
+def _rows(name: str, search: SelectionResult) -> list[dict[str, Any]]:
+    n = len(next(iter(search.candidates.values()), ()))
+    return [{"dataset": name} | {key: column[i].item() for key, column in search.candidates.items()} for i in range(n)]

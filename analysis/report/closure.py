@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.limits import rolke
+from jpsi_lnv.analysis.outputs import CLOSURE
 from jpsi_lnv.analysis.report import paper
 from jpsi_lnv.analysis.report.drawing import Section
 from jpsi_lnv.analysis.report.result import headline as limit
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, significant, yes_no
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, located, percent, significant, yes_no
 
 # An inference: 10.087e9 with its zero left out, as which the last column of Table 2 comes out almost.
 N_JPSI_INFERRED: Final = 10.87e9
@@ -40,7 +41,7 @@ _RELATIONS: Final = (
     Field("remark", "remark"),
 )
 _ROWS: Final = (
-    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),
     Field("n_obs", "N obs", str),
     Field("efficiency", "ε", percent(2), "%"),
     Field("delta_sys", "Δ sys", percent(1), "%"),
@@ -48,7 +49,7 @@ _ROWS: Final = (
     Field("published", "published", fixed(2), "10⁻⁹"),
     Field("recomputed", "recomputed", fixed(3), "10⁻⁹"),
     Field("ratio", "ratio", fixed(3)),
-    Field("recomputed_inferred", "with 10.87 × 10⁹ J/ψ", fixed(3), "10⁻⁹"),  # noqa: RUF001 the multiplication sign
+    Field("recomputed_inferred", "with 10.87 × 10⁹ J/ψ", fixed(3), "10⁻⁹"),
     Field("ratio_inferred", "ratio", fixed(3)),
 )
 
@@ -293,21 +294,17 @@ def row_table() -> Table:
         "closure",
         "Published limits, recomputed from the published inputs",
         _ROWS,
-        tuple(vars(row) for row in rows()),
+        located((vars(row) for row in rows()), f"{CLOSURE}#/rows"),
         note="ratio: published over recomputed",
     )
 
 
 def relation_table() -> Table:
     """Return the relations between published numbers, those that hold first."""
+    content = to_dict()
     listed = [
-        {
-            "what": r.what,
-            "published": " / ".join(f"{p:g}" for p in r.published),
-            "computed": r.computed,
-            "holds": r.holds,
-            "remark": r.remark or None,
-        }
-        for r in relations()
+        {**row, "published": " / ".join(f"{p:g}" for p in row["published"]), "remark": row["remark"] or None}
+        for name in ("agreements", "conflicts")
+        for row in located(content[name], f"{CLOSURE}#/{name}")
     ]
     return Table("closure_relations", "Relations between published numbers", _RELATIONS, tuple(listed))

@@ -15,9 +15,9 @@ from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.limits.methods import METHODS
 from jpsi_lnv.analysis.report import drawing, paper, result, style
 from jpsi_lnv.analysis.report.drawing import MEV, Picture, Section, present
-from jpsi_lnv.analysis.report.result import BANDS, HEADROOM, quantile, values
+from jpsi_lnv.analysis.report.result import BANDS, HEADROOM, LIMITS_AT, quantile, values
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant
+from jpsi_lnv.analysis.report.tables import DIVIDED, PLACE, PLACES, Field, Table, count, fixed, percent, significant
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 ALL: Final = "all"
@@ -50,20 +50,21 @@ def _mass(value: float | None) -> str:
     return ALL if value is None else f"{value:.3f}"
 
 
-_M_MAJORANA: Final = Field("m_majorana", "M(ν)", _mass, "GeV/c²")  # noqa: RUF001 nu
+_M_MAJORANA: Final = Field("m_majorana", "M(ν)", _mass, "GeV/c²")
 _MIXING: Final = (Field("mixing_ul", "|V(eN)|² limit", significant(3)),)
+TABLE_2: Final = f"{paper.SOURCE}, Table 2"
 _BESIDE: Final = (
     _M_MAJORANA,
     Field("n_obs", "N obs", result.observed),
-    Field("n_obs_published", "published", count),
+    Field("n_obs_published", "published", count, at=TABLE_2),
     Field("n_bkg", "N bkg", significant(2)),
-    Field("n_bkg_published", "published", significant(2)),
+    Field("n_bkg_published", "published", significant(2), at=TABLE_2),
     Field("efficiency", "ε", percent(2), "%"),
-    Field("efficiency_published", "published", percent(2), "%"),
+    Field("efficiency_published", "published", percent(2), "%", TABLE_2),
     Field("delta_sys", "Δ sys", percent(1), "%"),
-    Field("delta_sys_published", "published", percent(1), "%"),
+    Field("delta_sys_published", "published", percent(1), "%", TABLE_2),
     Field("limit", "B limit", fixed(2, scale=BILLION), "10⁻⁹"),
-    Field("limit_published", "published", fixed(2, scale=BILLION), "10⁻⁹"),
+    Field("limit_published", "published", fixed(2, scale=BILLION), "10⁻⁹", TABLE_2),
 )
 
 
@@ -89,7 +90,8 @@ def section(source: Source) -> Section:
 def scan_records(source: Source) -> list[dict[str, Any]]:
     """Return the records of one mass each, by the method of the headline, in increasing order."""
     first = result.headline(source)
-    found = [r for r in source.limits if r["m_majorana"] is not None and first and r["method"] == first["method"]]
+    rows = (result.row(r, f"{LIMITS_AT}/{i}") for i, r in enumerate(source.limits) if r["m_majorana"] is not None)
+    found = [r for r in rows if first and r["method"] == first["method"]]
     return sorted(found, key=lambda r: r["m_majorana"])
 
 
@@ -104,7 +106,7 @@ def scan(source: Source) -> Table | None:
         name="limits",
         title=f"Upper limits at {100 * first['confidence_level']:.4g}% confidence level, method {first['method']}",
         fields=(_M_MAJORANA, *result.number_fields(source), *mixing),
-        rows=tuple(result.row(r) for r in records),
+        rows=records,
         note=result.note(first),
     )
 
@@ -127,9 +129,11 @@ def _beside(point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:
     n_up = record.get("n_up")
     if n_up is None and record:
         n_up = record["expected_n_up"]["median"]
-    ours = {key: record[key] for key in ("n_obs", "n_bkg", "efficiency", "delta_sys") if key in record}
+    ours = {key: record[key] for key in (PLACE, "n_obs", "n_bkg", "efficiency", "delta_sys") if key in record}
+    yield_at = "n_up" if record.get("n_up") is not None else "expected_n_up/median"
     return ours | {
         "m_majorana": point.m_majorana,
+        PLACES: {"m_majorana": TABLE_2, "limit": f"/{yield_at}{DIVIDED}{paper.N_JPSI:.0f}"},
         "limit": None if n_up is None else n_up / paper.N_JPSI,
         "n_obs_published": point.n_obs,
         "n_bkg_published": point.n_bkg,
@@ -142,12 +146,14 @@ def _beside(point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:
 def by_method(source: Source) -> Table | None:
     """Return the limit on the branching fraction at every mass by every method; None if there is one method only."""
     labels = {r["method"]: METHODS[r["method"]].label for r in source.limits}
-    if len(labels) <= 1:
+    if len(labels) <= 1 or result.headline(source) is None:
         return None
     rows: dict[float | None, dict[str, Any]] = {}
-    for record in source.limits:
-        row = rows.setdefault(record["m_majorana"], {"m_majorana": record["m_majorana"]})
+    for i, record in enumerate(source.limits):
+        first = {"m_majorana": record["m_majorana"], PLACE: f"{LIMITS_AT}/{i}", PLACES: {}}
+        row = rows.setdefault(record["m_majorana"], first)
         row[record["method"]] = record["branching_fraction_ul"]
+        row[PLACES][record["method"]] = f"{LIMITS_AT}/{i}/branching_fraction_ul"
     limit = result.number_fields(source)[-2]
     fields = [Field(name, label, limit.show, limit.unit) for name, label in labels.items()]
     return Table("limits_by_method", "Upper limits by method", (_M_MAJORANA, *fields), tuple(rows.values()))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import source as sources
 from jpsi_lnv.analysis.report.drawing import Section, present
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
+from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, fixed, located
 from jpsi_lnv.analysis.results import Results
 
+BOOKS_AT: Final = f"{ACCUMULATOR}/bookkeeping.json#"
 _BOOKS: Final = (
     Field("dataset", "dataset"),
     Field("process", "process"),
@@ -48,7 +50,10 @@ def section(source: Source) -> Section:
 def books(results: Results) -> Table:
     """Return files and events per dataset."""
     datasets = results.bookkeeping.get("datasets", {})
-    rows = ({"dataset": name, "state": _state(d), **_described(results, name), **d} for name, d in datasets.items())
+    rows = (
+        {"dataset": name, "state": _state(d), **_described(results, name), **d, PLACE: f"{BOOKS_AT}/datasets/{name}"}
+        for name, d in datasets.items()
+    )
     return Table(
         name="bookkeeping",
         title="Files and events",
@@ -68,13 +73,16 @@ def _described(results: Results, name: str) -> dict[str, Any]:
     if name not in results.datasets:
         return {}
     metadata = results.datasets[name].metadata
-    return {"process": metadata.process or None, "sqrt_s": metadata.sqrt_s}
+    at = f"{ACCUMULATOR}/manifest.json#/datasets/{name}/metadata/sqrt_s"
+    return {"process": metadata.process or None, "sqrt_s": metadata.sqrt_s, PLACES: {"sqrt_s": at}}
 
 
 def failures(source: Source) -> Table | None:
     """Return the chunks that failed and the files that were left out; None if there are none."""
     content = source.results.bookkeeping
-    rows = [*content.get("failed_chunks", []), *content.get("skipped_files", [])]
+    rows = [
+        row for key in ("failed_chunks", "skipped_files") for row in located(content.get(key, []), f"{BOOKS_AT}/{key}")
+    ]
     return Table("failures", "Failed chunks and skipped files", _FAILED, tuple(rows)) if rows else None
 
 

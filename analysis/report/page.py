@@ -29,6 +29,27 @@ from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.source import Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
 
+# Symbols of the tables and figures, in the order in which a reader meets them.
+GLOSSARY: Final = {
+    "J/ψ": "the charm-anticharm meson of 3.097 GeV/c² whose decays are searched",
+    "c.c.": "the charge-conjugate decay, counted together with the one written",
+    "B": "branching fraction: the share of all J/ψ that decay so",
+    "N obs": "observed events: events of the data that pass every requirement",
+    "N bkg": "events expected among them from other decays",
+    "ε": "efficiency: the share of produced signal decays that pass every requirement",
+    "Δ sys": "relative systematic uncertainty of efficiency and number of J/ψ together",
+    "N up": "upper limit on the number of produced signal decays: events over efficiency",
+    "B limit": "upper limit on the branching fraction: N up over the number of J/ψ",
+    "expected": "median of the limits that repeated experiments without signal would give",
+    "± 1σ, ± 2σ": "ranges that hold 68 % and 95 % of those limits",
+    "M(ν)": "mass of the Majorana neutrino through which the signal decays",
+    "M(KKee)": "invariant mass of the four tracks, near that of the J/ψ for signal",
+    "M(Ke)": "invariant mass of a kaon and an electron of opposite charge, after the kinematic fit",
+    "χ²₄C": "quality of the fit of the four tracks to the four-momentum of the beams: small is good",
+    "PID": "identification of a particle by energy loss, time of flight and calorimeter",
+    "kinematic": "simulated events that pass all but the identification; they count with its probability",
+    "weight": "data events that one simulated event stands for",
+}
 # One module per section, in the order of the page.
 SECTIONS: Final = (
     result,
@@ -83,6 +104,7 @@ def write(
     for table in (t for section in sections for t in section.all_tables):
         write_table(output / outputs.TABLES, table)
     flows = derived.write(output, "cutflow", {"datasets": selection.cutflow_record(source)}, source.results)
+    documents.write_json(output / outputs.CLOSURE, closure.to_dict())
     documents.write_text(output / outputs.PAGE, html(source, sections, images))
     return [output / outputs.PAGE, flows, output / outputs.FIGURES, output / outputs.TABLES]
 
@@ -118,7 +140,9 @@ def html(source: Source, sections: Sequence[Section], images: Mapping[str, bytes
     return environment.get_template("report.html.j2").render(
         title="Search for J/ψ → K⁺K⁺e⁻e⁻ + c.c.",
         sentence=result.sentence(source),
-        facts=facts(source),
+        facts=result.facts(source),
+        data=result.data_sentence(source),
+        glossary=GLOSSARY,
         flags=flags(source),
         label=label(source.results),
         sections=sections,
@@ -127,28 +151,11 @@ def html(source: Source, sections: Sequence[Section], images: Mapping[str, bytes
     )
 
 
-def facts(source: Source) -> dict[str, str]:
-    """Return what the summary box says in a few words each."""
-    bookkeeping, provenance = source.results.bookkeeping, source.results.provenance
-    first = result.headline(source)
-    found = {"complete": "yes" if source.results.is_complete else "no"}
-    if first is not None:
-        shown = {c.key: (c.title, c.show(result.row(first)[c.key])) for c in result.number_fields(source)}
-        found = dict(shown.values()) | found
-    events = bookkeeping.get("totals", {}).get("events_processed")
-    return found | {
-        "events processed": "unknown" if events is None else f"{events:,}".replace(",", " "),
-        "datasets": str(len(source.results.datasets)),
-        "commit": str(provenance.get("commit")),
-        "cuts": str(provenance.get("cuts_digest")),
-    }
-
-
 def _cells(table: Table) -> list[list[dict[str, Any]]]:
-    """Return rows of cells: what is shown, the raw value to sort by, the field."""
+    """Return rows of cells: what is shown, the raw value to sort by, where it comes from, the field."""
     return [
         [
-            {"shown": shown, "value": _sortable(row.get(field.key)), "field": field}
+            {"shown": shown, "value": _sortable(row.get(field.key)), "place": field.place(row), "field": field}
             for shown, field in zip(cells, table.fields, strict=True)
         ]
         for row, cells in zip(table.rows, table.cells(), strict=True)

@@ -30,7 +30,7 @@ _TEX: Final = {
     "\u202f": r"\,",
     "±": r"$\pm$",
     "∓": r"$\mp$",
-    "×": r"$\times$",  # noqa: RUF001 the multiplication sign
+    "×": r"$\times$",
     "→": r"$\to$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
@@ -38,15 +38,15 @@ _TEX: Final = {
     "√": r"$\surd$",
     "χ": r"$\chi$",
     "ψ": r"$\psi$",
-    "ν": r"$\nu$",  # noqa: RUF001 nu
+    "ν": r"$\nu$",
     "π": r"$\pi$",
-    "γ": r"$\gamma$",  # noqa: RUF001 gamma
+    "γ": r"$\gamma$",
     "ε": r"$\varepsilon$",
     "θ": r"$\theta$",
-    "σ": r"$\sigma$",  # noqa: RUF001 sigma
+    "σ": r"$\sigma$",
     "Δ": r"$\Delta$",
-    "–": "--",  # noqa: RUF001 en dash
-    "−": "$-$",  # noqa: RUF001 minus
+    "–": "--",
+    "−": "$-$",
     "₄": "$_4$",
 }
 _CHARACTERS: Final = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+|[" + re.escape("".join(_TEX)) + "]")

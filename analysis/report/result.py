@@ -3,22 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
+from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import style
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
-from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, power, significant, superscript
+from jpsi_lnv.analysis.report.source import LIMITS, Source, label
+from jpsi_lnv.analysis.report.tables import (
+    DIVIDED,
+    PLACE,
+    Field,
+    Table,
+    count,
+    fixed,
+    in_powers,
+    percent,
+    power,
+    significant,
+    superscript,
+    yes_no,
+)
 
 BANDS: Final = (
     ("minus_2_sigma", "plus_2_sigma", style.BAND_2, r"$\pm 2\sigma$"),
     ("minus_1_sigma", "plus_1_sigma", style.BAND_1, r"$\pm 1\sigma$"),
 )
 HEADROOM: Final = 1.5
+BRANCHING_FRACTION: Final = "B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.)"
+# Places of all records, and of that of the headline.
+LIMITS_AT: Final = "limits.json#/limits"
+FIRST: Final = f"{LIMITS_AT}/0"
+# A background of fewer standard uncertainties than this is given as a bound: one-sided, 90 %, of a normal distribution.
+SIGNIFICANT: Final = 2.0
+UPPER_AT_90: Final = 1.2816
+_BAND_MEANS: Final = (
+    "what repeated experiments without signal would give: the median, and the range that holds 68 % of them"
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number of the headline.
+
+    Attributes:
+        term: What it is.
+        shown: Its value as the reader sees it.
+        place: File and JSON pointer of the value; empty if it is counted or words.
+        meaning: What it means and where it comes from.
+    """
+
+    term: str
+    shown: str
+    place: str
+    meaning: str
 
 
 def observed(value: int | None) -> str:
@@ -32,13 +75,13 @@ def section(source: Source) -> Section:
 
 
 def headline(source: Source) -> dict[str, Any] | None:
-    """Return the record of the overall limit, the first of `limits.json`; None without one."""
-    return next(iter(overall(source)), None)
+    """Return the record of the overall limit, the first of `limits.json`; None without one, or with a stale one."""
+    return None if LIMITS in source.foreign else next(iter(overall(source)), None)
 
 
 def overall(source: Source) -> list[dict[str, Any]]:
     """Return the records of the overall limit, one per method; that of the headline is the first."""
-    return [r for r in source.limits if r["m_majorana"] is None]
+    return [row(r, f"{LIMITS_AT}/{i}") for i, r in enumerate(source.limits) if r["m_majorana"] is None]
 
 
 def expected(record: dict[str, Any], quantile: str = "median") -> float | None:
@@ -64,19 +107,19 @@ def number_fields(source: Source) -> tuple[Field, ...]:
         Field("delta_sys", "Δ sys", percent(1), "%"),
         Field("n_up", "N up", fixed(2)),
         Field("branching_fraction_ul", "B limit", branching_fraction, unit),
-        Field("expected", "expected", branching_fraction, unit),
+        Field("expected", "expected", branching_fraction, unit, f"/expected_n_up/median{DIVIDED}/n_jpsi"),
     )
 
 
-def row(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of `limits.json` with the median expected branching fraction."""
-    return record | {"expected": expected(record)}
+def row(record: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return a record of a limit with its place and the median expected branching fraction."""
+    return record | {"expected": expected(record), PLACE: place}
 
 
 def methods(source: Source) -> Table | None:
     """Return the overall limit by every method in `limits.json`; None if there is one method only."""
     records = overall(source)
-    if len(records) <= 1:
+    if len(records) <= 1 or headline(source) is None:
         return None
     return Table(
         name="methods",
@@ -86,24 +129,102 @@ def methods(source: Source) -> Table | None:
             *number_fields(source)[-3:],
             Field("confidence_level_means", "what its confidence level means"),
         ),
-        rows=tuple(row(r) for r in records),
+        rows=tuple(records),
         note="the first is the result",
     )
+
+
+def data_sentence(source: Source) -> str:
+    """Return whose events were searched, what was put into them first; empty where no data were searched."""
+    searched = source.results.ran(SEARCH, DATA)
+    said = [d.metadata.process or name for name, d in searched.items()]
+    if not said:
+        return ""
+    words = "; ".join(said)
+    claim = " These numbers are no measurement." if label(source.results) else ""
+    return f"{words[0].upper()}{words[1:]}.{claim}"
 
 
 def sentence(source: Source) -> str:
     """Return the result in one sentence."""
     first = headline(source)
     if first is None:
-        return "No limit was computed yet: run `lnv limits`."
+        stale = source.foreign.get(LIMITS)
+        return f"No limit belongs to this result: {stale}." if stale else "No limit was computed yet: run `lnv limits`."
     level = f"{100 * first['confidence_level']:.4g}% confidence level"
+    median = shown(source, expected(first))
     if first["n_obs"] is None:
-        return f"Expected: B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) < {_shown(source, expected(first))} at {level}; no event is shown."
+        return f"Without signal a limit of {median} on {BRANCHING_FRACTION} is expected at {level}; no event is shown."
     seen = f"{first['n_obs']} event{'' if first['n_obs'] == 1 else 's'} observed"
     if first["branching_fraction_ul"] is None:
         return f"{seen}: there is no finite upper limit at {level}."
-    limit = _shown(source, first["branching_fraction_ul"])
-    return f"B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) < {limit} at {level}; {seen}, {_shown(source, expected(first))} expected."
+    limit = shown(source, first["branching_fraction_ul"])
+    return f"{BRANCHING_FRACTION} < {limit} at {level}; {seen}. Without signal a limit of {median} is expected."
+
+
+def facts(source: Source) -> tuple[Fact, ...]:
+    """Return the numbers of the headline in the order in which they make the limit."""
+    found = []
+    if (first := headline(source)) is not None:
+        found = [
+            Fact("number of J/ψ", f"{first['n_jpsi']:.4g}", "n_jpsi", "J/ψ decays that the data stand for"),
+            Fact("observed events", observed(first["n_obs"]), "n_obs", "events of the data that pass all requirements"),
+            Fact("background", background(first), "n_bkg", f"events expected without signal; {_why(first, 'n_bkg')}"),
+            Fact("efficiency", f"{first['efficiency']:.2%}", "efficiency", _why(first, "efficiency")),
+            Fact(
+                "systematic uncertainty",
+                f"{first['delta_sys']:.1%}",
+                "delta_sys",
+                f"of the efficiency and the number of J/ψ together, relative; {_why(first, 'delta_sys')}",
+            ),
+            Fact("limit", _or_hidden(source, first), "branching_fraction_ul", method_sentence(source)),
+            Fact("expected limit", _band(source, first), "expected_n_up", _BAND_MEANS),
+        ]
+        found = [replace(fact, place=f"{FIRST}/{fact.place}") for fact in found]
+    return (*found, *_state(source))
+
+
+def _or_hidden(source: Source, record: dict[str, Any]) -> str:
+    value = record["branching_fraction_ul"]
+    return "hidden" if record["n_obs"] is None else "none" if value is None else f"< {shown(source, value)}"
+
+
+def _band(source: Source, record: dict[str, Any]) -> str:
+    low, median, high = (expected(record, name) for name in ("minus_1_sigma", "median", "plus_1_sigma"))
+    if record.get("expected_is_certain") or low == high:
+        return f"{shown(source, median)}, without a band"
+    digits = fixed(2, scale=10.0 ** -exponent(source))
+    return f"{shown(source, median)}, 68 % between {digits(low)} and {digits(high)}"
+
+
+def _why(record: dict[str, Any], key: str) -> str:
+    return str(record.get("provenance", {}).get(key, "its origin was not stored"))
+
+
+def background(record: dict[str, Any]) -> str:
+    """Return the expected background as value and uncertainty or, where it is compatible with none, as a bound."""
+    value, sigma = record["n_bkg"], record["n_bkg_sigma"]
+    if sigma == 0.0:
+        return f"{value:.3g}, taken as exact"
+    if value > SIGNIFICANT * sigma:
+        return f"{value:.2g} ± {sigma:.1g}"
+    return f"< {in_powers(value + UPPER_AT_90 * sigma)} at 90 %"
+
+
+def _state(source: Source) -> tuple[Fact, ...]:
+    """Return whether the result is open and complete, and what made it."""
+    bookkeeping, provenance = source.results.bookkeeping, source.results.provenance
+    books, manifest = f"{ACCUMULATOR}/bookkeeping.json#", f"{ACCUMULATOR}/manifest.json#/provenance"
+    blind = [name for name, d in source.results.ran(SEARCH, DATA, CONTINUUM).items() if d.metadata.is_blind]
+    events = bookkeeping.get("totals", {}).get("events_processed")
+    return (
+        Fact("signal region", "blind" if blind else "open", "", "whether events in the signal region are shown"),
+        Fact("complete", yes_no(source.results.is_complete), f"{books}/complete", "every event is covered once"),
+        Fact("events processed", count(events), f"{books}/totals/events_processed", "events read by the run"),
+        Fact("datasets", str(len(source.results.datasets)), "", "simulated and recorded"),
+        Fact("commit", str(provenance.get("commit")), f"{manifest}/commit", "version of the code"),
+        Fact("cuts", str(provenance.get("cuts_digest")), f"{manifest}/cuts_digest", "digest of all requirements"),
+    )
 
 
 def method_sentence(source: Source) -> str:
@@ -114,10 +235,10 @@ def method_sentence(source: Source) -> str:
     return f"Confidence level of the method {first['method']}: {first.get('confidence_level_means', 'not said')}."
 
 
-def _shown(source: Source, branching_fraction: float | None) -> str:
+def shown(source: Source, branching_fraction: float | None) -> str:
+    """Return a branching fraction in the power of ten of this result."""
     power_of_ten = exponent(source)
-    number = fixed(2, scale=10.0**-power_of_ten)(branching_fraction)
-    return f"{number} × {superscript(power_of_ten)}"  # noqa: RUF001 the multiplication sign
+    return f"{fixed(2, scale=10.0**-power_of_ten)(branching_fraction)} × {superscript(power_of_ten)}"
 
 
 def note(first: dict[str, Any]) -> str:
@@ -142,7 +263,7 @@ def values(records: Sequence[dict[str, Any]], key: str, scale: float = 1.0) -> F
 
 def _methods(source: Source) -> Picture | None:
     records = overall(source)
-    if len(records) <= 1:
+    if len(records) <= 1 or headline(source) is None:
         return None
     power_of_ten = exponent(source)
     scale = 10.0**-power_of_ten
@@ -150,10 +271,10 @@ def _methods(source: Source) -> Picture | None:
     y = np.arange(len(records))
 
     def draw(axes: Axes) -> None:
-        for low, high, color, label in BANDS:
+        for low, high, color, words in BANDS:
             left, right = quantile(records, low, scale), quantile(records, high, scale)
             if np.any(right > left):
-                axes.barh(y, right - left, left=left, height=0.6, color=color, label=f"expected {label}")
+                axes.barh(y, right - left, left=left, height=0.6, color=color, label=f"expected {words}")
         median = quantile(records, "median", scale)
         axes.plot(median, y, "|", color=style.SIGNAL, markersize=18, markeredgewidth=2, label="expected median")
         if not np.isnan(seen).all():

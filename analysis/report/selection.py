@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, SEARCH, SIGNAL
 from jpsi_lnv.analysis.efficiency import binomial_sigma
+from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import drawing, render, style
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
-from jpsi_lnv.analysis.report.tables import Field, Table, count, file_name, percent
+from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, file_name, located, percent, yes_no
 from jpsi_lnv.analysis.results import DatasetResult
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, STAGES
 
@@ -33,6 +34,8 @@ ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level"
 
 
 # A page holds the table between these.
+# Where every number of a cut flow lies.
+CUTFLOW: Final = "cutflow.json#/datasets"
 BEGIN: Final = "<!-- cuts -->"
 END: Final = "<!-- /cuts -->"
 
@@ -54,10 +57,15 @@ _OVERVIEW: Final = (
 )
 
 
+def requirement(value: Any) -> str:
+    """Return the value of a requirement as a cell shows it."""
+    return yes_no(value) if isinstance(value, bool) else str(value)
+
+
 _CUTS: Final = (
     Field("meaning", "requirement"),
-    Field("value", "value", str),
-    Field("unit", "unit", str),
+    Field("value", "value", requirement),
+    Field("unit", "unit"),
     Field("name", "name in `analysis.cuts`"),
     Field("source", "source"),
 )
@@ -128,7 +136,9 @@ def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table
         name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
         title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
         fields=_CUTFLOW,
-        rows=tuple(cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced)),
+        rows=located(
+            cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced), f"{CUTFLOW}/{name}/{selection}"
+        ),
         note=f"{metadata.process or metadata.kind}: {count(dataset.n_produced)} events produced{hidden}",
     )
 
@@ -153,20 +163,22 @@ def _overview_row(name: str, dataset: DatasetResult) -> dict[str, Any]:
         "n": passed,
         "efficiency": passed / dataset.n_produced if dataset.n_produced else None,
         "efficiency_error": binomial_error(passed, dataset.n_produced),
+        PLACE: f"{CUTFLOW}/{name}/{SEARCH}/{len(dataset.selections[SEARCH].cutflow) - 1}",
+        PLACES: {"n_produced": f"{CUTFLOW}/{name}/n_produced"},
     }
 
 
 def cutflow_record(source: Source) -> dict[str, Any]:
-    """Return the content of `cutflow.json`: per dataset what it is, and the rows of its cut flow in order."""
+    """Return the content of `cutflow.json`: per dataset what it is, and per selection its cut flow in order."""
     return {
         name: {
             "kind": d.metadata.kind,
             "is_blind": d.metadata.is_blind,
             "n_produced": d.n_produced,
             "n_events": d.n_events,
-            "steps": cutflow_rows(d.selections[SEARCH].cutflow, d.n_produced),
+            **{s: cutflow_rows(found.cutflow, d.n_produced) for s, found in d.selections.items()},
         }
-        for name, d in source.results.ran(SEARCH).items()
+        for name, d in source.results.datasets.items()
     }
 
 
@@ -177,10 +189,10 @@ def cuts(selection: Cuts = SELECTION) -> Table:
     )
 
 
-def _row(field: dataclasses.Field[Any], selection: Cuts) -> dict[str, str]:
-    value = getattr(selection, field.name)
-    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
-    return {"value": shown, "name": field.name} | {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+def _row(field: dataclasses.Field[Any], selection: Cuts) -> dict[str, Any]:
+    at = {"value": f"{ACCUMULATOR}/manifest.json#/provenance/cuts/{field.name}"}
+    described = {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+    return {"value": getattr(selection, field.name), "name": field.name, PLACES: at, **described}
 
 
 def markdown(selection: Cuts = SELECTION) -> str:

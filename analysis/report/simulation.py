@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.report import style
 from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.mass_scan import M_NU_LABEL
 from jpsi_lnv.analysis.report.source import SIMULATION, VALIDATION, Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent, significant, yes_no
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, located, percent, significant, yes_no
 
 _COMPARISONS: Final = (
     Field("quantity", "quantity"),
@@ -74,12 +74,18 @@ def tables(found: dict[str, Any]) -> tuple[Table, ...]:
     """Return the comparisons with the references, the identification by species and momentum, the inclusive decays."""
     title = "The fast simulation against what is published about the detector"
     return (
-        Table("validation", title, _COMPARISONS, tuple(found["rows"]), note=found["note"]),
+        Table(
+            "validation",
+            title,
+            _COMPARISONS,
+            located(found["rows"], "validation.json#/rows"),
+            note=found["note"],
+        ),
         Table(
             "validation_identification",
             "Identification of simulated tracks",
             _IDENTIFICATION,
-            tuple(found["identification"]),
+            located(found["identification"], "validation.json#/identification"),
         ),
         Table(
             "validation_fractions",

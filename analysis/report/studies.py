@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.optimization import NEARLY
 from jpsi_lnv.analysis.report import result, style
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant
+from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, fixed, located, percent, significant
 
 HEADROOM: Final = 1.4
 # Variables that a Punzi scan knows: label of the axis, and in words.
@@ -32,6 +32,7 @@ RANGE: Final = (0.7, 1.12)
 DASHES: Final = ("-", "-", "--", ":", "-.")
 
 
+CHECKS_AT: Final = "limit_checks.json#"
 _CHAINS: Final = (
     Field("dataset", "dataset"),
     Field("chain", "decay chain"),
@@ -40,7 +41,7 @@ _CHAINS: Final = (
 )
 _P_VALUES: Final = (
     Field("n_bkg", "background in all masses", significant(3)),
-    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),
     Field("local_p", "local p", significant(3)),
     Field("global_p", "global p", significant(3)),
 )
@@ -85,18 +86,18 @@ def checks(source: Source) -> tuple[Table, ...]:
 def _p_values(rows: list[dict[str, Any]]) -> Table | None:
     note = "without background a p-value of seen events has no meaning"
     title = "Smallest p-value of the mass scan against the assumed background"
-    return Table("p_values", title, _P_VALUES, tuple(rows), note) if rows else None
+    return Table("p_values", title, _P_VALUES, located(rows, f"{CHECKS_AT}/p_values"), note) if rows else None
 
 
 def _channels(name: str, combined: dict[str, Any]) -> Table:
-    together = {"name": "together", "n_up": combined["n_up"]}
+    together = {"name": "together", "n_up": combined["n_up"], PLACE: f"{CHECKS_AT}/{name}"}
     title = f"{_CHANNEL_TITLES[name]} in one likelihood"
-    return Table(name, title, _CHANNELS, (*combined["channels"], together))
+    return Table(name, title, _CHANNELS, (*located(combined["channels"], f"{CHECKS_AT}/{name}/channels"), together))
 
 
 def _coverages(source: Source) -> Table | None:
     curves = source.extras.get(COVERAGE, {}).get("curves", [])
-    rows = tuple(c | {"error": max(c["error"]) or None} for c in curves)
+    rows = tuple(c | {"error": max(c["error"]) or None} for c in located(curves, "coverage.json#/curves"))
     note = "sums over the count are exact and have no error"
     title = "Smallest coverage for 0 to 20 signal events"
     return Table(COVERAGE, title, _COVERAGE, rows, note) if rows else None
@@ -122,7 +123,7 @@ def scan_table(found: dict[str, Any], every: int = 1) -> Table:
         "optimization",
         "Punzi figure of merit",
         fields,
-        tuple(found["scan"][every - 1 :: every]),
+        located(found["scan"], "optimization.json#/scan")[every - 1 :: every],
         note=f"largest at {found['best']:g}; within 1 % of it from {low:g} to {high:g}; the selection has "
         f"{found['chosen']:g}, {now / best:.1%} of the largest",
     )
@@ -140,7 +141,12 @@ def _scan_tables(source: Source) -> list[Table]:
     }
     columns = result.number_fields(source) if result.exponent(source) else ()
     return [
-        Table(name, title, (*first, *columns), tuple(result.row(r) for r in checks[name]))
+        Table(
+            name,
+            title,
+            (*first, *columns),
+            tuple(result.row(r, f"{CHECKS_AT}/{name}/{i}") for i, r in enumerate(checks[name])),
+        )
         for name, (title, first) in scans.items()
         if columns and checks.get(name)
     ]
@@ -154,7 +160,12 @@ def chains(found: dict[str, Any]) -> Table:
     """
     step = found["all_but"]
     what = f"fail the step {step} only" if step else "pass the selection"
-    return Table("topology", f"Decay chains of simulated events that {what}", _CHAINS, tuple(found["chains"]))
+    return Table(
+        "topology",
+        f"Decay chains of simulated events that {what}",
+        _CHAINS,
+        located(found["chains"], "topology.json#/chains"),
+    )
 
 
 def optimization(found: dict[str, Any]) -> Picture:

@@ -11,18 +11,20 @@ from matplotlib.axes import Axes
 from jpsi_lnv.analysis.datasets import mass_mev
 from jpsi_lnv.analysis.report import paper, style
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
-from jpsi_lnv.analysis.report.mass_scan import PERCENT, PUBLISHED_LABEL
+from jpsi_lnv.analysis.report.mass_scan import PERCENT, PUBLISHED_LABEL, TABLE_2
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent
+from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, fixed, located, percent
 
 # Details of a row of the table of systematic uncertainties that are a difference of data and simulation.
+TABLE_1: Final = f"{paper.SOURCE}, Table 1"
+TABLES_AT: Final = "systematics.json#/tables"
 DIFFERENCES: Final = {"electron": "electron_sigma", "kaon": "kaon_sigma", "difference": "sigma"}
 
 
 _SOURCES: Final = (
     Field("title", "source"),
     Field("value", "measured", percent(2), "%"),
-    Field("published", "published", percent(1), "%"),
+    Field("published", "published", percent(1), "%", TABLE_1),
     Field("method", "how"),
 )
 # Heads of the columns of the table per mass.
@@ -36,10 +38,10 @@ _SHORT: Final = {
     "mc_modelling": "MC model",
 }
 _PER_MASS: Final = (
-    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),  # noqa: RUF001 nu
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),
     *(Field(key, head, percent(2), "%") for key, head in _SHORT.items()),
     Field("total", "total", percent(2), "%"),
-    Field("published", "published", percent(1), "%"),
+    Field("published", "published", percent(1), "%", TABLE_2),
 )
 
 
@@ -57,7 +59,7 @@ def section(source: Source) -> Section:
 def overall_sources(source: Source) -> list[dict[str, Any]]:
     """Return the measured rows of the overall systematic uncertainty with the published ones; empty if not measured."""
     tables = source.extras.get("systematics", {}).get("tables", [])
-    rows = tables[0]["rows"] if tables else []
+    rows = located(tables[0]["rows"], f"{TABLES_AT}/0/rows") if tables else []
     return [r | {"published": _published(r["source"])} for r in rows]
 
 
@@ -82,8 +84,10 @@ def overall(source: Source, given: Mapping[str, float] | None = None) -> Table |
         "value": source.extras["systematics"]["overall"],
         "published": PERCENT * paper.SYSTEMATIC_PERCENT_TOTAL,
         "method": "in quadrature",
+        PLACE: "systematics.json#",
+        PLACES: {"value": "/overall"},
     }
-    fields = (*_SOURCES, Field("given", "given", percent(1), "%")) if given else _SOURCES
+    fields = (*_SOURCES, Field("given", "given", percent(1), "%", "--compare")) if given else _SOURCES
     listed = tuple(row | {"given": (given or {}).get(row["source"])} for row in (*rows, total))
     return Table("systematics", "Systematic uncertainties of the overall search", fields, listed, _note(source))
 
@@ -107,8 +111,9 @@ def per_mass(source: Source) -> Table | None:
     rows = tuple(
         {row["source"]: row["value"] for row in table["rows"]}
         | {"m_majorana": table["m_majorana"], "total": table["total"]}
-        | {"published": published.get(mass_mev(table["m_majorana"]))}
-        for table in tables
+        | {"published": published.get(mass_mev(table["m_majorana"])), PLACE: f"{TABLES_AT}/{i}"}
+        | {PLACES: {row["source"]: f"/rows/{k}/value" for k, row in enumerate(table["rows"])}}
+        for i, table in enumerate(tables, 1)
     )
     title = "Systematic uncertainties at each mass"
     return Table("systematics_per_mass", title, _PER_MASS, rows) if rows else None

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 # Between groups of three digits: narrow and never broken.
 THIN_SPACE: Final = "\u202f"
-NOTHING: Final = "–"  # noqa: RUF001 an en dash
+# Keys of a row that say where its values come from: a file of the result and a JSON pointer, such as
+# ``limits.json#/limits/0``; and, by key of the cell, where that place is another one.
+PLACE: Final = "place"
+PLACES: Final = "places"
+DIVIDED: Final = " ÷ "
+# Numbers between the negative of this power of ten and it are written without one.
+SMALL_POWER: Final = 2
+NOTHING: Final = "–"
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _SUPERSCRIPT: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -50,7 +57,11 @@ def significant(digits: int) -> Callable[[float | None], str]:
     """Return what writes a number with `digits` significant digits."""
 
     def show(value: float | None) -> str:
-        return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}g}"
+        if value is None or math.isnan(value):
+            return NOTHING
+        written = f"{value:.{digits}g}"
+        mantissa, e, exponent = written.partition("e")
+        return f"{mantissa} × {superscript(int(exponent))}" if e else written
 
     return show
 
@@ -75,6 +86,24 @@ def superscript(exponent: int) -> str:
     return "10" + str(exponent).translate(_SUPERSCRIPT)
 
 
+def located(rows: Iterable[Mapping[str, Any]], place: str) -> tuple[dict[str, Any], ...]:
+    """Return rows of a JSON list with the place of each."""
+    return tuple({**row, PLACE: f"{place}/{i}"} for i, row in enumerate(rows))
+
+
+def over(place: str, of: str) -> str:
+    """Return a place whose divisor, if it has one, is written out: ``a/b ÷ /c`` is ``a/b ÷ of/c``."""
+    return place.replace(f"{DIVIDED}/", f"{DIVIDED}{of}/")
+
+
+def in_powers(value: float, digits: int = 1) -> str:
+    """Return a number with its power of ten where it would have many zeros: 9.5 × 10⁻⁶."""
+    exponent = power(value)
+    if abs(exponent) <= SMALL_POWER:
+        return f"{value:.{digits + 1}g}"
+    return f"{value / 10.0**exponent:.{digits}f} × {superscript(exponent)}"
+
+
 @dataclass(frozen=True)
 class Field:
     """One field of every row: a column as the reader sees it.
@@ -84,17 +113,26 @@ class Field:
         head: What stands above it.
         show: Raw value -> what stands in a cell.
         unit: Unit of what is shown, empty if it has none.
+        at: Where its value lies below the place of its row, or a place of its own such as a publication.
     """
 
     key: str
     head: str
     show: Callable[[Any], str] = text
     unit: str = ""
+    at: str = ""
 
     @property
     def title(self) -> str:
         """Head and unit."""
         return f"{self.head} [{self.unit}]" if self.unit else self.head
+
+    def place(self, row: Mapping[str, Any]) -> str:
+        """Return where the number of a cell comes from; empty for words and for what is not there."""
+        if not self.is_number or row.get(self.key) is None:
+            return ""
+        at, of = row.get(PLACES, {}).get(self.key) or self.at or f"/{self.key}", row.get(PLACE, "")
+        return over(f"{of}{at}" if at.startswith("/") and of else "" if at.startswith("/") else at, of)
 
     @property
     def is_number(self) -> bool:

@@ -28,7 +28,8 @@ def command(*, accumulator: Path, output: Path, datasets: tuple[str, ...], no_fi
     show(*_shown(found, datasets))
     for flag in source.flags(found):
         console().print(f"{flag.label}: {flag.explanation}", markup=False, soft_wrap=True)
-    console().print(result.sentence(found), markup=False, soft_wrap=True)
+    for line in filter(None, (result.data_sentence(found), result.sentence(found))):
+        console().print(line, markup=False, soft_wrap=True)
     if no_figures:
         return
     with bar("drawing", sum(len(s.pictures) for s in sections), unit="figures") as advance:

@@ -22,9 +22,9 @@ SOURCES = [
 ]
 SYSTEMATICS = {"overall": 0.07, "tables": [{"m_majorana": None, "total": 0.07, "rows": SOURCES}]}
 LIMITS = [
-    {"method": "rolke"} | record
+    {"method": "rolke", "n_jpsi": 1e7} | record
     for record in (
-        {"m_majorana": None, "n_obs": None, "n_jpsi": 1e7},
+        {"m_majorana": None, "n_obs": None},
         {"m_majorana": 1.2, "n_obs": 1, "n_bkg": 0.0, "efficiency": 0.17, "delta_sys": 0.072, "n_up": 19.5},
         {"m_majorana": 0.9, "n_obs": None, "n_bkg": 1e-5, "efficiency": 0.16, "delta_sys": 0.07, "n_up": None}
         | {"expected_n_up": {"median": 11.2}},

@@ -54,10 +54,10 @@ def test_it_writes_every_file(reported):
 def test_the_cut_flow_is_ordered_and_starts_with_all_events(reported):
     directory = reported.output
     record = derived.read(directory, "cutflow", results.read(directory / "accumulator.zip"))["datasets"]
-    steps = [row["step"] for row in record["signal"]["steps"]]
+    steps = [row["step"] for row in record["signal"]["search"]]
     assert steps == list(results.read(directory / "accumulator.zip").datasets["signal"].selections["search"].cutflow)
     assert steps[0] == "all"
-    last = record["signal"]["steps"][-1]
+    last = record["signal"]["search"][-1]
     assert last["efficiency"] == pytest.approx(600 / 4000)
     assert last["efficiency_error"] == pytest.approx((0.15 * 0.85 / 4000) ** 0.5)
 
@@ -70,7 +70,7 @@ def test_a_changed_number_is_found_everywhere(tmp_path):
     page.write(tmp_path, found, without_pictures(found))
     shown = count(N_CHANGED)
     record = json.loads((tmp_path / "cutflow.json").read_text())["datasets"]
-    assert N_CHANGED in [row["n"] for row in record["signal"]["steps"]]
+    assert N_CHANGED in [row["n"] for row in record["signal"]["search"]]
     assert shown in (tmp_path / "report.html").read_text()
     tables = tmp_path / "tables"
     assert shown in (tables / "cutflow_signal.md").read_text()

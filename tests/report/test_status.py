@@ -45,7 +45,7 @@ def test_other_cuts_are_listed(whole, merged):
     tables = {t.name: t for s in page.sections(found) for t in s.tables}
     assert "changed_cuts" in tables
     shown = {row["name"]: row["value"] for row in tables["cuts"].rows}
-    assert shown["chi2_4c_max"] == "25.0"
+    assert shown["chi2_4c_max"] == 25.0
     pictures = {p.name: p for s in page.sections(found) for p in s.pictures}
     assert "< 25" in pictures["chi2_4c"].explanation
 

@@ -44,7 +44,7 @@ TABLE = Table(
         (fixed(2), float("nan"), NOTHING),
         (fixed(2, scale=1e9), 2.1e-9, "2.10"),
         (percent(1), 0.07, "7.0"),
-        (significant(2), 4.12e-7, "4.1e-07"),
+        (significant(2), 4.12e-7, "4.1 × 10⁻⁷"),
         (significant(2), 0.0, "0"),
     ],
 )

@@ -1,0 +1,89 @@
+"""Every number of the page says where in the result it comes from, and that place holds it."""
+
+import html.parser
+import io
+import json
+import zipfile
+
+import pyarrow.parquet as pq
+import pytest
+
+from jpsi_lnv.analysis.report import page, paper
+
+NUMBERS_LEAST = 150
+
+
+class Cells(html.parser.HTMLParser):
+    """Collects the attributes of all cells and headline values of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.numbers, self.facts = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "td" and given.get("class") == "number":
+            self.numbers.append(given)
+        if tag == "dd" and "data-place" in given:
+            self.facts.append(given["data-place"])
+
+
+class Result:
+    """The files of a directory of results, member by member of the accumulator."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def content(self, name):
+        archive, _, member = name.partition("/")
+        if not member:
+            return json.loads((self.directory / name).read_text())
+        with zipfile.ZipFile(self.directory / archive) as opened:
+            data = opened.read(member)
+        return pq.read_table(io.BytesIO(data)).to_pylist() if name.endswith(".parquet") else json.loads(data)
+
+    def at(self, place):
+        name, _, pointer = place.partition("#")
+        found = self.content(name)
+        for key in pointer.strip("/").split("/"):
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        return max(found) if isinstance(found, list) else found
+
+    def holds(self, place, shown):
+        """Return whether a value of the page is that of its place; ``a ÷ b`` is a quotient."""
+        dividend, _, divisor = place.partition(" ÷ ")
+        value, over = self.at(dividend), 1.0
+        if isinstance(value, bool | str):
+            return str(value) == shown
+        if divisor:
+            over = self.at(divisor) if "#" in divisor else float(divisor)
+        return value / over == pytest.approx(float(shown))
+
+
+@pytest.fixture(scope="module")
+def read(reported):
+    return Cells((reported.output / "report.html").read_text())
+
+
+def test_every_number_of_a_table_is_in_the_file_that_it_names(read, reported):
+    result = Result(reported.output)
+    assert len(read.numbers) > NUMBERS_LEAST
+    for cell in read.numbers:
+        if not cell["data-value"]:
+            continue
+        assert cell.get("data-place"), cell
+        if not cell["data-place"].startswith(paper.SOURCE):
+            assert result.holds(cell["data-place"], cell["data-value"]), cell
+
+
+def test_every_number_of_the_headline_has_a_place(read, reported):
+    result = Result(reported.output)
+    assert "limits.json#/limits/0/branching_fraction_ul" in read.facts
+    for place in read.facts:
+        assert result.at(place) is not None
+
+
+def test_symbols_of_the_tables_are_explained(whole):
+    heads = {f.head for s in page.sections(whole) for t in s.tables for f in t.fields}
+    assert {"N obs", "N bkg", "ε", "Δ sys", "N up", "B limit", "expected", "M(ν)"} <= heads & set(page.GLOSSARY)
