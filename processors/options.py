@@ -76,7 +76,8 @@ def _click_option(f: dataclasses.Field[Any], hint: Any) -> Callable[..., Any]:
     about = f.metadata
     flag = "--" + (about["name"] or f.name).replace("_", "-")
     if hint is bool:
-        return click.option(flag, f.name, is_flag=True, default=f.default, help=about["help"])
+        names = f"{flag}/--no-{flag[2:]}" if f.default else flag
+        return click.option(names, f.name, is_flag=True, default=f.default, help=about["help"])
     how: dict[str, Any] = {"type": _click_type(hint, about["least"]), "metavar": about["unit"] or None}
     if about["check"] is not None:
         how["callback"] = _checked(about["check"])

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, dashboard
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
 from jpsi_lnv.processors.console import bar, console
 from jpsi_lnv.processors.options import options_of
@@ -44,7 +44,7 @@ def make_executors(name: str, where: ClusterOptions, report: Path | None = None)
         kinds: dict[str, Callable[..., GuardedExecutor]] = {
             "iterative": IterativeExecutor,
             DEBUG: DebugExecutor,
-            "futures": partial(FuturesExecutor, workers=where.workers),
+            "futures": partial(FuturesExecutor, workers=where.n_workers),
         }
         cls = kinds[name] if name in kinds else _dask(stack, where, report)
 
@@ -59,7 +59,8 @@ def make_executors(name: str, where: ClusterOptions, report: Path | None = None)
 
 def _dask(stack: ExitStack, where: ClusterOptions, report: Path | None) -> Callable[..., GuardedExecutor]:
     client = stack.enter_context(connect(where))
-    console().print(f"dask dashboard: {dashboard(client)}", soft_wrap=True)
+    for line in announcement(client, where):
+        console().print(line, soft_wrap=True, markup=False)
     prepare(client, where.no_workers_timeout)
     if report is not None:
         from distributed import performance_report  # noqa: PLC0415 only here

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import dask
+from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.core import Status
 from distributed.security import Security
-from distributed.utils import get_loop_factory
+from distributed.utils import get_ip, get_loop_factory
 from tornado.ioloop import IOLoop
 
 from jpsi_lnv.analysis.documents import Form, from_toml
@@ -38,11 +42,14 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
     # A worker holds what it works on: if it dies, the right chunk is blamed.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": "10s",
+    # Workers serve no pages: these are open to everybody who reaches the node.
+    "distributed.worker.http.routes": [],
     # A killed worker is restarted by its nanny, which may take long on a busy machine; by default dask forgets the
     # nanny after 15 s, and a cluster that lost its workers several times ends without any.
     "distributed.deploy.lost-worker-timeout": "300s",
 }
 LOCAL: Final = "local"
+DEFAULT_JOBS: Final = 2
 BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 ADDRESSES: Final = ("tcp://", "tls://")
 _SITE: Final = Form(
@@ -53,9 +60,13 @@ _SITE: Final = Form(
     loads=from_toml,
 )
 # Keys of a site preset that are ours; all others go to dask-jobqueue as they are.
+# Attributes of dask-jobqueue's clusters.
+KEY_FILES: Final = ("_job_ca_file", "_job_cert", "_job_key")
 OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
 
 LOOP_NAME: Final = "event loop of the cluster"
+# Time in s for the dashboard's first page.
+DASHBOARD_TIMEOUT: Final = 5.0
 # Time in s after which the thread of the loop has to run, and after which it has to end.
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
@@ -75,7 +86,9 @@ class ClusterOptions:
     """What a run asks of a cluster."""
 
     cluster: str = option(LOCAL, "local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT.")
-    workers: int = option(2, "Worker processes, or jobs of a batch system.", least=1)
+    workers: int | None = option(
+        None, "Worker processes, or jobs of a batch system.  [default: one per core, or 2 jobs]", least=1
+    )
     adapt: bool = option(
         False, "Let the number of batch jobs follow the work, from minimum_jobs (1) of the preset to --workers."
     )
@@ -83,7 +96,7 @@ class ClusterOptions:
         None, "Memory limit of a local worker, such as 4GiB.  [default: no limit]", check=not_a_size
     )
     site: Path | None = option(None, "TOML file of site presets for slurm and htcondor (see docs/examples).")
-    tls: bool = option(False, "Encrypt a cluster of our own with temporary keys.")
+    tls: bool = option(True, "Let nobody without this run's keys into a cluster of our own.")
     tls_ca_file: Path | None = option(None, "Certificate of the authority, for tls://HOST:PORT.")
     tls_cert: Path | None = option(None, "Certificate of this client, for tls://HOST:PORT.")
     tls_key: Path | None = option(None, "Key of this client, for tls://HOST:PORT.")
@@ -91,6 +104,16 @@ class ClusterOptions:
     no_workers_timeout: float = option(
         300.0, "Time to wait for a first worker, and without any that ends a run.", unit="SECONDS"
     )
+
+    @property
+    def n_workers(self) -> int:
+        """Number of workers: by default one per core that this process may use, or two jobs."""
+        return self.workers or (CPU_COUNT if self.cluster not in BATCH else DEFAULT_JOBS)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the run starts the cluster itself."""
+        return not self.cluster.startswith(ADDRESSES)
 
 
 def dask_settings(options: ClusterOptions) -> dict[str, Any]:
@@ -216,15 +239,14 @@ def start(options: ClusterOptions, loop: IOLoop) -> Any:
 
 
 def _local(options: ClusterOptions, loop: IOLoop) -> LocalCluster:
-    security: dict[str, Any] = {"security": Security.temporary(), "protocol": "tls://"} if options.tls else {}
     try:
         return LocalCluster(
-            n_workers=options.workers,
+            n_workers=options.n_workers,
             threads_per_worker=1,
             memory_limit=options.memory or 0,
             dashboard_address=options.dashboard_address,
             loop=loop,
-            **security,
+            **_security(tls=options.tls),
         )
     except RuntimeError as error:
         msg = f"the cluster did not start ({error}); its dashboard's address is {options.dashboard_address!r}"
@@ -247,8 +269,9 @@ def read_preset(options: ClusterOptions) -> dict[str, Any]:
     return preset
 
 
-def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Any:
-    """Return a cluster of batch jobs that has no jobs yet; without an event loop it starts one.
+@contextmanager
+def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Iterator[Any]:
+    """Yield a cluster of batch jobs that has no jobs yet; without an event loop it starts one.
 
     Raises:
         ClusterError: dask-jobqueue is absent, or the preset has keys that it does not know.
@@ -260,16 +283,38 @@ def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Any:
         raise ClusterError(msg) from error
     preset = read_preset(options)
     arguments = {k: v for k, v in preset.items() if k not in OUR_KEYS}
-    if options.tls or preset.get("tls"):
-        arguments |= {"security": Security.temporary(), "protocol": "tls://"}
-    scheduler = {"dashboard_address": options.dashboard_address}
-    arguments["scheduler_options"] = scheduler | arguments.get("scheduler_options", {})
+    configured = dask.config.get(f"jobqueue.{options.cluster}", default={})
+    if has_tls(options):
+        # The keys, private files, lie there while the run lasts.
+        shared = configured.get("shared-temp-directory") or str(Path.cwd())
+        arguments = {"shared_temp_directory": shared} | arguments | _security(tls=True)
+    scheduler = {"dashboard_address": options.dashboard_address} | arguments.get("scheduler_options", {})
+    if not (arguments.get("interface") or configured.get("interface") or {"host", "interface"} & scheduler.keys()):
+        # Dask would listen on all of them.
+        scheduler["host"] = get_ip()
+    arguments["scheduler_options"] = scheduler
     arguments["job_script_prologue"] = [*worker_environment(), *arguments.get("job_script_prologue", [])]
     try:
-        return getattr(dask_jobqueue, BATCH[options.cluster])(loop=loop, **arguments)
+        cluster = getattr(dask_jobqueue, BATCH[options.cluster])(loop=loop, **arguments)
     except (TypeError, ValueError) as error:
         msg = f"cluster {options.cluster!r}, preset {options.site or '(none, give --site FILE.toml)'}: {error}"
         raise ClusterError(msg) from error
+    with ExitStack() as stack:
+        for name in KEY_FILES:
+            # dask-jobqueue leaves the files of the keys until its process ends.
+            stack.callback(getattr(getattr(cluster, name, None), "close", int))
+        yield stack.enter_context(cluster)
+
+
+def has_tls(options: ClusterOptions) -> bool:
+    """Whether a cluster lets in only who has its keys; one that runs already says so in its address."""
+    if not options.is_ours:
+        return options.cluster.startswith("tls://")
+    return options.tls and (options.cluster not in BATCH or bool(read_preset(options).get("tls", True)))
+
+
+def _security(*, tls: bool) -> dict[str, Any]:
+    return {"security": Security.temporary(), "protocol": "tls://"} if tls else {}
 
 
 def worker_environment() -> list[str]:
@@ -281,14 +326,16 @@ def worker_environment() -> list[str]:
     ]
 
 
-def _batch(options: ClusterOptions, loop: IOLoop) -> Any:
-    cluster, preset = make_batch(options, loop), read_preset(options)
-    most = preset.get("maximum_jobs", options.workers)
-    if options.adapt:
-        cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 1), maximum_jobs=most)
-    else:
-        _submit(cluster, min(options.workers, most))
-    return cluster
+@contextmanager
+def _batch(options: ClusterOptions, loop: IOLoop) -> Iterator[Any]:
+    preset = read_preset(options)
+    most = preset.get("maximum_jobs", options.n_workers)
+    with make_batch(options, loop) as cluster:
+        if options.adapt:
+            cluster.adapt(minimum_jobs=preset.get("minimum_jobs", 1), maximum_jobs=most)
+        else:
+            _submit(cluster, min(options.n_workers, most))
+        yield cluster
 
 
 def _submit(cluster: Any, n_jobs: int) -> None:
@@ -307,9 +354,32 @@ def _submit(cluster: Any, n_jobs: int) -> None:
         raise ClusterError(msg)
 
 
-def dashboard(client: Client) -> str:
-    """Return the address of the dashboard, or a word where there is none."""
+def announcement(client: Client, options: ClusterOptions) -> list[str]:
+    """Return what a user should know of a cluster: where its dashboard is, and who can get in."""
+    lines = [f"dask dashboard: {_dashboard(client, options)}"]
+    if not has_tls(options):
+        lines.append(
+            f"warning: no TLS: everybody who reaches {client.scheduler_info(n_workers=0)['address']}, every user of "
+            "this machine too, can run programs as you"
+        )
+    return lines
+
+
+def _dashboard(client: Client, options: ClusterOptions) -> str:
+    """Return the address of the dashboard; if it cannot be opened from here, a word of why."""
+    link = client.dashboard_link
+    if is_set_by_user("distributed.dashboard.link"):
+        return link
+    address = urlsplit(link)
+    host, port = address.hostname or "", address.port or 0
+    if options.is_ours:
+        host = options.dashboard_address.rpartition(":")[0] or host
+    connection = HTTPConnection(host, port, timeout=DASHBOARD_TIMEOUT)
     try:
-        return str(client.dashboard_link)
-    except (KeyError, AttributeError):
-        return "none (pip install bokeh)"
+        connection.request("GET", address.path)
+        is_there = connection.getresponse().status < HTTPStatus.BAD_REQUEST
+    except (OSError, HTTPException):
+        return "none that can be reached from here"
+    finally:
+        connection.close()
+    return f"http://{host}:{port}{address.path}" if is_there else "none (pip install 'jpsi-lnv[dask]')"

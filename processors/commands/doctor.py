@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 from distributed import Client
+from distributed.comm import connect as connect_to
 
 from jpsi_lnv.analysis import outputs, provenance
 from jpsi_lnv.analysis.documents import write_json
@@ -19,7 +20,7 @@ from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
 from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
-from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, connect, dashboard
+from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
 from jpsi_lnv.processors.console import console, show
 from jpsi_lnv.processors.options import PATH
@@ -28,7 +29,6 @@ from jpsi_lnv.processors.work.executors import ClusterError
 # What an extra adds: module -> (what for, how to get it).
 OPTIONAL: Final = {
     "bokeh": ("dask's dashboard and performance report", "dask"),
-    "cryptography": ("temporary keys for TLS", "dask"),
     "dask_jobqueue": ("SLURM and HTCondor", "dask"),
     "XRootD": ("files at root:// addresses", "xrootd"),
     "pybes3": ("BOSS .dst files", "bes3"),
@@ -53,6 +53,8 @@ BATCH_COMMANDS: Final = {"slurm": "sbatch", "htcondor": "condor_submit"}
 LOG_TAIL: Final = 20
 # Time in s for the task.
 TIMEOUT: Final = 120.0
+# Time in s for a connection without keys.
+KNOCK_TIMEOUT: Final = 5.0
 
 
 @click.command()
@@ -98,11 +100,10 @@ def check_cluster(where: ClusterOptions) -> dict[str, Any]:
         _show_job_script(where)
     started = time.monotonic()
     with connect(where) as client:
-        console().print(
-            f"scheduler: {client.scheduler_info()['address']}, dashboard: {dashboard(client)}", soft_wrap=True
-        )
+        for line in (f"scheduler: {client.scheduler_info()['address']}", *announcement(client, where)):
+            console().print(line, soft_wrap=True, markup=False)
         prepare(client, where.no_workers_timeout)
-        seen = _one_task(client)
+        seen = _one_task(client) | {"without keys": _without_keys(client, where)}
     seen["seconds"] = round(time.monotonic() - started, 2)
     show(Table("worker", "One worker", _WORKER, (seen,)))
     return seen
@@ -130,6 +131,29 @@ def _one_task(client: Client) -> dict[str, Any]:
         "workers": len(workers),
         "threads": sum(w["nthreads"] for w in workers.values()),
     }
+
+
+def _without_keys(client: Client, where: ClusterOptions) -> str:
+    """Return what becomes of a connection to the scheduler by somebody who has no keys.
+
+    Raises:
+        ClusterError: The cluster should refuse it and does not.
+    """
+    address = client.scheduler_info(n_workers=0)["address"]
+    try:
+        client.sync(_identity, "tcp://" + address.partition("://")[2])
+    except OSError:
+        return "refused"
+    if clusters.has_tls(where):
+        msg = f"{address}: lets in who has no keys, in spite of TLS; do not use this cluster"
+        raise ClusterError(msg)
+    return "let in"
+
+
+async def _identity(address: str) -> None:
+    comm = await connect_to(address, timeout=KNOCK_TIMEOUT)
+    await comm.write({"op": "identity", "reply": True})
+    await comm.read()
 
 
 def _probe() -> tuple[str, str]:

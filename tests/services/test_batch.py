@@ -56,7 +56,7 @@ def test_the_submit_file_of_htcondor(tmp_path):
     assert "RequestCpus = MY.DaskWorkerCores" in lines
     assert "+DaskWorkerCores = 2" in lines or "MY.DaskWorkerCores = 2" in lines
     assert "accounting_group = physics" in lines
-    assert any("/opt/python -m distributed.cli.dask_worker tcp://127.0.0.1:" in line for line in lines)
+    assert any("/opt/python -m distributed.cli.dask_worker tls://127.0.0.1:" in line for line in lines)
     assert any("source /cvmfs/setup.sh" in line for line in lines)
     assert any(f"{tmp_path}/logs" in line for line in lines)
 
@@ -64,7 +64,7 @@ def test_the_submit_file_of_htcondor(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[slurm", ["cannot be read"]),
+        ("[slurm", ["is not TOML"]),
         ("[htcondor]\ncores = 1\n", ["no table [slurm]", "htcondor"]),
         ('[slurm]\ncores = 1\nmemory = "2GB"\nqueu = "short"\n', ["queu"]),
         ("[slurm]\ncores = 1\n", ["memory"]),

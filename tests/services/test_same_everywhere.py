@@ -41,7 +41,7 @@ def run_with(samples, output, *arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--executor", "futures"), ("--executor", "dask"), ("--executor", "dask", "--tls")]
+    "arguments", [("--executor", "futures"), ("--executor", "dask"), ("--executor", "dask", "--no-tls")]
 )
 def test_local_executors_agree(samples, undisturbed, tmp_path, arguments):
     result, shown = run_with(samples, tmp_path, *arguments)

@@ -71,8 +71,7 @@ def test_a_cluster_by_certificate_files(small_fileset, reference, certificates, 
 
 
 def test_a_local_cluster_with_temporary_keys(small_fileset, reference, tmp_path):
-    pytest.importorskip("cryptography", reason="pip install 'jpsi-lnv[dask]'")
-    with connect(ClusterOptions(workers=2, tls=True)) as client:
+    with connect(ClusterOptions(workers=2)) as client:
         result, _ = run(small_fileset, tmp_path, partial(DaskExecutor, client=client))
         address = client.scheduler.address
         assert address.startswith("tls://")
