@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.kinfit import fourc, hypotheses
+from jpsi_lnv.analysis.kinfit import fourc
 
 SIGNAL = 0
 
@@ -129,7 +129,7 @@ def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArra
     Returns:
         The fits, of shape (N, 1), and the fitted four-momenta (N, 4, 4) in GeV; NaN where a fit is not OK.
     """
-    return fourc.fit_with_momenta(p, v, cand, hypotheses.HYPOTHESES[SIGNAL], p4_total)
+    return fourc.fit_with_momenta(p, v, cand, fourc.HYPOTHESES[SIGNAL], p4_total)
 
 
 def fit_best(
@@ -158,9 +158,9 @@ def fit_best(
     cand, event = combinations
     row = best_per_event(signal.chi2[:, SIGNAL], event)
     tracks = cand[row]
-    competes = hypotheses.competing(cuts.kkpipi_permutations, tracks, chi2_pid)[:, SIGNAL + 1 :]
+    competes = fourc.competing(cuts.kkpipi_permutations, tracks, chi2_pid)[:, SIGNAL + 1 :]
     competes &= (signal.chi2[row, SIGNAL] < fourc.CHI2_MAX)[:, None]
-    others = fourc.fit4c(p, v, tracks, hypotheses.HYPOTHESES[SIGNAL + 1 :], p4_total, competes=competes)
+    others = fourc.fit4c(p, v, tracks, fourc.HYPOTHESES[SIGNAL + 1 :], p4_total, competes=competes)
     status = np.concatenate([signal.status[row], others.status], axis=1)
     chi2 = np.concatenate([signal.chi2[row], others.chi2], axis=1)
     chi2[status != fourc.Status.OK] = np.inf

@@ -45,8 +45,8 @@ from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import EVENT, HELIX, TREE, branch
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit import fourc, kernels
-from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
-from jpsi_lnv.analysis.kinfit.status import Limits
+from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES
+from jpsi_lnv.analysis.kinfit.kernels import Limits
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_momenta
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL

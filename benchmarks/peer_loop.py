@@ -26,7 +26,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION as CUTS
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
-from jpsi_lnv.analysis.kinfit.status import Limits
+from jpsi_lnv.analysis.kinfit.kernels import Limits
 from jpsi_lnv.analysis.objects import emc_pid
 from tests.support import kinfit_reference as reference
 

@@ -27,7 +27,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
-from jpsi_lnv.analysis.kinfit import fourc, hypotheses
+from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.report import style
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 from jpsi_lnv.processors.interactive import open_events
@@ -45,7 +45,7 @@ print(f"{len(combinations)} combinations K K e e in {len(events)} events")
 
 # %%
 p4_total = initial_four_momentum(3.0969)
-fit = fourc.fit4c(p, v, combinations, hypotheses.HYPOTHESES, p4_total)
+fit = fourc.fit4c(p, v, combinations, fourc.HYPOTHESES, p4_total)
 fourc.count_status(fit.status)
 
 # %% [markdown]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis import kinematics
 
 pytestmark = pytest.mark.fast
 
@@ -27,7 +27,7 @@ places = st.tuples(st.floats(-2, 2, **finite), st.floats(-2, 2, **finite), st.fl
 def point(dr, phi0, kappa, dz, tanl, turn):
     """Return the point of the helix after a turn in rad along the flight, by the equation of motion."""
     sign = np.sign(kappa)
-    r = helix.radius(kappa, FIELD)
+    r = kinematics.radius(kappa, FIELD)
     centre = (dr - sign * r) * np.array([np.cos(phi0), np.sin(phi0)])
     angle = phi0 + sign * turn
     return np.array([*(centre + sign * r * np.array([np.cos(angle), np.sin(angle)])), dz + r * tanl * turn])
@@ -38,7 +38,7 @@ def test_the_moved_helix_passes_closest_to_the_pivot_on_the_same_track(parameter
     dr, phi0, kappa, dz, tanl, sign = parameters
     kappa = sign * kappa
     x, y, z = place
-    new_dr, new_phi0, new_dz = helix.closest_approach(dr, phi0, kappa, dz, tanl, x=x, y=y, z=z, field=FIELD)
+    new_dr, new_phi0, new_dz = kinematics.closest_approach(dr, phi0, kappa, dz, tanl, x=x, y=y, z=z, field=FIELD)
     at_closest = np.array([x + new_dr * np.cos(new_phi0), y + new_dr * np.sin(new_phi0), z + new_dz])
     turn = sign * (np.remainder(new_phi0 - phi0 + np.pi, 2 * np.pi) - np.pi)
     np.testing.assert_allclose(at_closest, point(dr, phi0, kappa, dz, tanl, turn), atol=1e-7)
@@ -50,7 +50,7 @@ def test_the_moved_helix_passes_closest_to_the_pivot_on_the_same_track(parameter
 def test_the_momentum_is_along_the_flight(parameters):
     dr, phi0, kappa, dz, tanl, sign = parameters
     kappa = sign * kappa
-    momentum = np.array(helix.momentum(phi0, kappa, tanl))
+    momentum = np.array(kinematics.momentum(phi0, kappa, tanl))
     step = point(dr, phi0, kappa, dz, tanl, 1e-6) - point(dr, phi0, kappa, dz, tanl, 0)
     direction = step / np.linalg.norm(step)
     np.testing.assert_allclose(momentum / np.linalg.norm(momentum), direction, atol=1e-5)

@@ -14,7 +14,7 @@ from coffea.nanoevents import transforms
 from coffea.nanoevents.methods import base, vector
 from coffea.nanoevents.schemas.base import BaseSchema, listarray_form
 
-from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.schema import COLLECTIONS, required_branches
@@ -69,14 +69,14 @@ class BesTrack(base.NanoCollection):
         suffix = {Species.E: "_e", Species.PI: "", Species.K: "_k", Species.P: "_p"}[which]
         if f"kappa{suffix}" not in self.fields:
             suffix = ""
-        px, py, pz = helix.momentum(phi0, _float64(self[f"kappa{suffix}"]), _float64(self[f"tanl{suffix}"]))
+        px, py, pz = kinematics.momentum(phi0, _float64(self[f"kappa{suffix}"]), _float64(self[f"tanl{suffix}"]))
         energy = np.sqrt(px**2 + py**2 + pz**2 + SPECIES_MASS[which] ** 2)
         return ak.zip({"x": px, "y": py, "z": pz, "t": energy}, with_name="LorentzVector", behavior=self.behavior)
 
     def _about_interaction_point(self) -> tuple[ak.Array, ak.Array, ak.Array]:
         parameters = [_float64(self[name]) for name in ("dr", "phi0", "kappa", "dz", "tanl")]
         place = {axis: self.at_event(f"ip_{axis}") for axis in "xyz"}
-        return helix.closest_approach(*parameters, **place, field=self.at_event("field"))
+        return kinematics.closest_approach(*parameters, **place, field=self.at_event("field"))
 
 
 @ak.mixin_class(behavior)

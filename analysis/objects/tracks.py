@@ -3,7 +3,7 @@
 The kernels read the flat columns as they are on disk (float32, one array per column) and compute in float64: every
 load is cast by np.float64, as numba's float() leaves a float32 one and sines would be taken in single precision. All
 helices are given at the pivot (0, 0, 0); `EventFrame` says where the interaction point is and how strong the field.
-The geometry and its derivation stand in `analysis.helix`, the plain numpy form of the same formulae.
+The geometry and its derivation stand in `analysis.kinematics`, the plain numpy form of the same formulae.
 """
 
 from __future__ import annotations

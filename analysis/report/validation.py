@@ -16,8 +16,7 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
-from jpsi_lnv.analysis.helix import momentum_and_covariance
-from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.kinematics import initial_four_momentum, momentum_and_covariance
 from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
 from jpsi_lnv.analysis.report import paper, validation_response
 from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import LnvError
-from jpsi_lnv.analysis.kinfit.status import Status
+from jpsi_lnv.analysis.kinfit.kernels import Status
 from jpsi_lnv.analysis.report import origin
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors.books.fileset import Fileset

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.events import dst_baskets, schema
 from jpsi_lnv.analysis.events.dst import open_dst
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.analysis.helix import momentum_and_covariance, unpack
+from jpsi_lnv.analysis.kinematics import momentum_and_covariance, unpack
 from jpsi_lnv.analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from coffea.nanoevents import NanoEventsFactory
 
-from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
@@ -69,7 +69,7 @@ def test_distances_are_to_the_interaction_point_of_the_own_event(ntuple, toy_col
         for name in ("dr", "phi0", "kappa", "dz", "tanl")
     }
     place = {axis: toy_columns[f"ip_{axis}"].astype(np.float32).astype(float)[event] for axis in "xyz"}
-    dr, _, dz = helix.closest_approach(**values, **place, field=1.0)
+    dr, _, dz = kinematics.closest_approach(**values, **place, field=1.0)
     np.testing.assert_allclose(ak.flatten(events.Track.r_xy), np.abs(dr), rtol=1e-12)
     np.testing.assert_allclose(ak.flatten(events.Track.r_z), np.abs(dz), rtol=1e-12)
 

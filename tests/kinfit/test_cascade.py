@@ -5,8 +5,7 @@ import pytest
 
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, Limits, Status
-from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES, competing
+from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, HYPOTHESES, Limits, Status, competing
 
 pytestmark = pytest.mark.fast
 

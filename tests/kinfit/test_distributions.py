@@ -7,8 +7,7 @@ from scipy import stats
 
 from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import Status
-from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES, Status
 
 E, PI, K, P = Species
 KKEE = HYPOTHESES[:1]

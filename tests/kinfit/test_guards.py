@@ -5,8 +5,7 @@ import pytest
 
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import Status
-from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES, Status
 
 pytestmark = pytest.mark.fast
 

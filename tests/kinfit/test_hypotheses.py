@@ -5,7 +5,7 @@ import pytest
 
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.hypotheses import FIRST_KKPIPI, HYPOTHESES, NAMES, competing, smallest_by_name
+from jpsi_lnv.analysis.kinfit.fourc import FIRST_KKPIPI, HYPOTHESES, NAMES, competing, smallest_by_name
 
 pytestmark = pytest.mark.fast
 

@@ -9,8 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import Limits, Status
-from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES, Limits, Status
 
 pytestmark = pytest.mark.fast
 

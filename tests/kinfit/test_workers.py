@@ -10,7 +10,7 @@ from distributed import Client, LocalCluster
 
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc, kernels
-from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES
+from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES
 
 pytestmark = pytest.mark.serial
 
@@ -43,7 +43,7 @@ def test_a_new_process_compiles_nothing(toys):
     code = (
         "import numpy as np\n"
         "from jpsi_lnv.analysis.kinfit import fourc, kernels\n"
-        "from jpsi_lnv.analysis.kinfit.hypotheses import HYPOTHESES\n"
+        "from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES\n"
         "p, v = np.ones((4, 1, 3)), np.ones((4, 1, 6))\n"
         "fourc.fit4c(p, v, np.arange(4), HYPOTHESES, np.ones(4))\n"
         "print(sum(kernels.fit_all.stats.cache_misses.values()))\n"

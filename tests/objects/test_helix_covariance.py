@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.constants import P_TO_RADIUS
 
 pytestmark = pytest.mark.fast
@@ -38,7 +38,7 @@ def test_the_momentum_points_along_the_track(helices, charge):
     h[:, 2] = charge * np.abs(h[:, 2])
     step = 1e-6 * charge
     direction = point(h, step, 1.0) - point(h, 0.0, 1.0)
-    p, _ = helix.momentum_and_covariance(h, cov)
+    p, _ = kinematics.momentum_and_covariance(h, cov)
     cosine = (p * direction).sum(axis=1) / np.linalg.norm(p, axis=1) / np.linalg.norm(direction, axis=1)
     np.testing.assert_allclose(cosine, 1.0, atol=1e-6)
     np.testing.assert_allclose(np.hypot(p[:, 0], p[:, 1]), 1 / np.abs(h[:, 2]))
@@ -72,9 +72,9 @@ def test_pivot_covariance_against_finite_differences(helices, charge):
     shift = np.random.default_rng(6).normal(0, 0.5, (len(h), 3))
     _, moved = pivot.move_pivot(h, cov, shift, 0.9)
     jacobian = differences(lambda x: pivot.move_pivot(x, cov, shift, 0.9)[0], h)
-    expected = jacobian @ helix.unpack(cov) @ jacobian.transpose(0, 2, 1)
+    expected = jacobian @ kinematics.unpack(cov) @ jacobian.transpose(0, 2, 1)
     width = np.sqrt(np.einsum("nii->ni", expected))
-    difference = (helix.unpack(moved) - expected) / (width[:, :, None] * width[:, None, :])
+    difference = (kinematics.unpack(moved) - expected) / (width[:, :, None] * width[:, None, :])
     assert np.abs(difference).max() < 1e-5
 
 
@@ -82,9 +82,9 @@ def test_pivot_covariance_against_finite_differences(helices, charge):
 def test_momentum_covariance_against_finite_differences(helices, charge):
     h, cov = helices(300, 7)
     h[:, 2] = charge * np.abs(h[:, 2])
-    _, v = helix.momentum_and_covariance(h, cov)
-    jacobian = differences(lambda x: helix.momentum_and_covariance(x, cov)[0], h)
-    expected = jacobian @ helix.unpack(cov) @ jacobian.transpose(0, 2, 1)
+    _, v = kinematics.momentum_and_covariance(h, cov)
+    jacobian = differences(lambda x: kinematics.momentum_and_covariance(x, cov)[0], h)
+    expected = jacobian @ kinematics.unpack(cov) @ jacobian.transpose(0, 2, 1)
     rows, columns = np.triu_indices(3)
     width = np.sqrt(np.einsum("nii->ni", expected))
     assert (np.abs(v - expected[:, rows, columns]) < 1e-5 * width[:, rows] * width[:, columns]).all()
@@ -92,7 +92,7 @@ def test_momentum_covariance_against_finite_differences(helices, charge):
 
 def test_packing():
     packed = np.arange(15.0)
-    full = helix.unpack(packed)
+    full = kinematics.unpack(packed)
     np.testing.assert_array_equal(full, full.T)
     assert full[0].tolist() == [0, 1, 2, 3, 4]
     assert full[4, 4] == 14

@@ -7,7 +7,7 @@ from distances import r_xy_r_z
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis import helix
+from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.columns import ArrayColumns
@@ -43,7 +43,7 @@ def momentum_columns(cov):
 def test_momenta_are_those_at_the_interaction_point(chunk):
     h, cov, frame, _ = chunk
     p, v = tracks.momenta_at_ip(h.T, momentum_columns(cov), frame)
-    p_plain, v_plain = helix.momentum_and_covariance(*expected(chunk))
+    p_plain, v_plain = kinematics.momentum_and_covariance(*expected(chunk))
     np.testing.assert_allclose(p, p_plain, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(v, v_plain, rtol=1e-9, atol=1e-15)
     assert (fourc.check_tracks(p[:, None], v[:, None]) == fourc.Status.OK).all()

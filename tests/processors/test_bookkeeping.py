@@ -7,7 +7,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.kinfit.status import count_status
+from jpsi_lnv.analysis.kinfit.kernels import count_status
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.books.bookkeeping import CovarianceError, Covariances

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE
-from jpsi_lnv.analysis.kinfit.status import Limits, Status
+from jpsi_lnv.analysis.kinfit.kernels import Limits, Status
 
 _PACKED = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 

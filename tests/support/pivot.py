@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.constants import P_TO_RADIUS
-from jpsi_lnv.analysis.helix import closest_approach, unpack
+from jpsi_lnv.analysis.kinematics import closest_approach, unpack
 
 _UPPER = np.triu_indices(5)
 
