@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis.report import closure, documentation, render, selection
+from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
+from jpsi_lnv.analysis.report import closure, render, selection
+from jpsi_lnv.analysis.report.tables import Field, Table, yes_no
+from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES
+from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, Process
+
+_STEPS: Final = (Field("name", "step"), Field("rule", "requirement on an event"))
+_OF_COLUMNS: Final = (
+    Field("name", "branch"),
+    Field("dtype", "type"),
+    Field("unit", "unit"),
+    Field("meaning", "meaning"),
+    Field("required", "required", yes_no),
+)
+
+
+_PARAMETERS: Final = (
+    Field("meaning", "meaning"),
+    Field("nominal", "value", str),
+    Field("data_like", "data-like, if it differs"),
+    Field("unit", "unit"),
+    Field("source", "source"),
+)
+_PROCESSES: Final = (
+    Field("name", "name"),
+    Field("process", "process"),
+    Field("branching_fraction", "branching fraction", str),
+    Field("source", "PDG identifiers, or source"),
+)
+_FINAL_STATES: Final = (
+    Field("name", "final state"),
+    Field("fraction", "fraction", str),
+    Field("error", "+-", str),
+    Field("source", "PDG identifiers"),
+)
+_CONTINUUM: Final = (
+    Field("process", "process"),
+    Field("value", "cross section [pb]", str),
+    Field("sqrt_s", "at [GeV]", str),
+    Field("source", "source"),
+)
 
 _MARKER: Final = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 
@@ -19,16 +62,97 @@ def modules(package: str) -> str:
     return "\n".join(f"::: {name}" for name in names)
 
 
+def steps() -> Table:
+    """Return the steps of the selection in their order."""
+    rows = ({"name": s.name, "rule": (s.rule.__doc__ or "").splitlines()[0]} for s in SECTION_III)
+    return Table("steps", "Steps of the selection", _STEPS, tuple(rows))
+
+
+def columns(collection: str) -> Table:
+    """Return the columns of one collection of the ntuple, such as ``Track``; event scalars have no name."""
+    return _columns(collection or "event scalars", COLLECTIONS[collection], f"{collection}_" if collection else "")
+
+
+def meta() -> Table:
+    """Return the columns of the tree that says what an ntuple was made of."""
+    return _columns("Meta", META, "")
+
+
+def _columns(title: str, listed: tuple[Column, ...], prefix: str) -> Table:
+    rows = [
+        {
+            "name": prefix + c.name,
+            "dtype": c.dtype,
+            "unit": c.unit,
+            "meaning": c.meaning,
+            "required": c.required,
+        }
+        for c in listed
+    ]
+    return Table(f"columns_{title.lower().replace(' ', '_')}", f"Columns: {title}", _OF_COLUMNS, tuple(rows))
+
+
+def parameters() -> Table:
+    """Return every parameter of the detector with its source."""
+    rows = []
+    for field in dataclasses.fields(DetectorParameters):
+        nominal, data_like = getattr(NOMINAL, field.name), getattr(DATA_LIKE, field.name)
+        changed = "" if nominal == data_like else f"{data_like:g}"
+        described = {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+        rows.append({"nominal": f"{nominal:g}", "data_like": changed, **described})
+    return Table("parameters", "Parameters of the detector", _PARAMETERS, tuple(rows))
+
+
+def processes() -> Table:
+    """Return the simulated J/psi decays with their branching fractions."""
+    named = {**BACKGROUNDS, **CONTROLS}
+    return Table(
+        "processes",
+        "Simulated decays of the J/psi",
+        _PROCESSES,
+        tuple(_process(name, c) for name, c in named.items()),
+    )
+
+
+def _process(name: str, process: Process) -> dict[str, str]:
+    source = ", ".join(f.pdg_id or f.source for f in process.fractions)
+    value = f"{process.branching_fraction:.3g}"
+    return {"name": name, "process": process.reaction, "branching_fraction": value, "source": source}
+
+
+def continuum() -> Table:
+    """Return the processes off the resonance with their cross sections."""
+    rows = tuple(
+        {"process": process.reaction, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
+        for process, c in CONTINUUM.values()
+    )
+    return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM, rows)
+
+
+def final_states() -> Table:
+    """Return the measured final states of inclusive decays with their fractions."""
+    rows = tuple(
+        {
+            "name": row.name,
+            "fraction": f"{row.fraction:.3g}",
+            "error": f"{row.error:.2g}",
+            "source": ", ".join(f.pdg_id for f in row.fractions),
+        }
+        for row in FINAL_STATES
+    )
+    return Table("final_states", "Measured final states of the J/psi", _FINAL_STATES, rows)
+
+
 _TABLES: Final[dict[str, Callable[..., str]]] = {
     "cuts": selection.markdown,
     "modules": modules,
-    "steps": lambda: render.markdown(documentation.steps()),
-    "columns": lambda collection="": render.markdown(documentation.columns(collection)),
-    "final_states": lambda: render.markdown(documentation.final_states()),
-    "processes": lambda: render.markdown(documentation.processes()),
-    "continuum": lambda: render.markdown(documentation.continuum()),
-    "parameters": lambda: render.markdown(documentation.parameters()),
-    "meta": lambda: render.markdown(documentation.meta()),
+    "steps": lambda: render.markdown(steps()),
+    "columns": lambda collection="": render.markdown(columns(collection)),
+    "final_states": lambda: render.markdown(final_states()),
+    "processes": lambda: render.markdown(processes()),
+    "continuum": lambda: render.markdown(continuum()),
+    "parameters": lambda: render.markdown(parameters()),
+    "meta": lambda: render.markdown(meta()),
     "closure": lambda: render.markdown(closure.row_table()),
     "relations": lambda: render.markdown(closure.relation_table()),
 }

@@ -1,5 +1,6 @@
-"""The compiled part of the 4C fit: one fit, every fit, the cascade, and how each ends. `analysis.kinfit.fourc` holds the formulae.
+"""The compiled part of the 4C fit: one fit, every fit, the cascade, and how each ends.
 
+The formulae stand in `analysis.kinfit.fourc`.
 Every number of physics comes as an argument: numba notices changes of this file alone, not of a constant elsewhere.
 Every function is numba, releases the GIL and keeps its machine code on disk. The four tracks of a fit are tuples of
 numbers and written out by name: so they stay in registers, and nothing is allocated per candidate.
