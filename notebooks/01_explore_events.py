@@ -27,7 +27,7 @@ import awkward as ak
 import hist
 import numpy as np
 
-from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.processors.interactive import open_events
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
@@ -60,13 +60,13 @@ h = hist.Hist(
 for name, code in species.items():
     h.fill(name, ak.to_numpy(ak.flatten(measured.e_over_p[truth == code])))
 
-with style.style():
-    figure, axes = style.new_figure()
+with drawing.style():
+    figure, axes = drawing.new_figure()
     for name in species:
         h[name, :].plot(ax=axes, label=name, yerr=False)
     axes.set_ylabel("Tracks / (0.02 c)")
     axes.legend()
-    style.stamp(axes, "Fast simulation")
+    drawing.stamp(axes, "Fast simulation")
 figure
 
 # %% [markdown]

@@ -28,7 +28,7 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 from jpsi_lnv.processors.interactive import open_events
 
@@ -55,15 +55,15 @@ fourc.count_status(fit.status)
 # %%
 chi2 = fit.chi2[fit.status[:, 0] == fourc.Status.OK, 0]
 edges = np.linspace(0.0, 60.0, 61)
-with style.style():
-    figure, axes = style.new_figure()
+with drawing.style():
+    figure, axes = drawing.new_figure()
     axes.hist(chi2, edges, histtype="step", label="fit of simulated signal")
     expected = len(chi2) * np.diff(stats.chi2.cdf(edges, fourc.NDF))
-    axes.stairs(expected, edges, color=style.REGION, label="chi2 with 4 degrees of freedom")
+    axes.stairs(expected, edges, color=drawing.REGION, label="chi2 with 4 degrees of freedom")
     axes.set_xlabel(r"$\chi^2_\mathrm{4C}$")
     axes.set_ylabel("Candidates / 1.0")
     axes.legend()
-    style.stamp(axes, "Fast simulation")
+    drawing.stamp(axes, "Fast simulation")
 figure
 
 # %% [markdown]

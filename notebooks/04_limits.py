@@ -28,7 +28,7 @@ import numpy as np
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.limits import coverage, gather, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.report import mass_scan, page, render, result, style
+from jpsi_lnv.analysis.report import drawing, mass_scan, page, render, result
 from jpsi_lnv.analysis.report.source import Source
 
 merged = results.read(Path(os.environ.get("LNV_RESULTS", "../results/accumulator.zip")))
@@ -65,8 +65,8 @@ for name in methods.METHODS:
 # %%
 signal = np.linspace(0.05, 8.0, 160)
 n_max = coverage.counts_needed(float(signal.max()))
-with style.style():
-    figure, axes = style.new_figure()
+with drawing.style():
+    figure, axes = drawing.new_figure()
     for name in ("rolke", "cls"):
 
         def limit_of(n: int, name: str = name) -> float:
@@ -75,7 +75,7 @@ with style.style():
 
         curve = coverage.exact(coverage.IntervalTable.of_upper_limit(limit_of, n_max), signal)
         axes.plot(curve.signal, curve.probability, label=f"{name}, at least {curve.smallest[0]:.3f}")
-    axes.axhline(0.90, color=style.DATA, linestyle=":")
+    axes.axhline(0.90, color=drawing.DATA, linestyle=":")
     axes.set_xlabel("True signal [events]")
     axes.set_ylabel("Coverage")
     axes.legend()

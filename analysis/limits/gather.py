@@ -23,7 +23,7 @@ from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.normalization import Count, Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results
-from jpsi_lnv.analysis.systematics import control
+from jpsi_lnv.analysis.systematics import table
 
 NO_BACKGROUND: Final = Count(0.0, 0.0, "assumed")
 
@@ -127,7 +127,7 @@ def choose(
         ResultsError: A file is missing, of another form, or made from another result or number of J/psi.
     """
     files: list[Path] = []
-    if systematics is None and control.has_samples(results):
+    if systematics is None and table.has_samples(results):
         systematics = outputs.derived(output, "systematics")
     given = None
     if systematics is not None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
-from jpsi_lnv.analysis.report import drawing, style
+from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import Field, Table, count, located, significant
@@ -71,7 +71,7 @@ def _m_kkee(source: Source, cuts: Cuts) -> Picture | None:
         peak = 1.0 if data is None else max(float(data.values().max()), 1.0)
         if signal is not None and drawing.n_entries(signal):
             scale = peak / float(signal.values().max())
-            drawing.step_plot(axes, signal, label="signal shape", color=style.SIGNAL, scale=scale, alpha=0.8)
+            drawing.step_plot(axes, signal, label="signal shape", color=drawing.SIGNAL, scale=scale, alpha=0.8)
         drawing.label_counts(axes, shown)
         axes.set_ylim(0, drawing.HEADROOM * (peak if data is None else drawing.upper_end(data)))
         drawing.arrows(axes, (cuts.m_kkee_min, cuts.m_kkee_max), 0.75)

@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.limits import likelihood
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.report import background, mass_scan, page, result, selection, style
+from jpsi_lnv.analysis.report import background, drawing, mass_scan, page, result, selection
 from jpsi_lnv.analysis.report.drawing import Picture, total
 from jpsi_lnv.analysis.report.source import LIMITS, Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
@@ -188,7 +188,7 @@ def _add_image(table: Any, picture: Picture, directory: Path, source: Source) ->
     from PIL import Image  # noqa: PLC0415 comes with matplotlib; only this needs it
 
     full, thumbnail = directory / f"{picture.name}.png", directory / f"thumb_{picture.name}.png"
-    full.write_bytes(style.encode(picture.figure(*stamp(source)), "png"))
+    full.write_bytes(drawing.encode(picture.figure(*stamp(source)), "png"))
     with Image.open(full) as image:
         image.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
         image.save(thumbnail)

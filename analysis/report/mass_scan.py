@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import MAJORANA, SEARCH, SIGNAL, mass_mev
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.limits.methods import METHODS
-from jpsi_lnv.analysis.report import drawing, paper, result, style
+from jpsi_lnv.analysis.report import drawing, paper, result
 from jpsi_lnv.analysis.report.drawing import MEV, Picture, Section, present
 from jpsi_lnv.analysis.report.result import BANDS, HEADROOM, LIMITS_AT, quantile, values
 from jpsi_lnv.analysis.report.source import Source
@@ -28,7 +28,7 @@ M_NU_LABEL: Final = r"$M(\nu_M)$ [GeV/$c^2$]"
 PUBLISHED: Final[dict[str, Any]] = {
     "marker": "s",
     "linestyle": "none",
-    "color": style.SIGNAL,
+    "color": drawing.SIGNAL,
     "markerfacecolor": "none",
 }
 PUBLISHED_LABEL: Final = "published, arXiv:2507.06872"
@@ -170,7 +170,7 @@ def _draw_bands(axes: Axes, x: FloatArray, records: Sequence[dict[str, Any]], sc
         lower, upper = scale * quantile(records, low), scale * quantile(records, high)
         if np.any(upper > lower):
             axes.fill_between(x, lower, upper, color=color, label=f"expected {label}")
-    axes.plot(x, scale * quantile(records, "median"), "--", color=style.DATA, label="expected median")
+    axes.plot(x, scale * quantile(records, "median"), "--", color=drawing.DATA, label="expected median")
 
 
 def _finish_scan(axes: Axes, label: str) -> None:
@@ -189,7 +189,7 @@ def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> P
     def draw(axes: Axes) -> None:
         _draw_bands(axes, mass, records, scale)
         if not np.isnan(observed).all():
-            axes.plot(mass, observed, "o-", color=style.DATA, label="observed")
+            axes.plot(mass, observed, "o-", color=drawing.DATA, label="observed")
         if is_same_sample:
             limits = [r.branching_fraction_ul_1e9 * scale / BILLION for r in paper.MASS_SCAN]
             axes.plot([r.m_majorana for r in paper.MASS_SCAN], limits, label=PUBLISHED_LABEL, **PUBLISHED)
@@ -216,7 +216,7 @@ def _yields(records: Sequence[dict[str, Any]]) -> Picture:
     def draw(axes: Axes) -> None:
         _draw_bands(axes, mass, records, values(records, "n_jpsi"))
         if not np.isnan(observed).all():
-            axes.plot(mass, observed, "o-", color=style.DATA, label="observed")
+            axes.plot(mass, observed, "o-", color=drawing.DATA, label="observed")
         published = [r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN]
         axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
         _finish_scan(axes, "Upper limit on produced events")
@@ -236,7 +236,7 @@ def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     errors = 100.0 * np.nan_to_num(binomial_sigma(produced * efficiency / 100.0, produced))
 
     def draw(axes: Axes) -> None:
-        axes.errorbar(mass, efficiency, yerr=errors, fmt="o", color=style.DATA, label="this result")
+        axes.errorbar(mass, efficiency, yerr=errors, fmt="o", color=drawing.DATA, label="this result")
         published = [r.efficiency_percent for r in paper.MASS_SCAN]
         axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
         _finish_scan(axes, "Efficiency [%]")
@@ -270,8 +270,8 @@ def _m_ke(mode: str, phase_space: hist.Hist | None, curves: Sequence[Curve]) -> 
 
     def draw(axes: Axes) -> None:
         if phase_space is not None:
-            _step(axes, phase_space, label="phase space", color=style.DATA)
-        for curve, color in zip(shown, style.COLOURS, strict=False):
+            _step(axes, phase_space, label="phase space", color=drawing.DATA)
+        for curve, color in zip(shown, drawing.COLOURS, strict=False):
             _step(axes, curve.counts, label=rf"$m_\nu$ = {curve.m_majorana:.3f} GeV/$c^2$", color=color)
         drawing.label_counts(axes, shown[0].counts if phase_space is None else phase_space, "Fraction")
         axes.set_yscale("log")

@@ -15,6 +15,7 @@ from jpsi_lnv.analysis.report import (
     background,
     candidates,
     closure,
+    drawing,
     mass_scan,
     origin,
     render,
@@ -22,7 +23,6 @@ from jpsi_lnv.analysis.report import (
     selection,
     simulation,
     studies,
-    style,
     systematics,
 )
 from jpsi_lnv.analysis.report.drawing import Picture, Section
@@ -98,7 +98,7 @@ def write(
     images = {}
     for picture in (p for section in sections for p in section.pictures):
         figure = picture.figure(*stamp(source))
-        png, _ = style.save(figure, output / outputs.FIGURES, picture.name)
+        png, _ = drawing.save(figure, output / outputs.FIGURES, picture.name)
         images[picture.name] = png.read_bytes()
         advance(1)
     for table in (t for section in sections for t in section.all_tables):

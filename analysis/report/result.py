@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.outputs import ACCUMULATOR
-from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
 from jpsi_lnv.analysis.report.source import LIMITS, Source, label
 from jpsi_lnv.analysis.report.tables import (
@@ -31,8 +31,8 @@ from jpsi_lnv.analysis.report.tables import (
 )
 
 BANDS: Final = (
-    ("minus_2_sigma", "plus_2_sigma", style.BAND_2, r"$\pm 2\sigma$"),
-    ("minus_1_sigma", "plus_1_sigma", style.BAND_1, r"$\pm 1\sigma$"),
+    ("minus_2_sigma", "plus_2_sigma", drawing.BAND_2, r"$\pm 2\sigma$"),
+    ("minus_1_sigma", "plus_1_sigma", drawing.BAND_1, r"$\pm 1\sigma$"),
 )
 HEADROOM: Final = 1.5
 BRANCHING_FRACTION: Final = "B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.)"
@@ -276,9 +276,9 @@ def _methods(source: Source) -> Picture | None:
             if np.any(right > left):
                 axes.barh(y, right - left, left=left, height=0.6, color=color, label=f"expected {words}")
         median = quantile(records, "median", scale)
-        axes.plot(median, y, "|", color=style.SIGNAL, markersize=18, markeredgewidth=2, label="expected median")
+        axes.plot(median, y, "|", color=drawing.SIGNAL, markersize=18, markeredgewidth=2, label="expected median")
         if not np.isnan(seen).all():
-            axes.plot(seen, y, "o", color=style.DATA, markersize=6, label="observed")
+            axes.plot(seen, y, "o", color=drawing.DATA, markersize=6, label="observed")
         name_rows(axes, [r["method"] for r in records])
         axes.set_ylim(len(records), -0.7)
         highest = quantile(records, "plus_2_sigma", scale)

@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, SEARCH, SIGNAL
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.outputs import ACCUMULATOR
-from jpsi_lnv.analysis.report import drawing, render, style
+from jpsi_lnv.analysis.report import drawing, render
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, file_name, located, percent, yes_no
@@ -228,7 +228,7 @@ def _cutflow(source: Source) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         produced = {name: source.results.datasets[name].n_produced for name in flows}
-        for (name, n), color in zip(flows.items(), style.COLOURS * len(flows), strict=False):
+        for (name, n), color in zip(flows.items(), drawing.COLOURS * len(flows), strict=False):
             fraction = np.ma.masked_equal(n / max(produced[name], 1), 0.0)
             axes.plot(fraction, np.arange(len(n)), "o-", label=name, color=color)
         drawing.name_rows(axes, [TITLES.get(s, s) for s in steps], fontsize=10)
@@ -303,7 +303,7 @@ def _chi2_against_mass(source: Source, cuts: Cuts) -> Picture | None:
         axes.set_xlabel(histogram.axes[0].label)
         axes.set_ylabel(histogram.axes[1].label)
         x, y = [0.0, cuts.chi2_4c_max], [cuts.m_kkee_min, cuts.m_kkee_max]
-        axes.plot([*x, *x[::-1]], [y[0], y[0], y[1], y[1]], color=style.REGION, linewidth=1.5)
+        axes.plot([*x, *x[::-1]], [y[0], y[0], y[1], y[1]], color=drawing.REGION, linewidth=1.5)
 
     return Picture(
         "chi2_4c_m_kkee",
@@ -322,7 +322,7 @@ def _of_role(source: Source, name: str) -> Picture | None:
     title = ROLES[name]
 
     def draw(axes: Axes) -> None:
-        for (role, h), color in zip(slices, style.COLOURS, strict=False):
+        for (role, h), color in zip(slices, drawing.COLOURS, strict=False):
             drawing.step_plot(axes, h, label=role, color=color)
         drawing.label_counts(axes, slices[0][1], "Tracks")
         axes.set_ylim(0, drawing.HEADROOM * max(h.values().max() for _, h in slices))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from jpsi_lnv.analysis.report import style
+from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.mass_scan import M_NU_LABEL
 from jpsi_lnv.analysis.report.source import SIMULATION, VALIDATION, Source
@@ -99,13 +99,13 @@ def tables(found: dict[str, Any]) -> tuple[Table, ...]:
 
 def save_figures(found: dict[str, Any], directory: Path) -> list[Path]:
     """Write the figures and return their files."""
-    return [file for p in pictures(found) for file in style.save(p.figure(SIMULATION), directory, p.name)]
+    return [file for p in pictures(found) for file in drawing.save(p.figure(SIMULATION), directory, p.name)]
 
 
 def _draw_efficiency(points: list[dict[str, Any]], axes: Axes) -> None:
     mass = [p["m_majorana"] for p in points]
-    axes.plot(mass, [100 * p["published"] for p in points], "o", color=style.DATA, label="published")
-    axes.plot(mass, [100 * p["efficiency"] for p in points], color=style.SIGNAL, label="fast simulation")
+    axes.plot(mass, [100 * p["published"] for p in points], "o", color=drawing.DATA, label="published")
+    axes.plot(mass, [100 * p["efficiency"] for p in points], color=drawing.SIGNAL, label="fast simulation")
     axes.set_xlabel(M_NU_LABEL)
     axes.set_ylabel("Efficiency [%]")
     axes.set_ylim(bottom=0)

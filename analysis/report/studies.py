@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.optimization import NEARLY
-from jpsi_lnv.analysis.report import result, style
+from jpsi_lnv.analysis.report import drawing, result
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, fixed, located, percent, significant
@@ -185,8 +185,9 @@ def optimization(found: dict[str, Any]) -> Picture:
         for name, (values, look) in curves.items():
             largest = values.max()
             axes.plot(x, values / largest if largest else values, look, label=f"{name}, largest {largest:.3g}")
-        axes.axvspan(*found["plateau"], color=style.BAND_1, alpha=0.5, label=f"within {1 - NEARLY:.0%} of the largest")
-        axes.axvline(found["chosen"], color=style.REGION, label=f"chosen: {found['chosen']:g}")
+        within = f"within {1 - NEARLY:.0%} of the largest"
+        axes.axvspan(*found["plateau"], color=drawing.BAND_1, alpha=0.5, label=within)
+        axes.axvline(found["chosen"], color=drawing.REGION, label=f"chosen: {found['chosen']:g}")
         axes.set_xlabel(f"{label} below")
         axes.set_xlim(x[0], x[-1])
         axes.set_ylabel("Fraction of the largest value")
@@ -211,9 +212,9 @@ def _scan(source: Source, name: str) -> Picture | None:
     def draw(axes: Axes) -> None:
         observed = [np.nan if r["n_up"] is None else r["n_up"] for r in records]
         median = [(result.expected(r) or np.nan) * r["n_jpsi"] for r in records]
-        axes.plot(x, median, "--", color=style.SIGNAL, label="expected median")
+        axes.plot(x, median, "--", color=drawing.SIGNAL, label="expected median")
         if not np.isnan(observed).all():
-            axes.plot(x, observed, "o-", color=style.DATA, label="observed")
+            axes.plot(x, observed, "o-", color=drawing.DATA, label="observed")
         axes.set_xlabel(label)
         axes.set_ylabel("Upper limit on produced events")
         axes.set_ylim(0, HEADROOM * np.nanmax([*observed, *median]))
@@ -247,7 +248,7 @@ def _coverage(name: str, curves: list[dict[str, Any]], condition: str) -> Pictur
     worst = min(curves, key=lambda curve: curve["smallest"])
 
     def draw(axes: Axes) -> None:
-        for curve, color, dashes in zip(curves, style.COLOURS, DASHES, strict=False):
+        for curve, color, dashes in zip(curves, drawing.COLOURS, DASHES, strict=False):
             axes.plot(curve["signal"], curve["probability"], dashes, color=color, label=curve["method"], linewidth=1.2)
             if max(curve["error"]) > 0.0:
                 low, high = (
@@ -255,7 +256,7 @@ def _coverage(name: str, curves: list[dict[str, Any]], condition: str) -> Pictur
                     for sign in (-1, 1)
                 )
                 axes.fill_between(curve["signal"], low, high, color=color, alpha=0.3, linewidth=0)
-        axes.axhline(curves[0]["confidence_level"], color=style.DATA, linestyle="--", linewidth=1)
+        axes.axhline(curves[0]["confidence_level"], color=drawing.DATA, linestyle="--", linewidth=1)
         axes.set_xlim(0, max(curves[0]["signal"]))
         axes.set_ylim(*RANGE)
         axes.set_xlabel("True signal [expected events]")

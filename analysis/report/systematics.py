@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.datasets import mass_mev
-from jpsi_lnv.analysis.report import paper, style
+from jpsi_lnv.analysis.report import drawing, paper
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
 from jpsi_lnv.analysis.report.mass_scan import PERCENT, PUBLISHED_LABEL, TABLE_2
 from jpsi_lnv.analysis.report.source import Source
@@ -126,9 +126,9 @@ def _sources(source: Source) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         y = np.arange(len(rows))
-        axes.barh(y - 0.2, [100 * r["value"] for r in rows], height=0.38, color=style.SIGNAL, label="measured")
+        axes.barh(y - 0.2, [100 * r["value"] for r in rows], height=0.38, color=drawing.SIGNAL, label="measured")
         published = [100 * (r["published"] or 0.0) for r in rows]
-        axes.barh(y + 0.2, published, height=0.38, color=style.COLOURS[1], label=PUBLISHED_LABEL)
+        axes.barh(y + 0.2, published, height=0.38, color=drawing.COLOURS[1], label=PUBLISHED_LABEL)
         name_rows(axes, [r["title"] for r in rows], fontsize=9)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel("Relative uncertainty [%]")
@@ -160,8 +160,8 @@ def _pulls(source: Source) -> Picture | None:
 
     def draw(axes: Axes) -> None:
         pulls = [value / sigma for _, value, sigma in found]
-        axes.errorbar(pulls, np.arange(len(found)), xerr=1.0, fmt="o", color=style.DATA)
-        axes.axvline(0.0, color=style.COLOURS[-1])
+        axes.errorbar(pulls, np.arange(len(found)), xerr=1.0, fmt="o", color=drawing.DATA)
+        axes.axvline(0.0, color=drawing.COLOURS[-1])
         name_rows(
             axes, [f"{name}\n{100 * value:+.2f} ± {100 * sigma:.2f} %" for name, value, sigma in found], fontsize=9
         )

@@ -22,8 +22,7 @@ from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.efficiency import RatioMap
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.analysis.systematics.control import MAPS, PROBES, ratio_map
-from jpsi_lnv.analysis.systematics.sources import TRACKS, Candidates, track_difference
+from jpsi_lnv.analysis.systematics.table import MAPS, PROBES, TRACKS, Candidates, ratio_map, track_difference
 
 NOMINAL: Final = "nominal"
 VARIATIONS: Final = (NOMINAL, "up", "down", "systematic_up", "systematic_down")

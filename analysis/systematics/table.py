@@ -1,21 +1,221 @@
-"""The table of systematic uncertainties: overall, and at each mass of a Majorana neutrino."""
+"""Systematic uncertainties: what control samples say, the sources of the publication's section IV, and their table.
+
+Every uncertainty is relative to the efficiency (or to N(J/psi)), a fraction; the table holds the overall ones and those
+at each mass of a Majorana neutrino.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+import hist
 import numpy as np
 
 from jpsi_lnv.analysis import majorana, normalization
-from jpsi_lnv.analysis.datasets import SIGNAL
-from jpsi_lnv.analysis.efficiency import Efficiency
+from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI, DATA, SIGNAL
+from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, mean_difference, ratio
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.results import DatasetResult, Results
-from jpsi_lnv.analysis.systematics import sources
-from jpsi_lnv.analysis.systematics.sources import Candidates, Uncertainty
+from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+
+# Species of the tracks -> the control sample that measures them.
+PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
+FIT: Final = CONTROL_PPBARPIPI
+MAPS: Final = ("tracking", "pid")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Relative difference of an efficiency, data over simulation less 1, with its statistical uncertainty."""
+
+    value: float
+    sigma: float
+
+    @property
+    def size(self) -> float:
+        """What an uncorrected simulation can be wrong by: the difference, or what it is known to if that is more."""
+        return max(abs(self.value), self.sigma)
+
+
+def has_samples(results: Results) -> bool:
+    """Whether data and simulation of every control sample are there."""
+    selections = (*PROBES.values(), FIT)
+    return all(results.ran(selection, kind) for selection in selections for kind in (DATA, CONTROL))
+
+
+def of_selection(results: Results, selection: str) -> tuple[list[SelectionResult], list[SelectionResult]]:
+    """Return what a control selection found in data and in simulation.
+
+    Raises:
+        ResultsError: One of the two is missing.
+    """
+    samples = []
+    for kind, what in ((DATA, "data"), (CONTROL, "its simulation")):
+        found = [d.selections[selection] for d in results.ran(selection, kind).values()]
+        if not found:
+            msg = (
+                f"no dataset of kind {kind!r} with selection {selection!r}: the control sample of {what} is missing; "
+                "add it to the fileset, or give the uncertainties with --systematics FILE"
+            )
+            raise ResultsError(msg)
+        samples.append(found)
+    return samples[0], samples[1]
+
+
+def ratio_map(results: Results, species: Species, name: str) -> RatioMap:
+    """Return data over simulation of the ``tracking`` or ``pid`` efficiency of a species.
+
+    Raises:
+        ResultsError: A control sample is missing, empty, or stored with other bins.
+    """
+    data, simulation = (
+        [efficiency_map(histogram(s, PROBES[species], name)) for s in side]
+        for side in of_selection(results, PROBES[species])
+    )
+    edges = {(tuple(m.p_edges), tuple(m.cos_theta_edges)) for m in data + simulation}
+    if len(edges) > 1:
+        msg = f"{PROBES[species]}: the maps {name!r} of data and simulation have different bins; run both again"
+        raise ResultsError(msg)
+    return ratio(add_maps(data), add_maps(simulation))
+
+
+def histogram(selection: SelectionResult, where: str, name: str) -> hist.Hist:
+    """Return a stored histogram.
+
+    Raises:
+        ResultsError: The result has none of this name.
+    """
+    if name not in selection.histograms:
+        msg = f"{where}: no histogram {name!r}; got {sorted(selection.histograms)}; the result is of another version"
+        raise ResultsError(msg)
+    return selection.histograms[name]
+
+
+def step_difference(results: Results, step: str, before: str) -> Difference:
+    """Return the difference of the share of p pbar pi pi events that pass `step` of those that pass `before`.
+
+    Raises:
+        ResultsError: A control sample is missing, or nothing passes.
+    """
+    data, simulation = (_share(side, step, before) for side in of_selection(results, FIT))
+    relative = np.hypot(data.sigma / data.value, simulation.sigma / simulation.value)
+    return Difference(data.value / simulation.value - 1.0, float(relative * data.value / simulation.value))
+
+
+def _share(selections: list[SelectionResult], step: str, before: str) -> Efficiency:
+    n_passed, n_total = (sum(s.cutflow[name] for s in selections) for name in (step, before))
+    if n_passed == 0:
+        msg = f"{FIT}: none of {n_total} events passes {step!r}; run on more events"
+        raise ResultsError(msg)
+    return Efficiency(n_passed, n_total)
+
+
+Candidates = Mapping[str, AnyArray]
+
+# Names of a candidate's tracks by species, as the candidate table has them.
+TRACKS: Mapping[Species, tuple[str, str]] = {Species.K: ("k1", "k2"), Species.E: ("e1", "e2")}
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """One row of the table.
+
+    Attributes:
+        source: Key of the row.
+        title: The row's words in the publication.
+        value: Relative standard uncertainty, a fraction.
+        method: How it was had.
+        details: Numbers it was made of.
+    """
+
+    source: str
+    title: str
+    value: float
+    method: str
+    details: dict[str, float] = field(default_factory=dict)
+
+
+def n_jpsi(results: Results) -> Uncertainty:
+    """Return the uncertainty of the number of J/psi."""
+    count = normalization.n_jpsi(results)
+    return Uncertainty("n_jpsi", "N(J/psi)", count.sigma / count.value, count.source)
+
+
+def track_difference(results: Results, name: str, species: Species, candidates: Candidates) -> Difference:
+    """Return the difference of ``tracking`` or ``pid`` efficiency per track, averaged over the candidates' tracks.
+
+    Raises:
+        ResultsError: A control sample is missing, or there are no candidates.
+    """
+    p, cos_theta = (
+        np.concatenate([np.asarray(candidates[f"{column}_{t}"]) for t in TRACKS[species]])
+        for column in ("p", "cos_theta")
+    )
+    return Difference(*mean_difference(ratio_map(results, species, name), p, cos_theta))
+
+
+def tracking(results: Results, candidates: Candidates) -> Uncertainty:
+    """Return the uncertainty of the MDC tracking: two electrons and two kaons, from e+e- (gamma) and pi0 K+K-."""
+    return _of_tracks(results, candidates, "tracking", "MDC tracking")
+
+
+def pid(results: Results, candidates: Candidates) -> Uncertainty:
+    """Return the uncertainty of the particle identification, from the same samples."""
+    return _of_tracks(results, candidates, "pid", "PID")
+
+
+def _of_tracks(results: Results, candidates: Candidates, name: str, title: str) -> Uncertainty:
+    """Add up the tracks of a candidate: what is wrong with one is wrong with all of its kind, hence linearly."""
+    per_track = {species: track_difference(results, name, species, candidates) for species in TRACKS}
+    total = sum(len(TRACKS[species]) * d.size for species, d in per_track.items())
+    details: dict[str, float] = {}
+    for species, label in ((Species.E, "electron"), (Species.K, "kaon")):
+        details |= {label: per_track[species].value, f"{label}_sigma": per_track[species].sigma}
+    return Uncertainty(name, title, total, "control samples, linear over four tracks", details)
+
+
+def kinematic_fit(results: Results) -> Uncertainty:
+    """Return the uncertainty of the 4C fit with the requirement on chi2, from p pbar pi+ pi-."""
+    return _of_step(results, "kinematic_fit", "chi2_4C kinematic fit and cut", "chi2_4c", "near_jpsi")
+
+
+def signal_region(results: Results) -> Uncertainty:
+    """Return the uncertainty of the signal region, from p pbar pi+ pi-."""
+    return _of_step(results, "signal_region", "signal region", "signal_region", "chi2_4c")
+
+
+def _of_step(results: Results, source: str, title: str, step: str, before: str) -> Uncertainty:
+    difference = step_difference(results, step, before)
+    details = {"difference": difference.value, "sigma": difference.sigma}
+    return Uncertainty(source, title, difference.size, "control sample p pbar pi pi", details)
+
+
+def mc_statistics(efficiency: Efficiency) -> Uncertainty:
+    """Return the uncertainty of the size of the signal sample."""
+    counts = {"n_passed": float(efficiency.n_passed), "n_produced": float(efficiency.n_total)}
+    return Uncertainty("mc_statistics", "MC statistics", efficiency.sigma / efficiency.value, "binomial", counts)
+
+
+def mc_modelling(reference: float, others: Mapping[str, float], method: str) -> Uncertainty:
+    """Return the uncertainty of the decay model: the difference to the mean of other models' efficiencies.
+
+    The publication states the largest difference without the rule that led to its number; the largest is among the
+    details.
+
+    Args:
+        reference: Efficiency of the model in use.
+        others: Name -> efficiency of the other models, at least one.
+        method: What is compared.
+    """
+    mean = math.fsum(others.values()) / len(others)
+    largest = max(abs(e - reference) for e in others.values()) / reference
+    details = {"efficiency": reference, "mean_of_models": mean, "largest_difference": largest}
+    return Uncertainty("mc_modelling", "MC modeling", abs(mean - reference) / reference, method, details)
+
 
 # Rule of the modelling uncertainty of the overall search.
 RULES: Final = ("average", "largest")
@@ -72,7 +272,7 @@ def overall(results: Results, rule: str = "average") -> Budget:
     if not models:
         msg = f"no dataset of kind 'majorana' among {sorted(results.datasets)}: no other model; add some to the fileset"
         raise ResultsError(msg)
-    modelling = sources.mc_modelling(efficiency.value, models, f"{len(models)} Majorana models, average")
+    modelling = mc_modelling(efficiency.value, models, f"{len(models)} Majorana models, average")
     if rule == "largest":
         modelling = Uncertainty(
             modelling.source,
@@ -89,7 +289,7 @@ def at_mass(results: Results, mass_mev: int) -> Budget:
     datasets = majorana.by_mass(results)[mass_mev]
     efficiency = normalization.signal_efficiency(datasets)
     other, method = _single_neutrino(results, mass_mev)
-    modelling = sources.mc_modelling(efficiency.value, {"1nu": other}, method)
+    modelling = mc_modelling(efficiency.value, {"1nu": other}, method)
     return Budget(mass_mev / 1000, _rows(results, candidates(datasets), efficiency, modelling))
 
 
@@ -111,12 +311,12 @@ def _rows(
         msg = f"none of {efficiency.n_total} produced signal events passes: no relative uncertainty; run on more events"
         raise ResultsError(msg)
     return (
-        sources.n_jpsi(results),
-        sources.tracking(results, selected),
-        sources.pid(results, selected),
-        sources.kinematic_fit(results),
-        sources.signal_region(results),
-        sources.mc_statistics(efficiency),
+        n_jpsi(results),
+        tracking(results, selected),
+        pid(results, selected),
+        kinematic_fit(results),
+        signal_region(results),
+        mc_statistics(efficiency),
         modelling,
     )
 

@@ -12,7 +12,7 @@ from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.optimization import Scan
-from jpsi_lnv.analysis.report import studies, style
+from jpsi_lnv.analysis.report import drawing, studies
 from jpsi_lnv.analysis.report.source import Source, stamp
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors.console import show, wrote
@@ -49,7 +49,7 @@ def command(*, merged: Results, output: Path, variable: str, n_jpsi: float | Non
 
 def _draw(output: Path, record: dict[str, Any], merged: Results) -> Path:
     figure = studies.optimization(record).figure(*stamp(Source(merged)))
-    return style.save(figure, output, "optimization", ["png"])[0]
+    return drawing.save(figure, output, "optimization", ["png"])[0]
 
 
 def kept(cuts: Cuts) -> dict[str, tuple[float, float]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from jpsi_lnv.analysis.report import page, source, style
+from jpsi_lnv.analysis.report import drawing, page, source
 
 IMAGES = Path(__file__).with_name("images")
 NAMES = ("m_kkee", "limits", "n_minus_1_chi2_4c", "cutflow", "methods")
@@ -17,7 +17,7 @@ TOLERANCE = 2.0
 def test_figure_looks_as_before(whole, name, renew_golden, tmp_path):
     pictures = {p.name: p for section in page.sections(whole) for p in section.pictures}
     figure = pictures[name].figure(source.label(whole.results))
-    style.save(figure, IMAGES if renew_golden else tmp_path, name, ["png"])
+    drawing.save(figure, IMAGES if renew_golden else tmp_path, name, ["png"])
     if not renew_golden:
         difference = compare_images(str(IMAGES / f"{name}.png"), str(tmp_path / f"{name}.png"), TOLERANCE)
         assert difference is None, difference
@@ -26,5 +26,5 @@ def test_figure_looks_as_before(whole, name, renew_golden, tmp_path):
 def test_another_figure_is_noticed(whole, tmp_path):
     pictures = {p.name: p for section in page.sections(whole) for p in section.pictures}
     figure = pictures["m_kkee"].figure("something else")
-    style.save(figure, tmp_path, "m_kkee", ["png"])
+    drawing.save(figure, tmp_path, "m_kkee", ["png"])
     assert compare_images(str(IMAGES / "m_kkee.png"), str(tmp_path / "m_kkee.png"), TOLERANCE) is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jpsi_lnv.analysis.report import page, source, style
+from jpsi_lnv.analysis.report import drawing, page, source
 
 from .conftest import make_results
 
@@ -48,7 +48,7 @@ def test_axes_have_labels_and_ticks_on_all_sides(drawn):
         axes = figure.axes[0]
         assert axes.get_xlabel(), name
         assert axes.get_ylabel() or name in {"cutflow", "methods"}, name
-        with style.style():
+        with drawing.style():
             tick = axes.xaxis.get_major_ticks()[0]
         assert tick.tick2line.get_visible(), name
 
@@ -70,7 +70,7 @@ def test_simulated_samples_are_labelled_and_never_called_the_experiment(drawn):
 @pytest.mark.parametrize("kind", ["png", "pdf"])
 def test_the_same_figure_is_the_same_file(whole, kind):
     picture = pictures(whole)["limits"]
-    assert style.encode(picture.figure(), kind) == style.encode(picture.figure(), kind)
+    assert drawing.encode(picture.figure(), kind) == drawing.encode(picture.figure(), kind)
 
 
 def test_every_picture_says_in_words_what_it_shows(whole):

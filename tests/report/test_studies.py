@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.limits import gather, studies
 from jpsi_lnv.analysis.report import page, render
 from jpsi_lnv.analysis.report import systematics as systematics_report
 from jpsi_lnv.analysis.systematics import table
-from jpsi_lnv.analysis.systematics.sources import Uncertainty
+from jpsi_lnv.analysis.systematics.table import Uncertainty
 
 pytestmark = pytest.mark.fast
 

@@ -8,7 +8,7 @@ import pytest
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.systematics import corrections, table
-from jpsi_lnv.analysis.systematics.control import ratio_map
+from jpsi_lnv.analysis.systematics.table import ratio_map
 
 pytestmark = pytest.mark.fast
 

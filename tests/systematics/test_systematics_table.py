@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.results import write
-from jpsi_lnv.analysis.systematics import sources, table
-from jpsi_lnv.analysis.systematics.control import Difference
+from jpsi_lnv.analysis.systematics import table
+from jpsi_lnv.analysis.systematics.table import Difference
 from jpsi_lnv.processors.commands import systematics
 
 pytestmark = pytest.mark.fast
@@ -103,7 +103,7 @@ def test_masses(tables):
 
 
 def test_sources_stand_alone(measured):
-    assert sources.n_jpsi(measured).source == "n_jpsi"
+    assert table.n_jpsi(measured).source == "n_jpsi"
 
 
 def test_the_command_writes_what_the_limit_reads(measured, tables, tmp_path):
