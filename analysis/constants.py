@@ -27,6 +27,8 @@ HALF_CROSSING_ANGLE: Final = 0.011
 # Number of J/psi in the data, BESIII, Chin. Phys. C 46, 074001 (2022), arXiv:2111.07571.
 N_JPSI: Final = 10087e6
 N_JPSI_UNCERTAINTY: Final = 44e6
+# The same of the data sets one by one, and their uncertainties, by the names of the publication.
+N_JPSI_OF: Final = {"2009": (224.0e6, 1.3e6), "2012": (1088.5e6, 4.4e6), "2017-2019": (8774.0e6, 39.4e6)}
 
 
 class Species(IntEnum):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_OF
 from jpsi_lnv.analysis.errors import FilesetError
 
 DATA: Final = "data"
@@ -38,6 +38,12 @@ VARIATIONS: Final = "variations"
 MAJORANA_MODES: Final = ("2nu", "1nu")
 # Energy in GeV that no e+e- collider at the J/psi reaches (BEPCII: 5.6): a larger number is one in MeV.
 SQRT_S_MAX: Final = 10.0
+# More J/psi than any collider can make: a larger number is none of J/psi.
+N_JPSI_MAX: Final = 1e15
+# How to say how many J/psi data hold.
+HOW_N_JPSI: Final = (
+    f'give "n_jpsi" in the metadata of the fileset, a number or names of published data sets: "{"+".join(N_JPSI_OF)}"'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +99,11 @@ class DatasetMetadata:
             msg = f"dataset {dataset!r}: metadata are {metadata!r}; wanted an object such as {{'kind': …, 'sqrt_s': …}}"
             raise FilesetError(msg)
         known = {f.name for f in dataclasses.fields(cls)}
-        for key in ("kind", "sqrt_s"):
+        must_say = metadata.get("kind") in (DATA, CONTINUUM)
+        for key in ("kind", "sqrt_s", *(("is_simulation",) if must_say else ())):
             if key not in metadata:
-                msg = f"dataset {dataset!r}: metadata lack {key!r}; got {sorted(metadata)}; add it to the fileset"
+                say = ": false for recorded events, true for pseudo-data" if key == "is_simulation" else ""
+                msg = f"dataset {dataset!r}: metadata lack {key!r}; got {sorted(metadata)}; add it to the fileset{say}"
                 raise FilesetError(msg)
         if unknown := sorted(set(metadata) - known):
             msg = f"dataset {dataset!r}: unknown metadata key {unknown[0]!r}; known are {sorted(known)}"
@@ -104,7 +112,7 @@ class DatasetMetadata:
         if not isinstance(selections, (list, tuple)):
             msg = f"dataset {dataset!r}: metadata 'selections' is {selections!r}; wanted a list of names"
             raise FilesetError(msg)
-        record = cls(**{**metadata, "selections": tuple(selections)})
+        record = cls(**{**metadata, "selections": tuple(selections), "n_jpsi": _published(metadata.get("n_jpsi"))})
         record._check(dataset)
         return record
 
@@ -132,13 +140,28 @@ class DatasetMetadata:
                 "a fraction between 0 and 1, not percent",
             ),
             "blind": (self.blind is None or isinstance(self.blind, bool), "true or false"),
-            "is_simulation": (isinstance(self.is_simulation, bool), "true or false"),
-            "n_jpsi": (self.n_jpsi is None or _is_positive(self.n_jpsi), "a positive number of J/psi"),
+            "is_simulation": (
+                isinstance(self.is_simulation, bool) and (self.is_simulation or self.kind in (DATA, CONTINUUM)),
+                f"true or false, and true unless the kind is {DATA!r} or {CONTINUUM!r}",
+            ),
+            "n_jpsi": (
+                self.n_jpsi is None or _is_positive(self.n_jpsi, N_JPSI_MAX),
+                f"a number of J/psi up to {N_JPSI_MAX:g}, or names of published data sets: {'+'.join(N_JPSI_OF)}",
+            ),
         }
         for key, (is_right, want) in wanted.items():
             if not is_right:
                 msg = f"dataset {dataset!r}: metadata {key!r} is {getattr(self, key)!r}; wanted {want}"
                 raise FilesetError(msg)
+
+
+def _published(n_jpsi: Any) -> Any:
+    """Return the number of J/psi of published data sets that are named, such as ``2009+2012``; else what was given."""
+    names = n_jpsi.split("+") if isinstance(n_jpsi, str) else []
+    if not names or not set(names) <= set(N_JPSI_OF) or len(set(names)) < len(names):
+        return n_jpsi
+    # The published total is rounded otherwise than the sum of its parts.
+    return N_JPSI if set(names) == set(N_JPSI_OF) else math.fsum(N_JPSI_OF[name][0] for name in names)
 
 
 def mass_mev(m_majorana: float) -> int:

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -233,13 +234,20 @@ def _validated(content_type: Any, content: Any) -> Any:
             msg = f"holds {type(content).__name__}; wanted an object"
             raise _ContentError(msg)
         return content
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 workers have no use for it
+    from pydantic import ValidationError  # noqa: PLC0415 workers have no use for it
 
     # As JSON, because there objects may become records and lists tuples without other types being converted.
     try:
-        return TypeAdapter(content_type).validate_json(json.dumps(content, default=repr), strict=True)
+        return _adapter(content_type).validate_json(json.dumps(content, default=repr), strict=True)
     except ValidationError as error:
         raise _ContentError("; ".join(map(_described, error.errors(include_url=False)))) from None
+
+
+@cache
+def _adapter(content_type: Any) -> Any:
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(content_type)
 
 
 def _described(fault: Any) -> str:

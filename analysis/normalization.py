@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
+from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_OF, N_JPSI_UNCERTAINTY
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, HOW_N_JPSI, SEARCH
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
@@ -38,9 +38,9 @@ class Period:
 
 
 PERIODS: Final[Mapping[int, Period]] = {
-    2009: Period(224.0e6, 1.3e6, 82.0),
-    2012: Period(1088.5e6, 4.4e6, 323.0),
-    2018: Period(8774.0e6, 39.4e6, 2678.0),
+    2009: Period(*N_JPSI_OF["2009"], 82.0),
+    2012: Period(*N_JPSI_OF["2012"], 323.0),
+    2018: Period(*N_JPSI_OF["2017-2019"], 2678.0),
 }
 # Period -> number of J/psi.
 PUBLISHED: Final[Mapping[int, float]] = {year: period.n_jpsi for year, period in PERIODS.items()}
@@ -57,22 +57,20 @@ class Count:
 
 
 def n_jpsi(results: Results) -> Count:
-    """Return the number of J/psi in the data: what the data's metadata say, else the published total.
+    """Return the number of J/psi in the data, as their metadata say; of a result without data, the published total.
 
     The relative uncertainty is that of the published number, which all periods share.
 
     Raises:
-        ResultsError: Some datasets of kind data state their number and others do not.
+        ResultsError: A dataset of kind data does not state its number.
     """
     given = {name: d.metadata.n_jpsi for name, d in results.ran(SEARCH, DATA).items()}
-    known = [n for n in given.values() if n is not None]
-    if not known:
+    if not given:
         return Count(N_JPSI, N_JPSI_UNCERTAINTY, "Chin. Phys. C 46, 074001 (2022)")
-    if len(known) < len(given):
-        lacking = sorted(name for name, n in given.items() if n is None)
-        msg = f"datasets {lacking} of kind 'data' lack 'n_jpsi' while others have it; add it to the fileset"
+    if lacking := sorted(name for name, n in given.items() if n is None):
+        msg = f"dataset(s) {', '.join(lacking)} of kind {DATA!r} do not say how many J/psi they hold; {HOW_N_JPSI}"
         raise ResultsError(msg)
-    total = math.fsum(known)
+    total = math.fsum(n for n in given.values() if n is not None)
     return Count(total, total * N_JPSI_UNCERTAINTY / N_JPSI, "metadata of the data")
 
 

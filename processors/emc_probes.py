@@ -52,8 +52,7 @@ def read_files(sources: Iterable[str], datasets: str | None = None) -> list[File
             chosen = filesets.select(filesets.load(source), datasets)
             files += [file for dataset in chosen.values() for file in dataset.files]
         else:
-            described = verify.describe(source)
-            files.append(FileEntry(path=source, **described | {"clusters": tuple(described["clusters"])}))
+            files.append(verify.describe(source))
     seen: dict[str, str] = {}
     for file in files:
         if file.uuid in seen:

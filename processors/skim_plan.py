@@ -200,7 +200,7 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
             "selections": selections(options.preselection),
         },
     )
-    entries = tuple(filesets.FileEntry(path=str(i.output), **verify.describe(str(i.output))) for i in items)
+    entries = tuple(verify.describe(str(i.output), metadata=metadata) for i in items)
     dataset = filesets.Dataset(options.dataset, metadata, entries)
     others = filesets.read_raw(path) if path.exists() else {}
     return write_json(path, others | filesets.to_raw({options.dataset: dataset}, options.output))

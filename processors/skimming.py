@@ -86,7 +86,8 @@ class Skim:
             writer.extend(block)
             kept += block.n_events
         n_produced = self._n_produced(source)
-        writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source)
+        entries = (0, source.n_events)
+        writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source, entries=entries)
         return {
             "uuid": str(source.source),
             "is_simulation": source.is_simulation,

@@ -12,6 +12,8 @@ from hypothesis import settings
 
 from jpsi_lnv.analysis.events import schema
 
+# What a command prints is as wide as in a log, wherever the tests run.
+os.environ.pop("COLUMNS", None)
 # Modules that several tests share lie there.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
@@ -49,6 +51,7 @@ def make_toy_columns(rng: np.random.Generator, n_events: int) -> dict[str, objec
     columns["Track_phi0"] = (offsets, rng.uniform(0, 2 * np.pi, len(kappa)))
     columns["Gen_mother"] = (columns["Gen_pdg_id"][0], np.full(len(columns["Gen_pdg_id"][1]), -1))
     columns["field"] = np.full(n_events, 1.0)
+    columns["sqrt_s"] = np.full(n_events, 3.0969)
     return columns
 
 

@@ -62,10 +62,10 @@ def test_a_missing_key_is_named(key):
 @pytest.mark.parametrize(
     ("metadata", "is_blind"),
     [
-        ({"kind": "data"}, True),
+        ({"kind": "data", "is_simulation": False}, True),
         ({"kind": "data", "is_simulation": True}, True),
-        ({"kind": "data", "blind": False}, False),
-        ({"kind": "continuum", "luminosity": 410}, True),
+        ({"kind": "data", "is_simulation": True, "blind": False}, False),
+        ({"kind": "continuum", "is_simulation": False, "luminosity": 410}, True),
         ({"kind": "signal"}, False),
     ],
 )

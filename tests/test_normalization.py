@@ -19,7 +19,7 @@ pytestmark = pytest.mark.fast
 
 
 def dataset(n_passed=5, n_produced=1000, selection="search", **metadata):
-    record = DatasetMetadata.from_dict("d", {"kind": "signal", "sqrt_s": M_JPSI} | metadata)
+    record = DatasetMetadata.from_dict("d", {"kind": "signal", "sqrt_s": M_JPSI, "is_simulation": True} | metadata)
     found = {selection: SelectionResult({"all": n_produced, "signal_region": n_passed})}
     return DatasetResult(record, n_produced, n_produced, found)
 
@@ -105,7 +105,7 @@ def test_the_number_of_jpsi_comes_from_the_data_or_the_publication():
     count = normalization.n_jpsi(results(a=dataset(kind="data", n_jpsi=1e6), b=dataset(kind="data", n_jpsi=3e6)))
     assert count.value == 4e6
     assert count.sigma / count.value == pytest.approx(44 / 10087)
-    with pytest.raises(ResultsError, match=r"\['b'\] of kind 'data' lack 'n_jpsi'"):
+    with pytest.raises(ResultsError, match=r"b of kind 'data' do not say .* metadata .*2009\+2012\+2017-2019"):
         normalization.n_jpsi(results(a=dataset(kind="data", n_jpsi=1e6), b=dataset(kind="data")))
 
 

@@ -25,7 +25,10 @@ SAMPLES = {
         {"kind": "majorana", "m_majorana": 1.2, "majorana_mode": "2nu"},
     ),
     "eeee": (processes.BACKGROUNDS["eeee"], {"kind": "background"}),
-    "pseudo_data": (processes.BACKGROUNDS["kkpipi"], {"kind": "data", "n_jpsi": 10087e6, "blind": False}),
+    "pseudo_data": (
+        processes.BACKGROUNDS["kkpipi"],
+        {"kind": "data", "is_simulation": True, "n_jpsi": 10087e6, "blind": False},
+    ),
 }
 
 

@@ -196,7 +196,7 @@ class NtupleWriter:
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}")
         self._pending: list[Block] = []
         self._n_pending = 0
-        self._sources: list[tuple[int, int, int]] = []
+        self._sources: list[tuple[int, ...]] = []
         self._file: Any = None
         self._tree: Any = None
         self._branches: tuple[str, ...] = ()
@@ -239,15 +239,18 @@ class NtupleWriter:
         if self._n_pending >= self._basket_events:
             self._flush()
 
-    def add_source(self, *, n_produced: int, n_stored: int, source: uuid.UUID | None = None) -> None:
+    def add_source(
+        self, *, n_produced: int, n_stored: int, source: uuid.UUID | None = None, entries: tuple[int, int] = (0, 0)
+    ) -> None:
         """Record one source of the events, a row of `Meta`.
 
         Args:
             n_produced: Events generated or recorded: what the normalisation divides by.
             n_stored: Events of this source in this file.
             source: UUID of the source file; None for events that were generated here.
+            entries: First entry of the source file that was looked at, and one more than the last.
         """
-        self._sources.append((n_produced, n_stored, source.int if source else 0))
+        self._sources.append((n_produced, n_stored, source.int if source else 0, *entries))
 
     def _check_layout(self, block: Block) -> None:
         names = tuple(sorted(block.values))
@@ -282,7 +285,7 @@ class NtupleWriter:
 
     def _finish(self) -> None:
         self._write(concatenate(self._pending or [empty_block()]))
-        sources = self._sources or [(self.n_events, self.n_events, 0)]
+        sources = self._sources or [(self.n_events, self.n_events, 0, 0, 0)]
         meta = self._file.mktree(schema.META_TREE, {c.name: np.dtype(c.dtype) for c in schema.META})
         meta.extend(_meta_data(sources))
         self._file.close()
@@ -333,12 +336,14 @@ def _tree_data(block: Block) -> dict[str, Any]:
     return data
 
 
-def _meta_data(sources: list[tuple[int, int, int]]) -> dict[str, np.ndarray[Any, Any]]:
-    produced, stored, number = zip(*sources, strict=True)
+def _meta_data(sources: list[tuple[int, ...]]) -> dict[str, np.ndarray[Any, Any]]:
+    produced, stored, number, first, end = zip(*sources, strict=True)
     mask = (1 << _HALF) - 1
     return {
         "n_produced": np.array(produced, np.int64),
         "n_stored": np.array(stored, np.int64),
         "source_hi": np.array([n >> _HALF for n in number], np.uint64),
         "source_lo": np.array([n & mask for n in number], np.uint64),
+        "first_entry": np.array(first, np.int64),
+        "end_entry": np.array(end, np.int64),
     }

@@ -148,6 +148,8 @@ META: Final = (
     Column("n_stored", "int64", "", "events of this source that the file holds"),
     Column("source_hi", "uint64", "", "first half of the source file's UUID; 0: generated here"),
     Column("source_lo", "uint64", "", "second half of the source file's UUID"),
+    Column("first_entry", "int64", "", "first entry of the source file that was looked at"),
+    Column("end_entry", "int64", "", "one more than the last entry of the source file that was looked at"),
 )
 
 

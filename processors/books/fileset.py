@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import itertools
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
+
+from annotated_types import Ge
 
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.events.inspection import raise_faults
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, yes_no
 
@@ -35,6 +40,10 @@ _FIELDS: Final = (
 )
 
 
+# Distance in GeV between the energy of the events and that of their dataset.
+SQRT_S_TOLERANCE: Final = 0.005
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
     """One file of a completed fileset.
@@ -48,16 +57,65 @@ class FileEntry:
         sha256: Checksum; without it a damaged byte would be read back silently as other data.
         n_produced: Events generated or recorded for it, authoritative for normalisation.
         clusters: Entries at which all branches start a new basket, from 0 to `num_entries`.
+        runs: Smallest and largest run number; None without events.
+        sqrt_s: Smallest and largest centre-of-mass energy of the events in GeV; None without events.
+        sources: UUID, first entry and end of the entries of each file that its events were taken from.
     """
 
     path: str
     object_path: str
-    num_entries: int
+    num_entries: Annotated[int, Ge(0)]
     uuid: str
-    size: int
+    size: Annotated[int, Ge(0)]
     sha256: str
-    n_produced: int
+    n_produced: Annotated[int, Ge(0)]
+    runs: tuple[int, int] | None
+    sqrt_s: tuple[float, float] | None
     clusters: tuple[int, ...] = ()
+    sources: tuple[tuple[str, int, int], ...] = ()
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    def faults(self) -> Iterator[str]:
+        """Return what cannot be of any file."""
+        if self.num_entries > self.n_produced:
+            yield f"got n_produced {self.n_produced}; wanted no fewer than num_entries, {self.num_entries}"
+        if not _is_uuid(self.uuid):
+            yield f"uuid is {self.uuid!r}; wanted one such as {uuid.UUID(int=0)}"
+        if self.clusters and not (self.clusters[0] == 0 and self.clusters[-1] == self.num_entries):
+            yield f"clusters go from {self.clusters[0]} to {self.clusters[-1]}; wanted 0 to {self.num_entries}"
+        if any(after < before for before, after in itertools.pairwise(self.clusters)):
+            yield "clusters are not in order"
+        if (self.num_entries > 0) != (self.runs is not None) or (self.runs is None) != (self.sqrt_s is None):
+            yield f"runs are {self.runs} and sqrt_s is {self.sqrt_s} for {self.num_entries} entries"
+
+    def disagreements(self, metadata: DatasetMetadata) -> Iterator[str]:
+        """Return in what the file and the metadata of its dataset contradict each other."""
+        if self.runs is None or self.sqrt_s is None:
+            return
+        if self.runs[0] < 0 and not metadata.is_simulation:
+            yield (
+                f"runs are negative ({self.runs[0]} to {self.runs[1]}), those of simulation; wanted recorded events, "
+                'as "is_simulation": false says: mend the metadata or take the file out'
+            )
+        if max(abs(value - metadata.sqrt_s) for value in self.sqrt_s) > SQRT_S_TOLERANCE:
+            low, high = self.sqrt_s
+            got = f"{low:.4f} to {high:.4f}" if high > low else f"{low:.4f}"
+            yield (
+                f"events have a centre-of-mass energy of {got} GeV; wanted "
+                f"{metadata.sqrt_s} GeV within {SQRT_S_TOLERANCE} GeV, the sqrt_s of the metadata: mend one of them"
+            )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+_ENTRY: Final = Form("dataset", "run `lnv fileset complete` again", FilesetError, content=FileEntry)
 
 
 @dataclass(frozen=True)
@@ -123,6 +181,13 @@ def load(path: str | Path) -> Fileset:
     directory = Path(path).resolve().parent
     fileset = {name: _dataset(name, entry, directory) for name, entry in read_raw(path).items()}
     refuse_repetition(fileset)
+    faults = [
+        f"dataset {d.name!r}, file {f.path}: {fault}"
+        for d in fileset.values()
+        for f in d.files
+        for fault in f.disagreements(d.metadata)
+    ]
+    raise_faults(f"fileset {path}", faults, FilesetError)
     return fileset
 
 
@@ -156,6 +221,29 @@ def raw_files(name: str, entry: Any) -> Mapping[str, Any]:
     return files
 
 
+def plain_file(value: Any, place: str) -> dict[str, Any]:
+    """Return the tree and, if it is said, the produced events of a file of a plain or completed fileset.
+
+    Raises:
+        FilesetError: It is neither the name of a tree nor an object of these.
+    """
+    if isinstance(value, str):
+        return {"object_path": value}
+    known = {f.name for f in dataclasses.fields(FileEntry)} - {"path"}
+    n_produced = value.get("n_produced") if isinstance(value, Mapping) else None
+    is_count = n_produced is None or (isinstance(n_produced, int) and not isinstance(n_produced, bool))
+    if (
+        not isinstance(value, Mapping)
+        or not set(value) <= known
+        or not isinstance(value.get("object_path", TREE), str)
+        or not is_count
+    ):
+        raise _ENTRY.fault(
+            place, f'got {value!r}; wanted the name of a tree or {{"object_path": "{TREE}", "n_produced": N}}'
+        )
+    return {"object_path": value.get("object_path", TREE), "n_produced": n_produced}
+
+
 def _dataset(name: str, entry: Any, directory: Path) -> Dataset:
     check_name(name)
     files = raw_files(name, entry)
@@ -170,20 +258,10 @@ def _file(dataset: str, path: str, value: Any, directory: Path) -> FileEntry:
             "run `lnv fileset complete` on this fileset and use what it writes"
         )
         raise FilesetError(msg)
-    fields = {**value, "clusters": tuple(value.get("clusters", ()))}
-    try:
-        entry = FileEntry(path=resolve(path, directory), **fields)
-    except TypeError as error:
-        key = str(error).rpartition(" ")[2]
-        msg = f"dataset {dataset!r}, file {path}: key {key} is missing or unknown; run `lnv fileset complete` again"
-        raise FilesetError(msg) from None
-    counts = (entry.num_entries, entry.n_produced)
-    if not all(isinstance(n, int) for n in counts) or not 0 <= entry.num_entries <= entry.n_produced:
-        msg = (
-            f"dataset {dataset!r}, file {path}: got num_entries {counts[0]!r} and n_produced {counts[1]!r}; wanted "
-            "whole numbers, no fewer events produced than there are; run `lnv fileset complete` again"
-        )
-        raise FilesetError(msg)
+    place = f"{dataset!r}, file {path}"
+    entry: FileEntry = _ENTRY.check({**value, "path": resolve(path, directory)}, place)
+    if faults := list(entry.faults()):
+        raise _ENTRY.fault(place, "; ".join(faults))
     return entry
 
 
@@ -193,6 +271,7 @@ def refuse_repetition(fileset: Fileset) -> None:
     Raises:
         FilesetError: Two entries have one path or one UUID; both are named.
     """
+    _refuse_overlaps(fileset)
     seen: dict[str, tuple[str, str]] = {}
     for dataset in fileset.values():
         for file in dataset.files:
@@ -207,6 +286,24 @@ def refuse_repetition(fileset: Fileset) -> None:
             seen[file.path] = seen[file.uuid] = (dataset.name, file.path)
 
 
+def _refuse_overlaps(fileset: Fileset) -> None:
+    """Refuse two files that hold the same entries of one source: a file that was skimmed twice."""
+    spans = sorted(
+        (source, first, end, dataset.name, file.path)
+        for dataset in fileset.values()
+        for file in dataset.files
+        for source, first, end in file.sources
+    )
+    for before, after in itertools.pairwise(spans):
+        if before[0] == after[0] and after[1] < before[2]:
+            msg = (
+                f"dataset {after[3]!r}: file {after[4]} holds entries {after[1]} to {after[2]} of the source file "
+                f"{after[0]} (UUID), of which {before[4]} in {before[3]!r} holds {before[1]} to {before[2]}; "
+                "events would count twice: remove one"
+            )
+            raise FilesetError(msg)
+
+
 def to_raw(fileset: Fileset, directory: Path) -> dict[str, Any]:
     """Return the completed form as JSON types, with paths relative to `directory`."""
     return {
@@ -219,7 +316,7 @@ def to_raw(fileset: Fileset, directory: Path) -> dict[str, Any]:
 
 
 def _file_fields(file: FileEntry) -> dict[str, Any]:
-    fields = dataclasses.asdict(file) | {"clusters": list(file.clusters)}
+    fields = dataclasses.asdict(file)
     del fields["path"]
     return fields
 
@@ -252,7 +349,9 @@ def without(fileset: Fileset, paths: set[str]) -> Fileset:
 
 def expand(pattern: str, directory: Path) -> Iterator[str]:
     """Return the files that a path of a plain fileset means: itself, or what a shell pattern matches, sorted."""
-    if is_address(pattern) or not any(c in pattern for c in "*?["):
+    is_pattern = not is_address(pattern) and any(c in pattern for c in "*?[")
+    # A file whose name looks like a pattern is a file.
+    if not is_pattern or os.path.lexists(directory / pattern):
         yield resolve(pattern, directory)
         return
     base = Path(pattern)

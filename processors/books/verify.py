@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import fsspec
-import uproot
 
 from jpsi_lnv.analysis import documents
-from jpsi_lnv.analysis.errors import NtupleError, SchemaError
-from jpsi_lnv.analysis.events.schema import META_TREE, TREE, required_branches
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events import inspection
+from jpsi_lnv.analysis.events.inspection import VERSION, Facts, raise_faults
+from jpsi_lnv.analysis.events.schema import META_TREE, TREE
 from jpsi_lnv.processors.books.fileset import FileEntry, Fileset, is_address
 from jpsi_lnv.processors.work.worker import set_xrootd_limits
 
+_INSPECTED: Final = documents.Form("list of inspected files", "it is made anew", NtupleError, content=dict[str, Facts])
+# How to say of a file what its own counts do not.
+HOW_N_PRODUCED: Final = (
+    'say in the fileset how many: "files": {"FILE.root": {"object_path": "Events", "n_produced": N}}'
+)
 How = Literal["sha256", "fresh", "size", "none"]
 # What reads a whole file; `fresh` does so even if it was verified before.
 BY_CHECKSUM: Final = ("sha256", "fresh")
@@ -107,12 +116,10 @@ def _compare(path: str, what: str, got: object, wanted: object) -> None:
 
 
 def _compare_content(path: str, file: FileEntry) -> None:
-    with uproot.open(path) as root:
+    with inspection.opened(path) as root:
         _compare(path, "UUID", str(root.file.uuid), file.uuid)
-        if file.object_path not in root:
-            msg = f"{path}: has no tree {file.object_path!r}; got {sorted(root.keys(cycle=False))}"
-            raise NtupleError(msg)
-        _compare(path, f"number of entries of {file.object_path}", root[file.object_path].num_entries, file.num_entries)
+        tree = inspection.tree_of(path, root, file.object_path)
+        _compare(path, f"number of entries of {file.object_path}", tree.num_entries, file.num_entries)
 
 
 class Verified:
@@ -142,10 +149,10 @@ class Verified:
             return
 
 
-def default_cache() -> Path:
+def default_cache(name: str = "verified.json") -> Path:
     """Return where verified files are remembered: ``$XDG_CACHE_HOME/jpsi-lnv/verified.json``."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "jpsi-lnv" / "verified.json"
+    return Path(home) / "jpsi-lnv" / name
 
 
 def checks(fileset: Fileset, how: How, verified: Verified) -> list[Check]:
@@ -157,46 +164,105 @@ def checks(fileset: Fileset, how: How, verified: Verified) -> list[Check]:
     ]
 
 
-def describe(path: str, object_path: str = TREE) -> dict[str, Any]:
-    """Return what a completed fileset says of a file: entries, UUID, size, checksum, produced events, basket edges.
+class Inspected:
+    """What files hold, by their checksum: a file that was read through once need not be again.
+
+    Args:
+        path: JSON file to keep it in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._known: dict[str, Facts] = _INSPECTED.read(path)
+        except NtupleError:
+            self._known = {}
+
+    def inspect(self, path: str, object_path: str, checksum: str) -> Facts:
+        """Return what an ntuple holds.
+
+        Raises:
+            NtupleError: Something is wrong with it; everything is named that was found.
+        """
+        key = f"{checksum} {object_path} {VERSION}"
+        if key not in self._known:
+            self._known[key] = inspection.inspect(path, object_path)
+        return self._known[key]
+
+    def save(self) -> None:
+        """Write what is known; an unwritable directory only costs the memory."""
+        with suppress(OSError):
+            documents.write_json(self._path, {key: dataclasses.asdict(facts) for key, facts in self._known.items()})
+
+
+def describe(
+    path: str,
+    object_path: str = TREE,
+    *,
+    metadata: DatasetMetadata | None = None,
+    n_produced: int | None = None,
+    inspected: Inspected | None = None,
+) -> FileEntry:
+    """Read a file through and return what a completed fileset says of it.
+
+    Args:
+        path: Path or address.
+        object_path: Name of the tree.
+        metadata: Those of its dataset, to compare with; None: simulation of any energy.
+        n_produced: Events generated or recorded for it, as the fileset says; None: as the file says.
+        inspected: What is known of files that were read before.
 
     Raises:
-        NtupleError: The file is absent, is not a ROOT file, or has no such tree.
+        NtupleError: The file is absent, or something in it is wrong; everything is named that was found.
     """
     set_xrootd_limits()
     try:
-        with uproot.open(path) as root:
-            content = _content(path, root, object_path)
-        return content | {"size": size(path), "sha256": sha256(path)}
-    except NtupleError:
-        raise
-    except FileNotFoundError as error:
-        msg = f"{path}: no such file; make it (the demo set: `lnv simulate --set demo`) or mend its path in the fileset"
+        checksum, n_bytes = sha256(path), size(path)
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+        msg = f"{path}: {reason}; make it (the demo set: `lnv simulate --set demo`) or mend its path in the fileset"
         raise NtupleError(msg) from error
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        msg = f"{path}: cannot be read as a ROOT file ({reason}); restore it or take it out of the fileset"
-        raise NtupleError(msg) from error
+    facts = (inspected or Inspected(Path(os.devnull))).inspect(path, object_path, checksum)
+    produced, faults = _n_produced(facts, metadata, n_produced)
+    entry = FileEntry(
+        path=path,
+        object_path=object_path,
+        num_entries=facts.num_entries,
+        uuid=facts.uuid,
+        size=n_bytes,
+        sha256=checksum,
+        n_produced=produced,
+        runs=facts.runs,
+        sqrt_s=facts.sqrt_s,
+        clusters=facts.clusters,
+        sources=facts.sources,
+    )
+    raise_faults(path, [*faults, *(entry.disagreements(metadata) if metadata else ())])
+    return entry
 
 
-def _content(path: str, root: Any, object_path: str) -> dict[str, Any]:
-    if object_path not in root:
-        msg = f"{path}: has no tree {object_path!r}; got {sorted(root.keys(cycle=False))}"
-        raise NtupleError(msg)
-    tree = root[object_path]
-    if missing := [name for name in required_branches() if name not in set(tree.keys())]:
-        msg = f"{path}: branch {missing[0]!r} of tree {object_path!r} is missing ({len(missing)} required ones are)"
-        raise SchemaError(msg)
-    edges = [int(e) for e in tree.common_entry_offsets()] if tree.num_entries else []
-    return {
-        "object_path": object_path,
-        "num_entries": int(tree.num_entries),
-        "uuid": str(root.file.uuid),
-        "n_produced": _n_produced(root, int(tree.num_entries)),
-        "clusters": edges,
-    }
-
-
-def _n_produced(root: Any, num_entries: int) -> int:
-    """Return the produced events that `Meta` records; a file without it was never skimmed: its entries."""
-    return int(root[META_TREE]["n_produced"].array(library="np").sum()) if META_TREE in root else num_entries
+def _n_produced(facts: Facts, metadata: DatasetMetadata | None, stated: int | None) -> tuple[int, list[str]]:
+    """Return the events that a file stands for, and what speaks against them."""
+    n_events, of_meta = facts.num_entries, facts.n_produced
+    is_simulation = metadata is None or metadata.is_simulation
+    fits = of_meta is not None and facts.n_stored == n_events
+    faults = []
+    if of_meta is None and stated is None and is_simulation:
+        faults.append(
+            f"got no tree {META_TREE!r}, which says how many events were generated for the {n_events} in the file: a "
+            f"copy made with ROOT leaves it behind; {HOW_N_PRODUCED}"
+        )
+    if of_meta is not None and not fits and stated is None:
+        faults.append(
+            f"{META_TREE!r} says that the file holds {facts.n_stored} events of {of_meta} that were generated or "
+            f"recorded, and it holds {n_events}: the file is a part of another; {HOW_N_PRODUCED}"
+        )
+    if fits and stated not in (None, of_meta):
+        faults.append(
+            f"the fileset says n_produced {stated}, {META_TREE!r} in the file says {of_meta}; mend the fileset"
+        )
+    found = n_events if of_meta is None or (stated is None and not fits) else of_meta
+    produced = found if stated is None else stated
+    if produced < n_events:
+        faults.append(f"got n_produced {produced}; wanted no fewer than the {n_events} events of the file")
+    return produced, faults

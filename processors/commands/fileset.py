@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -12,6 +13,7 @@ from jpsi_lnv.analysis import outputs
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events import inspection
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.duplicates import Duplicate, find
@@ -30,53 +32,63 @@ def command() -> None:
 @click.argument("source", metavar="FILE", type=PATH)
 @click.option("--output", type=PATH, required=True, help="Where to write the completed fileset.")
 def complete(source: Path, output: Path) -> None:
-    """Add entries, UUID, size, checksum and produced events of every file to a plain fileset.
+    """Read every file of a plain fileset through, and add its entries, UUID, size, checksum and produced events.
 
     FILE has the form {dataset: {"files": {path: "Events"}, "metadata": {...}}}, paths relative to it; shell patterns
     such as "samples/signal_*.root" are expanded. The completed form has paths relative to where it is written.
+
+    Instead of "Events", {"object_path": "Events", "n_produced": N} says how many events were generated for a simulated
+    file that does not say so itself.
     """
     raw = filesets.read_raw(source)
-    names = {name: _files(name, entry, source.resolve().parent) for name, entry in raw.items()}
-    with bar("completing", sum(len(f) for f in names.values()), unit="files") as advance:
-        completed = {name: _complete(name, raw[name]["metadata"], files, advance) for name, files in names.items()}
+    plain = {name: _plain(name, entry, source.resolve().parent) for name, entry in raw.items()}
+    inspected = verify.Inspected(verify.default_cache("inspected.json"))
+    with bar("completing", sum(len(files) for _, files in plain.values()), unit="files") as advance:
+        completed, faults = _complete(plain, inspected, advance)
+    inspected.save()
+    inspection.raise_faults(str(source), faults)
     filesets.refuse_repetition(completed)
     write_json(output, filesets.to_raw(completed, output.resolve().parent))
     show(filesets.table(str(output), completed))
 
 
-def _files(name: str, entry: Any, directory: Path) -> dict[str, str]:
-    """Return the files of one dataset: absolute path -> tree."""
+# Absolute path or address -> what the plain fileset says of a file: its tree and, where the file does not, its events.
+Files = dict[str, dict[str, Any]]
+
+
+def _plain(name: str, entry: Any, directory: Path) -> tuple[DatasetMetadata, Files]:
+    """Return the metadata and the files of one dataset."""
     filesets.check_name(name)
-    found = {}
-    for pattern, tree in filesets.raw_files(name, entry).items():
+    files: Files = {}
+    for pattern, value in filesets.raw_files(name, entry).items():
         paths = list(filesets.expand(pattern, directory))
         if not paths:
             msg = f"dataset {name!r}: no file matches {pattern} (looked from {directory}); mend it in the fileset"
             raise FilesetError(msg)
         for path in paths:
-            if path in found:
+            if path in files:
                 msg = f"dataset {name!r}: file {path} is listed twice; its events would count twice: remove one"
                 raise FilesetError(msg)
-            found[path] = tree["object_path"] if isinstance(tree, dict) else str(tree)
-    return found
+            files[path] = filesets.plain_file(value, f"{name!r}, file {pattern}")
+    return DatasetMetadata.from_dict(name, entry["metadata"]), files
 
 
-def _complete(name: str, metadata: Any, files: dict[str, str], advance: Any) -> filesets.Dataset:
-    record = DatasetMetadata.from_dict(name, metadata)
-    entries = []
-    for path, tree in files.items():
-        described = _describe(name, path, tree)
-        entries.append(filesets.FileEntry(path=path, **described | {"clusters": tuple(described["clusters"])}))
-        advance(1)
-    return filesets.Dataset(name, record, tuple(entries))
-
-
-def _describe(dataset: str, path: str, tree: str) -> dict[str, Any]:
-    try:
-        return verify.describe(path, tree)
-    except NtupleError as error:
-        msg = f"dataset {dataset!r}, file {error}"
-        raise NtupleError(msg) from error
+def _complete(
+    plain: dict[str, tuple[DatasetMetadata, Files]], inspected: verify.Inspected, advance: Callable[[int], None]
+) -> tuple[filesets.Fileset, list[str]]:
+    """Return the completed datasets, and a line for everything that is wrong with any file."""
+    completed: filesets.Fileset = {}
+    faults = []
+    for name, (metadata, files) in plain.items():
+        entries = []
+        for path, stated in files.items():
+            try:
+                entries.append(verify.describe(path, **stated, metadata=metadata, inspected=inspected))
+            except NtupleError as error:
+                faults.append(f"dataset {name!r}, file {error}")
+            advance(1)
+        completed[name] = filesets.Dataset(name, metadata, tuple(entries))
+    return completed, faults
 
 
 @command.command()

@@ -17,7 +17,7 @@ from jpsi_lnv.processors.work.guard import is_io_error
 
 
 def complete(directory, paths, kind):
-    metadata = {"kind": kind, "sqrt_s": 3.1}
+    metadata = {"kind": kind, "is_simulation": True, "sqrt_s": 3.1}
     plain = directory / "plain.json"
     plain.write_text(json.dumps({"d": {"files": [str(p) for p in paths], "metadata": metadata}}))
     target = directory / "fileset.json"

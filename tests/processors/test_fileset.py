@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
+from run_cases import counting_processor
 
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.processors.books import fileset as filesets
@@ -13,6 +14,8 @@ from jpsi_lnv.processors.books.chunks import work_items
 from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast
+
+COUNTING = counting_processor().selections
 
 
 def raw(path):
@@ -32,17 +35,17 @@ def rewrite(source, target, change):
 
 def test_completed_form_gives_work_items_without_opening_a_file(small_fileset):
     fileset = filesets.load(small_fileset)
-    items = work_items(fileset, 100)
+    items = work_items(fileset, 100, selections=COUNTING)
     assert sum(len(i) for i in items) == 1500
     assert {i.filename for i in items} == {f.path for d in fileset.values() for f in d.files}
     assert all(i.usermeta["kind"] == "signal" for i in items)
-    assert [len(i) for i in work_items(fileset, 100, max_chunks=1)] == [100, 100]
+    assert [len(i) for i in work_items(fileset, 100, max_chunks=1, selections=COUNTING)] == [100, 100]
 
 
 def test_a_chunk_knows_the_entries_that_are_missing(small_fileset):
     fileset = filesets.load(small_fileset)
     first = fileset["signal"].files[0]
-    items = work_items(fileset, 100, {first.uuid: [(20, 150)]})
+    items = work_items(fileset, 100, {first.uuid: [(20, 150)]}, selections=COUNTING)
     assert [(i.entrystart, i.entrystop) for i in items] == [(20, 100), (100, 150)]
 
 
@@ -57,8 +60,8 @@ def test_a_chunk_knows_the_entries_that_are_missing(small_fileset):
         (lambda c: c["signal"]["files"].update({"a.root": "Events"}), ["signal", "a.root", "lnv fileset complete"]),
         (lambda c: next(iter(c["signal"]["files"].values())).pop("sha256"), ["signal", "sha256"]),
         (lambda c: next(iter(c["signal"]["files"].values())).update(nix=1), ["signal", "nix"]),
-        (lambda c: next(iter(c["signal"]["files"].values())).update(n_produced=-5), ["signal", "n_produced -5"]),
-        (lambda c: next(iter(c["signal"]["files"].values())).update(n_produced="9"), ["signal", "n_produced '9'"]),
+        (lambda c: next(iter(c["signal"]["files"].values())).update(n_produced=-5), ["signal", "n_produced is -5"]),
+        (lambda c: next(iter(c["signal"]["files"].values())).update(n_produced="9"), ["signal", "n_produced is '9'"]),
         (lambda c: c["other"]["files"].update(c["signal"]["files"]), ["other", "twice", "signal"]),
     ],
 )

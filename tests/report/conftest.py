@@ -63,7 +63,13 @@ def make_dataset(n_produced, n_passed, rng, **metadata):
 def make_results(**pseudo_data):
     """Return a merged result; keywords change the metadata of its data."""
     rng = np.random.default_rng(9)
-    data = {"kind": "data", "blind": False, "process": "pseudo-data", "n_jpsi": 1.0e10} | pseudo_data
+    data = {
+        "kind": "data",
+        "is_simulation": True,
+        "blind": False,
+        "process": "pseudo-data",
+        "n_jpsi": 1.0e10,
+    } | pseudo_data
     datasets = {
         "signal": make_dataset(4000, 600, rng, kind="signal", process="J/psi -> K+ K+ e- e- + c.c."),
         "kkpipi": make_dataset(3000, 0, rng, kind="background"),

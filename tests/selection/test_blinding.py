@@ -123,9 +123,10 @@ def write_fileset(directory: Path, name: str, block: Block) -> Path:
     with NtupleWriter(path) as writer:
         writer.extend(block)
         writer.add_source(n_produced=block.n_events, n_stored=block.n_events)
-    described = verify.describe(str(path))
-    file = filesets.FileEntry(path=str(path), **described | {"clusters": tuple(described["clusters"])})
-    metadata = DatasetMetadata.from_dict("data", {"kind": "data", "sqrt_s": SQRT_S, "selections": SELECTIONS})
+    file = verify.describe(str(path))
+    metadata = DatasetMetadata.from_dict(
+        "data", {"kind": "data", "is_simulation": False, "sqrt_s": SQRT_S, "selections": SELECTIONS}
+    )
     target = directory / f"{name}.json"
     target.write_text(json.dumps(filesets.to_raw({"data": filesets.Dataset("data", metadata, (file,))}, directory)))
     return target

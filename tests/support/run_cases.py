@@ -18,7 +18,7 @@ from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import GuardedExecutor
 
-METADATA = {"kind": "signal", "sqrt_s": 3.097, "process": "test"}
+METADATA = {"kind": "signal", "sqrt_s": 3.097, "is_simulation": True, "process": "test"}
 
 
 def write_ntuple(
@@ -42,6 +42,7 @@ def write_ntuple(
         values = np.ones(n, dtype=np.int8) if is_integer else change(rng.uniform(0.1, 1.0, n))
         columns[name] = (offsets[collection], values) if collection else values
     columns["run"] = np.full(n_events, seed)
+    columns["sqrt_s"] = np.full(n_events, METADATA["sqrt_s"])
     columns["event"] = np.arange(n_events)
     with NtupleWriter(path, basket_events=baskets) as writer:
         writer.extend(columns)
@@ -58,8 +59,7 @@ def make_fileset(directory: Path, datasets: dict[str, list[int]], **metadata: An
         for k, n in enumerate(sizes):
             path = write_ntuple(directory / f"{name}_{k}.root", n, seed)
             seed += 1
-            described = verify.describe(str(path))
-            files.append(filesets.FileEntry(path=str(path), **described | {"clusters": tuple(described["clusters"])}))
+            files.append(verify.describe(str(path)))
         record = DatasetMetadata.from_dict(name, METADATA | {"selections": ["count"]} | metadata)
         completed[name] = filesets.Dataset(name, record, tuple(files))
     target = directory / "fileset.json"
