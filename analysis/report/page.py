@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from jpsi_lnv.analysis import derived, documents, outputs
 from jpsi_lnv.analysis.report import (
@@ -16,6 +16,7 @@ from jpsi_lnv.analysis.report import (
     candidates,
     closure,
     drawing,
+    figure_data,
     mass_scan,
     origin,
     render,
@@ -95,41 +96,47 @@ def write(
         sections: Its sections.
         advance: Called with 1 after each figure.
     """
-    images = {}
+    drawn = {}
     for picture in (p for section in sections for p in section.pictures):
-        figure = picture.figure(*stamp(source))
-        png, _ = drawing.save(figure, output / outputs.FIGURES, picture.name)
-        images[picture.name] = png.read_bytes()
+        drawn[picture.name] = draw(picture, source, output / outputs.FIGURES)
         advance(1)
-    for table in (t for section in sections for t in section.all_tables):
-        write_table(output / outputs.TABLES, table)
+    tables = tuple(t for section in sections for t in section.all_tables)
+    write_tables(output / outputs.TABLES, tables)
     flows = derived.write(output, "cutflow", {"datasets": selection.cutflow_record(source)}, source.results)
     documents.write_json(output / outputs.CLOSURE, closure.to_dict())
-    documents.write_text(output / outputs.PAGE, html(source, sections, images))
-    return [output / outputs.PAGE, flows, output / outputs.FIGURES, output / outputs.TABLES]
+    documents.write_text(output / outputs.PAGE, html(source, sections, drawn))
+    return [output / outputs.PAGE, output / outputs.TABLES / "index.html", output / outputs.FIGURES, flows]
 
 
-def write_table(directory: Path, table: Table) -> None:
-    """Write a table as LaTeX, CSV, Markdown and JSON."""
-    documents.write_text(directory / f"{table.name}.tex", render.latex(table))
-    documents.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
-    documents.write_text(directory / f"{table.name}.md", render.markdown(table))
-    documents.write_text(directory / f"{table.name}.json", as_json(render.record(table)))
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as the page holds it: the PNG file, and its numbers as CSV."""
+
+    png: bytes
+    data: str
 
 
-def as_json(payload: Any) -> str:
-    """Return JSON text without NaN."""
-    return json.dumps(payload, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+def draw(picture: Picture, source: Source, directory: Path) -> Drawn:
+    """Write a figure as PNG and PDF, and its numbers as CSV."""
+    figure = picture.figure(*stamp(source))
+    png, _ = drawing.save(figure, directory, picture.name)
+    data = render.comma_separated(figure_data.table(picture.name, figure))
+    documents.write_text(directory / f"{picture.name}.csv", data)
+    return Drawn(png.read_bytes(), data)
 
 
-def html(source: Source, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
-    """Return the whole page.
+def write_tables(directory: Path, tables: Sequence[Table]) -> None:
+    """Write one CSV file per table; all of them as LaTeX, Markdown and JSON; and an index of them."""
+    for table in tables:
+        documents.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
+    parts = [part for table in tables for part in table.parts()]
+    documents.write_text(directory / "tables.tex", "\n".join(map(render.latex, parts)))
+    documents.write_text(directory / "tables.md", "\n".join(f"## {p.title}\n\n{render.markdown(p)}" for p in parts))
+    documents.write_json(directory / "tables.json", [render.record(table) for table in tables])
+    documents.write_text(directory / "index.html", _template("tables.html.j2").render(tables=tables))
 
-    Args:
-        source: What the report is made from.
-        sections: Sections in order.
-        images: Name of a picture -> its PNG file.
-    """
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("jpsi_lnv.analysis.report"),
         autoescape=True,
@@ -137,7 +144,18 @@ def html(source: Source, sections: Sequence[Section], images: Mapping[str, bytes
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(name)
+
+
+def html(source: Source, sections: Sequence[Section], drawn: Mapping[str, Drawn]) -> str:
+    """Return the whole page.
+
+    Args:
+        source: What the report is made from.
+        sections: Sections in order.
+        drawn: Name of a picture -> what was drawn.
+    """
+    return _template("report.html.j2").render(
         title="Search for J/ψ → K⁺K⁺e⁻e⁻ + c.c.",
         sentence=result.sentence(source),
         facts=result.facts(source),
@@ -146,8 +164,10 @@ def html(source: Source, sections: Sequence[Section], images: Mapping[str, bytes
         flags=flags(source),
         label=label(source.results),
         sections=sections,
-        image=lambda name: base64.b64encode(images[name]).decode("ascii"),
+        drawn=drawn,
         cells=_cells,
+        encoded=lambda content: base64.b64encode(content.encode() if isinstance(content, str) else content).decode(),
+        as_csv=render.comma_separated,
     )
 
 

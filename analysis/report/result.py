@@ -167,7 +167,7 @@ def facts(source: Source) -> tuple[Fact, ...]:
     found = []
     if (first := headline(source)) is not None:
         found = [
-            Fact("number of J/ψ", f"{first['n_jpsi']:.4g}", "n_jpsi", "J/ψ decays that the data stand for"),
+            Fact("number of J/ψ", in_powers(first["n_jpsi"], 3), "n_jpsi", "J/ψ decays that the data stand for"),
             Fact("observed events", observed(first["n_obs"]), "n_obs", "events of the data that pass all requirements"),
             Fact("background", background(first), "n_bkg", f"events expected without signal; {_why(first, 'n_bkg')}"),
             Fact("efficiency", f"{first['efficiency']:.2%}", "efficiency", _why(first, "efficiency")),

@@ -47,6 +47,12 @@ _CUTFLOW: Final = (
     Field("efficiency", "total", percent(3), "%"),
     Field("efficiency_error", "±", percent(3), "%"),
 )
+# What the wide table shows of every step: key -> group of columns, how it is shown, unit.
+_WIDE: Final = {
+    "n": ("events", count, ""),
+    "efficiency": ("of the produced events", percent(3), "%"),
+    "efficiency_step": ("of the step before", percent(2), "%"),
+}
 _OVERVIEW: Final = (
     Field("dataset", "dataset"),
     Field("kind", "kind"),
@@ -73,18 +79,14 @@ _CUTS: Final = (
 
 def section(source: Source) -> Section:
     """Return the section of the selection."""
-    flows = [
-        cutflow(name, dataset, selection)
-        for name, dataset in source.results.datasets.items()
-        for selection in dataset.selections
-    ]
+    ran = dict.fromkeys(s for d in source.results.datasets.values() for s in d.selections if s != SEARCH)
     return Section(
         "selection",
         "Selection",
         "Every requirement, what it leaves of every dataset, and the distribution of its variable after all others.",
         pictures(source, cuts_of(source.results)),
-        (overview(source), cuts(cuts_of(source.results))),
-        tuple(flows),
+        present(cutflows(source, SEARCH), overview(source), cuts(cuts_of(source.results))),
+        present(*(cutflows(source, selection) for selection in ran)),
     )
 
 
@@ -130,8 +132,6 @@ def cutflow_rows(cutflow: Mapping[str, int], n_produced: int) -> list[dict[str, 
 
 def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table:
     """Return the cut flow of one dataset."""
-    metadata = dataset.metadata
-    hidden = "; events in the signal region are hidden from every row but the first" if metadata.is_blind else ""
     return Table(
         name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
         title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
@@ -139,7 +139,42 @@ def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table
         rows=located(
             cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced), f"{CUTFLOW}/{name}/{selection}"
         ),
-        note=f"{metadata.process or metadata.kind}: {count(dataset.n_produced)} events produced{hidden}",
+        note=f"{_described(dataset)}; {count(dataset.n_produced)} events produced",
+    )
+
+
+def _described(dataset: DatasetResult) -> str:
+    hidden = " (events in the signal region are hidden from every row but the first)"
+    return (dataset.metadata.process or dataset.metadata.kind) + (hidden if dataset.metadata.is_blind else "")
+
+
+def cutflows(source: Source, selection: str) -> Table | None:
+    """Return the cut flow of a selection in all its datasets, one beside the other; None if it ran in none.
+
+    Each dataset has a column of events, one of their share of the produced ones, and one of what a step keeps of them.
+    """
+    datasets = source.results.ran(selection)
+    if not datasets:
+        return None
+    rows: dict[str, dict[str, Any]] = {}
+    for name, dataset in datasets.items():
+        flow = cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced)
+        for i, found in enumerate(flow):
+            row = rows.setdefault(found["step"], {"title": found["title"], PLACES: {}})
+            for key in _WIDE:
+                row[f"{name}.{key}"] = found[key]
+                row[PLACES][f"{name}.{key}"] = f"{CUTFLOW}/{name}/{selection}/{i}/{key}"
+    fields = (
+        Field(f"{name}.{key}", name, show, unit, group=group)
+        for key, (group, show, unit) in _WIDE.items()
+        for name in datasets
+    )
+    return Table(
+        name="cutflow" if selection == SEARCH else f"cutflow_{selection}",
+        title="Cut flow" if selection == SEARCH else f"Cut flow of the selection {selection}",
+        fields=(Field("title", "after"), *fields),
+        rows=tuple(rows.values()),
+        note="; ".join(f"{name}: {_described(d)}" for name, d in datasets.items()),
     )
 
 

@@ -114,6 +114,7 @@ class Field:
         show: Raw value -> what stands in a cell.
         unit: Unit of what is shown, empty if it has none.
         at: Where its value lies below the place of its row, or a place of its own such as a publication.
+        group: Of a wide table: which columns are shown together, one group at a time.
     """
 
     key: str
@@ -121,6 +122,7 @@ class Field:
     show: Callable[[Any], str] = text
     unit: str = ""
     at: str = ""
+    group: str = ""
 
     @property
     def title(self) -> str:
@@ -161,6 +163,23 @@ class Table:
     def only(self, *keys: str) -> Table:
         """Return the table with some of its fields, where a terminal is too narrow for all."""
         return replace(self, fields=tuple(f for f in self.fields if f.key in keys))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups of fields; none of a table that is not wide."""
+        return tuple(dict.fromkeys(f.group for f in self.fields if f.group))
+
+    def parts(self) -> tuple[Table, ...]:
+        """Return a table per group of fields, for pages of limited width; the table itself without groups."""
+        return tuple(
+            replace(
+                self,
+                name=f"{self.name}_{i}",
+                title=f"{self.title}: {group}",
+                fields=tuple(f for f in self.fields if f.group in {"", group}),
+            )
+            for i, group in enumerate(self.groups, 1)
+        ) or (self,)
 
     def cells(self) -> list[list[str]]:
         """Return every cell as it is shown."""

@@ -143,3 +143,66 @@ def test_contrast_is_enough_to_read(opened, scheme):
     ratios = page.eval_on_selector_all("p, a, dt, dd, h1, h2, td, th button, figcaption, small, summary", CONTRAST)
     # WCAG 2.2, level AA for text.
     assert min(ratios) >= 4.5
+
+
+def test_a_table_wider_than_the_phone_says_so_until_its_end(opened):
+    page = opened(PHONE)
+    place = page.locator(".table:has(#table-cutflow)")
+    assert place.locator(".hint").is_visible()
+    place.locator(".scroll").evaluate("s => { s.scrollLeft = s.scrollWidth; }")
+    place.locator(".hint").wait_for(state="hidden")
+    assert not opened(1200).locator(".table:has(#table-cuts) .hint").is_visible()
+
+
+def test_a_wide_table_shows_one_group_of_columns(opened):
+    page = opened()
+    heads = page.locator("#table-cutflow thead th:visible")
+    before = heads.all_inner_texts()
+    page.get_by_label("of the produced events").first.check()
+    after = heads.all_inner_texts()
+    assert len(before) == len(after) > 2
+    assert "[%]" in after[1]
+    assert "[%]" not in before[1]
+
+
+def test_the_contents_follow_the_reader(opened):
+    page = opened()
+    page.locator("#origin").evaluate("s => s.scrollIntoView()")
+    page.locator("nav a[href='#origin'][aria-current]").wait_for()
+    assert page.locator("nav a[aria-current]").count() == 1
+
+
+def test_figures_switch_with_the_dark(opened):
+    shown = "getComputedStyle(document.querySelector('img')).filter"
+    assert opened(scheme="light").evaluate(shown) == "none"
+    assert "invert" in opened(scheme="dark").evaluate(shown)
+
+
+def test_everything_is_unfolded_on_paper_and_folded_again(opened):
+    page = opened()
+    n_open = "document.querySelectorAll('details[open]').length"
+    before = page.evaluate(n_open)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(n_open) == page.locator("details").count() > before
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(n_open) == before
+
+
+def test_files_behind_figures_and_tables_come_from_the_page_itself(opened, reported):
+    page = opened()
+    with page.expect_download() as waiting:
+        page.locator("#figure-limits a.download").click()
+    assert waiting.value.suggested_filename == "limits.csv"
+    assert Path(waiting.value.path()).read_bytes() == (reported.output / "figures" / "limits.csv").read_bytes()
+
+
+NAMED = {"button", "link", "image", "region", "radio", "table", "navigation", "heading", "group"}
+
+
+@pytest.mark.parametrize("width", [PHONE, 1200])
+def test_everything_has_a_name_for_those_who_cannot_see_it(opened, width):
+    page = opened(width)
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    named = [n for n in nodes if not n.get("ignored") and n["role"]["value"] in NAMED - {"group"}]
+    assert len(named) > 50
+    assert [n for n in named if not n.get("name", {}).get("value")] == []

@@ -43,11 +43,13 @@ def test_it_writes_every_file(reported):
     found = source.read(directory)
     for section in page.sections(found):
         for picture in section.pictures:
-            for kind in ("png", "pdf"):
-                assert (directory / "figures" / f"{picture.name}.{kind}").stat().st_size > 1000
+            for kind in ("png", "pdf", "csv"):
+                assert (directory / "figures" / f"{picture.name}.{kind}").stat().st_size > 50
         for table in section.all_tables:
-            for kind in ("tex", "csv", "md", "json"):
-                assert (directory / "tables" / f"{table.name}.{kind}").exists()
+            assert (directory / "tables" / f"{table.name}.csv").exists()
+            assert f'href="{table.name}.csv"' in (directory / "tables" / "index.html").read_text()
+    for kind in ("tex", "md", "json"):
+        assert (directory / "tables" / f"tables.{kind}").stat().st_size > 1000
     assert not list(directory.rglob(".*partial*"))
 
 
@@ -73,10 +75,10 @@ def test_a_changed_number_is_found_everywhere(tmp_path):
     assert N_CHANGED in [row["n"] for row in record["signal"]["search"]]
     assert shown in (tmp_path / "report.html").read_text()
     tables = tmp_path / "tables"
-    assert shown in (tables / "cutflow_signal.md").read_text()
-    assert r"1\,237" in (tables / "cutflow_signal.tex").read_text()
-    assert f",{N_CHANGED}," in (tables / "cutflow_signal.csv").read_text()
-    assert f'"n": {N_CHANGED}' in (tables / "cutflow_signal.json").read_text()
+    assert shown in (tables / "tables.md").read_text()
+    assert r"1\,237" in (tables / "tables.tex").read_text()
+    assert f",{N_CHANGED}," in (tables / "cutflow.csv").read_text()
+    assert f'"signal.n": {N_CHANGED}' in (tables / "tables.json").read_text()
 
 
 def test_a_changed_limit_is_found_everywhere(output, tmp_path):
@@ -90,7 +92,7 @@ def test_a_changed_limit_is_found_everywhere(output, tmp_path):
     found = source.read(directory)
     page.write(directory, found, without_pictures(found))
     assert (directory / "report.html").read_text().count("7.77") >= 3
-    assert "7.77" in (directory / "tables" / "limits.tex").read_text()
+    assert "7.77" in (directory / "tables" / "tables.tex").read_text()
 
 
 def test_an_older_accumulator_is_reported_from_where_it_lies(output, tmp_path):
@@ -146,7 +148,7 @@ def test_words_of_a_stranger_stay_words(tmp_path):
     page.write(tmp_path / "in" / "here", found, without_pictures(found))
     assert {p.name for p in tmp_path.iterdir()} == {"in"}
     assert "<script>alert" not in (tmp_path / "in" / "here" / "report.html").read_text()
-    text = (tmp_path / "in" / "here" / "tables" / "cutflow_pseudo_data.tex").read_text()
+    text = (tmp_path / "in" / "here" / "tables" / "tables.tex").read_text()
     assert r"\input" not in text
     for section in page.sections(found):
         for table in section.all_tables:

@@ -94,7 +94,7 @@ def test_flags_stand_in_every_figure_and_in_the_summary():
     for picture in (p for s in sections for p in s.pictures):
         texts = [t.get_text() for t in picture.figure(source.label(merged), labels(found)).axes[0].texts]
         assert "BLIND" in texts, picture.name
-    images = {p.name: b"" for s in sections for p in s.pictures}
+    images = {p.name: page.Drawn(b"", "") for s in sections for p in s.pictures}
     assert "<strong>BLIND</strong>" in page.html(found, sections, images)
 
 

@@ -23,3 +23,37 @@ function sort(head) {
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sort(button.closest("th")));
 }
+
+// A table that is wider than its place says so, as long as there is more to the right.
+function hint(scroll) {
+  const left = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft;
+  scroll.parentElement.classList.toggle("wide", left > 1);
+}
+
+const places = document.querySelectorAll(".scroll");
+const widths = new ResizeObserver((entries) => entries.forEach((entry) => hint(entry.target)));
+for (const place of places) {
+  widths.observe(place);
+  place.addEventListener("scroll", () => hint(place), { passive: true });
+}
+for (const input of document.querySelectorAll(".groups input")) {
+  input.addEventListener("change", () => hint(input.closest(".table").querySelector(".scroll")));
+}
+
+// The contents show where the reader is.
+const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.getAttribute("href").slice(1), a]));
+const seen = new Set();
+const reader = new IntersectionObserver((entries) => {
+  for (const entry of entries) seen[entry.isIntersecting ? "add" : "delete"](entry.target.id);
+  const first = [...links.keys()].find((id) => seen.has(id));
+  for (const [id, link] of links) {
+    if (id === first) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}, { rootMargin: "-10% 0px -60% 0px" });
+for (const section of document.querySelectorAll("main section[id]")) reader.observe(section);
+
+// Paper cannot be unfolded.
+const folded = [...document.querySelectorAll("details")];
+window.addEventListener("beforeprint", () => folded.forEach((d) => { d.dataset.open = d.open; d.open = true; }));
+window.addEventListener("afterprint", () => folded.forEach((d) => { d.open = d.dataset.open === "true"; }));
