@@ -8,11 +8,13 @@ read. libdeflate (PyPI `deflate`) decompresses in half of zlib's time, and is us
 
 from __future__ import annotations
 
+import os
 import queue
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -83,7 +85,8 @@ class Baskets:
         )
         self.edges: IntArray = np.append(first, n_entries)
         is_whole = n == len(first) == len(self._seek) == len(self._size)
-        if not is_whole or self.edges[0] != 0 or (np.diff(self.edges) <= 0).any() or (self._size <= 0).any():
+        is_whole &= bool((self._size > 0).all() and (self._size <= MOST_BYTES).all())
+        if not is_whole or self.edges[0] != 0 or (np.diff(self.edges) <= 0).any():
             reason = "its table of baskets does not hold its events"
             raise self.damage(reason)
 
@@ -125,6 +128,22 @@ class Baskets:
         return NtupleError(f"{self.path}, branch {self.name}{where}: is damaged: {reason}")
 
 
+def read_spans(path: str, source: Any, spans: Sequence[tuple[int, int]]) -> Iterator[ByteArray]:
+    """Yield some bytes of a file; over a network in one request of uproot's source, as far as it can.
+
+    Args:
+        path: Path or address.
+        source: uproot's source of the file.
+        spans: First byte, and one more than the last.
+    """
+    if "://" in path:
+        yield from (np.asarray(chunk.raw_data) for chunk in source.chunks(list(spans), queue.Queue()))
+        return
+    with Path(path).open("rb") as file:
+        for start, stop in spans:
+            yield np.frombuffer(os.pread(file.fileno(), stop - start, start), np.uint8)
+
+
 def fetch(source: Any, branches: Sequence[Baskets], start: int, stop: int) -> None:
     """Read the baskets of all branches that hold entries `start` to `stop` and are not there yet.
 
@@ -142,9 +161,9 @@ def fetch(source: Any, branches: Sequence[Baskets], start: int, stop: int) -> No
     wanted = [(b, n) for b in branches for n in b.numbers(start, stop) if n not in b.kept]
     if not wanted:
         return
-    chunks = source.chunks([branch.span(number) for branch, number in wanted], queue.Queue())
-    for (branch, number), chunk in zip(wanted, chunks, strict=True):
-        branch.put(number, np.asarray(chunk.raw_data))
+    spans = [branch.span(number) for branch, number in wanted]
+    for (branch, number), raw in zip(wanted, read_spans(wanted[0][0].path, source, spans), strict=True):
+        branch.put(number, raw)
 
 
 def _unpack(raw: ByteArray, n_entries: int) -> Basket:
@@ -175,8 +194,9 @@ def _edges(data: ByteArray, border: int, width: int, n: int, key_length: int) ->
     if len(table) != n + 2 or table[0] != n + 1:
         msg = f"the table of {n} events has {len(table)} words"
         raise ValueError(msg)
-    edges = np.append(table[1:-1].astype(np.int64) - key_length, border)
-    if edges[0] != 0 or (np.diff(edges) < 0).any():
+    edges = np.subtract(table[1:], key_length, dtype=np.int64)
+    edges[-1] = border
+    if edges[0] != 0 or (edges[1:] < edges[:-1]).any():
         msg = "events do not follow one another"
         raise ValueError(msg)
     return edges

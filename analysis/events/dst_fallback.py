@@ -14,6 +14,7 @@ import numpy as np
 import pybes3  # noqa: F401 registers BOSS's classes with uproot
 
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
+from jpsi_lnv.analysis.events.dst_records import NO_LINK
 
 _N_HELIX: Final = 5
 _MATRICES: Final = 3
@@ -44,6 +45,14 @@ class AwkwardRecords:
             return mdc_covariance(values)
         rows, columns = np.tril_indices(values.shape[-1])
         return values[:, rows, columns]
+
+    def pick(self, name: str, row: IntArray, fill: float, *shape: int) -> AnyArray:
+        """Return one member of the records of some rows, ``(T, *shape)``; `fill` where the row is `NO_LINK`."""
+        values = self.column(name, *shape)
+        out = np.full((len(row), *shape), fill, values.dtype)
+        has_row = row != NO_LINK
+        out[has_row] = values[row[has_row]]
+        return out
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""

@@ -12,6 +12,7 @@ error and never a read outside of the buffer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,6 +168,9 @@ class Records(Protocol):
     def column(self, name: str, *shape: int) -> AnyArray:
         """Return one member of all records, ``(N, *shape)``."""
 
+    def pick(self, name: str, row: IntArray, fill: float, *shape: int) -> AnyArray:
+        """Return one member of the records of some rows, ``(T, *shape)``; `fill` where the row is `NO_LINK`."""
+
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
 
@@ -204,14 +208,21 @@ class PlacedRecords:
         Raises:
             DamageError: The class has no such member, or one of another shape.
         """
+        return self.pick(name, np.arange(self.offsets[-1]), 0, *shape)
+
+    def pick(self, name: str, row: IntArray, fill: float, *shape: int) -> AnyArray:
+        """Return one member of the records of some rows, ``(T, *shape)``; `fill` where the row is `NO_LINK`."""
         if not self.pieces:
-            return np.empty((0, *shape))
+            return np.full((len(row), *shape), fill)
         members = [_member(piece.layout, name, shape) for piece in self.pieces]
-        out = np.empty((int(self.offsets[-1]), *shape), members[0].kind.newbyteorder("="))
-        row = 0
+        out = np.full((len(row), *shape), fill, members[0].kind.newbyteorder("="))
+        first = 0
         for piece, member in zip(self.pieces, members, strict=True):
-            _decode(piece, member, out[row : row + len(piece.places)])
-            row += len(piece.places)
+            size = member.kind.itemsize
+            flat = out.reshape(len(out), math.prod(shape)).view(f"u{size}")
+            gather = {4: _gather_4, 8: _gather_8}.get(size, _gather_small)
+            gather(piece.data, piece.places[:, member.segment], member.offset, row - first, flat)
+            first += len(piece.places)
         return out
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
@@ -221,7 +232,7 @@ class PlacedRecords:
             member = _member(piece.layout, name, ())
             at = piece.places[:, member.segment] + member.offset + _VECTOR_HEAD - _INT_SIZE
             n = np.empty((len(at), 1), np.uint32)
-            _gather_4(piece.data, at, 0, n)
+            _gather_4(piece.data, at, 0, np.arange(len(at)), n)
             counts.append(n[:, 0].astype(np.int64))
             entries.append(np.empty(int(n.sum()), np.int32))
             _gather_vectors(piece.data, at + _INT_SIZE, counts[-1], entries[-1].view(np.uint32))
@@ -309,9 +320,10 @@ def collect(baskets: Baskets, entries: IntArray, place: Placing, layouts: Layout
         UnknownLayoutError: The branch is written in a way that is not known.
     """
     counts, pieces = [np.zeros(1, np.int64)], []
-    for number in np.unique(np.searchsorted(baskets.edges, entries, side="right") - 1).tolist():
+    numbers = baskets.numbers(int(entries[0]), int(entries[-1]) + 1) if len(entries) else ()
+    for number in numbers:
         first, end = baskets.edges[number : number + 2]
-        own = entries[np.searchsorted(entries, first) : np.searchsorted(entries, end)] - first
+        own = entries[slice(*np.searchsorted(entries, (first, end)))] - first
         try:
             n, piece = place(baskets.kept[number], own, layouts)
         except DamageError as error:
@@ -337,14 +349,6 @@ def row_of(records: Records, event: IntArray, number: AnyArray) -> IntArray:
 def event_of(records: Records) -> IntArray:
     """Return the event of each record, (N,)."""
     return np.repeat(np.arange(len(records.offsets) - 1), np.diff(records.offsets))
-
-
-def take(values: AnyArray, row: IntArray, fill: float) -> AnyArray:
-    """Return ``values[row]``, and `fill` where the row is `NO_LINK`."""
-    out = np.full((len(row), *values.shape[1:]), fill, dtype=np.result_type(values.dtype, type(fill)))
-    has_row = row != NO_LINK
-    out[has_row] = values[row[has_row]]
-    return out
 
 
 def _require(found: tuple[int, int], name: str) -> None:
@@ -392,29 +396,25 @@ def _member(layout: Layout, name: str, shape: tuple[int, ...]) -> Member:
     return found
 
 
-def _decode(piece: Piece, member: Member, out: AnyArray) -> None:
-    places = piece.places[:, member.segment]
-    size = member.kind.itemsize
-    flat = out.reshape(len(out), -1).view(f"u{size}")
-    {4: _gather_4, 8: _gather_8}.get(size, _gather_small)(piece.data, places, member.offset, flat)
-
-
 # --- what is compiled; every function is called with places that lie within the buffer ---
 
 
 @kernel
 def _word(data: ByteArray, at: int) -> Any:
-    return (
-        (np.int64(data[at]) << 24)
-        | (np.int64(data[at + 1]) << 16)
-        | (np.int64(data[at + 2]) << 8)
-        | np.int64(data[at + 3])
+    # Indices without a sign: with one, a check for counting from the end stands between the bytes of a word.
+    i = np.uint64(at)
+    return np.int64(
+        (np.uint32(data[i]) << np.uint32(24))
+        | (np.uint32(data[i + np.uint64(1)]) << np.uint32(16))
+        | (np.uint32(data[i + np.uint64(2)]) << np.uint32(8))
+        | np.uint32(data[i + np.uint64(3)])
     )
 
 
 @kernel
 def _half(data: ByteArray, at: int) -> Any:
-    return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
+    i = np.uint64(at)
+    return np.int64((np.uint32(data[i]) << np.uint32(8)) | np.uint32(data[i + np.uint64(1)]))
 
 
 @kernel
@@ -581,31 +581,35 @@ def _place_pairs(edges: IntArray, entries: IntArray, counts: IntArray, places: I
 
 
 @kernel
-def _gather_4(data: ByteArray, places: IntArray, offset: int, out: AnyArray) -> None:
-    for i in range(out.shape[0]):
-        at = places[i] + offset
-        for k in range(out.shape[1]):
-            out[i, k] = _word(data, at)
-            at += 4
+def _gather_4(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
+    """Write the numbers that stand after the places of some rows; rows that are not among the places stay."""
+    for i in range(len(row)):
+        if 0 <= row[i] < len(places):
+            at = places[row[i]] + offset
+            for k in range(out.shape[1]):
+                out[i, k] = _word(data, at)
+                at += 4
 
 
 @kernel
-def _gather_8(data: ByteArray, places: IntArray, offset: int, out: AnyArray) -> None:
-    for i in range(out.shape[0]):
-        at = places[i] + offset
-        for k in range(out.shape[1]):
-            out[i, k] = (np.uint64(_word(data, at)) << np.uint64(32)) | np.uint64(_word(data, at + 4))
-            at += 8
+def _gather_8(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
+    for i in range(len(row)):
+        if 0 <= row[i] < len(places):
+            at = places[row[i]] + offset
+            for k in range(out.shape[1]):
+                out[i, k] = (np.uint64(_word(data, at)) << np.uint64(32)) | np.uint64(_word(data, at + 4))
+                at += 8
 
 
 @kernel
-def _gather_small(data: ByteArray, places: IntArray, offset: int, out: AnyArray) -> None:
+def _gather_small(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
     size = out.itemsize
-    for i in range(out.shape[0]):
-        at = places[i] + offset
-        for k in range(out.shape[1]):
-            out[i, k] = data[at] if size == 1 else _half(data, at)
-            at += size
+    for i in range(len(row)):
+        if 0 <= row[i] < len(places):
+            at = places[row[i]] + offset
+            for k in range(out.shape[1]):
+                out[i, k] = data[at] if size == 1 else _half(data, at)
+                at += size
 
 
 @kernel

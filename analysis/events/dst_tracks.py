@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, event_of, row_of, take
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, event_of, row_of
 
 # Suffix of the column table -> suffix of BOSS's members and the place of the hypothesis in its arrays (e mu pi K p).
 HYPOTHESES: Final = {"": ("", 2), "_e": ("_e", 0), "_k": ("_k", 3), "_p": ("_p", 4)}
@@ -31,7 +31,7 @@ TOF_COUNTER: Final = 1 << 2
 TOF_CLUSTER: Final = 1 << 3
 
 # BOSS packs the covariances of the Kalman fit as lower triangles, row by row, those of the MDC's own fit as upper ones.
-_UPPER_OF_LOWER = [b * (b + 1) // 2 + a for a in range(N_HELIX) for b in range(a, N_HELIX)]
+_LOWER_OF_UPPER = np.array([b * (b + 1) // 2 + a for a in range(N_HELIX) for b in range(a, N_HELIX)])
 _DEDX = {
     f"dedx_chi_{h}": f"m_chi{boss}" for h, boss in zip(schema.PID_HYPOTHESES, ("E", "Mu", "Pi", "K", "P"), strict=True)
 }
@@ -85,16 +85,18 @@ def track_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
         Offsets ``(E + 1,)`` and the columns of `Track` by name, each ``(T,)``.
     """
     is_track = event.links.column("m_mdcTrackId") != NO_LINK
-    mdc = _rows(event.links, is_track, event.mdc, "m_mdcTrackId")
-    kal = _rows(event.links, is_track, event.kal, "m_mdcKalTrackId")
+    mdc, kal = (
+        _rows(event.links, is_track, *to) for to in ((event.mdc, "m_mdcTrackId"), (event.kal, "m_mdcKalTrackId"))
+    )
     columns: dict[str, AnyArray] = {}
     for suffix in HYPOTHESES:
         helix, failed = _helix(event.kal, event.mdc, kal, mdc, suffix)
         cov = _covariance(event.kal, event.mdc, kal, mdc, suffix, failed)
         columns |= {f"{name}{suffix}": helix[:, i] for i, name in enumerate(schema.HELIX)}
-        columns |= {f"{name}{suffix}": cov[:, i] for i, name in enumerate(schema.COVARIANCE)}
+        columns |= {f"{name}{suffix}": cov[:, i] for i, name in zip(_LOWER_OF_UPPER, schema.COVARIANCE, strict=True)}
     columns["charge"] = _charge(columns["kappa"])
-    columns["n_hits"] = take(event.mdc.column("m_ndof").astype(np.int64) + N_HELIX, mdc, 0)
+    # A record without a track of the MDC has no hits.
+    columns["n_hits"] = event.mdc.pick("m_ndof", mdc, -N_HELIX) + N_HELIX
     columns |= _dedx(event.dedx, _rows(event.links, is_track, event.dedx, "m_mdcDedxId"))
     columns |= _tof(event, is_track)
     columns |= _members(event.emc, _EMC, _rows(event.links, is_track, event.emc, "m_emcShowerId"))
@@ -107,7 +109,7 @@ def shower_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     is_neutral = (event.links.column("m_mdcTrackId") == NO_LINK) & (number != NO_LINK)
     row = _rows(event.links, is_neutral, event.emc, "m_emcShowerId")
     columns = _members(event.emc, _SHOWER, row)
-    columns["time"] = EMC_CLOCK * take(event.emc.column("m_time"), row, 0.0)
+    columns["time"] = EMC_CLOCK * event.emc.pick("m_time", row, 0.0)
     return _offsets(event.links, is_neutral), columns
 
 
@@ -125,7 +127,7 @@ def _offsets(links: Records, chosen: BoolArray) -> IntArray:
 
 
 def _members(records: Records, members: dict[str, str], row: IntArray) -> dict[str, AnyArray]:
-    return {name: take(records.column(member), row, 0.0) for name, member in members.items()}
+    return {name: records.pick(member, row, 0.0) for name, member in members.items()}
 
 
 def _helix(
@@ -133,38 +135,38 @@ def _helix(
 ) -> tuple[FloatArray, BoolArray]:
     """Return the helices (T, 5) under a hypothesis: of the Kalman fit, or where it failed, (T,), of the MDC's own."""
     boss, place = HYPOTHESES[suffix]
-    helix = take(kal.column(f"m_zhelix{boss}", N_HELIX), kal_row, np.nan)
-    failed = (take(kal.column("m_stat", N_HYPOTHESES), kal_row, 1)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
+    helix = kal.pick(f"m_zhelix{boss}", kal_row, np.nan, N_HELIX)
+    failed = (kal.pick("m_stat", kal_row, 1, N_HYPOTHESES)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
     if failed.any():
-        helix[failed] = take(mdc.column("m_helix", N_HELIX), mdc_row[failed], np.nan)
+        helix[failed] = mdc.pick("m_helix", mdc_row[failed], np.nan, N_HELIX)
     return helix, failed
 
 
 def _covariance(
     kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str, failed: BoolArray
 ) -> FloatArray:
-    """Return the covariances (T, 15) of the same fits."""
-    cov = take(kal.column(f"m_zerror{HYPOTHESES[suffix][0]}", N_COVARIANCE), kal_row, np.nan)[:, _UPPER_OF_LOWER]
+    """Return the covariances (T, 15) of the same fits, as lower triangles."""
+    cov = kal.pick(f"m_zerror{HYPOTHESES[suffix][0]}", kal_row, np.nan, N_COVARIANCE)
     if failed.any():
-        cov[failed] = take(mdc.column("m_err", N_COVARIANCE), mdc_row[failed], np.nan)
+        cov[np.ix_(failed, _LOWER_OF_UPPER)] = mdc.pick("m_err", mdc_row[failed], np.nan, N_COVARIANCE)
     return cov
 
 
 def _dedx(dedx: Records, row: IntArray) -> dict[str, AnyArray]:
     columns = _members(dedx, _DEDX | {"dedx_norm_ph": "m_normPH"}, row)
-    columns["dedx_n_hits"] = take(dedx.column("m_numGoodHits").astype(np.int64), row, 0)
+    columns["dedx_n_hits"] = dedx.pick("m_numGoodHits", row, 0)
     return columns
 
 
 def _tof(event: Event, is_track: BoolArray) -> dict[str, AnyArray]:
     row = best_tof_record(event, is_track)
-    texp = take(event.tof.column("m_texp", N_HYPOTHESES), row, 0.0)
+    texp = event.tof.pick("m_texp", row, 0.0, N_HYPOTHESES)
     return {
-        "tof_time": take(event.tof.column("m_tof"), row, 0.0),
-        "tof_path": take(event.tof.column("m_path"), row, 0.0),
+        "tof_time": event.tof.pick("m_tof", row, 0.0),
+        "tof_path": event.tof.pick("m_path", row, 0.0),
         **{f"tof_texp_{h}": texp[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
-        "tof_sigma": take(event.tof.column("m_sigma", N_TOF_SIGMA)[:, 0], row, 0.0),
-        "tof_quality": take(event.tof.column("m_quality").astype(np.int64), row, 0),
+        "tof_sigma": event.tof.pick("m_sigma", row, 0.0, N_TOF_SIGMA)[:, 0],
+        "tof_quality": event.tof.pick("m_quality", row, 0),
     }
 
 
@@ -178,14 +180,27 @@ def best_tof_record(event: Event, is_track: BoolArray) -> IntArray:
     offsets, number = event.links.nested("m_tofTrackIds")
     link = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     row = row_of(event.tof, event_of(event.links)[link], number)
-    link, row = link[row != NO_LINK], row[row != NO_LINK]
-    status = event.tof.column("m_status").astype(np.uint32)[row]
-    is_usable = (status & (TOF_CLUSTER | TOF_COUNTER)) != 0
-    link, row, is_cluster = link[is_usable], row[is_usable], (status[is_usable] & TOF_CLUSTER) != 0
-    sigma = event.tof.column("m_sigma", N_TOF_SIGMA)[row, 0]
-    is_poor = event.tof.column("m_quality")[row] != GOOD_QUALITY
-    order = np.lexsort((sigma, is_poor, ~is_cluster, link))
     best = np.full(len(is_track), NO_LINK)
-    # The first of each link in this order is written last.
-    best[link[order][::-1]] = row[order][::-1]
+    status = event.tof.pick("m_status", row, 0).astype(np.uint32)
+    is_poor = event.tof.pick("m_quality", row, 0) != GOOD_QUALITY
+    _take_best(link, row, status, is_poor, event.tof.pick("m_sigma", row, 0.0, N_TOF_SIGMA)[:, 0], best)
     return best[is_track]
+
+
+@kernel
+def _take_best(
+    link: IntArray, row: IntArray, status: AnyArray, is_poor: BoolArray, sigma: FloatArray, best: IntArray
+) -> None:
+    """Write for each link the row of its best record; of equal ones the first."""
+    chosen = np.full(len(best), -1)
+    for i in range(len(link)):
+        if row[i] == NO_LINK or not status[i] & (TOF_CLUSTER | TOF_COUNTER):
+            continue
+        j = chosen[link[i]]
+        if j >= 0:
+            rank_i = not status[i] & TOF_CLUSTER, is_poor[i], sigma[i]
+            rank_j = not status[j] & TOF_CLUSTER, is_poor[j], sigma[j]
+            if not rank_i < rank_j:
+                continue
+        chosen[link[i]] = i
+        best[link[i]] = row[i]

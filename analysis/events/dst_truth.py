@@ -116,11 +116,12 @@ def _majority(
     for event in range(len(offsets) - 1):
         start, stop = offsets[event], offsets[event + 1]
         for t in range(first[event], first[event + 1]):
-            most = 0
+            most, last = 0, -1
             for i in range(start, stop):
-                if track[i] != number[t]:
+                # A map is in the order of its keys: what follows the first pair of a key is counted with it.
+                if track[i] != number[t] or (last >= 0 and key[i] == key[last]):
                     continue
-                n_hits = 0
+                last, n_hits = i, 0
                 for j in range(i, stop):
                     n_hits += track[j] == number[t] and key[j] == key[i]
                 if n_hits > most:

@@ -10,7 +10,7 @@ import pytest
 
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.dst import COLLECTIONS, open_dst
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, row_of, take
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, row_of
 from jpsi_lnv.analysis.events.dst_tracks import Event, shower_columns, track_columns
 from jpsi_lnv.analysis.events.dst_truth import gen_columns, match_tracks
 
@@ -29,7 +29,7 @@ def test_links_are_followed_within_their_event():
     of = records([[{"x": 1.0}, {"x": 2.0}], [], [{"x": 3.0}]])
     row = row_of(of, np.array([0, 0, 0, 1, 2, 2]), np.array([1, 0, 2, 0, 0, -1]))
     assert row.tolist() == [1, 0, NO_LINK, NO_LINK, 2, NO_LINK]
-    assert take(of.column("x"), row, -9.0).tolist() == [2.0, 1.0, -9.0, -9.0, 3.0, -9.0]
+    assert of.pick("x", row, -9.0).tolist() == [2.0, 1.0, -9.0, -9.0, 3.0, -9.0]
 
 
 def test_a_collection_without_records_has_columns_of_the_right_shape(boss_file):
@@ -92,6 +92,12 @@ class Altered:
 
     def column(self, name, *shape):
         return self.members[name] if name in self.members else self.records.column(name, *shape)
+
+    def pick(self, name, row, fill, *shape):
+        if name not in self.members:
+            return self.records.pick(name, row, fill, *shape)
+        has_row = (row != NO_LINK).reshape(-1, *(1 for _ in shape))
+        return np.where(has_row, self.members[name][row], fill)
 
     def nested(self, name):
         return self.members[name] if name in self.members else self.records.nested(name)
