@@ -126,15 +126,15 @@ def unequal_branches(tree: Any, names: Sequence[str]) -> list[str]:
     ]
 
 
-def mixed_runs(runs: AnyArray) -> str | None:
-    """Return what is wrong if some run numbers are negative, those of simulation, and others are not."""
+def mixed_runs(runs: AnyArray, start: int = 0) -> str | None:
+    """Return what is wrong with run numbers, the first of entry `start`, of which only some are negative."""
     negative = np.asarray(runs) < 0
     if not negative.any() or negative.all():
         return None
     other = int(np.flatnonzero(negative != negative[0])[0])
     return (
-        f"got {int(runs[0])} in entry 0 and {int(runs[other])} in entry {other}; wanted runs of one sign: "
-        "negative ones are simulation, which goes into files of its own"
+        f"got {int(runs[0])} in entry {start} and {int(runs[other])} in entry {start + other}; wanted runs of one "
+        "sign: negative ones are simulation, which goes into files of its own"
     )
 
 
@@ -236,7 +236,7 @@ class _Seen:
             low, high = self._ranges.get(name, (values[0], values[0]))
             self._ranges[name] = (min(low, values.min()), max(high, values.max()))
             if name == "run" and self._ranges[name][0] < 0 <= self._ranges[name][1] and name not in self._faults:
-                self._faults[name] = mixed_runs(values) or (
+                self._faults[name] = mixed_runs(values, start) or (
                     f"entries before {start} have the other sign than those after; wanted runs of one sign"
                 )
 

@@ -2,12 +2,19 @@
 
 import json
 import shutil
+import uuid
 
+import awkward as ak
+import numpy as np
 import pytest
+import uproot
 from click.testing import CliRunner
-from run_cases import counting_processor
+from run_cases import counting_processor, write_ntuple
 
+from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
+from jpsi_lnv.analysis.events.schema import BRANCHES, META
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.chunks import work_items
@@ -150,3 +157,158 @@ def test_verified_files_are_remembered_until_they_change(small_fileset, tmp_path
     (small_fileset.parent / "signal_0.root").touch()
     with pytest.raises(NtupleError, match="sha256"):
         verify.check_file(again[0])
+
+
+def completed(tmp_path, files, **metadata):
+    plain = tmp_path / "plain.json"
+    chosen = {"kind": "signal", "sqrt_s": 3.097} | metadata
+    plain.write_text(json.dumps({"s": {"files": files, "metadata": chosen}}))
+    result = CliRunner().invoke(lnv, ["fileset", "complete", str(plain), "--output", str(tmp_path / "o.json")])
+    return str(result.exception) if result.exit_code else filesets.load(tmp_path / "o.json")["s"]
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A file of 100 events of 250 generated, and what writes it again without, or with another, `Meta`."""
+    path = write_ntuple(tmp_path / "alone.root", 100, seed=3, n_produced=250)
+
+    def change(meta):
+        with uproot.open(path) as file:
+            columns = file["Events"].arrays([n for n in BRANCHES if n in file["Events"]], how=dict)
+        scalars = {n: v for n, v in columns.items() if not BRANCHES[n][0]}
+        groups = {
+            c: ak.zip({BRANCHES[n][1].name: v for n, v in columns.items() if BRANCHES[n][0] == c}, depth_limit=2)
+            for c in ("Track", "Shower")
+        }
+        with uproot.recreate(path) as file:
+            tree = file.mktree("Events", {n: v.type.content for n, v in (scalars | groups).items()})
+            tree.extend(scalars | groups)
+            if meta is not None:
+                columns = {c.name: np.zeros(1, c.dtype) for c in META} | {n: np.array([v]) for n, v in meta.items()}
+                file.mktree("Meta", {n: v.dtype for n, v in columns.items()}).extend(columns)
+        return str(path)
+
+    return change
+
+
+def test_simulation_without_its_counts_is_refused_unless_they_are_stated(alone, tmp_path):
+    path = alone(None)
+    said = completed(tmp_path, [path])
+    assert "got no tree 'Meta'" in said
+    assert '{"object_path": "Events", "n_produced": N}' in said
+    stated = {path: {"object_path": "Events", "n_produced": 250}}
+    assert completed(tmp_path, stated).n_produced == 250
+    assert "wanted no fewer than the 100 events" in completed(tmp_path, {path: {"n_produced": 99}})
+    data = {"kind": "data", "is_simulation": False}
+    assert completed(tmp_path, [path], **data).n_produced == 100
+
+
+def test_counts_of_the_fileset_and_of_the_file_must_agree(alone, tmp_path):
+    path = alone({"n_produced": 250, "n_stored": 100})
+    assert completed(tmp_path, [path]).n_produced == 250
+    assert completed(tmp_path, {path: {"n_produced": 250}}).n_produced == 250
+    assert "the fileset says n_produced 300, 'Meta' in the file says 250" in completed(
+        tmp_path, {path: {"n_produced": 300}}
+    )
+
+
+def test_a_partial_copy_that_kept_its_counts_is_refused(alone, tmp_path):
+    path = alone({"n_produced": 1000, "n_stored": 400})
+    said = completed(tmp_path, [path])
+    assert "says that the file holds 400 events of 1000" in said
+    assert "it holds 100" in said
+    assert completed(tmp_path, {path: {"n_produced": 250}}).n_produced == 250
+
+
+def test_one_source_skimmed_twice_is_refused(tmp_path):
+    source = uuid.uuid4()
+
+    def write(name, seed, entries):
+        path = write_ntuple(tmp_path / name, 50, seed=seed)
+        with uproot.open(path) as file:
+            columns = {n: v for n, v in file["Events"].arrays(how=dict).items() if n in BRANCHES}
+        given = {n: ak.to_numpy(ak.flatten(v, axis=None)) for n, v in columns.items()}
+        given |= {n: (np.arange(51) * (len(v) // 50), v) for n, v in given.items() if BRANCHES[n][0]}
+        with NtupleWriter(path) as writer:
+            writer.extend(given)
+            writer.add_source(n_produced=50, n_stored=50, source=source, entries=entries)
+        return str(path)
+
+    apart = [write("a.root", 1, (0, 500)), write("b.root", 2, (500, 900))]
+    assert completed(tmp_path, apart).num_entries == 100
+    said = completed(tmp_path, [*apart, write("c.root", 3, (400, 450))])
+    assert "b.root" not in said
+    for words in ("c.root holds entries 400 to 450", "a.root", "holds 0 to 500", str(source), "count twice"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"sqrt_s": 3.686}, "energy of 3.0970 GeV; wanted 3.686 GeV within 0.005 GeV"),
+        ({"kind": "data", "is_simulation": True}, None),
+        ({"kind": "data"}, "metadata lack 'is_simulation'"),
+        ({"kind": "continuum"}, "false for recorded events, true for pseudo-data"),
+        ({"is_simulation": False}, "'is_simulation' is False; wanted"),
+        ({"n_jpsi": "2009+2013"}, "names of published data sets: 2009+2012+2017-2019"),
+        ({"n_jpsi": 1e308}, "'n_jpsi' is 1e+308"),
+        ({"sqrt_s": True}, "'sqrt_s' is True"),
+    ],
+)
+def test_metadata_that_contradict_the_file_or_say_too_little_are_refused(tmp_path, metadata, said):
+    path = str(write_ntuple(tmp_path / "a.root", 30, seed=1))
+    found = completed(tmp_path, [path], **metadata)
+    assert said in found if said else found.num_entries == 30
+
+
+def test_negative_runs_are_simulation(tmp_path):
+    path = str(write_ntuple(tmp_path / "a.root", 30, seed=1, run=-9947))
+    assert "runs are negative (-9947 to -9947)" in completed(tmp_path, [path], kind="data", is_simulation=False)
+    assert completed(tmp_path, [path]).num_entries == 30
+
+
+def test_a_completed_fileset_that_was_edited_is_refused_by_the_run(small_fileset, tmp_path):
+    edited = rewrite(small_fileset, tmp_path / "f.json", lambda c: c["signal"]["metadata"].update(sqrt_s=3.65))
+    with pytest.raises(FilesetError, match=r"2 faults\n.*signal_0\.root: events have .* 3\.0970 GeV; wanted 3\.65 GeV"):
+        filesets.load(edited)
+
+
+def test_published_data_sets_have_names():
+    def n_jpsi(names):
+        return DatasetMetadata.from_dict("d", {"kind": "data", "is_simulation": False, "sqrt_s": 3.1, "n_jpsi": names})
+
+    assert n_jpsi("2009+2012+2017-2019").n_jpsi == 10087e6
+    assert n_jpsi("2009+2012").n_jpsi == pytest.approx(1312.5e6)
+    assert n_jpsi(5e6).n_jpsi == 5e6
+
+
+def test_every_fault_of_every_file_is_said_at_once(tmp_path):
+    (tmp_path / "page.root").write_text("<html>")
+    good = str(write_ntuple(tmp_path / "good.root", 10, seed=1))
+    nan = str(write_ntuple(tmp_path / "nan.root", 10, seed=2, change=lambda v: np.full_like(v, np.nan)))
+    said = completed(tmp_path, [good, nan, "page.root", "absent.root"])
+    lines = said.splitlines()
+    assert "3 faults" in lines[0]
+    assert [name for name in ("nan.root", "page.root", "absent.root") if sum(name in line for line in lines) < 1] == []
+    assert not (tmp_path / "o.json").exists()
+
+
+def test_a_file_that_was_read_through_is_not_read_again_until_it_changes(tmp_path, monkeypatch):
+    path = write_ntuple(tmp_path / "a.root", 30, seed=1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = completed(tmp_path, [str(path)])
+    read = []
+    inspect = verify.inspection.inspect
+    monkeypatch.setattr(verify.inspection, "inspect", lambda *a: read.append(a) or inspect(*a))
+    assert completed(tmp_path, [str(path)]) == first
+    assert read == []
+    write_ntuple(path, 31, seed=1)
+    assert completed(tmp_path, [str(path)]).num_entries == 31
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("name", ["data[2018].root", "what?.root", "a*b.root", "x.root:"])
+def test_a_file_is_found_by_its_name_whatever_it_looks_like(tmp_path, name):
+    write_ntuple(tmp_path / name, 30, seed=1)
+    (file,) = completed(tmp_path, [name]).files
+    assert file.path == str(tmp_path / name)

@@ -29,6 +29,7 @@ def write_ntuple(
     n_produced: int | None = None,
     baskets: int = 100,
     change: Callable[[Any], Any] = lambda values: values,
+    run: int | None = None,
 ) -> Path:
     """Write a file of random events, with two tracks and one shower each; `change` is applied to columns of floats."""
     rng = np.random.default_rng(seed)
@@ -41,7 +42,7 @@ def write_ntuple(
         is_integer = np.issubdtype(np.dtype(column.dtype), np.integer)
         values = np.ones(n, dtype=np.int8) if is_integer else change(rng.uniform(0.1, 1.0, n))
         columns[name] = (offsets[collection], values) if collection else values
-    columns["run"] = np.full(n_events, seed)
+    columns["run"] = np.full(n_events, seed if run is None else run)
     columns["sqrt_s"] = np.full(n_events, METADATA["sqrt_s"])
     columns["event"] = np.arange(n_events)
     with NtupleWriter(path, basket_events=baskets) as writer:
