@@ -15,6 +15,7 @@ BOOKKEEPING: Final = "bookkeeping.json"
 # Of the stages after it: stem of a JSON file that says from which result it was made -> the command.
 DERIVED: Final[Mapping[str, str]] = {
     "limits": "lnv limits",
+    "limits_expected": "lnv limits --expected",
     "limit_checks": "lnv limits --checks",
     "coverage": "lnv limits --checks",
     "systematics": "lnv systematics",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from jpsi_lnv.analysis import derived, documents, outputs
+from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.report import (
     background,
     candidates,
@@ -30,6 +35,8 @@ from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.source import Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
 
+# Programs that print a page.
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Symbols of the tables and figures, in the order in which a reader meets them.
 GLOSSARY: Final = {
     "J/ψ": "the charm-anticharm meson of 3.097 GeV/c² whose decays are searched",
@@ -184,3 +191,25 @@ def _cells(table: Table) -> list[list[dict[str, Any]]]:
 
 def _sortable(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def to_pdf(page: Path) -> Path:
+    """Print the page with Chromium, every table unfolded, and return the PDF beside it.
+
+    Raises:
+        ResultsError: There is no Chromium, or it fails.
+    """
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        msg = f"{page}: nothing to print it with; wanted one of {', '.join(BROWSERS)} on PATH: install Chromium"
+        raise ResultsError(msg)
+    target = page.with_suffix(".pdf")
+    with tempfile.TemporaryDirectory() as profile:
+        options = ["--headless", "--no-pdf-header-footer", f"--user-data-dir={profile}", f"--print-to-pdf={target}"]
+        # Its sandbox does not work for root, as whom containers run.
+        options += ["--no-sandbox"] if os.geteuid() == 0 else []
+        done = subprocess.run([browser, *options, page.resolve().as_uri()], capture_output=True, check=False)  # noqa: S603
+    if done.returncode or not target.exists():
+        msg = f"{page}: {browser} did not print it (status {done.returncode}); print it from a browser"
+        raise ResultsError(msg)
+    return target

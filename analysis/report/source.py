@@ -116,6 +116,13 @@ def flags(source: Source, cuts: Cuts = SELECTION) -> tuple[Flag, ...]:
     return tuple(flag for flag in found if flag is not None)
 
 
+def require_fresh(source: Source) -> None:
+    """Raise ResultsError if something beside the result was made from another one or from files replaced since."""
+    if source.foreign:
+        msg = f"{'; '.join(source.foreign.values())}; or pass --allow-stale, which shows it under a flag"
+        raise ResultsError(msg)
+
+
 def label(results: Results) -> str:
     """Return whose events the figures show: `SIMULATION` if any of the data is simulated or there is no data."""
     recorded = [d.metadata.is_simulation for d in results.of_kind(DATA, CONTINUUM).values()]

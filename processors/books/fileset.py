@@ -28,6 +28,11 @@ from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, yes_no
 
 Raw = Mapping[str, Any]
 _FORM: Final = Form("fileset", 'wanted JSON, {dataset: {"files": {...}, "metadata": {...}}}: mend it', FilesetError)
+# What is given by mistake, by the end of its name.
+_OTHER: Final = {
+    ".root": "an ntuple, not a fileset; list it in one and complete that with `lnv fileset complete`",
+    ".zip": "a merged result, not a fileset; `lnv report --accumulator` shows it",
+}
 _FIELDS: Final = (
     Field("dataset", "dataset"),
     Field("kind", "kind"),
@@ -166,6 +171,8 @@ def read_raw(path: str | Path) -> dict[str, Any]:
     Raises:
         FilesetError: The file is absent, is not JSON, or is not an object of datasets.
     """
+    if what := _OTHER.get(Path(path).suffix):
+        raise _FORM.fault(path, f"is {what}")
     raw: dict[str, Any] = _FORM.read(path)
     if not raw:
         raise _FORM.fault(path, "is empty")

@@ -47,8 +47,8 @@ SEED = 20250706
     help="Events; default: background.json of `lnv background` where background samples ran, else 0.",
 )
 @click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N in events.")
-@click.option("--expected", is_flag=True, help="Hide the observed events: expected limits only.")
-@click.option("--checks", is_flag=True, help="Also scan background and chi2 cut, p-values, coverage, likelihood.")
+@click.option("--expected", is_flag=True, help="Hide the observed events; writes limits_expected.json instead.")
+@click.option("--checks", is_flag=True, help="Scan background and chi2 cut, p-values, coverage, likelihood besides.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
 @click.option("--mixing-power", type=FiniteRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power.")
 @click.option("--closure", is_flag=True, help="Recompute the published limits from the published inputs instead.")
@@ -98,21 +98,29 @@ def command(
     curve = read_curve(mixing, power=mixing_power) if mixing else None
     options = {"method": method, "confidence_level": confidence_level, "expected": expected}
     save = partial(derived.write, output, results=merged, options=options, files=choices.files)
-    shown = _show_limits(save, merged, limits, curve)
+    shown = _shown(merged, limits, curve)
+    show(result.methods(shown), mass_scan.by_method(shown), mass_scan.scan(shown))
+    stem = "limits_expected" if expected else "limits"
+    if not (checks and _says_more(output, stem, shown)):
+        wrote(save(stem, {"limits": shown.limits}))
     if checks:
         _show_checks(save, shown, inputs, confidence_level)
         _write_likelihood(output, inputs[0])
 
 
-def _show_limits(
-    save: Save, merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None
-) -> Source:
-    """Print and write the limits, and return what shows them."""
-    records = [limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method]
-    shown = Source(merged, tuple(records))
-    show(result.methods(shown), mass_scan.by_method(shown), mass_scan.scan(shown))
-    wrote(save("limits", {"limits": records}))
-    return shown
+def _shown(merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> Source:
+    """Return what shows the limits."""
+    return Source(merged, tuple(limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method))
+
+
+def _says_more(output: Path, stem: str, shown: Source) -> bool:
+    """Return whether the stored limits are of this result and hold all of these, by more methods."""
+    path = outputs.derived(output, stem)
+    if not path.exists() or derived.difference(
+        stored := derived.load(path, outputs.DERIVED[stem]), shown.results, output
+    ):
+        return False
+    return len(stored["limits"]) > len(shown.limits) and all(record in stored["limits"] for record in shown.limits)
 
 
 def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, float | None]:

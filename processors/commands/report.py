@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL
-from jpsi_lnv.analysis.report import mass_scan, page, result, selection, source
+from jpsi_lnv.analysis.report import page, result, selection, source
 from jpsi_lnv.analysis.report.tables import Table
 from jpsi_lnv.processors.console import bar, console, show, wrote
 from jpsi_lnv.processors.options import result_options
@@ -17,13 +17,28 @@ from jpsi_lnv.processors.options import result_options
 @result_options
 @click.option("--dataset", "datasets", multiple=True, help="Print the cut flow of this dataset too; may be repeated.")
 @click.option("--no-figures", is_flag=True, help="Print the tables only and write no file.")
-def command(*, accumulator: Path, output: Path, datasets: tuple[str, ...], no_figures: bool) -> None:
-    """Print cut flow and result, and write figures (PNG, PDF), tables (LaTeX, CSV, Markdown, JSON) and report.html.
+@click.option("--pdf", is_flag=True, help="Print the page as report.pdf besides, with Chromium.")
+@click.option("--allow-stale", is_flag=True, help="Show what was made from another result, under a flag.")
+def command(
+    *,
+    accumulator: Path,
+    output: Path,
+    datasets: tuple[str, ...],
+    no_figures: bool,
+    pdf: bool,
+    allow_stale: bool,
+) -> None:
+    """Print cut flow and result, and write report.html with its figures (PNG, PDF, CSV) and tables (CSV, LaTeX, …).
 
-    Reads what `lnv run` and `lnv limits` left in the output directory. A result that is blinded, incomplete or made
-    with other cuts is labelled so in every figure.
+    Reads what `lnv run` and the commands after it left in the output directory. A result that is blinded, incomplete
+    or made with other cuts is labelled so in every figure.
     """
+    if no_figures and pdf:
+        msg = "got --no-figures with --pdf; wanted one of them: the PDF is the page with its figures"
+        raise click.UsageError(msg)
     found = source.read(output, accumulator)
+    if not allow_stale:
+        source.require_fresh(found)
     sections = page.sections(found)
     show(*_shown(found, datasets))
     for flag in source.flags(found):
@@ -34,15 +49,18 @@ def command(*, accumulator: Path, output: Path, datasets: tuple[str, ...], no_fi
         return
     with bar("drawing", sum(len(s.pictures) for s in sections), unit="figures") as advance:
         written = page.write(output, found, sections, advance)
+    if pdf:
+        written.append(page.to_pdf(written[0]))
     wrote(*written)
+    console().print(f"open {written[0]}", markup=False, soft_wrap=True)
 
 
-def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table | None]:
-    """Return what is printed: the cut flows of signal, data and the named datasets, all datasets, the limits."""
+def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table]:
+    """Return what is printed: the cut flows of signal, data and the named datasets, and all datasets."""
     searched = found.results.ran(SEARCH)
     if unknown := sorted(set(datasets) - set(searched)):
         msg = f"no dataset {unknown[0]!r} with a search in the result; there are {sorted(searched)}"
         raise click.BadParameter(msg, param_hint="--dataset")
     named = {*found.results.of_kind(SIGNAL, DATA), *datasets}
     flows = [selection.cutflow(name, d) for name, d in searched.items() if name in named]
-    return [*flows, selection.overview(found), mass_scan.scan(found)]
+    return [*flows, selection.overview(found)]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jpsi_lnv.analysis import derived, documents, outputs, topology
+from jpsi_lnv.analysis.datasets import TOPOLOGY
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.studies import chains
 from jpsi_lnv.analysis.results import Results
@@ -44,7 +45,9 @@ def command(*, merged: Results, output: Path, step: str | None, separate_conjuga
         show(table)
     else:
         what = f"fail {step} only" if step else "pass the selection"
-        console().print(f"none of the simulated events of {len(topology.count(merged))} datasets {what}")
+        ran = merged.ran(TOPOLOGY)
+        n_events = sum(dataset.n_events for dataset in ran.values())
+        console().print(f"none of {n_events} simulated events of {', '.join(ran)} {what}", soft_wrap=True)
     documents.write_text(output / outputs.TOPOLOGY_CSV, render.comma_separated(table))
     options = {"all_but": step, "separate_conjugates": separate_conjugates}
     path = derived.write(output, "topology", content, merged, options)

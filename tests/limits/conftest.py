@@ -69,6 +69,7 @@ def run(tmp_path):
         outcome = CliRunner().invoke(lnv, ["limits", "--output", str(tmp_path), *options])
         if outcome.exception:
             raise outcome.exception
-        return json.loads((tmp_path / "limits.json").read_text())["limits"], outcome.output
+        name = "limits_expected" if "--expected" in options else "limits"
+        return json.loads((tmp_path / f"{name}.json").read_text())["limits"], outcome.output
 
     return runner

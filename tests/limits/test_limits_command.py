@@ -29,9 +29,22 @@ def test_blinded_data_give_the_expected_limit_only(run, merged):
     assert "blinded: data" in " ".join(printed.split())
 
 
-def test_expected_hides_what_was_observed(run, merged):
+def test_expected_hides_what_was_observed_and_leaves_the_result_alone(run, merged, tmp_path):
+    run(merged(), "--method", "all")
+    before = (tmp_path / "limits.json").read_bytes()
     records, _ = run(merged(), "--expected")
     assert {r["n_obs"] for r in records} == {None}
+    assert (tmp_path / "limits.json").read_bytes() == before
+
+
+def test_checks_keep_limits_by_more_methods(run, merged, tmp_path):
+    result = merged()
+    run(result, "--method", "all")
+    before = (tmp_path / "limits.json").read_bytes()
+    run(result, "--checks")
+    assert (tmp_path / "limits.json").read_bytes() == before
+    run(result, "--checks", "--confidence-level", "0.95")
+    assert (tmp_path / "limits.json").read_bytes() != before
 
 
 def test_an_incomplete_result_is_refused_unless_allowed(run, merged):

@@ -95,6 +95,32 @@ def test_a_changed_limit_is_found_everywhere(output, tmp_path):
     assert "7.77" in (directory / "tables" / "tables.tex").read_text()
 
 
+def test_limits_of_another_result_are_refused_unless_told(output, tmp_path):
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    content = json.loads((directory / "limits.json").read_text())
+    content["made_from"]["counts_digest"] = "0" * 16
+    (directory / "limits.json").write_text(json.dumps(content))
+    assert "--allow-stale" in str(invoke("--output", directory, "--no-figures").exception)
+    told = invoke("--output", directory, "--no-figures", "--allow-stale")
+    assert "OTHER LIMITS" in told.output
+    assert "No limit belongs to this result" in told.output
+
+
+@pytest.mark.skipif(not any(map(shutil.which, page.BROWSERS)), reason="no chromium: make ci-packages")
+def test_the_page_is_printed_with_every_table(reported, tmp_path):
+    shutil.copy(reported.output / "report.html", tmp_path)
+    content = page.to_pdf(tmp_path / "report.html").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) > 5
+
+
+def test_without_a_browser_nothing_is_printed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ResultsError, match="install Chromium"):
+        page.to_pdf(tmp_path / "report.html")
+
+
 def test_an_older_accumulator_is_reported_from_where_it_lies(output, tmp_path):
     older = tmp_path / "older.zip"
     shutil.copy(output / "accumulator.zip", older)

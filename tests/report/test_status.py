@@ -8,7 +8,8 @@ import pytest
 
 from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.report import page, source
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.report import page, result, source
 
 from .conftest import changed, make_limits, make_results
 
@@ -64,6 +65,16 @@ def test_limits_of_another_result_are_called_so(output, tmp_path, merged):
     assert flag.label == "OTHER LIMITS"
     assert "another fileset_digest" in flag.explanation
     assert flag.explanation.endswith("run `lnv limits` again.")
+
+
+def test_stale_limits_are_refused_and_shown_only_under_a_flag(output, tmp_path, merged):
+    directory = copy_of(output, tmp_path, provenance=merged.provenance | {"fileset_digest": "f" * 16})
+    with pytest.raises(ResultsError, match="run `lnv limits` again; or pass --allow-stale"):
+        source.require_fresh(source.read(directory))
+    found = source.read(directory)
+    assert result.headline(found) is None
+    assert result.sentence(found).startswith("No limit belongs to this result: limits.json: made from")
+    assert not {"limits", "methods"} & set(page.pictures(found))
 
 
 def test_the_same_files_with_other_counts_are_another_result(output, tmp_path, merged):
