@@ -1,138 +1,176 @@
-"""The expected background in the signal region, from a merged accumulator.
+"""The expected background in the signal region, from a merged accumulator: counts, scales and common factors.
 
-Exclusive J/psi decays count with misidentification weights (`analysis.selection.misid`), the continuum by its
-surviving events; inclusive events only show what their absence would exclude.
+A process is a count m that stands for m/tau events of the data, times factors that processes share. Exclusive decays
+are counted without identification and weighted with the rates of misidentification (`analysis.misid_rates`); events off
+the resonance and inclusive events that survive the search are side bands. The limit takes these numbers. The quoted
+estimate adds what a count can hide: m events leave Gamma(m + 1/2) possible (Jeffreys), and a process of which no
+candidate was found has the largest weight that one could have had. All factors are varied together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache, partial, reduce
+from pathlib import Path
 from typing import Any, Final
 
 import hist
 import numpy as np
-import numpy.typing as npt
+from scipy import stats
 
-from jpsi_lnv.analysis import majorana, normalization
+from jpsi_lnv.analysis import majorana, misid_rates, normalization
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID, SEARCH
-from jpsi_lnv.analysis.efficiency import clopper_pearson
+from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, MISID, SEARCH
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.normalization import UPPER_AT_90, Count, all_passed
+from jpsi_lnv.analysis.misid_rates import Rates
+from jpsi_lnv.analysis.normalization import Count, all_passed
 from jpsi_lnv.analysis.results import DatasetResult, Results
-from jpsi_lnv.analysis.selection.misid import ROLES, SPECIES
 from jpsi_lnv.analysis.selection.search import TRACKS
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTROLS
 
 Candidates = Mapping[str, AnyArray]
-Passes = Callable[[Candidates], BoolArray]
 
-# Role of each track of a candidate.
-ROLE_OF: Final = {"k1": "kaon", "k2": "kaon", "e1": "electron", "e2": "electron"}
-# Upper end of the exact one-sigma interval of a Poisson mean when nothing is seen.
-UPPER_OF_NONE: Final = 1.841
-
-
-@dataclass(frozen=True)
-class Probabilities:
-    """What tracks are taken for.
-
-    Attributes:
-        p_edges: (P + 1,) in GeV/c.
-        cos_theta_edges: (C + 1,) of |cos theta|.
-        value: (species, P, C, role) probabilities.
-        sigma: The same, one standard uncertainty upwards.
-    """
-
-    p_edges: FloatArray
-    cos_theta_edges: FloatArray
-    value: FloatArray
-    sigma: FloatArray
-
-    def raised(self, species: int, role: int) -> Probabilities:
-        """Return the probabilities with those of one species for one role a standard uncertainty higher."""
-        value = self.value.copy()
-        value[species, ..., role] += self.sigma[species, ..., role]
-        return replace(self, value=value)
+EXCLUSIVE: Final = "exclusive"
+# What is known as numbers only, with what is expected of it.
+NOT_MADE: Final = (
+    "e+ e- -> e+ e- K+ K- by two photons (230 events in the acceptance, two misidentifications: 2e-4 events)",
+    "e+ e- -> e+ e- pi+ pi-, e+ e- mu+ mu- by two photons (three or four misidentifications)",
+    "J/psi -> phi e+ e- (B < 1.2e-7: < 5e-4 events)",
+    "KS -> pi e nu in J/psi -> KS K pi (a neutrino is lost: < 1e-3 events)",
+)
+# Draws of the quoted estimate, and their seed: its bounds are known to a per cent.
+N_DRAWS: Final = 40_000
+SEED: Final = 20250706
+CENTRE: Final = 0.5
+CENTRAL_68: Final = (0.16, 0.84)
+UPPER_90: Final = 0.90
 
 
 @dataclass(frozen=True)
-class Contribution:
-    """What one dataset adds to the background.
+class Process:
+    """One source of background in one channel.
 
     Attributes:
-        name: The dataset.
-        process: Its process.
-        n_direct: Simulated events that pass the whole selection.
+        name: The decay or reaction.
+        kind: `EXCLUSIVE`, or the kind of dataset that is a side band.
+        m: Counted events; of weighted candidates the equivalent number (sum w)²/sum w².
+        tau: Counted events that one event of the data stands for: m/tau are expected. Without a candidate 1/tau is the
+            largest weight that one could have had.
+        factors: Name of a common factor -> width of its logarithm; the expectation is multiplied by exp(width z) with
+            one standard normal z per name, whatever the process.
+        needs: Name -> how often a candidate needs this misidentification, averaged by weight.
+        n_kinematic: Candidates without identification in the channel.
+        n_direct: Simulated events that pass the whole search.
         weight: Data events that one simulated event stands for.
-        n_kinematic: Candidates without identification in the signal region.
-        n_bkg: Expected events.
-        sigma: Standard uncertainty: kinematic sample and maps.
     """
 
     name: str
-    process: str
+    kind: str
+    m: float
+    tau: float
+    factors: dict[str, float] = field(default_factory=dict)
+    needs: dict[str, float] = field(default_factory=dict)
+    n_kinematic: int = 0
+    n_direct: int = 0
+    weight: float = 0.0
+
+    @property
+    def expected(self) -> float:
+        """m/tau events."""
+        return self.m / self.tau
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """The estimate as it is quoted, in events.
+
+    Attributes:
+        centre: Median.
+        low: Lower end of the central 68 %.
+        high: Its upper end.
+        upper_90: Upper bound at 90 %.
+        p_any: Probability of at least one background event.
+        leading: The process with the largest mean.
+    """
+
+    centre: float
+    low: float
+    high: float
+    upper_90: float
+    p_any: float
+    leading: str
+
+    def __str__(self) -> str:
+        """Return the estimate in words, such as ``0.1 (< 0.4 at 90 %)``."""
+        return f"{self.centre:.1g} (< {self.upper_90:.1g} at 90 %)"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The background of the overall search or at one mass.
+
+    Attributes:
+        m_majorana: Mass in GeV/c^2; None for the overall search.
+        processes: What it is made of.
+        hidden: Side bands that may not be looked at.
+    """
+
+    m_majorana: float | None
+    processes: tuple[Process, ...]
+    hidden: tuple[str, ...] = ()
+
+    def quoted(self, scale: float = 1.0) -> Quoted:
+        """Return the quoted estimate for `scale` times the data."""
+        return quote(self.processes, scale)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The candidates without identification of one process.
+
+    Attributes:
+        name: The process.
+        candidates: Columns of all its datasets.
+        expected: (N,) events of the data that each candidate stands for.
+        largest: Largest number that one more candidate could stand for.
+        largest_needs: Name of a rate -> how often that one would need it.
+        n_direct: Simulated events that pass the whole search.
+        weight: Largest number of data events that a simulated event stands for.
+    """
+
+    name: str
+    candidates: Candidates
+    expected: FloatArray
+    largest: float
+    largest_needs: dict[str, float]
     n_direct: int
     weight: float
-    n_kinematic: int
-    n_bkg: float
-    sigma: float
 
 
 @dataclass(frozen=True)
 class Background:
-    """The expected background.
+    """The background of every channel.
 
     Attributes:
-        contributions: One per exclusive dataset.
-        sigma: Standard uncertainty of all exclusive datasets together. It is not the sum in quadrature of theirs: the
-            maps are the same for all, and datasets of one process are one sample.
-        continuum: Expected continuum events; None without such datasets.
-        inclusive_limit: Upper limit at 90 % that no surviving inclusive event gives; shown only. None without inclusive
-            events.
+        n_jpsi: Number of J/psi that it is normalised to.
+        channels: The overall search, then each mass in increasing order.
+        rates: The rates of misidentification.
+        not_simulated: Processes that could contribute and are not in the result.
+        samples: The exclusive processes.
     """
 
-    contributions: tuple[Contribution, ...]
-    sigma: float
-    continuum: Count | None
-    inclusive_limit: float | None
-
-    @property
-    def total(self) -> Count:
-        """Sum and uncertainty of exclusive decays and continuum."""
-        continuum = self.continuum or Count(0.0, 0.0, "")
-        value = math.fsum(c.n_bkg for c in self.contributions) + continuum.value
-        source = f"{len({c.process for c in self.contributions})} exclusive decays with PID weights"
-        if self.continuum:
-            source += f", continuum ({self.continuum.source})"
-        return Count(value, math.hypot(self.sigma, continuum.sigma), source)
+    n_jpsi: float
+    channels: tuple[Channel, ...]
+    rates: Rates
+    not_simulated: tuple[str, ...]
+    samples: tuple[Sample, ...]
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the candidates of one dataset stand for.
-
-    Attributes:
-        stored: (N,) expected events per stored candidate.
-        is_inside: (N,) whether it counts.
-        shifts: (M,) change of the expected events that count when one map, of a species and a role, rises by its
-            uncertainty in every bin at once.
-    """
-
-    stored: FloatArray
-    is_inside: BoolArray
-    shifts: FloatArray
-
-    @property
-    def n_bkg(self) -> float:
-        """Expected events."""
-        return float(self.stored[self.is_inside].sum())
-
-
-def in_signal_region(cuts: Cuts, m_majorana: float | None = None) -> Passes:
+def in_signal_region(cuts: Cuts, m_majorana: float | None = None) -> Callable[[Candidates], BoolArray]:
     """Return the function that says which candidates pass chi2 and signal region, and lie at a mass if one is given."""
 
     def passes(table: Candidates) -> BoolArray:
@@ -145,55 +183,42 @@ def in_signal_region(cuts: Cuts, m_majorana: float | None = None) -> Passes:
     return passes
 
 
-def per_channel(results: Results, n_jpsi: float | None = None) -> dict[float | None, Background]:
-    """Return the background of the overall search (None), then at each simulated Majorana mass in GeV/c^2."""
-    masses = (mass / 1000 for mass in majorana.by_mass(results))
-    return {mass: estimate(results, n_jpsi, mass) for mass in (None, *masses)}
-
-
-def to_json(found: Mapping[float | None, Background]) -> dict[str, Any]:
-    """Return estimates in the form of `background.json`: the overall one whole, the total of every channel."""
-    overall = found[None]
-    channels = [{"m_majorana": mass, "total": asdict(background.total)} for mass, background in found.items()]
-    return asdict(overall) | {"total": asdict(overall.total), "channels": channels}
-
-
-def totals(content: Mapping[str, Any]) -> dict[float | None, Count]:
-    """Return the total of every channel of `background.json`: of the overall search (None) and at each mass."""
-    return {channel["m_majorana"]: Count(**channel["total"]) for channel in content["channels"]}
-
-
-def estimate(results: Results, n_jpsi: float | None = None, m_majorana: float | None = None) -> Background:
-    """Return the background in the signal region.
+def estimate(results: Results, n_jpsi: float | None = None, given: Path | None = None) -> Background:
+    """Return the background of the overall search and at each simulated Majorana mass.
 
     Args:
         results: A merged accumulator.
         n_jpsi: Number of J/psi; None: that of the data.
-        m_majorana: Mass in GeV/c^2 at which candidates count; None: all.
+        given: Table of rates that replace simulated ones (`misid_rates.with_given`).
 
     Raises:
         ResultsError: No background dataset ran with the selection "misid", or one lacks what its weight needs.
     """
-    datasets = exclusive(results)
-    probabilities = measure(results)
-    chosen = in_signal_region(results.cuts, m_majorana)
     number = n_jpsi or normalization.n_jpsi(results).value
-    weight_of = _weights_of_datasets(results, datasets, number)
-    found = {name: expect(d, weight_of[name], probabilities, chosen) for name, d in datasets.items()}
-    contributions = tuple(contribute(name, d, weight_of[name], found[name]) for name, d in datasets.items())
-    samples = [[found[name] for name in of_process] for of_process in normalization.by_process(datasets).values()]
-    survivors = all_passed if m_majorana is None else partial(majorana.survivors, m_majorana)
-    continuum = normalization.continuum(results, number, survivors)
-    return Background(contributions, sigma_of(samples), continuum, inclusive_limit(results, number))
+    samples, rates = weighted(results, number, given)
+    masses = (None, *(mass / 1000 for mass in majorana.by_mass(results)))
+    channels = tuple(_channel(results, samples, rates, number, mass) for mass in masses)
+    found = {sample.name for sample in samples} | {d.metadata.part_of for d in exclusive(results).values()}
+    lacking = tuple(name for name in considered() if name not in found)
+    return Background(number, channels, rates, lacking, tuple(samples))
 
 
-def _weights_of_datasets(results: Results, datasets: Mapping[str, DatasetResult], number: float) -> dict[str, float]:
-    return normalization.exclusive_weights(datasets, number, normalization.n_jpsi_by_period(results))
+def weighted(results: Results, number: float, given: Path | None = None) -> tuple[list[Sample], Rates]:
+    """Return the exclusive processes with the weights of their candidates, and the rates in these weights."""
+    datasets = exclusive(results)
+    rates = misid_rates.counted([d.selections[MISID].histograms["roles"] for d in results.ran(MISID).values()])
+    rates = misid_rates.with_probes(rates, results)
+    if given is not None:
+        rates = misid_rates.with_given(rates, given)
+    weights = normalization.exclusive_weights(datasets, number, normalization.n_jpsi_by_period(results))
+    return [_sample(name, of, weights, rates) for name, of in normalization.by_process(datasets).items()], rates
 
 
 def exclusive(results: Results) -> dict[str, DatasetResult]:
-    """Return the J/psi background datasets that ran with the selection "misid"."""
-    found = results.ran(MISID, BACKGROUND, CONTROL)
+    """Return the J/psi background datasets that ran with the selection "misid", but for those that others cover."""
+    ran = results.ran(MISID, BACKGROUND, CONTROL)
+    covered = {d.metadata.part_of for d in ran.values()} - {None}
+    found = {name: d for name, d in ran.items() if d.metadata.process not in covered}
     if not found:
         msg = (
             f"no dataset of kind 'background' with the selection {MISID!r} among {sorted(results.datasets)}: "
@@ -203,102 +228,179 @@ def exclusive(results: Results) -> dict[str, DatasetResult]:
     return found
 
 
-def measure(results: Results) -> Probabilities:
-    """Return the probabilities from the tracks of all simulated datasets; an empty bin takes its species' mean."""
-    maps = [d.selections[MISID].histograms["roles"] for d in results.ran(MISID).values()]
-    counts = np.sum([m.values() for m in maps], axis=0)
-    total = counts.sum(axis=-1, keepdims=True)
-    _, upper = clopper_pearson(counts, total)
-    of_species = counts.sum(axis=(1, 2), keepdims=True)
-    mean = of_species / np.maximum(of_species.sum(axis=-1, keepdims=True), 1)
-    is_filled = np.broadcast_to(total > 0, counts.shape)
-    value = np.where(is_filled, counts / np.maximum(total, 1), np.broadcast_to(mean, counts.shape))
-    sigma = np.where(is_filled, upper - value, value)
-    edges = [np.asarray(maps[0].axes[name].edges) for name in ("p", "abs_cos_theta")]
-    return Probabilities(edges[0], edges[1], value, sigma)
-
-
-def weights(probabilities: Probabilities, table: Candidates) -> FloatArray:
-    """Return the probability that the four tracks of each candidate are taken for what it needs, shape (N,)."""
-    product = np.ones(len(table["m_kkee"]))
-    for track in TRACKS:
-        p = _bin(probabilities.p_edges, table[f"p_{track}"])
-        cos_theta = _bin(probabilities.cos_theta_edges, table[f"abs_cos_theta_{track}"])
-        role = ROLES.index(ROLE_OF[track])
-        product *= probabilities.value[np.asarray(table[f"species_{track}"]), p, cos_theta, role]
-    return product
-
-
-def expect(dataset: DatasetResult, weight: float, probabilities: Probabilities, passes: Passes) -> Expected:
-    """Return what the candidates of one dataset stand for, each event of it for `weight` data events."""
-    table = dataset.selections[MISID].candidates
-    is_inside = passes(table)
-    inside = {column: values[is_inside] for column, values in table.items()}
-    nominal = weights(probabilities, table)
-    shifts = [
-        weights(probabilities.raised(species, role), inside).sum() - nominal[is_inside].sum()
-        for species in range(len(SPECIES))
-        for role in range(1, len(ROLES))
-    ]
-    return Expected(weight * nominal, is_inside, weight * np.array(shifts))
-
-
-def sigma_of(samples: Sequence[Sequence[Expected]]) -> float:
-    """Return the standard uncertainty of samples, each the datasets of one process, together.
-
-    The numbers of candidates are independent from sample to sample; a map moves all samples at once.
-    """
-    shifts = np.sum([dataset.shifts for sample in samples for dataset in sample], axis=0)
-    return math.hypot(*(_sigma_of_counts(sample) for sample in samples), *np.atleast_1d(shifts))
-
-
-def _sigma_of_counts(sample: Sequence[Expected]) -> float:
-    """Return the uncertainty from the number of kinematic candidates.
-
-    Where there is none: the upper end of the Poisson interval of none, times the mean of all stored candidates.
-    """
-    inside = np.concatenate([dataset.stored[dataset.is_inside] for dataset in sample])
-    if len(inside):
-        return float(np.sqrt(np.square(inside).sum()))
-    stored = np.concatenate([dataset.stored for dataset in sample])
-    return UPPER_OF_NONE * float(stored.mean()) if len(stored) else 0.0
-
-
-def contribute(name: str, dataset: DatasetResult, weight: float, expected: Expected) -> Contribution:
-    """Return what one dataset adds, with the uncertainty that it has alone."""
-    return Contribution(
-        name=name,
-        process=dataset.metadata.process,
-        n_direct=dataset.selections[SEARCH].n_passed if SEARCH in dataset.selections else 0,
-        weight=weight,
-        n_kinematic=int(np.count_nonzero(expected.is_inside)),
-        n_bkg=expected.n_bkg,
-        sigma=sigma_of([[expected]]),
+def _sample(process: str, datasets: Mapping[str, DatasetResult], weights: Mapping[str, float], rates: Rates) -> Sample:
+    tables = {name: d.selections[MISID].candidates for name, d in datasets.items()}
+    expected = np.concatenate([weights[name] * rates.of_candidates(table) for name, table in tables.items()])
+    candidates = {c: np.concatenate([t[c] for t in tables.values()]) for c in next(iter(tables.values()))}
+    possible = [_largest(d, weights[name], rates) for name, d in datasets.items()]
+    return Sample(
+        name=process or next(iter(datasets)),
+        candidates=candidates,
+        expected=expected,
+        largest=max(float(expected.max(initial=0.0)), *(value for value, _ in possible)),
+        largest_needs=max(possible, key=lambda p: p[0])[1],
+        n_direct=sum(d.selections[SEARCH].n_passed for d in datasets.values() if SEARCH in d.selections),
+        weight=max(weights[name] for name in datasets),
     )
 
 
-def inclusive_limit(results: Results, n_jpsi: float) -> float | None:
-    """Return the background at 90 % that no surviving inclusive event leaves possible; None without such events."""
-    datasets = results.of_kind(INCLUSIVE)
-    if not datasets:
-        return None
-    n = sum(normalization.require_produced(name, d) for name, d in datasets.items())
-    survivors = sum(normalization.search_of(name, d).n_passed for name, d in datasets.items())
-    return n_jpsi / n * UPPER_AT_90 if survivors == 0 else None
+def _largest(dataset: DatasetResult, weight: float, rates: Rates) -> tuple[float, dict[str, float]]:
+    """Return the largest number of events that a candidate could stand for, and what it would need.
+
+    Its tracks have the momenta at which the sample's are most often taken for others. The species are those of all
+    combinations of four tracks in the sample, as often as they occur, since without a candidate nobody knows which of
+    them kinematics would let pass; where there is no combination, any species that were seen.
+    """
+    found = dataset.selections[MISID].histograms
+    seen = np.asarray(found["combinations"].values())
+    tracks = np.asarray(found["tracks"].values() if seen.any() else found["roles"].values().sum(axis=(0, -1)))
+    if not tracks.any():
+        return weight, {}
+    if not seen.any():
+        species = tracks.any(axis=(1, 2)).astype(np.int64)
+        seen = np.asarray(reduce(np.multiply.outer, [species] * len(TRACKS)))
+    largest, combinations = rates.largest(tracks), np.argwhere(seen)
+    of_tracks = [largest[combinations[:, i], misid_rates.role_index(track)] for i, track in enumerate(TRACKS)]
+    product = seen[tuple(combinations.T)] / seen.sum() * np.prod(of_tracks, axis=0)
+    needs = misid_rates.needs({track: combinations[:, i] for i, track in enumerate(TRACKS)})
+    return weight * float(product.sum()), {name: float(n @ product / product.sum()) for name, n in needs.items()}
+
+
+def _channel(results: Results, samples: Sequence[Sample], rates: Rates, number: float, mass: float | None) -> Channel:
+    passes = in_signal_region(results.cuts, mass)
+    survivors = all_passed if mass is None else partial(majorana.survivors, mass)
+    bands = normalization.side_bands(results, number, survivors)
+    processes = [_process(sample, passes(sample.candidates), rates) for sample in samples]
+    processes += [Process(kind, kind, b.n, b.tau, n_direct=b.n) for kind, b in bands.items() if b.n is not None]
+    return Channel(mass, tuple(processes), tuple(kind for kind, band in bands.items() if band.n is None))
+
+
+def _process(sample: Sample, is_inside: BoolArray, rates: Rates) -> Process:
+    """Return a sample as counts and a scale, whose quotient is what is expected of the candidates inside."""
+    inside = sample.expected[is_inside]
+    total, squares = float(inside.sum()), float(np.square(inside).sum())
+    needs = sample.largest_needs
+    if len(inside):
+        species = {track: np.asarray(sample.candidates[f"species_{track}"])[is_inside] for track in TRACKS}
+        needs = {name: float(n @ inside) / total for name, n in misid_rates.needs(species).items()}
+    return Process(
+        name=sample.name,
+        kind=EXCLUSIVE,
+        m=total**2 / squares if len(inside) else 0.0,
+        tau=total / squares if len(inside) else 1.0 / sample.largest,
+        factors={name: n * rates.factors[name].kappa for name, n in needs.items()},
+        needs=needs,
+        n_kinematic=len(inside),
+        n_direct=sample.n_direct,
+        weight=sample.weight,
+    )
+
+
+def quote(processes: Sequence[Process], scale: float = 1.0) -> Quoted:
+    """Return what is quoted of processes together, for `scale` times the data.
+
+    Of an exclusive process Gamma(m + 1/2)/tau is drawn, of a side band Gamma(m)/tau: an empty one says nothing of which
+    decay could be there, and is quoted by its own bound. Every name has random numbers of its own, so that a factor is
+    the same for all processes and channels.
+    """
+    drawn = {process.name: scale * _draws(process) for process in processes}
+    total = np.sum([*drawn.values(), np.zeros(N_DRAWS)], axis=0)
+    centre, low, high, upper = np.quantile(total, [CENTRE, *CENTRAL_68, UPPER_90])
+    shares = {name: float(np.mean(draws / np.maximum(total, np.finfo(float).tiny))) for name, draws in drawn.items()}
+    leading = max(shares, key=lambda name: shares[name], default="")
+    p_any = float(np.mean(-np.expm1(-total)))
+    return Quoted(float(centre), float(low), float(high), float(upper), p_any, leading)
+
+
+def _draws(process: Process) -> FloatArray:
+    """Return (N_DRAWS,) numbers of events that a process may have."""
+    shape = process.m + (0.5 if process.kind == EXCLUSIVE else 0.0)
+    if shape == 0.0:
+        return np.zeros(N_DRAWS)
+    logarithm = np.sum([np.zeros(N_DRAWS), *(k * _normal(name) for name, k in process.factors.items())], axis=0)
+    return _random(process.name).standard_gamma(shape, N_DRAWS) / process.tau * np.exp(logarithm)
+
+
+def _random(name: str) -> np.random.Generator:
+    return np.random.default_rng([SEED, zlib.crc32(name.encode())])
+
+
+@cache
+def _normal(name: str) -> FloatArray:
+    return _random(name).standard_normal(N_DRAWS)
+
+
+def upper_alone(process: Process, confidence_level: float = UPPER_90) -> float:
+    """Return the upper limit of a process alone as its count gives it: of none, ln 10/tau at 90 %."""
+    return float(stats.gamma.ppf(confidence_level, process.m + 1.0)) / process.tau
+
+
+def against_rate(processes: Iterable[Process], rates: Mapping[str, float], values: Mapping[str, float]) -> float:
+    """Return the events expected if rates had other values, all in proportion.
+
+    Args:
+        processes: The processes of a channel.
+        rates: Name -> mean of the rate in use.
+        values: Name -> the mean that is assumed.
+    """
+    return math.fsum(
+        p.expected * math.prod((value / rates[name]) ** p.needs.get(name, 0.0) for name, value in values.items())
+        for p in processes
+    )
+
+
+def considered() -> tuple[str, ...]:
+    """Return the processes that the simulation can make and that may contribute, then those that nobody simulates."""
+    return (*(process.reaction for process in (*BACKGROUNDS.values(), *CONTROLS.values())), *NOT_MADE)
 
 
 def spectrum(results: Results, like: hist.Hist, n_jpsi: float | None = None) -> hist.Hist:
     """Return the expected exclusive background in the axes ``chi2_4c`` and ``m_kkee`` of a histogram."""
     filled = hist.Hist(*like.axes, storage=hist.storage.Weight())
-    probabilities, number = measure(results), n_jpsi or normalization.n_jpsi(results).value
-    datasets = exclusive(results)
-    weight_of = _weights_of_datasets(results, datasets, number)
-    for name, dataset in datasets.items():
-        table = dataset.selections[MISID].candidates
-        weight = weight_of[name] * weights(probabilities, table)
-        filled.fill(*(table[axis.name] for axis in like.axes), weight=weight)
+    for sample in weighted(results, n_jpsi or normalization.n_jpsi(results).value)[0]:
+        filled.fill(*(sample.candidates[axis.name] for axis in like.axes), weight=sample.expected)
     return filled
 
 
-def _bin(edges: FloatArray, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
-    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+def to_json(found: Background) -> dict[str, Any]:
+    """Return the content of `background.json`.
+
+    ``channels`` holds of the overall search (``m_majorana`` null) and of each mass its ``processes`` with ``name``,
+    ``m``, ``tau`` and ``factors`` (name -> width of the logarithm), from which the limit is made, and the ``quoted``
+    estimate.
+    """
+    return {
+        "n_jpsi": found.n_jpsi,
+        "channels": [_channel_json(channel) for channel in found.channels],
+        "factors": {name: asdict(factor) for name, factor in found.rates.factors.items()},
+        "not_simulated": list(found.not_simulated),
+    }
+
+
+def _channel_json(channel: Channel) -> dict[str, Any]:
+    quoted = channel.quoted()
+    expected = math.fsum(p.expected for p in channel.processes)
+    source = f"{len(channel.processes)} processes, leading {quoted.leading}"
+    return {
+        "m_majorana": channel.m_majorana,
+        "total": asdict(Count(expected, 0.5 * (quoted.high - quoted.low), source)),
+        "quoted": asdict(quoted) | {"text": str(quoted)},
+        "processes": [asdict(p) | {"expected": p.expected, "upper_90": upper_alone(p)} for p in channel.processes],
+        "hidden": list(channel.hidden),
+    }
+
+
+def channels(content: Mapping[str, Any]) -> dict[float | None, Channel]:
+    """Return the channels of `background.json`: of the overall search (None) and of each mass in GeV/c^2."""
+    names = [f.name for f in fields(Process)]
+    return {
+        c["m_majorana"]: Channel(
+            c["m_majorana"], tuple(Process(**{n: p[n] for n in names}) for p in c["processes"]), tuple(c["hidden"])
+        )
+        for c in content["channels"]
+    }
+
+
+def totals(content: Mapping[str, Any]) -> dict[float | None, Count]:
+    """Return the total of every channel of `background.json`: of the overall search (None) and at each mass."""
+    return {channel["m_majorana"]: Count(**channel["total"]) for channel in content["channels"]}

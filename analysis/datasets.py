@@ -55,6 +55,8 @@ class DatasetMetadata:
         sqrt_s: Centre-of-mass energy in GeV.
         is_simulation: Whether the events are simulated (pseudo-data are data that are simulated).
         process: The decay or reaction, for people; background datasets of the same one are one sample.
+        part_of: Process of whose events these are the only ones that can be background, such as those with a converted
+            photon: its own sample then counts no background.
         m_majorana: Mass of the Majorana neutrino in GeV/c^2, for kind ``majorana``.
         majorana_mode: ``2nu`` for J/psi -> nu nu, ``1nu`` for J/psi -> nu K e.
         branching_fraction: Branching fraction of the simulated J/psi decay chain, for weights.
@@ -69,6 +71,7 @@ class DatasetMetadata:
     sqrt_s: float
     is_simulation: bool = True
     process: str = ""
+    part_of: str | None = None
     m_majorana: float | None = None
     majorana_mode: str | None = None
     branching_fraction: float | None = None

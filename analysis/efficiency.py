@@ -116,10 +116,11 @@ class EfficiencyMap:
 
     def bins(self, p: npt.ArrayLike, cos_theta: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Return the bins of tracks; those outside belong to the nearest bin."""
-        return _bin(self.p_edges, p), _bin(self.cos_theta_edges, cos_theta)
+        return bin_of(self.p_edges, p), bin_of(self.cos_theta_edges, cos_theta)
 
 
-def _bin(edges: FloatArray, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
+def bin_of(edges: FloatArray, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Return the bins of values; those outside belong to the nearest one."""
     return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
 
 
@@ -163,7 +164,7 @@ class RatioMap:
 
     def bins(self, p: npt.ArrayLike, cos_theta: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Return the bins of tracks; those outside belong to the nearest bin."""
-        return _bin(self.p_edges, p), _bin(self.cos_theta_edges, cos_theta)
+        return bin_of(self.p_edges, p), bin_of(self.cos_theta_edges, cos_theta)
 
 
 def ratio(data: EfficiencyMap, simulation: EfficiencyMap) -> RatioMap:

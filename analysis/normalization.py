@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_OF, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, HOW_N_JPSI, SEARCH
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, HOW_N_JPSI, INCLUSIVE, SEARCH
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
-# Mean of a Poisson distribution that gives no event in one of ten cases.
-UPPER_AT_90: Final = math.log(10.0)
 # Counts events of a search: all that pass, or those near a mass.
 Survivors = Callable[[SelectionResult], int]
 
@@ -54,6 +52,19 @@ class Count:
     value: float
     sigma: float
     source: str
+
+
+@dataclass(frozen=True)
+class SideBand:
+    """Events that show background where no signal is.
+
+    Attributes:
+        n: Events seen; None while they are hidden.
+        tau: Events in the side band for each one in the data.
+    """
+
+    n: int | None
+    tau: float
 
 
 def n_jpsi(results: Results) -> Count:
@@ -269,34 +280,39 @@ def jpsi_luminosity(number: float) -> float:
     return LUMINOSITY_JPSI * number / N_JPSI
 
 
-def continuum(results: Results, number: float | None = None, survivors: Survivors = all_passed) -> Count | None:
-    """Return the continuum events expected in the signal region of the J/psi data; None without such datasets.
-
-    Where none survives, the uncertainty is zero: with no event in a Poisson side band the likelihood of a large signal
-    is that of no background, whatever the scale, and so is the upper limit (Nucl. Instrum. Meth. A 551, 493, models of
-    a Poisson background); a Gaussian as wide as the scale would multiply it. `source` gives the upper limit at 90 %.
+def side_bands(results: Results, number: float, survivors: Survivors = all_passed) -> dict[str, SideBand]:
+    """Return the datasets that show background by events that survive the search: off the resonance, and inclusive.
 
     Args:
         results: A merged accumulator.
-        number: Number of J/psi; None: that of the data.
+        number: Number of J/psi in the data.
         survivors: Counts the events of a dataset's search that are asked for.
 
+    Returns:
+        Kind of dataset -> side band, for those that are there.
+
     Raises:
-        ResultsError: A continuum dataset has no luminosity.
+        ResultsError: A continuum dataset has no luminosity, or an inclusive one no generated event.
     """
-    datasets = results.of_kind(CONTINUUM)
-    if not datasets:
+    found = {}
+    if datasets := results.of_kind(CONTINUUM):
+        found[CONTINUUM] = SideBand(_survivors(datasets, survivors), 1.0 / _continuum_weight(datasets, number))
+    if datasets := results.of_kind(INCLUSIVE):
+        found[INCLUSIVE] = SideBand(_survivors(datasets, survivors), _produced(datasets) / number)
+    return found
+
+
+def _survivors(datasets: Mapping[str, DatasetResult], survivors: Survivors) -> int | None:
+    if any(d.metadata.is_blind for d in datasets.values()):
         return None
+    return sum(survivors(search_of(name, d)) for name, d in datasets.items())
+
+
+def _continuum_weight(datasets: Mapping[str, DatasetResult], number: float) -> float:
+    """Return the events at the J/psi that an event off the resonance stands for."""
     for name, dataset in datasets.items():
         if dataset.metadata.luminosity is None:
             msg = f"dataset {name!r}: kind 'continuum' without 'luminosity'; add it in pb^-1 to the fileset"
             raise ResultsError(msg)
-    if blind := sorted(name for name, d in datasets.items() if d.metadata.is_blind):
-        return Count(0.0, 0.0, f"hidden: {', '.join(blind)}")
     points = [(d.metadata.sqrt_s, d.metadata.luminosity or 0.0) for d in datasets.values()]
-    scale = continuum_scale(points, jpsi_luminosity(number or n_jpsi(results).value))
-    n = sum(survivors(search_of(name, d)) for name, d in datasets.items())
-    source = f"{n} events at {len(points)} energy points, each {scale:.3g} at the J/psi"
-    if n == 0:
-        source += f", below {scale * UPPER_AT_90:.3g} at 90 %"
-    return Count(scale * n, scale * math.sqrt(n), source)
+    return continuum_scale(points, jpsi_luminosity(number))

@@ -20,6 +20,7 @@ DERIVED: Final[Mapping[str, str]] = {
     "coverage": "lnv limits --checks",
     "systematics": "lnv systematics",
     "background": "lnv background",
+    "misid": "lnv background",
     "optimization": "lnv optimize",
     "topology": "lnv topology",
     "paper_tables": "lnv paper",

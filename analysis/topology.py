@@ -15,6 +15,9 @@ from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.selection.topology import PASSED, order
 
 # Codes that the names of the publication's particles do not cover.
+# Neutral particles as detectors see them: what they decay to is no part of a final state.
+SEEN_WHOLE: Final = frozenset({111, 221, 331, 310, 130, 3122, 3322})
+PHOTON: Final = 22
 NAMES: Final = {9900012: "nu_M", 9910012: "nu_M"}
 
 Tree = tuple[int, tuple[Any, ...]]
@@ -56,6 +59,25 @@ def merge_conjugates(counts: Mapping[str, int]) -> Counter[str]:
         other = conjugate(text)
         merged[other if other in merged else text] += n
     return merged
+
+
+def final_state(text: str) -> str:
+    """Return the final state of a chain in names, the same for its charge conjugate: ``K+ K- pi+ pi-``.
+
+    Neutral mesons and hyperons are not followed further and photons are left out, so that every resonance and every
+    radiation on the way to the same particles counts as one.
+    """
+    trees = _parse(text)
+    sides = ([code for tree in side for code in _leaves(tree)] for side in (trees, map(_conjugated, trees)))
+    chosen = max(sorted(codes, key=lambda code: order(str(code))) for codes in sides)
+    return " ".join(map(particle_name, chosen))
+
+
+def _leaves(tree: Tree) -> list[int]:
+    code, inner = tree
+    if not inner or abs(code) in SEEN_WHOLE:
+        return [code] if code != PHOTON else []
+    return [leaf for daughter in inner for leaf in _leaves(daughter)]
 
 
 def describe(text: str) -> str:

@@ -12,7 +12,6 @@ from jpsi_lnv.analysis import normalization
 from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.limits import rolke
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 pytestmark = pytest.mark.fast
@@ -57,47 +56,35 @@ def test_no_luminosity_is_an_error():
         normalization.continuum_scale([])
 
 
-def test_surviving_continuum_events_are_scaled():
+def test_events_off_the_resonance_stand_for_those_on_it():
     found = results(
         a=dataset(2, kind="continuum", sqrt_s=3.080, luminosity=167.0, blind=False),
         b=dataset(0, kind="continuum", sqrt_s=3.650, luminosity=410.0, blind=False),
     )
-    count = normalization.continuum(found)
-    scale = normalization.continuum_scale([(3.080, 167.0), (3.650, 410.0)])
-    assert (count.value, count.sigma) == pytest.approx((2 * scale, math.sqrt(2) * scale))
-    assert normalization.continuum(results()) is None
-    chosen = normalization.continuum(found, survivors=lambda search: min(search.n_passed, 1))
-    assert chosen.value == pytest.approx(scale)
+    band = normalization.side_bands(found, N_JPSI)["continuum"]
+    assert (band.n, 1 / band.tau) == (2, pytest.approx(normalization.continuum_scale([(3.08, 167.0), (3.65, 410.0)])))
+    chosen = normalization.side_bands(found, N_JPSI, survivors=lambda search: min(search.n_passed, 1))
+    assert chosen["continuum"].n == 1
+    assert normalization.side_bands(found, 2 * N_JPSI)["continuum"].tau == pytest.approx(band.tau / 2)
 
 
-@pytest.mark.parametrize("n_obs", [1, 2, 4])
-def test_no_surviving_continuum_event_leaves_the_limit_of_no_background(n_obs):
-    """The side band's own model, Poisson counts in both, says what the count's zero uncertainty stands for."""
-    count = normalization.continuum(
-        results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0, blind=False))
-    )
-    assert (count.value, count.sigma) == (0.0, 0.0)
-    scale = normalization.continuum_scale([(3.080, 167.0)])
-    assert f"below {scale * 2.3026:.3g} at 90 %" in count.source
-    limits = [
-        rolke.upper_limit(
-            rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY,
-            n_obs=n_obs, n_bkg_region=0, tau=tau, efficiency=0.16, efficiency_sigma=0.01,
-        )
-        for tau in (1.0 / scale, 1e6)
-    ]  # fmt: skip
-    assert limits[0] == pytest.approx(limits[1], rel=1e-6)
+def test_inclusive_events_stand_for_as_many_jpsi_as_were_generated():
+    found = results(i=dataset(3, n_produced=5000, kind="inclusive"))
+    assert normalization.side_bands(found, 1e6) == {"inclusive": normalization.SideBand(3, 0.005)}
 
 
-def test_blind_continuum_gives_no_number():
-    count = normalization.continuum(results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0)))
-    assert count.value == 0
-    assert "hidden: a" in count.source
+def test_without_side_bands_there_are_none():
+    assert normalization.side_bands(results(), N_JPSI) == {}
+
+
+def test_a_blind_side_band_is_hidden():
+    found = results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0))
+    assert normalization.side_bands(found, N_JPSI)["continuum"].n is None
 
 
 def test_continuum_without_luminosity_is_refused():
     with pytest.raises(ResultsError, match="'a': kind 'continuum' without 'luminosity'"):
-        normalization.continuum(results(a=dataset(kind="continuum", sqrt_s=3.080)))
+        normalization.side_bands(results(a=dataset(kind="continuum", sqrt_s=3.080)), N_JPSI)
 
 
 def test_the_number_of_jpsi_comes_from_the_data_or_the_publication():

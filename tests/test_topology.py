@@ -118,3 +118,18 @@ def test_stored_columns_have_one_row_per_event(stored):
     lengths = {len(column) for column in stored["candidates"].columns.values()}
     assert lengths == {stored["cutflow"]["stored"]}
     assert np.isin(stored["candidates"].columns["failed"], [topology.PASSED, *command.DECIDED_ON_CANDIDATES]).all()
+
+
+@pytest.mark.parametrize(
+    ("chain", "state"),
+    [
+        ("443(321,-321,211,-211)", "K+ K- pi+ pi-"),
+        ("443(333(321,-321),211,-211,22)", "K+ K- pi+ pi-"),
+        ("443(321,-323(-321,111(22,22)))", "K+ K- pi0"),
+        ("443(-321,323(321,111(22,22(11,-11))))", "K+ K- pi0"),
+        ("443(310(211,-211),321,-211)", "K+ K(S)0 pi-"),
+        ("443(310(211,-211),-321,211)", "K+ K(S)0 pi-"),
+    ],
+)
+def test_the_final_state_is_the_same_through_every_resonance_and_for_both_charges(chain, state):
+    assert topology.final_state(chain) == state

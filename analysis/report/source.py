@@ -21,7 +21,7 @@ VALIDATION: Final = "validation"
 CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     LIMITS: ("limits",),
     "systematics": ("overall", "per_mass", "tables"),
-    "background": ("contributions", "total"),
+    "background": ("channels", "factors", "n_jpsi"),
     "optimization": ("variable", "best", "plateau", "chosen", "scan"),
     "limit_checks": ("background_scan", "chi2_scan"),
     "coverage": ("curves",),

@@ -112,6 +112,19 @@ class ProbeEvents(ABC):
     def is_identified(self) -> BoolArray:
         """Good tracks that pass the search's identification of the species, shape (tracks,)."""
 
+    @property
+    @abstractmethod
+    def is_mistaken(self) -> BoolArray:
+        """Good tracks that the search takes for the other of its two species, shape (tracks,)."""
+
+    @property
+    def _is_electron(self) -> BoolArray:
+        return self._is_measured & pid.is_electron(self.identification.cl, self.search.e_over_p, self.search.cuts)
+
+    @property
+    def _is_kaon(self) -> BoolArray:
+        return self._is_measured & pid.is_kaon(self.identification.cl, self.search.e_over_p, self.search.cuts)
+
     @cached_property
     def photons(self) -> photons.Photons:
         """Selected photons."""
@@ -218,7 +231,12 @@ class ElectronProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are electrons."""
-        return self._is_measured & pid.is_electron(self.identification.cl, self.search.e_over_p, self.search.cuts)
+        return self._is_electron
+
+    @property
+    def is_mistaken(self) -> BoolArray:
+        """Good tracks that are kaons."""
+        return self._is_kaon
 
     @property
     def m2_recoil_max(self) -> float:
@@ -270,7 +288,12 @@ class KaonProbes(ProbeEvents):
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks that are kaons."""
-        return self._is_measured & pid.is_kaon(self.identification.cl, self.search.e_over_p, self.search.cuts)
+        return self._is_kaon
+
+    @property
+    def is_mistaken(self) -> BoolArray:
+        """Good tracks that are electrons."""
+        return self._is_electron
 
     @property
     def m2_recoil_max(self) -> float:
@@ -354,18 +377,19 @@ def select(chunk: Chunk, name: str, view: type[ProbeEvents], steps: Sequence[Ste
 
 
 def fill(view: ProbeEvents) -> dict[str, hist.Hist]:
-    """Return the maps ``tracking`` and ``pid`` and the recoil's squared mass of a chunk."""
+    """Return the maps ``tracking``, ``pid`` and ``misid`` and the recoil's squared mass of a chunk."""
     int64 = hist.storage.Int64
-    tracking, identification = (hist.Hist(P, COS_THETA, PASSED, storage=int64()) for _ in range(2))
+    tracking, identification, misid = (hist.Hist(P, COS_THETA, PASSED, storage=int64()) for _ in range(3))
     expected = view.in_acceptance
     tracking.fill(view.p_probe[expected], view.cos_theta_probe[expected], view.is_found[expected])
     clean = view.is_clean
     p4 = view.p4[view.probe[clean]]
     momentum = np.linalg.norm(p4[:, :3], axis=1)
     identification.fill(momentum, p4[:, 2] / momentum, view.probe_is_identified[clean])
+    misid.fill(momentum, p4[:, 2] / momentum, view.is_mistaken[view.probe[clean]])
     recoil = hist.Hist(M2_DIFFERENCE, storage=int64())
     recoil.fill(view.m2_difference[np.isfinite(view.m2_difference)])
-    return {"tracking": tracking, "pid": identification, "m2_difference": recoil}
+    return {"tracking": tracking, "pid": identification, "misid": misid, "m2_difference": recoil}
 
 
 PROBE_READS: Final = (

@@ -8,6 +8,8 @@ species, momentum and angle. Needs the generated particles.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -16,12 +18,14 @@ import numpy as np
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
+from jpsi_lnv.analysis.selection.topology import chains
 
 # Generated species by PDG code, in the order of the axis; the last one is all the rest.
 SPECIES: Final = ("e", "mu", "pi", "k", "p", "other")
@@ -32,11 +36,17 @@ NO_PARTICLE: Final = -1
 OPEN_STEPS: Final = tuple(i for i, step in enumerate(SECTION_III) if step.name in {"chi2_4c", "signal_region"})
 KAON_CHARGES: Final = (1, -1)
 
+# Identification loosened for the closure of the weights: with the search's own nothing passes that could be counted.
+E_OVER_P_LOOSENED: Final = 0.5
+CL_RATIO_LOOSENED: Final = 0.1
+
+PERIOD: Final = hist.axis.IntCategory([2009, 2012, 2018], name="period", label="data-taking period")
 SPECIES_AXIS: Final = hist.axis.StrCategory(SPECIES, name="species", label="generated species")
 ROLE_AXIS: Final = hist.axis.StrCategory(ROLES, name="role", label="taken for")
 P: Final = hist.axis.Variable(
     [0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6], name="p", label="$p$ [GeV/$c$]"
 )
+OF_TRACKS: Final = tuple(hist.axis.StrCategory(SPECIES, name=track, label=f"species of {track}") for track in TRACKS)
 ABS_COS_THETA: Final = hist.axis.Variable([0.0, 0.4, 0.8, 0.93], name="abs_cos_theta", label=r"$|\cos\theta|$")
 
 
@@ -130,42 +140,80 @@ def roles(view: SearchEvents) -> tuple[BoolArray, IntArray]:
 
 
 def select(chunk: Chunk) -> dict[str, Found]:
-    """Return the misid maps and the candidates without identification.
+    """Return the misid maps, which species make up four tracks, and the candidates without identification.
+
+    For the closure of the weights the maps are there with loosened identification too, and so is what passes it.
 
     Raises:
         SchemaError: The file has no generated particles.
     """
-    found = [candidates(MisidEvents(chunk.events, charge)) for charge in KAON_CHARGES]
+    views = [MisidEvents(chunk.events, charge) for charge in KAON_CHARGES]
+    found = [candidates(view) for view in views]
     merged = {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
+    loose = SearchEvents(chunk.events.columns, loosened(chunk.cuts), chunk.events.sqrt_s)
+    is_counted = passes_all_but(apply(SECTION_III, loose), OPEN_STEPS)
     return {
         datasets.MISID: {
-            "cutflow": {ALL_EVENTS: chunk.n_read, "kinematic_candidates": len(merged["run"])},
-            "histograms": {"roles": maps(chunk.events)},
+            "cutflow": {
+                ALL_EVENTS: chunk.n_read,
+                "kinematic_candidates": len(merged["run"]),
+                "loosened_identification": int(np.count_nonzero(is_counted)),
+            },
+            "histograms": {
+                "roles": maps(chunk.events),
+                "roles_loose": maps(loose),
+                **combinations(views),
+            },
             "candidates": merged,
         }
     }
 
 
+def loosened(cuts: Cuts) -> Cuts:
+    """Return requirements with a loosened identification of electrons."""
+    return replace(cuts, e_over_p_electron_min=E_OVER_P_LOOSENED, cl_e_ratio_min=CL_RATIO_LOOSENED)
+
+
+def empty_map() -> hist.Hist:
+    """Return an empty map of roles."""
+    return hist.Hist(PERIOD, SPECIES_AXIS, P, ABS_COS_THETA, ROLE_AXIS, storage=hist.storage.Int64())
+
+
 def maps(view: SearchEvents) -> hist.Hist:
     """Return how often a track of each species, momentum and angle is taken for an electron or a kaon."""
     columns = view.columns
-    filled = hist.Hist(SPECIES_AXIS, P, ABS_COS_THETA, ROLE_AXIS, storage=hist.storage.Int64())
+    filled = empty_map()
     counts, role = roles(view)
     kappa, tanl = columns.flat("Track", "kappa")[counts], columns.flat("Track", "tanl")[counts]
     species = np.array(SPECIES)[true_species(columns)[counts]]
     cos_theta = np.abs(tracks.cos_theta(tanl))
-    filled.fill(species, tracks.momentum(kappa, tanl), cos_theta, np.array(ROLES)[role[counts]])
+    period = np.repeat(columns.scalar("period"), np.diff(view.offsets))[counts]
+    filled.fill(period, species, tracks.momentum(kappa, tanl), cos_theta, np.array(ROLES)[role[counts]])
     return filled
 
 
+def combinations(views: Sequence[MisidEvents]) -> dict[str, hist.Hist]:
+    """Return which species make up two kaon and two electron candidates before any fit, and all of these tracks."""
+    of_species = hist.Hist(*OF_TRACKS, storage=hist.storage.Int64())
+    of_tracks = hist.Hist(SPECIES_AXIS, P, ABS_COS_THETA, storage=hist.storage.Int64())
+    for view in views:
+        chosen, columns = view.combinations[0], view.columns
+        species = np.array(SPECIES)[true_species(columns)[chosen]]
+        kappa, tanl = columns.flat("Track", "kappa")[chosen], columns.flat("Track", "tanl")[chosen]
+        of_species.fill(*species.T)
+        of_tracks.fill(species.ravel(), tracks.momentum(kappa, tanl).ravel(), np.abs(tracks.cos_theta(tanl)).ravel())
+    return {"combinations": of_species, "tracks": of_tracks}
+
+
 def candidates(view: MisidEvents) -> dict[str, AnyArray]:
-    """Return one row per chosen candidate: run, event, chi2, masses; per track p, |cos theta| and species."""
+    """Return one row per chosen candidate: run, event, period, decay, chi2, masses; per track p, angle and species."""
     columns, chosen = view.columns, view.is_chosen
     best = view.best[chosen]
     kappa, tanl = columns.flat("Track", "kappa"), columns.flat("Track", "tanl")
     species = true_species(columns)
-    rows: dict[str, AnyArray] = {name: columns.scalar(name)[best.event] for name in ("run", "event")}
+    rows: dict[str, AnyArray] = {name: columns.scalar(name)[best.event] for name in ("run", "event", "period")}
     rows |= {"chi2_4c": best.chi2_4c, "m_kkee": view.best_m_kkee[chosen]}
+    rows["decay"] = np.array(chains(columns, best.event), dtype=np.str_)
     rows |= dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
     for i, name in enumerate(TRACKS):
         at = view.best_tracks[chosen, i]

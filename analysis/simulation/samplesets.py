@@ -130,7 +130,7 @@ def inclusive(n_events: int) -> Dataset:
         sqrt_s=M_JPSI,
         process="J/psi -> anything",
         branching_fraction=1.0,
-        selections=("search", "topology"),
+        selections=("search", "misid", "topology"),
     )
     return Dataset("inclusive", n_events, Recipe(processes=((None, 1.0),), sqrt_s=M_JPSI), metadata)
 

@@ -6,26 +6,30 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import background, derived, normalization
-from jpsi_lnv.analysis.report.background import contributions
+from jpsi_lnv.analysis import background, background_checks, derived, misid_rates, normalization
+from jpsi_lnv.analysis.report import background as report
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors.console import show, wrote
-from jpsi_lnv.processors.options import N_JPSI, merged_result
+from jpsi_lnv.processors.options import FILE, N_JPSI, merged_result
 
 
 @click.command()
 @merged_result
 @N_JPSI
-def command(*, merged: Results, output: Path, n_jpsi: float | None) -> None:
-    """Estimate the background in the signal region and at each Majorana mass, and write background.json.
+@click.option("--misid", type=FILE, help="JSON of measured misidentification rates, used instead of simulated ones.")
+def command(*, merged: Results, output: Path, n_jpsi: float | None, misid: Path | None) -> None:
+    """Estimate the background in the signal region and at each Majorana mass.
 
-    Exclusive decays count with misidentification weights. What zero surviving inclusive events would exclude is shown
-    and enters nothing.
+    Exclusive decays count with the rates of misidentification, events off the resonance and inclusive ones as they
+    are. Writes background.json, from which `lnv limits` takes the counts, and misid.json, the rates in use in the form
+    that --misid reads.
     """
     number = n_jpsi or normalization.n_jpsi(merged).value
-    channels = background.per_channel(merged, number)
-    content = background.to_json(channels)
-    show(contributions(Source(merged, extras={"background": content})))
-    path = derived.write(output, "background", content, merged, {"n_jpsi": number})
-    wrote(path)
+    found = background.estimate(merged, number, misid)
+    content = background.to_json(found) | background_checks.to_json(merged, found)
+    source = Source(merged, extras={"background": content})
+    show(report.contributions(source), report.per_mass(source), report.closure(source), report.overlaps(source))
+    options, files = {"n_jpsi": number}, [misid] if misid else []
+    rates = derived.write(output, "misid", misid_rates.to_json(found.rates), merged, files=files)
+    wrote(derived.write(output, "background", content, merged, options, [rates, *files]), rates)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import hist
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -24,19 +23,20 @@ def make_results(rng, complete=True):
     filled = search.book()
     filled["chi2_4c_m_kkee"].fill(rng.chisquare(4, 5000) * 1.5, rng.normal(M_JPSI, 0.006, 5000))
     signal = SelectionResult({"all": 30_000, "signal_region": 4000}, filled)
-    axes = (misid.SPECIES_AXIS, misid.P, misid.ABS_COS_THETA)
-    roles = hist.Hist(*axes, misid.ROLE_AXIS, storage=hist.storage.Int64())
+    roles = misid.empty_map()
     n = 20_000
     taken = rng.choice(["none", "electron", "kaon"], n, p=[0.8, 0.1, 0.1])
-    roles.fill(np.full(n, "pi"), rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n), taken)
+    roles.fill(np.full(n, 2018), np.full(n, "pi"), rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n), taken)
     rows = {"run": np.ones(400, int), "event": np.arange(400), "chi2_4c": rng.uniform(0, 200, 400)}
     rows |= {"m_kkee": rng.uniform(3.0, 3.2, 400)} | {name: np.full(400, 1.0) for name in M_KE_NAMES}
+    rows["decay"] = np.full(400, "443(211,-211,211,-211)")
     for track in TRACKS:
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, 400), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, 400)}
         rows[f"species_{track}"] = np.full(400, 2)
+    histograms = {"roles": roles, "roles_loose": roles, **misid.combinations([])}
     selections = {
         "search": SelectionResult({"all": 1000, "signal_region": 0}),
-        "misid": SelectionResult({"all": 1000}, {"roles": roles}, {}, rows),
+        "misid": SelectionResult({"all": 1000, "loosened_identification": 1}, histograms, {}, rows),
     }
     of = DatasetMetadata(kind="background", sqrt_s=M_JPSI, branching_fraction=1e-4, process="J/psi -> 2(pi+ pi-)")
     datasets = {
@@ -59,13 +59,28 @@ def invoke(command, *arguments):
 def test_background(stored):
     done = invoke(background.command, "--output", stored)
     assert done.exit_code == 0
-    record = json.loads((stored / "background.json").read_text())
-    assert record["total"]["value"] > 0
-    assert record["contributions"][0]["name"] == "pipipipi"
+    (overall,) = json.loads((stored / "background.json").read_text())["channels"]
+    assert overall["total"]["value"] > 0
+    assert overall["processes"][0]["name"] == "J/psi -> 2(pi+ pi-)"
     many = invoke(background.command, "--output", stored, "--n-jpsi", 2 * 10087e6)
     assert many.exit_code == 0
-    twice = json.loads((stored / "background.json").read_text())
-    assert twice["total"]["value"] == pytest.approx(2 * record["total"]["value"])
+    (twice,) = json.loads((stored / "background.json").read_text())["channels"]
+    assert twice["total"]["value"] == pytest.approx(2 * overall["total"]["value"])
+
+
+def test_measured_rates_replace_simulated_ones(stored):
+    assert invoke(background.command, "--output", stored).exit_code == 0
+    first = json.loads((stored / "background.json").read_text())
+    measured = {"version": 1, "rates": {"pi_to_electron": {"value": 0.2, "kappa": 0.1, "source": "a measurement"}}}
+    (stored / "mine.json").write_text(json.dumps(measured))
+    done = invoke(background.command, "--output", stored, "--misid", stored / "mine.json")
+    assert done.exit_code == 0
+    found = json.loads((stored / "background.json").read_text())
+    # Two pions for electrons, which simulation gives one time in ten.
+    ratio = found["channels"][0]["total"]["value"] / first["channels"][0]["total"]["value"]
+    assert ratio == pytest.approx(4, rel=0.1)
+    assert found["factors"]["pi_to_electron"]["source"] == "a measurement"
+    assert set(found["made_from"]["files"]) == {"misid.json", "mine.json"}
 
 
 @pytest.mark.parametrize("variable", optimize.VARIABLES)

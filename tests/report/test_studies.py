@@ -6,10 +6,13 @@ import hist
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import background, optimization
+from jpsi_lnv.analysis import background, background_checks, misid_rates, optimization
+from jpsi_lnv.analysis.constants import N_JPSI
 from jpsi_lnv.analysis.limits import gather, studies
+from jpsi_lnv.analysis.report import background as background_report
 from jpsi_lnv.analysis.report import page, render
 from jpsi_lnv.analysis.report import systematics as systematics_report
+from jpsi_lnv.analysis.selection import misid
 from jpsi_lnv.analysis.systematics import table
 from jpsi_lnv.analysis.systematics.table import Uncertainty
 
@@ -86,17 +89,50 @@ def test_without_studies_there_is_no_section(whole):
     assert not {"studies", "systematics"} & {s.name for s in page.sections(whole)}
 
 
-def test_background_of_the_command_is_shown(whole):
-    contribution = {"name": "kkpipi", "process": "J/psi -> K+ K- pi+ pi-", "n_direct": 0, "n_kinematic": 12}
-    found = {
-        "contributions": [contribution | {"weight": 0.1, "n_bkg": 0.02, "sigma": 0.01}],
-        "total": {"value": 0.02, "sigma": 0.01, "source": "exclusive decays"},
-    }
-    fields = {f.name for f in dataclasses.fields(background.Contribution)}
-    assert set(found["contributions"][0]) <= fields
-    shown = section(dataclasses.replace(whole, extras={"background": found}), "background")
-    assert "| 0.02 | 0.01 |" in render.markdown(shown.tables[0])
-    assert "0.02 ± 0.01 events: exclusive decays" in shown.tables[0].note
+@pytest.fixture(scope="module")
+def estimated(whole):
+    """A source with an estimate of two processes and an empty side band at the J/psi of the demo set."""
+    needs = {"pi_to_electron": 1.0, "k_to_electron": 1.0}
+    factors = dict.fromkeys(needs, 1.1)
+    processes = (
+        background.Process("J/psi -> K+ K- pi+ pi-", background.EXCLUSIVE, 12.0, 600.0, factors, needs, 12, 0, 0.1),
+        background.Process("J/psi -> 2(e+ e-)", background.EXCLUSIVE, 0.0, 50.0, {"e_to_kaon": 2.2}),
+        background.Process("continuum", "continuum", 0.0, 1000.0),
+    )
+    rates = misid_rates.counted([misid.empty_map()])
+    channels = tuple(background.Channel(mass, processes, ("inclusive",)) for mass in (None, 0.9))
+    found = background.Background(N_JPSI, channels, rates, ("J/psi -> K+ K- e+ e-",), ())
+    closure = background_checks.Closure("kkpipi", 2, 1.5, 1.3)
+    overlap = background_checks.Overlap("K+ K- pi+ pi-", 0.02, 0.006, 0.03, 0.01, 9)
+    checks = {"closure": [dataclasses.asdict(closure)], "overlaps": [dataclasses.asdict(overlap)]}
+    return dataclasses.replace(whole, extras={"background": background.to_json(found) | checks})
+
+
+def test_background_of_the_command_is_shown(estimated):
+    shown = section(estimated, "background")
+    assert {t.name for t in shown.tables} == {"background", "background_per_mass", "background_rates"}
+    folded = ["misid_rates", "background_closure", "background_overlaps", "not_simulated"]
+    assert [t.name for t in shown.folded] == folded
+    processes = render.markdown(shown.tables[0])
+    assert "| 1 pi → electron, 1 k → electron |" in processes
+    assert "| 0.02 |" in processes
+    assert "inclusive is hidden" in shown.tables[0].note
+    assert "at 90 %" in shown.introduction
+
+
+def test_the_expected_background_is_shown_against_assumed_rates(estimated):
+    shown = section(estimated, "background")
+    rows = shown.tables[2].rows
+    assert rows[2]["0.01"] == pytest.approx(100 * rows[0]["0.001"])
+    picture = next(p for p in shown.pictures if p.name == "background_rates")
+    axes = picture.figure("Fast simulation").axes[0]
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert len(axes.lines) == 6
+
+
+def test_what_background_alone_would_show_is_no_statement_on_the_published_event(estimated):
+    text = background_report.words(estimated.extras["background"])
+    assert "not how likely the published event is to be background" in text
 
 
 def test_the_validation_of_the_simulation_has_its_own_section(whole):

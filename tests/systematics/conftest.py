@@ -36,7 +36,8 @@ def fit_sample(n, chi2, region):
 
 
 def dataset(kind, selections, n=N_PROBES, **metadata):
-    record = DatasetMetadata.from_dict("d", {"kind": kind, "sqrt_s": M_JPSI, "blind": False} | metadata)
+    described = {"kind": kind, "sqrt_s": M_JPSI, "blind": False, "is_simulation": True} | metadata
+    record = DatasetMetadata.from_dict("d", described)
     return DatasetResult(record, n, n, selections)
 
 

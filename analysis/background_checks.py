@@ -1,0 +1,118 @@
+"""Checks of the background estimate: the closure of its weights, and inclusive samples beside exclusive ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from jpsi_lnv.analysis import misid_rates, normalization, topology
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
+from jpsi_lnv.analysis.background import Background, Candidates, in_signal_region
+from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID
+from jpsi_lnv.analysis.results import Results
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A test of the weights with loosened identification on one dataset.
+
+    Attributes:
+        dataset: Name.
+        counted: Events that pass with loosened identification, but for chi2 and signal region.
+        expected: The same from candidates without identification and loosened rates.
+        sigma: Standard uncertainty of the difference: both counts and the counted rates.
+    """
+
+    dataset: str
+    counted: int
+    expected: float
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """One final state in exclusive and inclusive samples: candidates without identification, weighted with the rates.
+
+    Attributes:
+        final_state: Its particles.
+        exclusive: Events in the signal region that its exclusive samples give.
+        exclusive_sigma: From the number of their candidates.
+        inclusive: The same of the inclusive sample.
+        inclusive_sigma: From the number of its candidates.
+        n_inclusive: That number.
+    """
+
+    final_state: str
+    exclusive: float
+    exclusive_sigma: float
+    inclusive: float
+    inclusive_sigma: float
+    n_inclusive: int
+
+
+def closure(results: Results) -> tuple[Closure, ...]:
+    """Return the test of the weights with loosened identification on every dataset that has candidates."""
+    ran = results.ran(MISID, BACKGROUND, CONTROL)
+    found = {name: d.selections[MISID] for name, d in ran.items() if d.selections[MISID].candidates}
+    rates = misid_rates.counted([s.histograms["roles_loose"] for s in found.values()])
+    rows = []
+    for name, selection in found.items():
+        weights = rates.of_candidates(selection.candidates)
+        counted = selection.cutflow["loosened_identification"]
+        sigma = math.hypot(math.sqrt(weights.sum()), math.sqrt(np.square(weights).sum()))
+        rows.append(Closure(name, counted, float(weights.sum()), float(sigma)))
+    return tuple(row for row in rows if row.expected > 0)
+
+
+def overlaps(results: Results, found: Background) -> tuple[Overlap, ...]:
+    """Return what inclusive and exclusive samples give for every final state that both have among their candidates.
+
+    An inclusive event of a final state stands for N(J/psi)/N_gen events, whichever resonances it went through; an
+    exclusive sample has those that it was made with.
+
+    Args:
+        results: A merged accumulator.
+        found: Its estimate.
+    """
+    passes = in_signal_region(results.cuts)
+    exclusive = [_by_final_state(s.candidates, s.expected, passes(s.candidates)) for s in found.samples]
+    inclusive = []
+    for name, dataset in results.ran(MISID, INCLUSIVE).items():
+        table = dataset.selections[MISID].candidates
+        weight = found.n_jpsi / normalization.require_produced(name, dataset)
+        inclusive.append(_by_final_state(table, weight * found.rates.of_candidates(table), passes(table)))
+    one, other = _together(exclusive), _together(inclusive)
+    return tuple(_overlap(state, one[state], other[state]) for state in sorted(set(one) & set(other)))
+
+
+def _by_final_state(table: Candidates, expected: FloatArray, is_inside: BoolArray) -> dict[str, FloatArray]:
+    """Return the expected events of each candidate by final state, those outside as zero."""
+    chains, place = np.unique(np.asarray(table["decay"]).astype(np.str_), return_inverse=True)
+    states = np.array([topology.final_state(chain) for chain in chains.tolist()], dtype=np.str_)[place]
+    return {str(state): (expected * is_inside)[states == state] for state in np.unique(states)}
+
+
+def _together(samples: Iterable[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+    found: dict[str, list[FloatArray]] = {}
+    for state, expected in (item for sample in samples for item in sample.items()):
+        found.setdefault(state, []).append(expected)
+    return {state: np.concatenate(expected) for state, expected in found.items()}
+
+
+def _overlap(state: str, exclusive: FloatArray, inclusive: FloatArray) -> Overlap:
+    (one, one_sigma), (other, other_sigma) = (
+        (float(of.sum()), math.sqrt(np.square(of).sum())) for of in (exclusive, inclusive)
+    )
+    return Overlap(state, one, one_sigma, other, other_sigma, int(np.count_nonzero(inclusive)))
+
+
+def to_json(results: Results, found: Background) -> dict[str, Any]:
+    """Return both checks as they stand in `background.json`."""
+    return {
+        "closure": [asdict(row) for row in closure(results)],
+        "overlaps": [asdict(row) for row in overlaps(results, found)],
+    }
