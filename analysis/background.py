@@ -45,6 +45,8 @@ NOT_MADE: Final = (
 # Draws of the quoted estimate, and their seed: its bounds are known to a per cent.
 N_DRAWS: Final = 40_000
 SEED: Final = 20250706
+# Fewer events than this make no difference to any limit: no digits are quoted.
+NEGLIGIBLE: Final = 1e-4
 CENTRE: Final = 0.5
 CENTRAL_68: Final = (0.16, 0.84)
 UPPER_90: Final = 0.90
@@ -106,7 +108,14 @@ class Quoted:
 
     def __str__(self) -> str:
         """Return the estimate in words, such as ``0.1 (< 0.4 at 90 %)``."""
-        return f"{self.centre:.1g} (< {self.upper_90:.1g} at 90 %)"
+        if self.upper_90 < NEGLIGIBLE:
+            return f"below {NEGLIGIBLE:g} at 90 %"
+        return f"{_short(self.centre)} (< {_short(self.upper_90)} at 90 %)"
+
+
+def _short(events: float) -> str:
+    """Return a number with one significant digit and no power of ten; 0 for what is negligible."""
+    return "0" if events < NEGLIGIBLE else f"{float(f'{events:.1g}'):.15g}"
 
 
 @dataclass(frozen=True)

@@ -290,6 +290,19 @@ def test_known_background_gives_the_poisson_probability_of_any_event():
     assert (found.leading, str(found)) == ("p", "0.3 (< 0.3 at 90 %)")
 
 
+@pytest.mark.parametrize(
+    ("centre", "upper", "text"),
+    [
+        (0.123, 0.44, "0.1 (< 0.4 at 90 %)"),
+        (4.2, 27.0, "4 (< 30 at 90 %)"),
+        (2.5e-10, 7e-6, "below 0.0001 at 90 %"),
+        (2.5e-10, 3e-3, "0 (< 0.003 at 90 %)"),
+    ],
+)
+def test_the_estimate_is_quoted_in_plain_digits(centre, upper, text):
+    assert str(background.Quoted(centre, 0.0, upper, upper, 0.0, "")) == text
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.0, 20.0), min_size=1, max_size=4), st.floats(0.1, 100.0))
 def test_another_process_never_lowers_what_is_quoted(counts, tau):

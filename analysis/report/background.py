@@ -201,6 +201,7 @@ def _against_rates(source: Source) -> Picture | None:
             axes.plot(pions, [expected(pion, kaon) for pion in pions], label=f"{kaon:g}")
         axes.plot(used[PION], expected(*used.values()), "o", color=drawing.SIGNAL, label=f"{used[KAON]:.1g} (in use)")
         axes.set(xscale="log", yscale="log", xlabel=r"mean rate $\pi\to e$", ylabel="expected background")
+        axes.set_ylim(top=drawing.LOG_HEADROOM * axes.get_ylim()[1])
         axes.legend(title=r"$K\to e$", loc="upper left", ncols=2)
 
     return Picture(
