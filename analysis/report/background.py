@@ -229,7 +229,7 @@ def _m_kkee(source: Source, cuts: Cuts) -> Picture | None:
             drawing.step_plot(axes, signal, label="signal shape", color=drawing.SIGNAL, scale=scale, alpha=0.8)
         drawing.label_counts(axes, shown)
         axes.set_ylim(0, drawing.HEADROOM * (peak if data is None else drawing.upper_end(data)))
-        drawing.arrows(axes, (cuts.m_kkee_min, cuts.m_kkee_max), 0.75)
+        drawing.edges(axes, ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1)), 0.75)
         axes.legend(loc="upper right")
 
     window = f"{cuts.m_kkee_min:.2f} to {cuts.m_kkee_max:.2f} GeV/c²"

@@ -141,6 +141,13 @@ _UNIT: Final = re.compile(r"\[(.*)\]$")
 LOG_HEADROOM: Final = 15.0
 # Below the height of a single event, as a fraction of it.
 LOG_FOOTROOM: Final = 0.3
+# A limit on the x axis, and the side that is kept: 1 above, -1 below.
+Edge = tuple[float, int]
+# Length of the arrow at a limit, as a fraction of the axes.
+ARROW: Final = 0.07
+# Share of the height that the upper one of two axes has, and the gap between them.
+UPPER: Final = 0.7
+GAP: Final = 0.03
 # Free space above the highest point, as a multiple of it.
 HEADROOM: Final = 1.45
 
@@ -260,22 +267,35 @@ def label_counts(axes: Axes, histogram: hist.Hist, of: str = "Events") -> None:
     axes.set_ylabel(f"{of} / ({shown} {unit})" if unit else f"{of} / {shown}")
 
 
-def arrows(axes: Axes, positions: Sequence[float], height: float) -> None:
-    """Draw red arrows that point down at the limits of a region.
+def edges(axes: Axes, limits: Sequence[Edge], height: float) -> None:
+    """Draw the limits of a requirement: a red line each, with an arrow towards the side that is kept.
 
     Args:
         axes: Axes.
-        positions: Limits on the x axis.
-        height: Length of the arrows as a fraction of the axes.
+        limits: Values on the x axis, with 1 if what lies above is kept, -1 if what lies below is.
+        height: Length of the lines as a fraction of the axes.
     """
-    for x in positions:
+    low, high = axes.get_xlim()
+    for x, side in limits:
+        axes.axvline(x, 0.0, height, color=REGION, linewidth=1.8)
         axes.annotate(
             "",
-            xy=(x, 0.0),
+            xy=(x + side * ARROW * (high - low), height),
             xytext=(x, height),
             xycoords=axes.get_xaxis_transform(),
             arrowprops={"arrowstyle": "-|>", "color": REGION, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
         )
+
+
+def below(axes: Axes) -> Axes:
+    """Return new axes below, which share the horizontal one: where a ratio is drawn."""
+    left, bottom, width, height = axes.get_position().bounds
+    axes.set_position((left, bottom + (1.0 - UPPER) * height, width, UPPER * height))
+    axes.tick_params(labelbottom=False)
+    lower = axes.figure.add_axes((left, bottom, width, (1.0 - UPPER - GAP) * height), sharex=axes)
+    lower.set_xlabel(axes.get_xlabel())
+    axes.set_xlabel("")
+    return lower
 
 
 def looks() -> list[dict[str, str]]:
@@ -289,8 +309,8 @@ def name_rows(axes: Axes, names: Sequence[str], **look: Any) -> None:
     axes.tick_params(axis="y", which="minor", left=False, right=False)
 
 
-def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[float]) -> Callable[[Axes], None]:
-    """Return what draws histograms scaled to one, on a logarithmic axis, with arrows at a cut."""
+def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[Edge]) -> Callable[[Axes], None]:
+    """Return what draws histograms scaled to one, on a logarithmic axis, with the limits of a cut."""
 
     def draw(axes: Axes) -> None:
         simulated = [(label, h) for label, h in groups if label != "data"]
@@ -303,7 +323,7 @@ def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[float]) -> Cal
         axes.set_yscale("log")
         highest = max(float(h.values().max()) / n_entries(h) for _, h in groups)
         axes.set_ylim(LOG_FOOTROOM / max(n_entries(h) for _, h in groups), LOG_HEADROOM * highest)
-        arrows(axes, cut, 0.6)
+        edges(axes, cut, 0.6)
         axes.legend(loc="upper right", ncols=2 if len(groups) > len(cut) + 1 else 1)
 
     return draw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import hist
@@ -34,6 +34,8 @@ PUBLISHED: Final[dict[str, Any]] = {
 PUBLISHED_LABEL: Final = "published, arXiv:2507.06872"
 # Two samples of J/psi are the same one if their sizes agree to this.
 SAME_SAMPLE: Final = 0.05
+# Half of the range of a ratio, at least.
+RATIO_REACH: Final = 0.3
 BILLION: Final = 1e9
 
 
@@ -210,22 +212,43 @@ def _described(records: Sequence[dict[str, Any]]) -> str:
     return f"{words}, {missing} without a finite limit" if missing else words
 
 
+def _draw_published(axes: Axes, published: Mapping[int, float]) -> None:
+    """Draw published values, by mass in MeV/c^2."""
+    axes.plot([m / MEV for m in published], list(published.values()), label=PUBLISHED_LABEL, **PUBLISHED)
+
+
+def _ratio(
+    axes: Axes, mass: FloatArray, ours: FloatArray, published: Mapping[int, float], errors: FloatArray | None = None
+) -> None:
+    """Draw ours over published values below, at the masses of both."""
+    lower = drawing.below(axes)
+    over = np.array([published.get(mass_mev(m), np.nan) for m in mass])
+    bars = None if errors is None else errors / over
+    lower.axhline(1.0, color=drawing.SIGNAL, linewidth=1)
+    lower.errorbar(mass, ours / over, yerr=bars, fmt="o", color=drawing.DATA, label="ours / published")
+    lower.set_ylabel("ratio")
+    reach = max(RATIO_REACH, 1.2 * float(np.nanmax(np.abs(ours / over - 1.0), initial=0.0)))
+    lower.set_ylim(1.0 - reach, 1.0 + reach)
+
+
 def _yields(records: Sequence[dict[str, Any]]) -> Picture:
     mass, observed = values(records, "m_majorana"), values(records, "n_up")
+    published = {mass_mev(r.m_majorana): r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN}
+    best = np.where(np.isnan(observed), quantile(records, "median") * values(records, "n_jpsi"), observed)
 
     def draw(axes: Axes) -> None:
         _draw_bands(axes, mass, records, values(records, "n_jpsi"))
         if not np.isnan(observed).all():
             axes.plot(mass, observed, "o-", color=drawing.DATA, label="observed")
-        published = [r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN]
-        axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
+        _draw_published(axes, published)
         _finish_scan(axes, "Upper limit on produced events")
+        _ratio(axes, mass, best, published)
 
     return Picture(
         "limits_yield",
         "Upper limits on the number of produced decays against the neutrino's mass",
         "The limit before division by the number of J/ψ, so that samples of any size compare; squares: published "
-        "limits times the published number of J/ψ.",
+        "limits times the published number of J/ψ; below: ours over published.",
         draw,
     )
 
@@ -233,19 +256,20 @@ def _yields(records: Sequence[dict[str, Any]]) -> Picture:
 def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     mass, efficiency = values(records, "m_majorana"), values(records, "efficiency", 100.0)
     produced = np.array([_n_produced(source, r["m_majorana"]) for r in records], dtype=np.float64)
+    published = {mass_mev(r.m_majorana): r.efficiency_percent for r in paper.MASS_SCAN}
     errors = 100.0 * np.nan_to_num(binomial_sigma(produced * efficiency / 100.0, produced))
 
     def draw(axes: Axes) -> None:
         axes.errorbar(mass, efficiency, yerr=errors, fmt="o", color=drawing.DATA, label="this result")
-        published = [r.efficiency_percent for r in paper.MASS_SCAN]
-        axes.plot([r.m_majorana for r in paper.MASS_SCAN], published, label=PUBLISHED_LABEL, **PUBLISHED)
+        _draw_published(axes, published)
         _finish_scan(axes, "Efficiency [%]")
+        _ratio(axes, mass, efficiency, published, errors)
 
     return Picture(
         "efficiency",
         "Efficiency against the neutrino's mass",
         f"Both M(Ke) in the interval around the mass, {len(records)} simulated masses, binomial errors; squares: the "
-        "published efficiencies, of another detector simulation.",
+        "published efficiencies, of another detector simulation; below: ours over published.",
         draw,
     )
 

@@ -139,13 +139,14 @@ def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table
         rows=located(
             cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced), f"{CUTFLOW}/{name}/{selection}"
         ),
-        note=f"{_described(dataset)}; {count(dataset.n_produced)} events produced",
+        note=f"{dataset.metadata.process or dataset.metadata.kind}: {count(dataset.n_produced)} events produced. "
+        + _hidden([name] if dataset.metadata.is_blind else []),
     )
 
 
-def _described(dataset: DatasetResult) -> str:
-    hidden = " (events in the signal region are hidden from every row but the first)"
-    return (dataset.metadata.process or dataset.metadata.kind) + (hidden if dataset.metadata.is_blind else "")
+def _hidden(blind: Sequence[str]) -> str:
+    rows = "events in the signal region are hidden from every row but the first of"
+    return f"{rows} {', '.join(blind)}" if blind else ""
 
 
 def cutflows(source: Source, selection: str) -> Table | None:
@@ -174,7 +175,7 @@ def cutflows(source: Source, selection: str) -> Table | None:
         title="Cut flow" if selection == SEARCH else f"Cut flow of the selection {selection}",
         fields=(Field("title", "after"), *fields),
         rows=tuple(rows.values()),
-        note="; ".join(f"{name}: {_described(d)}" for name, d in datasets.items()),
+        note=_hidden([name for name, d in datasets.items() if d.metadata.is_blind]),
     )
 
 
@@ -283,17 +284,17 @@ def _cutflow(source: Source) -> Picture | None:
 
 def _n_minus_1(source: Source, cuts: Cuts) -> list[Picture]:
     limits = {
-        "alternative_hypotheses": (0.0,),
-        "chi2_4c": (cuts.chi2_4c_max,),
-        "conversion_veto": (cuts.conversion_radius_min, cuts.conversion_radius_max),
-        "signal_region": (cuts.m_kkee_min, cuts.m_kkee_max),
+        "alternative_hypotheses": ((0.0, 1),),
+        "chi2_4c": ((cuts.chi2_4c_max, -1),),
+        "conversion_veto": ((cuts.conversion_radius_min, -1), (cuts.conversion_radius_max, 1)),
+        "signal_region": ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1)),
     }
     found = {step: _groups(source, f"n_minus_1_{step}") for step in limits}
     return [
         Picture(
             f"n_minus_1_{step}",
             f"All requirements but one: {TITLES[step]}",
-            "Each sample scaled to one after every other requirement; the arrows are this one's values.",
+            "Each sample scaled to one after every other requirement; the arrows show what this one keeps.",
             drawing.shapes(groups, limits[step]),
         )
         for step, groups in found.items()
@@ -320,8 +321,8 @@ def _chi2(source: Source, cuts: Cuts) -> Picture | None:
     return Picture(
         "chi2_4c",
         "χ²₄C of the best candidate",
-        f"Each sample scaled to one; the arrow is the requirement χ²₄C < {cuts.chi2_4c_max:g}.",
-        drawing.shapes(groups, [cuts.chi2_4c_max]),
+        f"Each sample scaled to one; the arrow shows what is kept, χ²₄C < {cuts.chi2_4c_max:g}.",
+        drawing.shapes(groups, [(cuts.chi2_4c_max, -1)]),
     )
 
 

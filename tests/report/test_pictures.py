@@ -46,7 +46,7 @@ def test_every_figure_is_there_once(whole):
 def test_axes_have_labels_and_ticks_on_all_sides(drawn):
     for name, figure in drawn.items():
         axes = figure.axes[0]
-        assert axes.get_xlabel(), name
+        assert axes.get_xlabel() or figure.axes[-1].get_xlabel(), name
         assert axes.get_ylabel() or name in {"cutflow", "methods"}, name
         with drawing.style():
             tick = axes.xaxis.get_major_ticks()[0]
