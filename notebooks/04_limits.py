@@ -67,13 +67,10 @@ signal = np.linspace(0.05, 8.0, 160)
 n_max = coverage.counts_needed(float(signal.max()))
 with drawing.style():
     figure, axes = drawing.new_figure()
-    for name in ("rolke", "cls"):
-
-        def limit_of(n: int, name: str = name) -> float:
-            given = LimitInputs(n_obs=n, n_bkg=0.0, efficiency=1.0, delta_sys=0.0, n_jpsi=1.0)
-            return methods.METHODS[name].limit_of(given, n, 0.90)
-
-        curve = coverage.exact(coverage.IntervalTable.of_upper_limit(limit_of, n_max), signal)
+    for name in ("rolke", "recommended"):
+        given = LimitInputs(n_obs=None, n_bkg=0.0, efficiency=1.0, delta_sys=0.0, n_jpsi=1.0)
+        upper = methods.METHODS[name].limits_of(given, np.arange(n_max + 1), 0.90)
+        curve = coverage.exact(coverage.IntervalTable.of_upper_limits(upper), signal)
         axes.plot(curve.signal, curve.probability, label=f"{name}, at least {curve.smallest[0]:.3f}")
     axes.axhline(0.90, color=drawing.DATA, linestyle=":")
     axes.set_xlabel("True signal [events]")

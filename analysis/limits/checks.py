@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,14 @@ def as_finite(name: str, value: npt.ArrayLike) -> FloatArray:
     """Return `value` as float64 array; ValueError unless every element is a finite number."""
     array = np.asarray(value, dtype=np.float64)
     return _require(name, array, np.isfinite(array), "a finite number")
+
+
+def number(name: str, value: Any) -> float:
+    """Return `value`, read from a file, as float; ValueError unless it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"{name}={value!r}: wanted a number"
+        raise ValueError(msg)  # noqa: TRY004 a bad value in a file, as any other
+    return float(as_finite(name, value))
 
 
 def non_negative(name: str, value: npt.ArrayLike) -> FloatArray:

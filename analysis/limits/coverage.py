@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from jpsi_lnv.analysis.arrays import FloatArray
-from jpsi_lnv.analysis.limits import checks, feldman_cousins, methods, rolke
+from jpsi_lnv.analysis.limits import checks, feldman_cousins, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 
 # True signals of the curves, in expected events.
@@ -39,9 +38,8 @@ class IntervalTable:
     upper: FloatArray
 
     @classmethod
-    def of_upper_limit(cls, limit_of: Callable[[int], float], n_max: int) -> IntervalTable:
-        """Return the table of an upper limit for counts up to `n_max`."""
-        upper = np.array([limit_of(n) for n in range(n_max + 1)])
+    def of_upper_limits(cls, upper: FloatArray) -> IntervalTable:
+        """Return the table of upper limits (C,)."""
         return cls(np.zeros_like(upper), upper)
 
 
@@ -152,36 +150,14 @@ def _curve(method: str, delta_sys: float, found: Coverage) -> dict[str, Any]:
 
 
 def _tables(delta_sys: float, confidence_level: float) -> dict[str, IntervalTable]:
-    counts = range(counts_needed(SIGNAL_MAX + SIGNAL_STEP) + 2)
+    counts = np.arange(counts_needed(SIGNAL_MAX + SIGNAL_STEP) + 2)
     inputs = LimitInputs(n_obs=None, n_bkg=0.0, efficiency=1.0, delta_sys=delta_sys, n_jpsi=1.0)
-
-    def table(name: str) -> IntervalTable:
-        limit_of = methods.METHODS[name].limit_of
-        return IntervalTable.of_upper_limit(lambda n: limit_of(inputs, n, confidence_level), counts[-1])
-
-    one_sided = {name: table(name) for name in ("rolke", "cls", "bayesian")}
-    return one_sided | {
-        "rolke bounded": _bounded(counts, delta_sys, confidence_level),
-        "feldman-cousins": _unified(counts, delta_sys, confidence_level),
+    tables = {
+        name: IntervalTable.of_upper_limits(method.limits_of(inputs, counts, confidence_level))
+        for name, method in methods.METHODS.items()
     }
-
-
-def _bounded(counts: Sequence[int], delta_sys: float, confidence_level: float) -> IntervalTable:
-    _, upper = rolke.intervals(
-        rolke.Model.KNOWN_BACKGROUND_GAUSSIAN_EFFICIENCY,
-        n_obs=counts,
-        background=0.0,
-        efficiency=1.0,
-        efficiency_sigma=delta_sys,
-        confidence_level=confidence_level,
-        bounded=True,
-        zero_counts="profile",
-    )
-    return IntervalTable(np.zeros_like(upper), upper)
-
-
-def _unified(counts: Sequence[int], delta_sys: float, confidence_level: float) -> IntervalTable:
-    found = feldman_cousins.intervals(
+    unified = feldman_cousins.intervals(
         counts, efficiency=1.0, efficiency_sigma=delta_sys, confidence_level=confidence_level
     )
-    return IntervalTable(np.array([i.lower for i in found]), np.array([i.upper for i in found]))
+    lower, upper = (np.array([getattr(i, end) for i in unified]) for end in ("lower", "upper"))
+    return tables | {"feldman-cousins": IntervalTable(lower, upper)}

@@ -7,11 +7,11 @@ are given; nothing of it is computed here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from jpsi_lnv.analysis import derived, majorana, normalization, outputs
 from jpsi_lnv.analysis.background import totals
@@ -21,11 +21,26 @@ from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 from jpsi_lnv.analysis.normalization import Count, Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results
 from jpsi_lnv.analysis.systematics import table
 
-NO_BACKGROUND: Final = Count(0.0, 0.0, "assumed")
+
+@dataclass(frozen=True)
+class Estimate:
+    """An expected background.
+
+    Attributes:
+        total: Events, with their uncertainty and source.
+        side_bands: The same as it was counted, process by process; empty for a number.
+    """
+
+    total: Count
+    side_bands: tuple[SideBand, ...] = ()
+
+
+NO_BACKGROUND: Final = Estimate(Count(0.0, 0.0, "assumed"))
 
 
 @dataclass(frozen=True)
@@ -92,11 +107,11 @@ class Choices:
     """
 
     systematics: GivenSystematics | None = None
-    background: Count = NO_BACKGROUND
-    per_channel: Mapping[float | None, Count] = field(default_factory=dict)
+    background: Estimate = NO_BACKGROUND
+    per_channel: Mapping[float | None, Estimate] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
-    def background_of(self, m_majorana: float | None) -> Count:
+    def background_of(self, m_majorana: float | None) -> Estimate:
         """Return the background at one mass (GeV/c^2) or, for None, the overall one.
 
         Raises:
@@ -111,7 +126,7 @@ class Choices:
 
 
 def choose(
-    results: Results, output: Path, *, systematics: Path | None = None, background: Count | None = None
+    results: Results, output: Path, *, systematics: Path | None = None, background: Estimate | None = None
 ) -> Choices:
     """Return what is given, and for the rest what the commands before wrote from this very result.
 
@@ -140,7 +155,51 @@ def choose(
     number = normalization.n_jpsi(results).value
     estimated = derived.read(output, "background", results, {"n_jpsi": number})
     files.append(outputs.derived(output, "background"))
-    return Choices(systematics=given, per_channel=totals(estimated), files=tuple(files))
+    return Choices(systematics=given, per_channel=_per_channel(estimated), files=tuple(files))
+
+
+def _per_channel(content: Mapping[str, Any]) -> dict[float | None, Estimate]:
+    """Return what `background.json` holds of every channel."""
+    sums = totals(content)
+    path = "background.json"
+    try:
+        bands = {c["m_majorana"]: _side_bands(c, sums[c["m_majorana"]]) for c in content["channels"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path}: no side bands ({type(error).__name__}: {error}); run `lnv background` again"
+        raise ResultsError(msg) from error
+    return {mass: Estimate(total, bands[mass]) for mass, total in sums.items()}
+
+
+def _side_bands(channel: Mapping[str, Any], total: Count) -> tuple[SideBand, ...]:
+    """Return the processes of a channel; of an estimate that names none, one of its mean and width, or of no count."""
+    if "processes" in channel:
+        return tuple(map(SideBand.from_dict, channel["processes"]))
+    if total.value > 0.0 and total.sigma > 0.0:
+        return (SideBand.from_mean("background", total.value, total.sigma),)
+    return () if total.sigma == 0.0 else (SideBand("background", 0.0, 1.0),)
+
+
+def given_background(n_bkg: float, sigma: float, side_bands: Sequence[SideBand] = ()) -> Estimate:
+    """Return the background of numbers that somebody gives, and say how they are read.
+
+    Args:
+        n_bkg: Expected events, without side bands.
+        sigma: Their uncertainty.
+        side_bands: Counts away from the signal, used instead.
+
+    Raises:
+        ValueError: An uncertainty of nothing is given.
+    """
+    source = "command line"
+    if side_bands:
+        all_of_it = Background(tuple(side_bands))
+        said = ", ".join(f"{b.name}: {b.m:g} at tau {b.tau:g}" for b in side_bands)
+        return Estimate(Count(all_of_it.mean, all_of_it.sigma, f"{source}: {said}"), tuple(side_bands))
+    if sigma == 0.0:
+        return Estimate(Count(n_bkg, 0.0, source))
+    band = SideBand.from_mean("background", n_bkg, sigma)
+    formula = f"m = (b/sigma)^2 = {band.m:.4g}, tau = b/sigma^2 = {band.tau:.4g}, b ~ gamma(m)/tau"
+    return Estimate(Count(n_bkg, sigma, f"{source}: {n_bkg:g} ± {sigma:g} read as {formula}"), (band,))
 
 
 def overall(results: Results, choices: Choices) -> LimitInputs:
@@ -220,15 +279,16 @@ def _inputs(results: Results, choices: Choices, signal: Simulated, *, m_majorana
     background = choices.background_of(m_majorana)
     return LimitInputs(
         n_obs=n_obs,
-        n_bkg=background.value,
-        n_bkg_sigma=background.sigma,
+        n_bkg=background.total.value,
+        n_bkg_sigma=background.total.sigma,
+        side_bands=background.side_bands,
         efficiency=signal.efficiency,
         delta_sys=delta_sys,
         n_jpsi=n_jpsi.value,
         m_majorana=m_majorana,
         provenance={
             "n_obs": observed_source,
-            "n_bkg": background.source,
+            "n_bkg": background.total.source,
             "efficiency": signal.source,
             "delta_sys": systematics_source,
             "n_jpsi": n_jpsi.source,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,8 @@ class LimitInputs:
         n_obs: Observed events; None while the data are blinded or absent.
         n_bkg: Expected background events.
         n_bkg_sigma: Standard uncertainty of `n_bkg`, in events.
+        side_bands: The same background as it was counted, process by process; without any, `n_bkg` and its uncertainty
+            are read as one (`SideBand.from_mean`).
         efficiency: Selected over produced signal events, in (0, 1].
         delta_sys: Relative standard uncertainty of the efficiency (and of all that scales the yield), a fraction.
         n_jpsi: Number of J/psi in the data.
@@ -27,6 +30,7 @@ class LimitInputs:
     n_obs: int | None
     n_bkg: float
     n_bkg_sigma: float = 0.0
+    side_bands: tuple[SideBand, ...] = ()
     efficiency: float
     delta_sys: float
     n_jpsi: float
@@ -42,11 +46,25 @@ class LimitInputs:
         checks.efficiency("efficiency", self.efficiency)
         checks.non_negative("delta_sys", self.delta_sys)
         checks.positive("n_jpsi", self.n_jpsi)
+        _ = self.background
 
     @property
     def efficiency_sigma(self) -> float:
         """Absolute standard uncertainty of the efficiency."""
         return self.delta_sys * self.efficiency
+
+    @property
+    def background(self) -> Background:
+        """What is known of the background, for methods that average over it.
+
+        Raises:
+            ValueError: A background of nothing has an uncertainty and no side band.
+        """
+        if self.side_bands:
+            return Background(self.side_bands)
+        if self.n_bkg_sigma == 0.0:
+            return Background(known=self.n_bkg)
+        return Background((SideBand.from_mean("background", self.n_bkg, self.n_bkg_sigma),))
 
     def without_observation(self) -> LimitInputs:
         """Return the inputs as they are before the data are looked at."""

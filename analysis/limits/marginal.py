@@ -9,73 +9,29 @@ The efficiency is averaged over a gamma distribution of the given mean and sigma
 cut Gaussian has weight at zero efficiency, where no yield can be excluded, so that a flat-prior posterior is improper
 (at 25 % its limit moves by 3 % with the number of nodes). At 7 % the two agree to 3 parts in 10 000. The signal count
 is then negative binomial: exact at any uncertainty, also above 100 % where the gamma density is singular at zero.
-The background is averaged over a Gaussian cut at zero, by quadrature.
+The background is averaged over what its side bands leave open (`analysis.limits.sideband`).
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, special, stats
+from scipy import linalg, stats
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.sideband import TAIL, Background, negative_binomial
 
-# Nodes for a range of no width in the root of the background, and more of them per unit of that root: there a Poisson
-# probability is 1/2 wide, however large the background.
-N_NODES: Final = 20
-NODES_PER_ROOT: Final = 6.0
-# Probability left out at either end of a distribution.
-TAIL: Final = 1e-10
 # Background counts this much less probable than the most probable one do not change a sum.
 SMALL: Final = 1e-30
+# Probability of background counts left out: a wide factor has a long tail, whose counts change no region.
+WIDE_TAIL: Final = 1e-5
 # A relative uncertainty below this leaves every probability as it is, to the precision of a float.
 NEGLIGIBLE: Final = 1e-8
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Quadrature nodes: `values` (K,) and `weights` (K,) that add up to one."""
-
-    values: FloatArray
-    weights: FloatArray
-
-
-def gaussian(mean: float, sigma: float) -> Nodes:
-    """Return nodes of a Gaussian cut at zero, equally good for wide and narrow ones; zero sigma means known."""
-    if sigma == 0.0:
-        return Nodes(np.array([mean], dtype=np.float64), np.ones(1))
-    distribution = _cut_gaussian(mean, sigma)
-    low, high = math.sqrt(distribution.ppf(TAIL)), math.sqrt(distribution.isf(TAIL))
-    points, weights = special.roots_legendre(N_NODES + math.ceil(NODES_PER_ROOT * (high - low)))
-    roots = 0.5 * (high + low) + 0.5 * (high - low) * points
-    density = weights * roots * distribution.pdf(np.square(roots))
-    return Nodes(np.square(roots), density / density.sum())
-
-
-def _cut_gaussian(mean: float, sigma: float) -> stats.rv_frozen:
-    return stats.truncnorm(-mean / sigma, np.inf, loc=mean, scale=sigma)
-
-
-@functools.lru_cache(maxsize=64)
-def background_counts(n_max: int, mean: float, sigma: float) -> FloatArray:
-    """Return the probabilities (n_max + 1,) of 0, 1, ... background events, read-only.
-
-    Args:
-        n_max: Largest count.
-        mean: Expected background events.
-        sigma: Width in events of the Gaussian, cut at zero, that they are averaged over.
-    """
-    nodes = gaussian(mean, sigma)
-    n = np.arange(n_max + 1, dtype=np.float64)[:, None]
-    probabilities = np.exp(special.xlogy(n, nodes.values) - nodes.values - special.gammaln(n + 1.0)) @ nodes.weights
-    probabilities.flags.writeable = False
-    return np.asarray(probabilities)
 
 
 @dataclass(frozen=True)
@@ -85,14 +41,12 @@ class CountModel:
     Attributes:
         efficiency: Mean efficiency.
         shape: Shape of the gamma distribution of the efficiency, 1/(relative uncertainty)²; inf if it is known.
-        background: Expected background events, before its Gaussian is cut at zero.
-        background_sigma: Width of that Gaussian in events.
+        background: What is known of the background.
     """
 
     efficiency: float
     shape: float
-    background: float
-    background_sigma: float
+    background: Background
 
     def pmf(self, n: npt.ArrayLike, mu: npt.ArrayLike) -> FloatArray:
         """Return P(n | mu); n and mu broadcast."""
@@ -115,53 +69,41 @@ class CountModel:
     def cdf(self, n: int, mu: float) -> float:
         """Return P(<= n | mu)."""
         at_most = np.cumsum(self._signal(np.arange(n + 1), np.asarray(mu)))
-        return float(at_most[::-1] @ background_counts(n, self.background, self.background_sigma))
+        return float(at_most[::-1] @ self.background.counts(n))
 
     def n_max(self, mu: float) -> int:
         """Return a count that at a yield of `mu` is exceeded with a probability of next to nothing."""
         expected = mu * self.efficiency
         if math.isfinite(self.shape):
             expected *= stats.gamma.isf(TAIL, self.shape) / self.shape
-        is_known = self.background_sigma == 0.0
-        background = self.background if is_known else _cut_gaussian(self.background, self.background_sigma).isf(TAIL)
-        return int(stats.poisson.isf(TAIL, expected + background)) + 1
+        return int(stats.poisson.isf(TAIL, expected)) + self.background.n_max(WIDE_TAIL) + 1
 
     def _background(self, n_max: int) -> FloatArray:
         """Return the probabilities of the background counts that matter."""
-        probabilities = background_counts(n_max, self.background, self.background_sigma)
+        probabilities = self.background.counts(n_max)
         return probabilities[: int(np.flatnonzero(probabilities > SMALL * probabilities.max())[-1]) + 1]
 
     def _signal(self, n: IntArray, mu: FloatArray) -> FloatArray:
-        """Return the probability of n signal events: negative binomial, Poisson at infinite shape; n, mu broadcast.
-
-        Gamma(k + n)/(Gamma(k) k^n) is a product of (1 + i/k): ratios of gamma functions lose all digits at large k.
-        """
-        expected, k = np.asarray(mu) * self.efficiency, self.shape
-        factors = np.concatenate([[0.0], np.cumsum(np.log1p(np.arange(int(n.max())) / k))])
-        grown = np.log1p(expected / k)
-        exponent = k * grown if math.isfinite(k) else expected
-        log_pmf = special.xlogy(n, expected) - special.gammaln(n + 1.0) + factors[n] - exponent - n * grown
-        return np.asarray(np.exp(log_pmf))
+        """Return the probability of n signal events; n, mu broadcast."""
+        return negative_binomial(n, np.asarray(mu) * self.efficiency, self.shape)
 
 
 def count_model(
-    *, efficiency: float, efficiency_sigma: float = 0.0, background: float = 0.0, background_sigma: float = 0.0
+    *, efficiency: float, efficiency_sigma: float = 0.0, background: float | Background = 0.0
 ) -> CountModel:
     """Return the averaged counting model of checked numbers.
 
     Args:
         efficiency: In (0, 1].
         efficiency_sigma: Absolute standard uncertainty.
-        background: Expected background events.
-        background_sigma: Its standard uncertainty in events.
+        background: Its side bands, or expected events that are known exactly.
 
     Raises:
         ValueError: A number is impossible.
     """
     checks.efficiency("efficiency", efficiency)
     checks.non_negative("efficiency_sigma", efficiency_sigma)
-    checks.non_negative("background", background)
-    checks.non_negative("background_sigma", background_sigma)
     delta = efficiency_sigma / efficiency
     shape = math.inf if delta < NEGLIGIBLE else delta**-2.0
-    return CountModel(float(efficiency), float(shape), float(background), float(background_sigma))
+    of_count = background if isinstance(background, Background) else Background(known=float(background))
+    return CountModel(float(efficiency), float(shape), of_count)

@@ -1,16 +1,30 @@
-"""One upper limit from its inputs, by a method named as in the literature."""
+"""One upper limit from its inputs, by a method named as in the literature.
+
+Two of them stand side by side everywhere: `rolke`, the convention of the publication, and `recommended`, the one to
+quote in a new search. The others are cross-checks: an exact construction may give a stronger limit with an uncertain
+efficiency than with a known one, since a measurement that fluctuates tells equal counts apart.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import feldman_cousins, one_sided, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sensitivity import ExpectedLimit, expected_limit
+from jpsi_lnv.analysis.limits.sideband import SideBand
+
+PUBLICATION: Final = "rolke"
+RECOMMENDED: Final = "recommended"
+# Limits are computed for one method, given as (inputs, counts (N,), confidence level) -> yields (N,).
+LimitsOf = Callable[[LimitInputs, IntArray, float], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -43,11 +57,13 @@ class Limit:
         return {
             "m_majorana": inputs.m_majorana,
             "method": self.method,
+            "role": METHODS[self.method].role,
             "confidence_level": self.confidence_level,
             "confidence_level_means": METHODS[self.method].meaning,
             "n_obs": inputs.n_obs,
             "n_bkg": inputs.n_bkg,
             "n_bkg_sigma": inputs.n_bkg_sigma,
+            "side_bands": [dataclasses.asdict(b) | {"factors": dict(b.factors)} for b in inputs.side_bands],
             "efficiency": inputs.efficiency,
             "delta_sys": inputs.delta_sys,
             "n_jpsi": inputs.n_jpsi,
@@ -63,30 +79,50 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _rolke(inputs: LimitInputs, n_obs: int, confidence_level: float) -> float:
-    arguments: dict[str, float] = {"efficiency": inputs.efficiency, "efficiency_sigma": inputs.efficiency_sigma}
-    if inputs.n_bkg == 0.0 and inputs.n_bkg_sigma == 0.0:
+def _rolke(inputs: LimitInputs, n_obs: IntArray, confidence_level: float, **options: Any) -> FloatArray:
+    arguments: dict[str, Any] = {"efficiency": inputs.efficiency, "efficiency_sigma": inputs.efficiency_sigma}
+    if band := _counted_band(inputs):
+        model = rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY
+        arguments |= {"n_bkg_region": band.m, "tau": band.tau}
+    elif inputs.n_bkg == 0.0 and inputs.n_bkg_sigma == 0.0:
         # No event in a side band of the size of the signal region: at no background its size does not matter.
         model = rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY
         arguments |= {"n_bkg_region": 0, "tau": 1.0}
     else:
         model = rolke.Model.GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY
         arguments |= {"background": inputs.n_bkg, "background_sigma": inputs.n_bkg_sigma}
-    return rolke.upper_limit(model, n_obs=n_obs, confidence_level=confidence_level, **arguments)
+    return rolke.intervals(model, n_obs=n_obs, confidence_level=confidence_level, **options, **arguments)[1]
 
 
-def _averaged(limit: Callable[..., float]) -> Callable[[LimitInputs, int, float], float]:
-    def function(inputs: LimitInputs, n_obs: int, confidence_level: float) -> float:
-        return limit(
-            n_obs,
-            efficiency=inputs.efficiency,
-            efficiency_sigma=inputs.efficiency_sigma,
-            background=inputs.n_bkg,
-            background_sigma=inputs.n_bkg_sigma,
-            confidence_level=confidence_level,
-        )
+def _counted_band(inputs: LimitInputs) -> SideBand | None:
+    """Return the side band of a background that is one whole count and nothing else."""
+    if len(inputs.side_bands) != 1 or inputs.side_bands[0].factors or not float(inputs.side_bands[0].m).is_integer():
+        return None
+    return inputs.side_bands[0]
+
+
+def _bounded(inputs: LimitInputs, n_obs: IntArray, confidence_level: float) -> FloatArray:
+    return _rolke(inputs, n_obs, confidence_level, bounded=True, zero_counts="profile")
+
+
+def _measured(inputs: LimitInputs) -> dict[str, Any]:
+    return {
+        "efficiency": inputs.efficiency,
+        "efficiency_sigma": inputs.efficiency_sigma,
+        "background": inputs.background,
+    }
+
+
+def _one_by_one(limit: Callable[..., float]) -> LimitsOf:
+    def function(inputs: LimitInputs, n_obs: IntArray, confidence_level: float) -> FloatArray:
+        return np.array([limit(int(n), confidence_level=confidence_level, **_measured(inputs)) for n in n_obs])
 
     return function
+
+
+def _unified(inputs: LimitInputs, n_obs: IntArray, confidence_level: float) -> FloatArray:
+    found = feldman_cousins.intervals(n_obs, confidence_level=confidence_level, **_measured(inputs))
+    return np.array([interval.upper for interval in found])
 
 
 @dataclass(frozen=True)
@@ -95,30 +131,49 @@ class Method:
 
     Attributes:
         label: Short name for headings.
-        limit_of: (inputs, observed events, confidence level) -> limit of the produced yield.
+        role: What the limit is for.
+        limits_of: (inputs, observed events (N,), confidence level) -> limits of the produced yield (N,).
         meaning: What "90 %" is.
     """
 
     label: str
-    limit_of: Callable[[LimitInputs, int, float], float]
+    role: str
+    limits_of: LimitsOf
     meaning: str
 
 
 METHODS: Final[dict[str, Method]] = {
-    "rolke": Method("Rolke", _rolke, "unbounded profile likelihood cut at a two-sided chi2 quantile (2.706 at 90 %)"),
-    "cls": Method("CLs", _averaged(one_sided.cls_limit), "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL"),
+    PUBLICATION: Method(
+        "Rolke",
+        "convention of the publication",
+        _rolke,
+        "unbounded profile likelihood cut at a two-sided chi2 quantile (2.706 at 90 %)",
+    ),
+    RECOMMENDED: Method(
+        "CLs",
+        "recommended for a new search",
+        _one_by_one(one_sided.cls_limit),
+        "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL, averaged over side bands and efficiency",
+    ),
     "feldman-cousins": Method(
-        "FC",
-        _averaged(feldman_cousins.upper_limit),
-        "upper end of the unified interval, whose acceptance regions hold CL",
+        "FC", "cross-check", _unified, "upper end of the unified interval, whose acceptance regions hold CL"
     ),
     "bayesian": Method(
-        "Bayes", _averaged(one_sided.bayesian_limit), "posterior probability below the limit, flat prior in the yield"
+        "Bayes",
+        "cross-check",
+        _one_by_one(one_sided.bayesian_limit),
+        "posterior probability below the limit, flat prior in the yield",
+    ),
+    "bounded-profile": Method(
+        "bounded profile",
+        "cross-check",
+        _bounded,
+        "profile likelihood of a signal >= 0 cut at a two-sided chi2 quantile: covers less than it says",
     ),
 }
 
 
-def upper_limit(inputs: LimitInputs, *, method: str = "rolke", confidence_level: float = 0.90) -> Limit:
+def upper_limit(inputs: LimitInputs, *, method: str = PUBLICATION, confidence_level: float = 0.90) -> Limit:
     """Return the upper limit for the observed events, if there are any to see, and the expected one.
 
     Raises:
@@ -128,8 +183,8 @@ def upper_limit(inputs: LimitInputs, *, method: str = "rolke", confidence_level:
         msg = f"method={method!r}: wanted one of {sorted(METHODS)}"
         raise ValueError(msg)
 
-    def limit_of(n_obs: int) -> float:
-        return METHODS[method].limit_of(inputs, n_obs, confidence_level)
+    def limits_of(n_obs: Iterable[int]) -> FloatArray:
+        return METHODS[method].limits_of(inputs, np.asarray(n_obs), confidence_level)
 
-    n_up = None if inputs.n_obs is None else limit_of(inputs.n_obs)
-    return Limit(inputs, method, confidence_level, n_up, expected_limit(limit_of, inputs.n_bkg, inputs.n_bkg_sigma))
+    n_up = None if inputs.n_obs is None else float(limits_of([inputs.n_obs])[0])
+    return Limit(inputs, method, confidence_level, n_up, expected_limit(limits_of, inputs.background))

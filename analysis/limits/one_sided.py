@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 from scipy import optimize
 
@@ -27,13 +28,13 @@ def confidence(model: CountModel, n_obs: int, mu: float) -> float:
     return model.cdf(int(n_obs), mu) / model.cdf(int(n_obs), 0.0)
 
 
-def cls_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:
+def cls_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: Any) -> float:
     """Return the produced yield whose CLs is 1 - confidence_level; inf if there is none.
 
     Args:
         n_obs: Observed events.
         confidence_level: One-sided, as a fraction.
-        **measured: `efficiency`, `efficiency_sigma`, `background`, `background_sigma` as in `marginal.count_model`.
+        **measured: `efficiency`, `efficiency_sigma`, `background` as in `marginal.count_model`.
 
     Raises:
         ValueError: A number is impossible.
@@ -44,13 +45,13 @@ def cls_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) 
     return falling_to(level, lambda mu: confidence(model, n_obs, mu), (n_obs + 1.0) / model.efficiency)
 
 
-def bayesian_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: float) -> float:
+def bayesian_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: Any) -> float:
     """Return the produced yield below which the posterior probability is `confidence_level`; inf if there is none.
 
     Args:
         n_obs: Observed events.
         confidence_level: Posterior probability below the limit, as a fraction.
-        **measured: `efficiency`, `efficiency_sigma`, `background`, `background_sigma` as in `marginal.count_model`.
+        **measured: `efficiency`, `efficiency_sigma`, `background` as in `marginal.count_model`.
 
     Raises:
         ValueError: A number is impossible.

@@ -1,7 +1,8 @@
 """The limit to expect before the data are looked at: its distribution over counts of background alone.
 
-Without background zero events are the only outcome, and all quantiles coincide: a band of zero width says nothing about
-the spread of outcomes, only that the background was assumed to be nothing. `ExpectedLimit.is_certain` marks that case.
+Without any background zero events are the only outcome, and all quantiles coincide: a band of zero width says nothing
+about the spread of outcomes, only that the background was assumed to be nothing. `ExpectedLimit.is_certain` marks that
+case.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
-from jpsi_lnv.analysis.arrays import FloatArray
-from jpsi_lnv.analysis.limits import checks, marginal
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
+from jpsi_lnv.analysis.limits.sideband import Background
 
-LimitOfCount = Callable[[int], float]
+# Observed events (N,) -> limits (N,).
+LimitsOfCounts = Callable[[IntArray], FloatArray]
 
 # Probabilities of the median and of the ends of the central 68.27 % and 95.45 % bands.
 BAND_PROBABILITIES: Final = {
@@ -32,8 +33,6 @@ TAIL: Final = 1e-6
 # Limits computed for one expected limit, and the probability, to that of the likeliest count, of those that matter.
 COUNTS_MAX: Final = 100
 NEGLIGIBLE: Final = 1e-6
-# Standard deviations of an uncertain background that the counts reach.
-REACH: Final = 6.0
 
 
 @dataclass(frozen=True)
@@ -60,27 +59,26 @@ class ExpectedLimit:
 
     @property
     def is_certain(self) -> bool:
-        """Whether all bands coincide, as they do without background."""
-        return self.minus_2_sigma == self.plus_2_sigma
+        """Whether zero events are the only outcome, as they are without background."""
+        return self.n_bkg == 0.0
 
 
-def expected_limit(limit_of: LimitOfCount, n_bkg: float, n_bkg_sigma: float = 0.0) -> ExpectedLimit:
+def expected_limit(limits_of: LimitsOfCounts, background: Background) -> ExpectedLimit:
     """Return the quantiles and the mean of a limit over counts of background, from their exact distribution.
 
     Args:
-        limit_of: Observed events -> limit; grows with its argument.
-        n_bkg: Assumed background in events.
-        n_bkg_sigma: Its uncertainty in events: a Gaussian, cut at zero.
+        limits_of: Observed events (N,) -> limits (N,), which grow with them.
+        background: What is known of the background.
     """
-    probabilities = count_probabilities(n_bkg, n_bkg_sigma)
+    probabilities = count_probabilities(background)
     first = np.searchsorted(np.cumsum(probabilities), list(BAND_PROBABILITIES.values()))
     computed = _computed_counts(probabilities, first)
-    limits = np.interp(np.arange(len(probabilities)), computed, [limit_of(int(n)) for n in computed])
+    limits = np.interp(np.arange(len(probabilities)), computed, limits_of(computed))
     bands = dict(zip(BAND_PROBABILITIES, limits[first].tolist(), strict=True))
-    return ExpectedLimit(n_bkg, **bands, mean=float(probabilities @ limits))
+    return ExpectedLimit(background.mean, **bands, mean=float(probabilities @ limits))
 
 
-def _computed_counts(probabilities: FloatArray, needed: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def _computed_counts(probabilities: FloatArray, needed: IntArray) -> IntArray:
     """Return the counts whose limit is computed: all of a few, else those needed and some among the likely ones.
 
     The limit is all but straight from one of those to the next, and no band depends on the counts in between.
@@ -92,10 +90,7 @@ def _computed_counts(probabilities: FloatArray, needed: npt.NDArray[np.intp]) ->
     return np.unique(np.concatenate([spread, needed]))
 
 
-def count_probabilities(n_bkg: float, n_bkg_sigma: float = 0.0) -> FloatArray:
+def count_probabilities(background: Background) -> FloatArray:
     """Return the probability of n = 0, 1, ... events of background alone; they add up to one."""
-    checks.non_negative("n_bkg", n_bkg)
-    checks.non_negative("n_bkg_sigma", n_bkg_sigma)
-    last = int(stats.poisson.isf(TAIL, n_bkg + REACH * n_bkg_sigma)) + 1 if n_bkg + n_bkg_sigma > 0.0 else 0
-    probabilities = marginal.background_counts(last, float(n_bkg), float(n_bkg_sigma))
+    probabilities = background.counts(background.n_max(TAIL))
     return np.asarray(probabilities / probabilities.sum())

@@ -107,9 +107,9 @@ def scan(source: Source) -> Table | None:
     return Table(
         name="limits",
         title=f"Upper limits at {100 * first['confidence_level']:.4g}% confidence level, method {first['method']}",
-        fields=(_M_MAJORANA, *result.number_fields(source), *mixing),
-        rows=records,
-        note=result.note(first),
+        fields=(_M_MAJORANA, *result.number_fields(source), *result.beside_fields(source), *mixing),
+        rows=tuple(result.row_beside(source, r) for r in records),
+        note=result.note(source, first),
     )
 
 

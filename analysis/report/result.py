@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
+from jpsi_lnv.analysis.limits.methods import PUBLICATION, RECOMMENDED
 from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
@@ -18,6 +19,7 @@ from jpsi_lnv.analysis.report.source import LIMITS, Source, label
 from jpsi_lnv.analysis.report.tables import (
     DIVIDED,
     PLACE,
+    PLACES,
     Field,
     Table,
     count,
@@ -36,6 +38,14 @@ BANDS: Final = (
 )
 HEADROOM: Final = 1.5
 BRANCHING_FRACTION: Final = "B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.)"
+BOTH: Final = (PUBLICATION, RECOMMENDED)
+# Searches that a caution names one by one.
+N_NAMED: Final = 5
+METHODS_NOTE: Final = (
+    "the first two are the result: the publication's convention and the limit to quote in a new search; the others are "
+    "cross-checks, of which exact constructions may get stronger with an uncertain efficiency, since a measurement "
+    "that fluctuates tells equal counts apart"
+)
 # Places of all records, and of that of the headline.
 LIMITS_AT: Final = "limits.json#/limits"
 FIRST: Final = f"{LIMITS_AT}/0"
@@ -93,7 +103,10 @@ def expected(record: dict[str, Any], quantile: str = "median") -> float | None:
 def exponent(source: Source) -> int:
     """Return the power of ten in which this result's branching fractions are written."""
     first = headline(source)
-    return 0 if first is None else power(first["branching_fraction_ul"] or expected(first))
+    if first is None:
+        return 0
+    found = [first["branching_fraction_ul"], expected(first), *(r["branching_fraction_ul"] for r in source.limits)]
+    return power(next((value for value in found if value), None))
 
 
 def number_fields(source: Source) -> tuple[Field, ...]:
@@ -111,6 +124,31 @@ def number_fields(source: Source) -> tuple[Field, ...]:
     )
 
 
+def beside_fields(source: Source) -> tuple[Field, ...]:
+    """Return the column of the other of the two limits that stand side by side; none without it."""
+    first = headline(source)
+    other = beside(source, first) if first else {}
+    if not other:
+        return ()
+    written = fixed(2, scale=10.0 ** -exponent(source))
+    return (Field("other_ul", f"B limit, {other['method']}", written, superscript(exponent(source))),)
+
+
+def beside(source: Source, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of the same search by the other of the two methods that stand side by side; empty without."""
+    for i, r in enumerate(source.limits):
+        if r["m_majorana"] == record["m_majorana"] and r["method"] in BOTH and r["method"] != record["method"]:
+            return row(r, f"{LIMITS_AT}/{i}")
+    return {}
+
+
+def row_beside(source: Source, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a record with the limit by the other method."""
+    other = beside(source, record)
+    place = {"other_ul": f"{other[PLACE]}/branching_fraction_ul"} if other else {}
+    return record | {"other_ul": other.get("branching_fraction_ul"), PLACES: record.get(PLACES, {}) | place}
+
+
 def row(record: dict[str, Any], place: str) -> dict[str, Any]:
     """Return a record of a limit with its place and the median expected branching fraction."""
     return record | {"expected": expected(record), PLACE: place}
@@ -126,11 +164,12 @@ def methods(source: Source) -> Table | None:
         title="The overall limit by different methods",
         fields=(
             Field("method", "method"),
+            Field("role", "what it is for"),
             *number_fields(source)[-3:],
             Field("confidence_level_means", "what its confidence level means"),
         ),
         rows=tuple(records),
-        note="the first is the result",
+        note=METHODS_NOTE,
     )
 
 
@@ -159,7 +198,33 @@ def sentence(source: Source) -> str:
     if first["branching_fraction_ul"] is None:
         return f"{seen}: there is no finite upper limit at {level}."
     limit = shown(source, first["branching_fraction_ul"])
-    return f"{BRANCHING_FRACTION} < {limit} at {level}; {seen}. Without signal a limit of {median} is expected."
+    said = f"{BRANCHING_FRACTION} < {limit} at {level} ({_role(first)}){_beside(source, first)}"
+    return f"{said}; {seen}. Without signal a limit of {median} is expected."
+
+
+def _role(record: dict[str, Any]) -> str:
+    return f"{record['method']}, {record['role']}" if record.get("role") else str(record["method"])
+
+
+def _beside(source: Source, first: dict[str, Any]) -> str:
+    """Return the limit by the other method, in words; empty without one."""
+    other = beside(source, first)
+    return f", < {shown(source, other['branching_fraction_ul'])} ({_role(other)})" if other else ""
+
+
+def cautions(source: Source) -> str:
+    """Return what must be said of the limits, each with the searches it is said of; empty without."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in source.limits:
+        where = "all" if record["m_majorana"] is None else f"{record['m_majorana']:.3f}"
+        for caution in record.get("cautions", ()):
+            found.setdefault((record["method"], caution), []).append(where)
+    return ". ".join(f"{method}: {said} ({_some(where)})" for (method, said), where in found.items())
+
+
+def _some(where: Sequence[str]) -> str:
+    more = f" and {len(where) - N_NAMED} more" if len(where) > N_NAMED else ""
+    return ", ".join(where[:N_NAMED]) + more
 
 
 def facts(source: Source) -> tuple[Fact, ...]:
@@ -178,10 +243,19 @@ def facts(source: Source) -> tuple[Fact, ...]:
                 f"of the efficiency and the number of J/ψ together, relative; {_why(first, 'delta_sys')}",
             ),
             Fact("limit", _or_hidden(source, first), "branching_fraction_ul", method_sentence(source)),
+            *_other_limit(source, first),
             Fact("expected limit", _band(source, first), "expected_n_up", _BAND_MEANS),
         ]
-        found = [replace(fact, place=f"{FIRST}/{fact.place}") for fact in found]
+        found = [f if "#" in f.place else replace(f, place=f"{FIRST}/{f.place}") for f in found]
     return (*found, *_state(source))
+
+
+def _other_limit(source: Source, first: dict[str, Any]) -> tuple[Fact, ...]:
+    other = beside(source, first)
+    if not other:
+        return ()
+    said = f"{_role(other)}: {other['confidence_level_means']}"
+    return (Fact("limit beside it", _or_hidden(source, other), f"{other[PLACE]}/branching_fraction_ul", said),)
 
 
 def _or_hidden(source: Source, record: dict[str, Any]) -> str:
@@ -241,13 +315,15 @@ def shown(source: Source, branching_fraction: float | None) -> str:
     return f"{fixed(2, scale=10.0**-power_of_ten)(branching_fraction)} × {superscript(power_of_ten)}"
 
 
-def note(first: dict[str, Any]) -> str:
-    """Return what the confidence level means, and where the inputs come from."""
+def note(source: Source, first: dict[str, Any]) -> str:
+    """Return what the confidence levels mean, where the inputs come from, and what must be said beside the limits."""
+    other = beside(source, first)
     sources = "; ".join(f"{name}: {where}" for name, where in first.get("provenance", {}).items())
-    said = [first.get("confidence_level_means", ""), sources]
+    both = [first, other] if other else [first]
+    said = [*(f"{r['method']}: {r.get('confidence_level_means', '')}" for r in both), sources]
     if first.get("expected_is_certain"):
         said.append("expected bands coincide: without background zero events are the only outcome")
-    return ". ".join(each for each in said if each)
+    return ". ".join(each for each in (*said, cautions(source)) if each)
 
 
 def quantile(records: Sequence[dict[str, Any]], name: str, scale: float = 1.0) -> FloatArray:

@@ -12,15 +12,15 @@ import click
 
 from jpsi_lnv.analysis import derived, outputs, results
 from jpsi_lnv.analysis.documents import write_json
-from jpsi_lnv.analysis.limits import gather, likelihood, methods
+from jpsi_lnv.analysis.limits import cautions, gather, likelihood, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.mixing import Normalisation
 from jpsi_lnv.analysis.limits.mixing import read as read_curve
-from jpsi_lnv.analysis.normalization import Count
+from jpsi_lnv.analysis.limits.sideband import SideBand
 from jpsi_lnv.analysis.report import mass_scan, result
 from jpsi_lnv.analysis.report import studies as study_tables
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.processors.console import show, wrote
+from jpsi_lnv.processors.console import console, show, wrote
 from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
 
 # Stem of a file and its content -> its path.
@@ -29,9 +29,23 @@ Save = Callable[[str, Mapping[str, Any]], Path]
 SEED = 20250706
 
 
+def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[SideBand, ...]:
+    try:
+        pairs = [(float(m), float(tau)) for m, tau in (text.split(",") for text in given)]
+        return tuple(SideBand(f"side band {i + 1}", m, tau) for i, (m, tau) in enumerate(pairs))
+    except ValueError as error:
+        msg = f"got {', '.join(given)} ({error}); wanted M,TAU such as 3,10"
+        raise click.BadParameter(msg) from error
+
+
 @click.command()
 @result_options
-@click.option("--method", type=click.Choice([*methods.METHODS, "all"]), default="rolke", help="How the limit is set.")
+@click.option(
+    "--method",
+    type=click.Choice([*methods.METHODS, "all"]),
+    default=methods.PUBLICATION,
+    help="Shown beside the publication's and the recommended limit.",
+)
 @click.option(
     "--confidence-level", type=FiniteRange(0, 1, min_open=True, max_open=True), default=0.90, help="Fraction."
 )
@@ -46,7 +60,21 @@ SEED = 20250706
     metavar="N",
     help="Events; default: background.json of `lnv background` where background samples ran, else 0.",
 )
-@click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N in events.")
+@click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N > 0 in events.")
+@click.option(
+    "--side-band",
+    "side_bands",
+    multiple=True,
+    metavar="M,TAU",
+    callback=_side_bands,
+    help="Instead: M events counted where TAU times the background is expected; repeat for every process.",
+)
+@click.option(
+    "--lead",
+    type=click.Choice([methods.PUBLICATION, methods.RECOMMENDED]),
+    default=methods.PUBLICATION,
+    help="Which of the two limits is the first record and leads the report.",
+)
 @click.option("--expected", is_flag=True, help="Hide the observed events; writes limits_expected.json instead.")
 @click.option("--checks", is_flag=True, help="Scan background and chi2 cut, p-values, coverage, likelihood besides.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
@@ -62,6 +90,8 @@ def command(
     systematics: Path | None,
     background: float | None,
     background_sigma: float,
+    side_bands: tuple[SideBand, ...],
+    lead: str,
     expected: bool,
     checks: bool,
     mixing: Path | None,
@@ -75,6 +105,9 @@ def command(
     result, unless they are given. Writes limits.json and prints the table. The yield limit n_up is in produced events;
     that on the branching fraction is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
     """
+    if side_bands and background is not None:
+        msg = f"got --background {background:g} with --side-band; wanted one of them"
+        raise click.UsageError(msg)
     if closure and checks:
         msg = "got --closure with --checks; wanted one of them: the published inputs have no candidates to check"
         raise click.UsageError(msg)
@@ -84,22 +117,24 @@ def command(
     if closure:
         _show_closure(output)
         return
+    given = _given_background(background, background_sigma, side_bands)
     merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
-    given = None if background is None else Count(background, background_sigma, "command line")
     choices = gather.choose(merged, output, systematics=systematics, background=given)
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
     if expected:
         inputs = [i.without_observation() for i in inputs]
-    names = list(methods.METHODS) if method == "all" else [method]
+    names = _names(method, lead)
     limits = [
         [methods.upper_limit(i, method=name, confidence_level=confidence_level) for name in names] for i in inputs
     ]
     curve = read_curve(mixing, power=mixing_power) if mixing else None
-    options = {"method": method, "confidence_level": confidence_level, "expected": expected}
+    options = {"method": method, "lead": lead, "confidence_level": confidence_level, "expected": expected}
     save = partial(derived.write, output, results=merged, options=options, files=choices.files)
     shown = _shown(merged, limits, curve)
     show(result.methods(shown), mass_scan.by_method(shown), mass_scan.scan(shown))
+    for line in (result.sentence(shown), *filter(None, [result.cautions(shown)])):
+        console().print(line, markup=False, soft_wrap=True)
     stem = "limits_expected" if expected else "limits"
     if not (checks and _says_more(output, stem, shown)):
         wrote(save(stem, {"limits": shown.limits}))
@@ -108,9 +143,30 @@ def command(
         _write_likelihood(output, inputs[0])
 
 
+def _given_background(n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...]) -> gather.Estimate | None:
+    """Return the background of the command line, None without one."""
+    if n_bkg is None and not side_bands:
+        return None
+    try:
+        return gather.given_background(n_bkg or 0.0, sigma, side_bands)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _names(method: str, lead: str) -> list[str]:
+    """Return the methods in their order: the one that leads, the other of the two, and what is asked for besides."""
+    both = sorted((methods.PUBLICATION, methods.RECOMMENDED), key=lambda name: name != lead)
+    return [*both, *(name for name in methods.METHODS if name not in both and method in (name, "all"))]
+
+
 def _shown(merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> Source:
     """Return what shows the limits."""
-    return Source(merged, tuple(limit.to_dict() | _mixing(limit, curve) for by_method in limits for limit in by_method))
+    records = [
+        limit.to_dict() | {"cautions": list(cautions.of(limit))} | _mixing(limit, curve)
+        for by_method in limits
+        for limit in by_method
+    ]
+    return Source(merged, tuple(records))
 
 
 def _says_more(output: Path, stem: str, shown: Source) -> bool:

@@ -60,9 +60,9 @@ def merged():
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the command in a directory of its own; returns (records, what was printed)."""
+    """Run the command in a directory of its own; returns (records of a method or all, what was printed)."""
 
-    def runner(result, *options):
+    def runner(result, *options, method="rolke"):
         results.write(tmp_path / "accumulator.zip", result)
         (tmp_path / "given.json").write_text(json.dumps(SYSTEMATICS))
         options = ["--systematics", str(tmp_path / "given.json"), *options]
@@ -70,6 +70,7 @@ def run(tmp_path):
         if outcome.exception:
             raise outcome.exception
         name = "limits_expected" if "--expected" in options else "limits"
-        return json.loads((tmp_path / f"{name}.json").read_text())["limits"], outcome.output
+        records = json.loads((tmp_path / f"{name}.json").read_text())["limits"]
+        return [r for r in records if method in (None, r["method"])], outcome.output
 
     return runner

@@ -1,73 +1,201 @@
-"""The exported likelihood is that of the limit, and other programs read it."""
+"""The exported likelihood is that of the limit, in other people's programs."""
 
 from __future__ import annotations
 
+import json
+import math
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 
-from jpsi_lnv.analysis.limits import likelihood, one_sided
+from jpsi_lnv.analysis.limits import likelihood, one_sided, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.likelihood import Counted
+from jpsi_lnv.analysis.limits.sideband import SideBand
 
 # pyhf 0.7.6 validates through an interface that jsonschema deprecates.
 uses_pyhf = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver is deprecated:DeprecationWarning")
+BAND = SideBand("kkpipi", 3, 10.0)
+DELTA = 0.07
+EFFICIENCY = 0.1583
 
 
 def inputs(**change):
-    numbers = {"n_obs": 50, "n_bkg": 50.0, "n_bkg_sigma": 0.0, "efficiency": 0.2, "delta_sys": 0.0, "n_jpsi": 1e10}
-    return LimitInputs(**(numbers | change))
+    numbers = {"n_obs": 1, "n_bkg": 0.3, "n_bkg_sigma": 0.1, "side_bands": (BAND,), "n_jpsi": 1e10}
+    return LimitInputs(**(numbers | {"efficiency": EFFICIENCY, "delta_sys": DELTA} | change))
+
+
+def by_hand(given, mu, b, pull):
+    """Return -ln L of one channel with one side band, with a Gaussian pull of the efficiency."""
+    (band,) = given.side_bands
+    expected = mu * given.efficiency * (1.0 + given.delta_sys * pull) + b
+
+    def poisson(n, mean):
+        return mean - special.xlogy(n, mean) + special.gammaln(n + 1.0)
+
+    return poisson(given.n_obs, expected) + poisson(band.m, band.tau * b) - stats.norm.logpdf(pull)
+
+
+def profile_limit(cost, starts, bounds, threshold=2.7055434540954146):
+    """Return the upper end of the profile likelihood of the first parameter, by our minimiser on any -ln L.
+
+    Args:
+        cost: Parameters (P,) -> -ln L.
+        starts: Where to start (P,).
+        bounds: Ranges of all parameters.
+        threshold: Rise of -2 ln L.
+    """
+
+    def profile(mu):
+        best, start = math.inf, np.array(starts[1:], dtype=float)
+        for _ in range(4):
+            found = optimize.minimize(
+                lambda x: cost(np.array([mu, *x])),
+                start,
+                bounds=bounds[1:],
+                method="Nelder-Mead",
+                options={"xatol": 1e-12, "fatol": 1e-15, "maxiter": 4000, "maxfev": 4000},
+            )
+            start, best = found.x, min(best, float(found.fun))
+        return best
+
+    lowest = optimize.minimize_scalar(profile, bounds=bounds[0], method="bounded", options={"xatol": 1e-9})
+    level = float(lowest.fun) + 0.5 * threshold
+    high = float(lowest.x) + 1.0
+    while profile(high) < level:
+        high *= 1.5
+    return optimize.brentq(lambda mu: profile(mu) - level, float(lowest.x), high, xtol=1e-9, rtol=1e-12)
+
+
+def our_limit(given):
+    band = {"n_bkg_region": BAND.m, "tau": BAND.tau, "efficiency": EFFICIENCY, "efficiency_sigma": DELTA * EFFICIENCY}
+    return rolke.upper_limit(rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY, n_obs=given.n_obs, **band)
+
+
+POINTS = [(0.5, 0.3, 0.0), (20.0, 0.1, -1.2), (45.0, 0.8, 2.1)]
+
+
+@pytest.fixture
+def pyhf():
+    return pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
+
+
+def pyhf_cost(pyhf, content):
+    """Return names of the parameters and parameters -> -ln L."""
+    workspace = pyhf.Workspace(json.loads(json.dumps(content)))
+    model = workspace.model()
+    data = workspace.data(model)
+    return model, lambda parameters: -float(model.logpdf(parameters, data)[0])
+
+
+def in_order(model, **values):
+    parameters = np.array(model.config.suggested_init(), dtype=float)
+    for name, value in values.items():
+        parameters[model.config.par_slice(name)] = value
+    return parameters
 
 
 @uses_pyhf
-def test_the_exported_likelihood_is_that_of_the_count():
-    pyhf = pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
-    content = pyhf.Workspace(likelihood.workspace(inputs(delta_sys=0.07, n_bkg_sigma=5.0)))
-    model = content.model()
-    parameters = model.config.suggested_init()
-    parameters[model.config.poi_index] = 30.0
-    logpdf = float(model.logpdf(parameters, content.data(model))[0])
-    expected = stats.poisson.logpmf(50, 30.0 * 0.2 + 50.0) + 2 * stats.norm.logpdf(0)
-    assert logpdf == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize("n_obs", [1, 5])
+@pytest.mark.parametrize(("mu", "b", "pull"), POINTS)
+def test_pyhf_has_our_likelihood(pyhf, n_obs, mu, b, pull):
+    given = inputs(n_obs=n_obs)
+    model, cost = pyhf_cost(pyhf, likelihood.workspace(given))
+    found = cost(in_order(model, n_produced=mu, b_kkpipi=b, efficiency=pull))
+    assert found == pytest.approx(by_hand(given, mu, b, pull), abs=1e-12)
 
 
-def asymptotic_limit(given: LimitInputs, confidence_level: float = 0.90) -> float:
+@uses_pyhf
+@pytest.mark.parametrize("n_obs", [1, 5])
+def test_the_profile_limit_of_pyhfs_likelihood_is_ours(pyhf, n_obs):
+    given = inputs(n_obs=n_obs)
+    model, cost = pyhf_cost(pyhf, likelihood.workspace(given))
+
+    def of_three(x):
+        return cost(in_order(model, n_produced=x[0], b_kkpipi=x[1], efficiency=x[2]))
+
+    found = profile_limit(of_three, [1.0, 0.3, 0.0], [(0.0, 300.0), (1e-9, 20.0), (-8.0, 8.0)])
+    assert found == pytest.approx(our_limit(given), rel=1e-9)
+
+
+@uses_pyhf
+@pytest.mark.parametrize("n_obs", [1, 5])
+def test_pyhfs_own_fit_gives_our_profile_limit(pyhf, n_obs):
+    given = inputs(n_obs=n_obs)
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-12))
+    workspace = pyhf.Workspace(likelihood.workspace(given))
+    model = workspace.model()
+    data = workspace.data(model)
+    _, lowest = pyhf.infer.mle.fit(data, model, return_fitted_val=True)
+
+    def rise(mu):
+        _, value = pyhf.infer.mle.fixed_poi_fit(mu, data, model, return_fitted_val=True)
+        return float(value - lowest) - stats.chi2.ppf(0.9, 1)
+
+    expected = our_limit(given)
+    assert optimize.brentq(rise, 0.8 * expected, 1.3 * expected, xtol=1e-6) == pytest.approx(expected, rel=1e-5)
+
+
+@uses_pyhf
+def test_factors_are_one_nuisance_in_all_processes(pyhf):
+    bands = (SideBand("a", 3, 10.0, (("pi to e", 0.5),)), SideBand("b", 4, 5.0, (("pi to e", 0.2),)))
+    model, _ = pyhf_cost(pyhf, likelihood.workspace(inputs(side_bands=bands)))
+    parameters = in_order(model, **{"n_produced": 0.0, "b_a": 0.3, "b_b": 0.8, "pi to e": 1.5})
+    expected = 0.3 * math.exp(0.5 * 1.5) + 0.8 * math.exp(0.2 * 1.5)
+    assert float(model.expected_actualdata(parameters)[0]) == pytest.approx(expected, rel=1e-12)
+
+
+@uses_pyhf
+def test_channels_share_background_and_systematics(pyhf):
+    halves = (Counted("plus", 1, 0.5, 0.16), Counted("minus", 0, 0.5, 0.15))
+    model, _ = pyhf_cost(pyhf, likelihood.workspace(inputs(), halves))
+    parameters = in_order(model, n_produced=10.0, b_kkpipi=0.4, efficiency=1.0)
+    expected = {"plus": 5.0 * 0.16 * 1.07 + 0.2, "minus": 5.0 * 0.15 * 1.07 + 0.2, "side_band_kkpipi": 4.0}
+    found = dict(zip(model.config.channels, model.expected_actualdata(parameters), strict=True))
+    assert found == pytest.approx(expected)
+
+
+@uses_pyhf
+def test_without_background_and_uncertainty_there_is_only_the_count(pyhf):
+    content = likelihood.workspace(inputs(n_bkg=0.0, n_bkg_sigma=0.0, side_bands=(), delta_sys=0.0))
+    assert [channel["name"] for channel in content["channels"]] == ["jpsi_kkee"]
+    model, cost = pyhf_cost(pyhf, content)
+    assert cost(in_order(model, n_produced=20.0)) == pytest.approx(-stats.poisson.logpmf(1, 20.0 * EFFICIENCY))
+
+
+def asymptotic_limit(pyhf, given: LimitInputs) -> float:
     """Return pyhf's asymptotic CLs limit of the produced yield, which holds where many events are expected."""
-    pyhf = pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
     from pyhf.infer.intervals.upper_limits import upper_limit
 
+    pyhf.set_backend("numpy")
     content = pyhf.Workspace(likelihood.workspace(given))
     model = content.model()
     largest = model.config.suggested_bounds()[model.config.poi_index][1]
-    observed, _ = upper_limit(content.data(model), model, np.linspace(0.0, largest, 81), level=1.0 - confidence_level)
+    observed, _ = upper_limit(content.data(model), model, np.linspace(0.0, largest, 81), level=0.1)
     return float(observed)
 
 
 @uses_pyhf
-def test_with_many_events_pyhf_asymptotics_agree_with_the_exact_limit():
-    exact = one_sided.cls_limit(50, efficiency=0.2, background=50.0)
-    assert asymptotic_limit(inputs()) == pytest.approx(exact, rel=0.03)
+def test_with_many_events_pyhf_asymptotics_agree_with_the_exact_limit(pyhf):
+    many = inputs(n_obs=50, n_bkg=50.0, n_bkg_sigma=0.0, side_bands=(SideBand("b", 5e5, 1e4),), delta_sys=0.0)
+    exact = one_sided.cls_limit(50, efficiency=EFFICIENCY, background=50.0)
+    assert asymptotic_limit(pyhf, many) == pytest.approx(exact, rel=0.03)
 
 
 @uses_pyhf
-def test_with_one_event_pyhf_asymptotics_are_wrong():
-    one = inputs(n_obs=1, n_bkg=0.0, efficiency=0.1583)
-    assert asymptotic_limit(one) == pytest.approx(19.2, abs=0.2)
-    assert one_sided.cls_limit(1, efficiency=0.1583) == pytest.approx(24.57, abs=0.01)
+def test_with_one_event_pyhf_asymptotics_are_wrong(pyhf):
+    one = inputs(n_bkg=0.0, n_bkg_sigma=0.0, side_bands=(), delta_sys=0.0)
+    assert asymptotic_limit(pyhf, one) == pytest.approx(19.2, abs=0.2)
+    assert one_sided.cls_limit(1, efficiency=EFFICIENCY) == pytest.approx(24.57, abs=0.01)
 
 
 def test_hidden_events_are_not_exported():
-    with pytest.raises(ValueError, match="n_obs=None"):
-        likelihood.workspace(inputs(n_obs=None))
+    for write in (likelihood.workspace, likelihood.hs3):
+        with pytest.raises(ValueError, match="n_obs=None"):
+            write(inputs(n_obs=None))
 
 
-@uses_pyhf
-@pytest.mark.parametrize(("n_bkg", "sigma"), [(0.0, 0.1), (0.03, 0.05), (4.0, 1.0)])
-def test_the_background_of_a_workspace_moves_by_its_own_uncertainty(n_bkg, sigma):
-    """In events, not in multiples of itself: it may be nothing, give or take something."""
-    pyhf = pytest.importorskip("pyhf", reason="pip install 'jpsi-lnv[stats]'")
-    model = pyhf.Workspace(likelihood.workspace(inputs(n_bkg=n_bkg, n_bkg_sigma=sigma, delta_sys=0.0))).model()
-    for shift in (0.25, 0.5, 1.0, 2.0):
-        parameters = np.zeros(model.config.npars)
-        parameters[model.config.par_slice("background")] = shift
-        parameters[model.config.poi_index] = 0.0
-        assert float(model.expected_actualdata(parameters)[0]) == pytest.approx(n_bkg + shift * sigma, abs=1e-6)
+def test_an_unknown_constraint_is_refused():
+    with pytest.raises(ValueError, match="constraint='flat'"):
+        likelihood.hs3(inputs(), constraint="flat")

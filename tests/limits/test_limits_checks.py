@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.limits import gather, studies
-from jpsi_lnv.analysis.normalization import Count
 from jpsi_lnv.analysis.report import source
 from jpsi_lnv.analysis.report import studies as study_report
 
@@ -30,8 +29,8 @@ def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
     assert both["n_up"] == pytest.approx(23.187, rel=1e-3)
     curves = {(c["method"], c["delta_sys"]): c for c in json.loads((tmp_path / "coverage.json").read_text())["curves"]}
     assert curves["rolke", 0.0]["smallest"] == pytest.approx(0.865, abs=1e-3)
-    assert curves["rolke bounded", 0.0]["smallest"] == pytest.approx(0.743, abs=1e-3)
-    assert max(curves["cls", 0.07]["error"]) < 0.004
+    assert curves["bounded-profile", 0.0]["smallest"] == pytest.approx(0.743, abs=1e-3)
+    assert max(curves["recommended", 0.07]["error"]) < 0.004
     assert json.loads((tmp_path / "likelihood.json").read_text())["observations"][0]["data"] == [1.0]
     assert "Conjugate channels" in printed
 
@@ -95,7 +94,7 @@ def test_conjugate_channels_share_the_uncertainty_of_the_background(merged):
     result = merged()
     candidates = result.datasets["data"].selections["search"].candidates
     candidates["charge"] = np.array([1, -1])
-    choices = gather.Choices(systematics=GIVEN, background=Count(2.0, 2.0, "given"))
+    choices = gather.Choices(systematics=GIVEN, background=gather.given_background(2.0, 2.0))
     inputs = dataclasses.replace(gather.overall(result, choices), n_obs=2, efficiency=0.1583)
     found = studies.conjugate_channels(result, inputs)
     assert [c["n_obs"] for c in found["channels"]] == [1, 1]
@@ -106,6 +105,6 @@ def test_the_coverage_figure_shows_every_method(merged, run, tmp_path):
     run(merged(), "--checks")
     found = study_report.coverage_pictures(source.read(tmp_path))
     assert [picture.name for picture in found] == ["coverage", "coverage_toys"]
-    assert "0.743 for rolke bounded" in found[0].explanation
+    assert "0.743 for bounded-profile" in found[0].explanation
     axes = found[1].figure().axes[0]
-    assert {line.get_label() for line in axes.lines} >= {"rolke", "cls", "bayesian", "feldman-cousins"}
+    assert {line.get_label() for line in axes.lines} >= {"rolke", "recommended", "bayesian", "feldman-cousins"}

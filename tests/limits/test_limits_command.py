@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
-from jpsi_lnv.analysis.limits import gather
+from jpsi_lnv.analysis.limits import gather, rolke
+from jpsi_lnv.processors.cli import lnv
 
 pytestmark = pytest.mark.fast
 
@@ -69,11 +71,59 @@ def test_a_result_without_signal_has_no_limit(run, merged):
 
 
 def test_every_method_at_every_mass(run, merged):
-    records, printed = run(merged(), "--method", "all")
-    assert [r["method"] for r in records[:4]] == ["rolke", "cls", "feldman-cousins", "bayesian"]
-    assert len(records) == 12
+    records, printed = run(merged(), "--method", "all", method=None)
+    every = ["rolke", "recommended", "feldman-cousins", "bayesian", "bounded-profile"]
+    assert [r["method"] for r in records[:5]] == every
+    assert len(records) == 15
     assert records[0]["expected_is_certain"]
     assert "expected bands coincide" in printed
+
+
+def test_two_limits_stand_side_by_side(run, merged):
+    records, printed = run(merged(), method=None)
+    assert [r["method"] for r in records[:2]] == ["rolke", "recommended"]
+    assert [r["role"] for r in records[:2]] == ["convention of the publication", "recommended for a new search"]
+    assert [r["n_up"] for r in records[:2]] == pytest.approx([23.187, 24.746], abs=1e-3)
+    for number in ("2.30", "2.45"):
+        assert number in printed
+
+
+def test_the_recommended_limit_can_lead(run, merged):
+    records, _ = run(merged(), "--lead", "recommended", method=None)
+    assert [r["method"] for r in records[:2]] == ["recommended", "rolke"]
+
+
+def test_side_bands_on_the_command_line(run, merged):
+    """One side band is the Poisson background of the profile limit, and the prior of the recommended one."""
+    records, _ = run(merged(), "--side-band", "3,10", method=None)
+    band = {"n_bkg_region": 3, "tau": 10.0, "efficiency": 0.1583, "efficiency_sigma": 0.07 * 0.1583}
+    by_hand = rolke.upper_limit(rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY, n_obs=1, **band)
+    assert records[0]["n_up"] == pytest.approx(by_hand, rel=1e-9)
+    assert records[0]["side_bands"] == [{"name": "side band 1", "m": 3.0, "tau": 10.0, "factors": {}}]
+    assert records[1]["n_bkg"] == pytest.approx(0.3)
+    assert "3 at tau 10" in records[1]["provenance"]["n_bkg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--side-band", "-1,10"], "m=-1: wanted zero or more"),
+        (["--side-band", "1,0"], "tau=0: wanted more than zero"),
+        (["--side-band", "1"], "wanted M,TAU"),
+        (["--background", "0", "--background-sigma", "0.5"], "wanted a side band"),
+        (["--side-band", "1,2", "--background", "1"], "wanted one of them"),
+    ],
+)
+def test_impossible_backgrounds_are_one_line(tmp_path, options, message):
+    outcome = CliRunner().invoke(lnv, ["limits", "--output", str(tmp_path), *options])
+    assert outcome.exit_code == 2
+    assert message in " ".join(outcome.output.split())
+
+
+def test_a_mean_and_a_width_are_read_as_a_side_band_and_the_formula_is_said(run, merged):
+    records, printed = run(merged(), "--background", "2", "--background-sigma", "0.5", method="recommended")
+    assert records[0]["side_bands"] == [{"name": "background", "m": 16.0, "tau": 8.0, "factors": {}}]
+    assert "m = (b/sigma)^2 = 16, tau = b/sigma^2 = 8" in " ".join(printed.split())
 
 
 def test_limits_on_the_mixing_follow_a_given_curve(run, tmp_path, merged):
@@ -89,7 +139,7 @@ def test_limits_on_the_mixing_follow_a_given_curve(run, tmp_path, merged):
 def test_a_background_given_on_the_command_line_is_said_so(run, merged):
     records, _ = run(merged(), "--background", "0.5", "--background-sigma", "0.2")
     assert records[0]["n_bkg"] == 0.5
-    assert records[0]["provenance"]["n_bkg"] == "command line"
+    assert records[0]["provenance"]["n_bkg"].startswith("command line")
     assert records[0]["n_up"] < 23.187
 
 

@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import gather
-from jpsi_lnv.analysis.normalization import Count
+from jpsi_lnv.analysis.limits.sideband import SideBand
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.processors.cli import lnv
 
@@ -23,7 +23,9 @@ pytestmark = pytest.mark.fast
 
 
 def dataset(kind, n_passed, n_produced, selection="search", **metadata):
-    record = DatasetMetadata.from_dict("d", {"kind": kind, "sqrt_s": M_JPSI, "blind": False} | metadata)
+    record = DatasetMetadata.from_dict(
+        "d", {"kind": kind, "sqrt_s": M_JPSI, "blind": False, "is_simulation": True} | metadata
+    )
     found = {selection: SelectionResult({"all": n_produced, "signal_region": n_passed})}
     return DatasetResult(record, n_produced, n_produced, found)
 
@@ -60,13 +62,13 @@ def test_signal_of_different_periods_is_weighted_as_the_data_are(result):
 def test_defaults_without_samples(result, tmp_path):
     choices = gather.choose(result, tmp_path)
     assert choices.systematics is None
-    assert choices.background_of(None) == Count(0.0, 0.0, "assumed")
+    assert choices.background_of(None) == gather.NO_BACKGROUND
     assert choices.files == ()
 
 
 def test_given_numbers_win(with_samples, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"overall": 0.05}))
-    given = Count(1.5, 0.5, "command line")
+    given = gather.given_background(1.5, 0.5)
     choices = gather.choose(with_samples, tmp_path, systematics=tmp_path / "mine.json", background=given)
     assert choices.background_of(None) == choices.background_of(0.9) == given
     assert choices.systematics.overall == 0.05
@@ -87,7 +89,11 @@ def with_samples(result):
 def write_stages(directory, result, *, n_jpsi=1e9):
     """Write what the commands before leave."""
     channels = [
-        {"m_majorana": mass, "total": {"value": value, "sigma": 0.1, "source": "exclusive"}}
+        {
+            "m_majorana": mass,
+            "total": {"value": value, "sigma": 0.1, "source": "exclusive"},
+            "processes": [{"name": "kkpipi", "m": 3.0, "tau": 3.0 / value, "factors": {"pi to e": 0.3}}],
+        }
         for mass, value in ((None, 0.3), (0.9, 0.01))
     ]
     derived.write(directory, "background", {"channels": channels}, result, {"n_jpsi": n_jpsi})
@@ -101,8 +107,9 @@ def test_the_limit_takes_what_the_commands_before_wrote(with_samples, tmp_path):
     inputs = gather.overall(with_samples, choices)
     assert (inputs.n_bkg, inputs.n_bkg_sigma, inputs.delta_sys) == (0.3, 0.1, 0.08)
     assert inputs.provenance["n_bkg"] == "exclusive"
+    assert inputs.side_bands == (SideBand("kkpipi", 3.0, 10.0, (("pi to e", 0.3),)),)
     assert inputs.provenance["delta_sys"] == "measured (systematics.json)"
-    assert choices.background_of(0.9).value == 0.01
+    assert choices.background_of(0.9).total.value == 0.01
     assert [path.name for path in choices.files] == ["systematics.json", "background.json"]
 
 

@@ -79,5 +79,5 @@ def test_the_example_of_the_readme_runs(samples, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     limits = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
-    assert set(limits) == {"rolke", "feldman-cousins", "cls", "bayesian"}
+    assert set(limits) == {"rolke", "recommended", "feldman-cousins", "bayesian"}
     assert all(value > 0 for value in limits.values())

@@ -84,7 +84,7 @@ def make_results(**pseudo_data):
     return results.Results(datasets, origin | {"commit": "abcdef123456"}, bookkeeping)
 
 
-def make_limits(merged, names=("rolke", "cls"), **choices):
+def make_limits(merged, names=("rolke", "recommended"), **choices):
     """Return records of `limits.json` for a result."""
     chosen = gather.Choices(**choices)
     inputs = [gather.overall(merged, chosen), *gather.per_mass(merged, chosen)]

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 import yaml
 
-from jpsi_lnv.analysis.normalization import Count
+from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.report import hepdata, source
 
 from .conftest import make_limits, make_results
@@ -61,7 +61,7 @@ def test_pyhf_reads_the_likelihood(written, whole):
 
 
 def test_bands_are_given_where_they_have_width(tmp_path, merged):
-    found = source.Source(merged, make_limits(merged, ("rolke",), background=Count(1.0, 0.3, "given")))
+    found = source.Source(merged, make_limits(merged, ("rolke",), background=gather.given_background(1.0, 0.3)))
     hepdata.write(tmp_path / "hepdata", found)
     content = yaml.safe_load((tmp_path / "hepdata" / "submission" / "limits.yaml").read_text())
     last = content["dependent_variables"][-1]
