@@ -149,6 +149,7 @@ class Sample:
         largest_needs: Name of a rate -> how often that one would need it.
         n_direct: Simulated events that pass the whole search.
         weight: Largest number of data events that a simulated event stands for.
+        kappa: Width of the logarithm of its branching fraction.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Sample:
     largest_needs: dict[str, float]
     n_direct: int
     weight: float
+    kappa: float
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,14 @@ def _sample(process: str, datasets: Mapping[str, DatasetResult], weights: Mappin
         largest_needs=max(possible, key=lambda p: p[0])[1],
         n_direct=sum(d.selections[SEARCH].n_passed for d in datasets.values() if SEARCH in d.selections),
         weight=max(weights[name] for name in datasets),
+        kappa=max(_branching_width(d) for d in datasets.values()),
     )
+
+
+def _branching_width(dataset: DatasetResult) -> float:
+    """Return the width of the logarithm of a branching fraction: one known to 100 % is known to a factor two."""
+    of = dataset.metadata
+    return math.log1p((of.branching_fraction_sigma or 0.0) / (of.branching_fraction or math.inf))
 
 
 def _largest(dataset: DatasetResult, weight: float, rates: Rates) -> tuple[float, dict[str, float]]:
@@ -292,12 +301,13 @@ def _process(sample: Sample, is_inside: BoolArray, rates: Rates) -> Process:
     if len(inside):
         species = {track: np.asarray(sample.candidates[f"species_{track}"])[is_inside] for track in TRACKS}
         needs = {name: float(n @ inside) / total for name, n in misid_rates.needs(species).items()}
+    own = {f"branching fraction of {sample.name}": sample.kappa} if sample.kappa else {}
     return Process(
         name=sample.name,
         kind=EXCLUSIVE,
         m=total**2 / squares if len(inside) else 0.0,
         tau=total / squares if len(inside) else 1.0 / sample.largest,
-        factors={name: n * rates.factors[name].kappa for name, n in needs.items()},
+        factors={name: n * rates.factors[name].kappa for name, n in needs.items()} | own,
         needs=needs,
         n_kinematic=len(inside),
         n_direct=sample.n_direct,

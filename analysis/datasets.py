@@ -60,6 +60,7 @@ class DatasetMetadata:
         m_majorana: Mass of the Majorana neutrino in GeV/c^2, for kind ``majorana``.
         majorana_mode: ``2nu`` for J/psi -> nu nu, ``1nu`` for J/psi -> nu K e.
         branching_fraction: Branching fraction of the simulated J/psi decay chain, for weights.
+        branching_fraction_sigma: Its standard uncertainty, as absolute number; None: known.
         luminosity: Integrated luminosity in pb^-1, for kind ``continuum``.
         n_jpsi: Number of J/psi the dataset stands for, for kind ``data``.
         blind: Whether events in the box are hidden; None: data and continuum are, simulation is not.
@@ -75,6 +76,7 @@ class DatasetMetadata:
     m_majorana: float | None = None
     majorana_mode: str | None = None
     branching_fraction: float | None = None
+    branching_fraction_sigma: float | None = None
     luminosity: float | None = None
     n_jpsi: float | None = None
     blind: bool | None = None
@@ -142,6 +144,12 @@ class DatasetMetadata:
                 self.branching_fraction is None or _is_positive(self.branching_fraction, 1.0),
                 "a fraction between 0 and 1, not percent",
             ),
+            "branching_fraction_sigma": (
+                self.branching_fraction_sigma is None
+                or (self.branching_fraction is not None and _is_positive(self.branching_fraction_sigma, 1.0)),
+                "a positive uncertainty beside a 'branching_fraction', absolute",
+            ),
+            "part_of": (self.part_of is None or isinstance(self.part_of, str), "the name of a process"),
             "blind": (self.blind is None or isinstance(self.blind, bool), "true or false"),
             "is_simulation": (
                 isinstance(self.is_simulation, bool) and (self.is_simulation or self.kind in (DATA, CONTINUUM)),

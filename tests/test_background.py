@@ -106,6 +106,14 @@ def test_what_is_expected_is_counts_times_rates(rng):
     assert found.factors["pi_to_electron"] == pytest.approx(2 * math.log(3), rel=0.01)
 
 
+def test_the_branching_fraction_is_a_factor_of_its_own_process(rng):
+    process = "J/psi -> K+ K- e+ e-"
+    results = make_results(roles(rng, 0.01), table(rng, 5), process=process, branching_fraction_sigma=1e-3)
+    (found,) = overall(results).processes
+    assert found.factors[f"branching fraction of {process}"] == pytest.approx(math.log(2))
+    assert found.needs == {"pi_to_electron": 2.0}
+
+
 def test_equal_weights_count_as_what_they_are(rng):
     rows = table(rng, 7)
     rows |= {f"p_{track}": np.full(7, 0.5) for track in TRACKS}

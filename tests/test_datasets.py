@@ -39,6 +39,9 @@ def test_round_trip():
         ({"blind": "no"}, "blind"),
         ({"is_simulation": 0}, "is_simulation"),
         ({"branching_fraction": 6.86}, "branching_fraction"),
+        ({"branching_fraction_sigma": 1e-3}, "branching_fraction_sigma"),
+        ({"branching_fraction": 1e-2, "branching_fraction_sigma": -1e-3}, "branching_fraction_sigma"),
+        ({"part_of": 3}, "part_of"),
         ({"selections": "search"}, "selections"),
     ],
 )
