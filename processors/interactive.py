@@ -55,6 +55,7 @@ def run(
     cuts: Cuts = SELECTION,
     max_chunks: int | None = None,
     chunksize: int = 100_000,
+    trust_units: bool = False,
 ) -> Results:
     """Run the selections over a fileset and return the merged result, as `lnv run` writes it.
 
@@ -66,6 +67,7 @@ def run(
         cuts: Cuts to apply.
         max_chunks: Chunks per dataset; None: all.
         chunksize: Largest number of events of a chunk.
+        trust_units: Go on where numbers cannot be what their units say.
 
     Raises:
         LnvError: The fileset, a file or the cluster is not usable.
@@ -74,5 +76,12 @@ def run(
     with ExitStack() as stack:
         parts = Path(stack.enter_context(TemporaryDirectory(prefix="lnv-")))
         make = stack.enter_context(make_executors(executor, where or ClusterOptions()))
-        options = RunOptions(output=parts, cuts=cuts, max_chunks=max_chunks, chunksize=chunksize, verification="size")
+        options = RunOptions(
+            output=parts,
+            cuts=cuts,
+            max_chunks=max_chunks,
+            chunksize=chunksize,
+            verification="size",
+            trust_units=trust_units,
+        )
         return to_results(process(chosen, SearchProcessor(cuts), options, make), options)

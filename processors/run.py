@@ -24,7 +24,7 @@ from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import work_items
-from jpsi_lnv.processors.books.fileset import Fileset, select, without
+from jpsi_lnv.processors.books.fileset import Fileset, require_plausible, select, without
 from jpsi_lnv.processors.console import console, wrote
 from jpsi_lnv.processors.options import option
 from jpsi_lnv.processors.search import SearchProcessor
@@ -52,6 +52,7 @@ class RunOptions:
         "How files are compared with the fileset before use; sha256 remembers what it read, fresh reads all again.",
         name="verify",
     )
+    trust_units: bool = option(False, "Go on where numbers cannot be what their units say.")
     resume: bool = option(False, "Do only what former runs of the same code, cuts and files left undone.")
     skip_bad_files: bool = option(False, "Leave bad files out, and their events out of the normalisation.")
     max_failures: int = option(20, "Failed chunks after which a run is given up.", least=0)
@@ -86,7 +87,7 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
         make_executor: Gives an executor per stage.
 
     Raises:
-        FilesetError: A dataset names a selection that does not exist.
+        FilesetError: A dataset names a selection that does not exist, or has numbers of another unit.
         NtupleError: Files are not those of the fileset, and bad files are not skipped.
         ClusterError: The cluster was lost; what was finished is stored.
         ResultsError: The directory of the results cannot be written, or a partial result cannot be stored.
@@ -94,6 +95,8 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
     started = time.monotonic()
     _require_writable(options.output)
     _require_selections(fileset, processor)
+    if not options.trust_units:
+        require_plausible(fileset)
     chosen = select(fileset, None, options.max_files)
     skipped = _verify(chosen, options, make_executor)
     _refuse(skipped, options)

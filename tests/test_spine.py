@@ -124,6 +124,9 @@ def test_covariances_that_are_none_stop_the_run_and_leave_no_result(tmp_path, ca
     plain = {"signal": {"files": {"signal.root": "Events"}, "metadata": metadata}}
     (tmp_path / "plain.json").write_text(json.dumps(plain))
     assert lnv("fileset", "complete", tmp_path / "plain.json", "--output", tmp_path / "fileset.json") == 0
-    assert lnv("run", tmp_path / "fileset.json", "--executor", "iterative", "--output", tmp_path / "results") == 1
+    arguments = ["run", tmp_path / "fileset.json", "--executor", "iterative", "--output", tmp_path / "results"]
+    assert lnv(*arguments) == 1
+    assert "typical correlation" in capsys.readouterr().err
+    assert lnv(*arguments, "--trust-units") == 1
     assert "not positive definite" in capsys.readouterr().err
     assert not (tmp_path / "results" / "accumulator.zip").exists()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,12 +20,16 @@ import uproot
 
 from jpsi_lnv.analysis.arrays import AnyArray, IntArray
 from jpsi_lnv.analysis.errors import LnvError, NtupleError, SchemaError
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.plausibility import doubts
 from jpsi_lnv.analysis.events.schema import BRANCHES, COLLECTIONS, META_TREE, required_branches
 
 # Of the check: what another version found is not believed.
-VERSION: Final = 1
+VERSION: Final = 2
 # Entries that are read at once.
 STEP: Final = 50_000
+# Events whose numbers are compared with what their units say.
+DOUBT_EVENTS: Final = 5_000
 _JAGGED: Final = 2
 
 
@@ -42,6 +46,7 @@ class Facts:
         n_produced: Events generated or recorded, as `Meta` has it; None without `Meta`.
         n_stored: Events that the file should hold, as `Meta` has it.
         sources: UUID, first entry and end of the entries of every file that the events were taken from.
+        doubts: What cannot be what its unit says (`analysis.events.plausibility`).
     """
 
     num_entries: int
@@ -52,6 +57,7 @@ class Facts:
     n_produced: int | None = None
     n_stored: int | None = None
     sources: tuple[tuple[str, int, int], ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def raise_faults(where: str, faults: Sequence[str], error: type[LnvError] = NtupleError) -> None:
@@ -150,11 +156,14 @@ def inspect(path: str, object_path: str) -> Facts:
         names = [name for name in _with_counters() if name in tree]
         raise_faults(f"{path}, tree {object_path!r}", _missing(tree), SchemaError)
         raise_faults(f"{path}, tree {object_path!r}", unequal_branches(tree, names))
-        seen = _Seen(names)
+        seen, doubted = _Seen(names), list[str]()
         try:
             edges = [int(e) for e in tree.common_entry_offsets()] if tree.num_entries else []
             for start, stop in _steps(edges):
-                seen.add(tree.arrays(names, entry_start=start, entry_stop=stop, how=dict), start)
+                arrays = tree.arrays(names, entry_start=start, entry_stop=stop, how=dict)
+                seen.add(arrays, start)
+                if start == 0 and not seen.faults():
+                    doubted = doubts(_columns(arrays))
             meta = _meta(file)
         except Exception as error:
             raise _unreadable(path, error) from error
@@ -165,6 +174,7 @@ def inspect(path: str, object_path: str) -> Facts:
             clusters=tuple(edges),
             runs=seen.range_of("run", int),
             sqrt_s=seen.range_of("sqrt_s", float),
+            doubts=tuple(doubted),
             **meta,
         )
 
@@ -261,6 +271,19 @@ def _named(columns: Sequence[str], present: Sequence[str]) -> str:
         if len(whole) > 1 and set(whole) <= set(shown):
             shown = [name for name in shown if name not in whole] + [f"{collection}_*"]
     return f"column{'s' if len(columns) > 1 else ''} {', '.join(shown)}"
+
+
+def _columns(arrays: Mapping[str, Any]) -> ArrayColumns:
+    """Return the first events of a file as flat columns."""
+    values, offsets = {}, {}
+    for name, array in arrays.items():
+        collection = BRANCHES[name][0] if name in BRANCHES else ""
+        if not collection:
+            values[name] = ak.to_numpy(array[:DOUBT_EVENTS])
+            continue
+        counts, values[name] = _split(array[:DOUBT_EVENTS])
+        offsets[collection] = np.concatenate([[0], np.cumsum(counts)])
+    return ArrayColumns(values, offsets, len(values["run"]))
 
 
 def _split(array: Any) -> tuple[IntArray, AnyArray]:

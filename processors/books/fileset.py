@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from annotated_types import Ge
 
-from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.datasets import DATA, SEARCH, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.inspection import raise_faults
@@ -65,6 +65,7 @@ class FileEntry:
         runs: Smallest and largest run number; None without events.
         sqrt_s: Smallest and largest centre-of-mass energy of the events in GeV; None without events.
         sources: UUID, first entry and end of the entries of each file that its events were taken from.
+        doubts: What cannot be what its unit says.
     """
 
     path: str
@@ -78,6 +79,7 @@ class FileEntry:
     sqrt_s: tuple[float, float] | None
     clusters: tuple[int, ...] = ()
     sources: tuple[tuple[str, int, int], ...] = ()
+    doubts: tuple[str, ...] = ()
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -328,6 +330,17 @@ def _file_fields(file: FileEntry) -> dict[str, Any]:
     return fields
 
 
+def require_plausible(fileset: Fileset) -> None:
+    """Refuse datasets whose first file has numbers that cannot be what their units say.
+
+    Raises:
+        FilesetError: There are some; all are named.
+    """
+    first = [(name, dataset.files[0]) for name, dataset in fileset.items() if dataset.files]
+    faults = [f"dataset {name!r}, file {file.path}: {doubt}" for name, file in first for doubt in file.doubts]
+    raise_faults("units of the files", faults, FilesetError)
+
+
 def select(fileset: Fileset, pattern: str | None, max_files: int | None = None) -> Fileset:
     """Return the datasets whose names match one of the patterns, each with at most `max_files` files.
 
@@ -345,6 +358,15 @@ def select(fileset: Fileset, pattern: str | None, max_files: int | None = None) 
         msg = f"no dataset matches {pattern!r}; the fileset has {sorted(fileset)}"
         raise FilesetError(msg)
     return {n: dataclasses.replace(d, files=d.files[:max_files]) for n, d in chosen.items()}
+
+
+def without_n_jpsi(fileset: Fileset) -> list[str]:
+    """Return the datasets of data on the resonance, which the search runs on, that do not say how many J/psi."""
+    return [
+        name
+        for name, d in fileset.items()
+        if d.metadata.kind == DATA and SEARCH in d.metadata.selections and d.metadata.n_jpsi is None
+    ]
 
 
 def without(fileset: Fileset, paths: set[str]) -> Fileset:

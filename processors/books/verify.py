@@ -236,6 +236,7 @@ def describe(
         sqrt_s=facts.sqrt_s,
         clusters=facts.clusters,
         sources=facts.sources,
+        doubts=facts.doubts,
     )
     raise_faults(path, [*faults, *(entry.disagreements(metadata) if metadata else ())])
     return entry

@@ -50,6 +50,9 @@ def complete(source: Path, output: Path) -> None:
     filesets.refuse_repetition(completed)
     write_json(output, filesets.to_raw(completed, output.resolve().parent))
     show(filesets.table(str(output), completed))
+    for name, file in ((d.name, f) for d in completed.values() for f in d.files):
+        for doubt in file.doubts:
+            click.echo(f"warning: dataset {name!r}, file {file.path}: {doubt}", err=True)
 
 
 # Absolute path or address -> what the plain fileset says of a file: its tree and, where the file does not, its events.

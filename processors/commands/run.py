@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from jpsi_lnv.analysis.datasets import HOW_N_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
@@ -62,6 +63,8 @@ def command(
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)
     show(filesets.table(str(fileset), chosen))
+    for name in filesets.without_n_jpsi(chosen):
+        click.echo(f"warning: dataset {name!r} does not say how many J/psi it holds: no limit; {HOW_N_JPSI}", err=True)
     processor = SearchProcessor(options.cuts)
     with output_lock(options.output):
         with make_executors(DEBUG if debug else executor, where, performance_report) as make:

@@ -45,7 +45,9 @@ def damage(rng, what, part, others):
 @pytest.fixture(scope="module")
 def stored(small_fileset, tmp_path_factory):
     """A run that ended before its parts were made one: its options, its fileset and its parts with their contents."""
-    options = runs.RunOptions(output=tmp_path_factory.mktemp("stored"), chunksize=100, verification="none")
+    options = runs.RunOptions(
+        output=tmp_path_factory.mktemp("stored"), chunksize=100, verification="none", trust_units=True
+    )
     fileset = filesets.load(small_fileset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Parts, "compact", lambda self, total: None)
@@ -174,7 +176,7 @@ def test_a_choice_of_datasets_redoes_nothing_and_loses_nothing(tmp_path):
     two = counting_processor()
     two.processors["other"] = two.processors["count"]
     for chosen, n_read in ((["signal"], 200), (["signal", "other"], 100), (["other"], 0), (["signal"], 0)):
-        options = runs.RunOptions(output=tmp_path / "r", resume=True, verification="none")
+        options = runs.RunOptions(output=tmp_path / "r", resume=True, verification="none", trust_units=True)
         some = {name: fileset[name] for name in chosen}
         books = runs.process(some, two, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
         assert books.to_dict()["totals"]["events_read"] == n_read

@@ -235,7 +235,7 @@ def test_columns_of_nan_pass_no_event_and_stop_nothing(tmp_path):
         )
     metadata = DatasetMetadata.from_dict("nan", {"kind": "signal", "sqrt_s": 3.0969})
     fileset = {"nan": filesets.Dataset("nan", metadata, (entry,))}
-    options = RunOptions(output=tmp_path / "r", cache=tmp_path / "cache.json")
+    options = RunOptions(output=tmp_path / "r", cache=tmp_path / "cache.json", trust_units=True)
     processor = SearchProcessor(SELECTION)
     books = process(fileset, processor, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
     assert books.failed == []

@@ -24,7 +24,14 @@ OF_CANDIDATES = {"run", "event", "period"}
 
 def branches_read(path, n_events, kind, selections=("search",)):
     log = []
-    metadata = {"dataset": "d", "filename": str(path), "kind": kind, "sqrt_s": 3.0969, "blind": False}
+    metadata = {
+        "dataset": "d",
+        "filename": str(path),
+        "kind": kind,
+        "sqrt_s": 3.0969,
+        "is_simulation": True,
+        "blind": False,
+    }
     metadata["selections"] = list(selections)
     events = NanoEventsFactory.from_root(
         {path: TREE}, schemaclass=BesSchema, metadata=metadata, entry_stop=n_events, access_log=log

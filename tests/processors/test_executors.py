@@ -151,7 +151,17 @@ def test_peaks():
 def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.SELECTIONS, "count", counting())
     fileset = make_fileset(tmp_path, {"signal": [120], "other": [70, 30]})
-    arguments = ["run", str(fileset), "--executor", "iterative", "--output", str(tmp_path / "r"), "--chunksize", "50"]
+    arguments = [
+        "run",
+        "--trust-units",
+        str(fileset),
+        "--executor",
+        "iterative",
+        "--output",
+        str(tmp_path / "r"),
+        "--chunksize",
+        "50",
+    ]
     started = time.monotonic()
     shown = CliRunner().invoke(lnv, arguments)
     assert shown.exit_code == 0, shown.output
@@ -192,7 +202,7 @@ def test_debug_lets_the_error_pass_where_it_happened(tmp_path, monkeypatch):
     fileset = make_fileset(tmp_path, {"signal": [120]})
     visited = []
     monkeypatch.setattr(command.pdb, "post_mortem", lambda: visited.append(True))
-    arguments = ["run", str(fileset), "--output", str(tmp_path / "r"), "--debug"]
+    arguments = ["run", "--trust-units", str(fileset), "--output", str(tmp_path / "r"), "--debug"]
     plain = CliRunner().invoke(lnv, arguments)
     assert isinstance(plain.exception.__cause__, ArithmeticError)
     assert visited == []

@@ -150,6 +150,8 @@ def run(
         options: Fields of `RunOptions`.
     """
     loaded = filesets.load(fileset) if isinstance(fileset, Path) else fileset
-    chosen = RunOptions(output=output, cache=output / "verified.json", **{"chunksize": 100} | options)
+    # The files hold random numbers, which are of no unit.
+    own = {"chunksize": 100, "trust_units": True}
+    chosen = RunOptions(output=output, cache=output / "verified.json", **own | options)
     books = process(loaded, counting_processor(action), chosen, lambda _stage, _total, sink: make(sink=sink))
     return to_results(books, chosen), books

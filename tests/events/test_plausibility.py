@@ -1,0 +1,105 @@
+"""A unit that was forgotten is seen in the numbers, for every column that has one; our own samples are beyond doubt."""
+
+import numpy as np
+import pytest
+
+from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.mapping import conversion
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
+from jpsi_lnv.analysis.events.plausibility import TYPICAL, doubts
+from jpsi_lnv.analysis.events.schema import BRANCHES
+from jpsi_lnv.analysis.simulation import processes, production
+
+pytestmark = pytest.mark.fast
+
+N_EVENTS = 1500
+# What a user's unit may be instead, for every unit of the column table.
+OTHERS = {
+    "GeV": ["MeV"],
+    "c/GeV": ["c/MeV"],
+    "cm": ["mm", "m"],
+    "ns": ["ps"],
+    "T": ["kG", "G"],
+    "rad": ["deg", "mrad"],
+    "cm^2": ["mm^2"],
+    "cm * cm": ["mm * mm"],
+    "rad * rad": ["deg * deg"],
+    "c/GeV * c/GeV": ["c/MeV * c/MeV"],
+}
+# A small number may be one: an interaction point in the origin, for one.
+NOT_SEEN = {("ip_x", "m"), ("ip_y", "m"), ("ip_z", "m")}
+ERRORS = [(name, unit) for name in TYPICAL for unit in OTHERS[BRANCHES[name][1].unit] if (name, unit) not in NOT_SEEN]
+
+
+def columns_of(process):
+    recipe = production.Recipe(processes=((process, 1.0),), sqrt_s=3.0969)
+    block = make_block(production.make_block(recipe, "d", 0, N_EVENTS, 5))
+    return block.values, block.offsets
+
+
+@pytest.fixture(scope="module")
+def signal():
+    return columns_of(processes.SIGNAL)
+
+
+def doubted(values, offsets):
+    return doubts(ArrayColumns(values, offsets, len(values["run"])))
+
+
+def in_another_unit(values, name, unit):
+    """Return the columns as they are if a file holds one of them in another unit and nobody says so."""
+    factor = conversion(BRANCHES[name][1].unit, unit)
+    return values | {name: values[name] * factor}
+
+
+@pytest.mark.parametrize("name", ["signal", "eeee", "ee", "kkpi0", "ppbarpipi", "kkpipi"])
+def test_our_own_samples_are_beyond_doubt(name):
+    known = {"signal": processes.SIGNAL} | dict(processes.BACKGROUNDS) | dict(processes.CONTROLS)
+    assert doubted(*columns_of(known[name])) == []
+
+
+@pytest.mark.parametrize(("name", "unit"), ERRORS)
+def test_one_column_in_another_unit_is_named_with_it(signal, name, unit):
+    values, offsets = signal
+    found = doubted(in_another_unit(values, name, unit), offsets)
+    assert any(line.startswith(f"column {name}: ") and f"it looks like {unit}" in line for line in found), found
+
+
+@pytest.mark.parametrize("kind", ["mm", "MeV", "ps", "deg"])
+def test_all_columns_of_a_dimension_in_another_unit_are_named(signal, kind):
+    values, offsets = signal
+    wrong = [name for name, unit in ERRORS if kind in unit.split(" * ")[0].split("/") or unit.startswith(kind)]
+    for name in wrong:
+        values = in_another_unit(values, name, next(u for n, u in ERRORS if n == name and kind in u))
+    found = "\n".join(doubted(values, offsets))
+    assert wrong
+    assert [name for name in wrong if f"column {name}: " not in found] == []
+
+
+def test_covariances_of_another_unit_than_their_variances_are_named(signal):
+    values, offsets = signal
+    found = doubted(values | {"Track_cov1": values["Track_cov1"] * 100}, offsets)
+    assert any("Track_cov1: typical correlation" in line for line in found)
+
+
+def test_momenta_that_the_beams_cannot_give_are_named(signal):
+    values, offsets = signal
+    found = doubted(values | {"Track_kappa": values["Track_kappa"] / 3}, offsets)
+    assert any("four tracks have" in line and "sqrt_s" in line for line in found)
+
+
+def test_few_values_give_no_doubt(signal):
+    values, offsets = signal
+    few = {n: v[: int(offsets[BRANCHES[n][0]][3])] if BRANCHES[n][0] else v[:3] for n, v in values.items()}
+    few["Track_dr"] = few["Track_dr"] * 1000
+    assert doubted(few, {c: o[:4] for c, o in offsets.items()}) == []
+
+
+def test_every_column_with_a_unit_is_looked_at_or_is_no_size():
+    """Only what is a covariance of two quantities, or truth, has a unit and no typical size."""
+    with_unit = {n for n, (c, column) in BRANCHES.items() if column.required and column.unit not in ("", "e", "sigma")}
+    mixed = {f"Track_cov{i}" for i in range(15)}
+    assert with_unit - set(TYPICAL) - mixed == set()
+    assert np.all([low < high for low, high in TYPICAL.values()])
+    assert schema.TREE
