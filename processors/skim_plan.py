@@ -17,6 +17,7 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI, SEARCH, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form, digest, write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.mapping import NtupleMap
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.provenance import source_digest
@@ -56,6 +57,7 @@ class SkimOptions:
         count: What a file's events are normalised to: ``tree``, the events in it, or ``job``, those that the job which
             wrote it processed.
         group_bytes: Input bytes per output.
+        keep: Groups of columns to keep beside the rest, of `schema.GROUPS`.
         mapping: What the branches of a user's own ntuples mean; None: the inputs are `.dst` files.
     """
 
@@ -66,6 +68,7 @@ class SkimOptions:
     chunksize: int = 5_000
     count: str = "tree"
     group_bytes: int = GROUP_BYTES
+    keep: tuple[str, ...] = schema.KEPT
     mapping: NtupleMap | None = None
 
 
@@ -146,8 +149,7 @@ def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
             raise FilesetError(msg)
         kinds.setdefault(source["is_simulation"], path)
     if len(kinds) > 1:
-        msg = f"{kinds[True]} is simulation, {kinds[False]} is data; skim them into two datasets"
-        raise FilesetError(msg)
+        raise FilesetError(mixed(kinds))
     return books
 
 
@@ -170,6 +172,18 @@ def job_warnings(books: Sequence[dict[str, Any]]) -> list[str]:
         for book in books
         for s in book["sources"]
         if s["n_job"] is not None and s["n_job"] != s["n_events"]
+    ]
+
+
+def fallback_warnings(books: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line per branch that was read by pybes3, which is slower: in how many files, and why in the first."""
+    reasons: dict[str, list[str]] = {}
+    for source in (s for book in books for s in book["sources"]):
+        for branch, reason in source["fallbacks"].items():
+            reasons.setdefault(branch, []).append(f"{source['path']}: {reason}")
+    return [
+        f"branch {branch} was read by pybes3, which is slower, in {len(files)} file(s); {files[0]}"
+        for branch, files in reasons.items()
     ]
 
 
@@ -221,6 +235,11 @@ def _one_sqrt_s(values: Sequence[float]) -> float:
     return round(values[0], SQRT_S_DIGITS)
 
 
+def mixed(kinds: dict[bool, str]) -> str:
+    """Return what is wrong with two files of one dataset, of which one is simulation and one is not."""
+    return f"{kinds[True]} is simulation, {kinds[False]} is data; skim them into two datasets"
+
+
 def _size(path: str) -> int:
     """Return the bytes of a file; an address counts one, so that each group of addresses stays small in number."""
     if is_address(path):
@@ -262,6 +281,7 @@ def _key(group: tuple[str, ...], options: SkimOptions) -> str:
     parts = (
         stamps,
         options.preselection,
+        options.keep,
         options.count,
         repr(options.runs),
         repr(options.mapping),

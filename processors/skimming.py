@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,8 @@ from jpsi_lnv.analysis.events.dst import Dst, open_dst
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
+from jpsi_lnv.processors.skim_meter import Done, note
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, mixed
 from jpsi_lnv.processors.work.guard import is_io_error
 
 # Good tracks that a control sample needs at least: the tag of a pair whose partner is the probe of the tracking.
@@ -56,7 +58,7 @@ class Skim:
         """Write the output and its books; the books are the truth, the return value counts for the display."""
         try:
             with NtupleWriter(item.output) as writer:
-                sources = [self._copy_file(path, writer) for path in item.inputs]
+                sources = self._copy_files(item, writer)
         except NtupleError as error:
             # The guard tells the first cause: make it the line that names the file; an I/O error is tried again.
             kind = OSError if is_io_error(error) else NtupleError
@@ -65,13 +67,41 @@ class Skim:
         write_json(item.books, book)
         return {"out": {item.dataset: {"outputs": 1}}}
 
-    def _copy_file(self, path: str, writer: NtupleWriter) -> dict[str, Any]:
-        mapping = self.options.mapping
-        with open_dst(path) if mapping is None else open_mapped(path, mapping) as source:
-            return {"path": path, **self.copy(source, writer)}
+    def _copy_files(self, item: SkimItem, writer: NtupleWriter) -> list[dict[str, Any]]:
+        mapping, before = self.options.mapping, Done()
+        sources: list[dict[str, Any]] = []
+        for path in item.inputs:
+            size = Path(path).stat().st_size if Path(path).is_file() else 0
 
-    def copy(self, source: Dst | MappedNtuple, writer: NtupleWriter) -> dict[str, Any]:
-        """Append the chosen events of one input and its row of `Meta`; return its counts."""
+            def tell(done: Done, before: Done = before) -> None:
+                note(item, before + done)
+
+            with open_dst(path, self.options.keep) if mapping is None else open_mapped(path, mapping) as source:
+                if sources and source.is_simulation != sources[0]["is_simulation"]:
+                    kinds = {source.is_simulation: path, sources[0]["is_simulation"]: sources[0]["path"]}
+                    raise NtupleError(mixed(kinds))
+                sources.append({"path": path, **self.copy(source, writer, size, tell)})
+            before += Done(source.n_events, sources[-1]["n_stored"], size)
+        return sources
+
+    def copy(
+        self,
+        source: Dst | MappedNtuple,
+        writer: NtupleWriter,
+        size: int = 0,
+        tell: Callable[[Done], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Append the chosen events of one input and its row of `Meta`.
+
+        Args:
+            source: The input.
+            writer: Where the events go.
+            size: Bytes of the input.
+            tell: Called with what has been done of it after every chunk.
+
+        Returns:
+            Its counts.
+        """
         kept = 0
         energies: set[float] = set()
 
@@ -85,6 +115,7 @@ class Skim:
             block = make_block(source.read(start, stop, self.options.runs, choose))
             writer.extend(block)
             kept += block.n_events
+            tell(Done(stop, kept, size * stop // source.n_events))
         n_produced = self._n_produced(source)
         entries = (0, source.n_events)
         writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source, entries=entries)
@@ -96,6 +127,7 @@ class Skim:
             "n_job": source.n_job,
             "n_produced": n_produced,
             "n_stored": kept,
+            "fallbacks": dict(source.fallbacks),
         }
 
     def preselect(self, columns: Columns) -> BoolArray:

@@ -36,13 +36,28 @@ from jpsi_lnv.analysis.events.dst_records import (
     place_objects,
     place_pairs,
 )
-from jpsi_lnv.analysis.events.dst_tracks import Event, helix_columns, shower_columns, track_columns
+from jpsi_lnv.analysis.events.dst_tracks import (
+    TOF_ALL,
+    TOF_CLUSTER,
+    TOF_COUNTER,
+    TOF_RAW,
+    Event,
+    helix_columns,
+    muon_columns,
+    pid_columns,
+    shower_columns,
+    start_times,
+    tof_columns,
+    track_columns,
+    v0_columns,
+)
 from jpsi_lnv.analysis.events.run_table import RunTable
 
 EVENT_TREE: Final = "Event"
 JOB_TREE: Final = "JobInfoTree"
 RUN: Final = "TEvtHeader/m_runId"
 EVENT: Final = "TEvtHeader/m_eventId"
+TIME: Final = "TEvtHeader/m_time"
 _RAW: Final = "TDigiEvent"
 
 
@@ -61,6 +76,13 @@ COLLECTIONS: Final = {
     "dedx": Collection("TDstEvent/m_mdcDedxCol", "TMdcDedx"),
     "tof": Collection("TDstEvent/m_tofTrackCol", "TTofTrack"),
     "emc": Collection("TDstEvent/m_emcTrackCol", "TEmcTrack"),
+}
+# Group of columns -> the collection that it needs beside those.
+OF_GROUP: Final[dict[str, dict[str, Collection]]] = {
+    "pid": {"ext": Collection("TDstEvent/m_extTrackCol", "TExtTrack")},
+    "ends": {},
+    "muon": {"muc": Collection("TDstEvent/m_mucTrackCol", "TMucTrack")},
+    "v0": {"vee": Collection("TEvtRecObject/m_evtRecVeeVertexCol", "TEvtRecVeeVertex")},
 }
 PARTICLES: Final = Collection("TMcEvent/m_mcParticleCol", "TMcParticle")
 HITS: Final = Collection("EventNavigator/m_mcMdcTracks", "pair<int,int>", place_pairs)
@@ -83,11 +105,13 @@ class Dst:
         path: Path or address.
         n_events: Events in the tree.
         source: UUID of the file.
+        keep: Groups of columns that are read beside the rest, of `schema.GROUPS`.
         fallbacks: Branch -> why it was read by pybes3 and not by the own reader.
     """
 
-    def __init__(self, path: str, file: Any, tree: Any) -> None:
+    def __init__(self, path: str, file: Any, tree: Any, keep: Sequence[str] = ()) -> None:
         self.path = path
+        self.keep = tuple(keep)
         self.n_events = int(tree.num_entries)
         self.source: uuid.UUID = tree.file.uuid
         self.fallbacks: dict[str, str] = {}
@@ -151,7 +175,8 @@ class Dst:
     def _read(
         self, entries: IntArray, runs: RunTable, choose: Callable[[Columns], BoolArray] | None
     ) -> dict[str, AnyArray | Jagged]:
-        self._fetch([*COLLECTIONS.values(), *((PARTICLES, HITS) if self.is_simulation else ())], entries)
+        collections = COLLECTIONS | {name: c for group in self.keep for name, c in OF_GROUP[group].items()}
+        self._fetch([*collections.values(), *((PARTICLES, HITS) if self.is_simulation else ())], entries)
         scalars = self._scalars(entries, runs)
         first = {name: self.records(COLLECTIONS[name], entries) for name in ("links", "kal", "mdc")}
         if choose is not None:
@@ -159,9 +184,9 @@ class Dst:
             if not chosen.all():
                 entries, scalars = entries[chosen], {name: values[chosen] for name, values in scalars.items()}
                 first = {name: self.records(COLLECTIONS[name], entries) for name in first}
-        event = Event(**first, **{n: self.records(c, entries) for n, c in COLLECTIONS.items() if n not in first})
+        event = Event(**first, **{n: self.records(c, entries) for n, c in collections.items() if n not in first})
         offsets, tracks = track_columns(event)
-        columns: dict[str, AnyArray | Jagged] = dict(scalars)
+        columns = dict(scalars) | self._groups(event, entries, tracks)
         if self.is_simulation:
             particles, hits = self.records(PARTICLES, entries), self.records(HITS, entries)
             gen_offsets, gen, place = dst_truth.gen_columns(particles)
@@ -169,6 +194,22 @@ class Dst:
             tracks["gen"] = dst_truth.match_tracks(hits, particles, place, *_track_numbers(event.links))
         columns |= _named("Track", offsets, tracks)
         return columns | _named("Shower", *shower_columns(event))
+
+    def _groups(self, event: Event, entries: IntArray, tracks: dict[str, AnyArray]) -> dict[str, AnyArray | Jagged]:
+        """Return the columns of the groups that are kept; what is of `Track` is added to the tracks."""
+        columns: dict[str, AnyArray | Jagged] = {}
+        if event.ext is not None:
+            tracks |= _fitting("Track", pid_columns(event, event.ext))
+            kinds = TOF_ALL if "ends" in self.keep else TOF_RAW | TOF_COUNTER | TOF_CLUSTER
+            offsets, records = tof_columns(event, kinds)
+            columns |= _named("Tof", offsets, _fitting("Tof", records))
+            columns |= _fitting("", {"t0": start_times(event), "time": self._times(entries)})
+        if event.muc is not None:
+            tracks |= _fitting("Track", muon_columns(event, event.muc))
+        if event.vee is not None:
+            offsets, pairs = v0_columns(event.links, event.vee)
+            columns |= _named("V0", offsets, _fitting("V0", pairs))
+        return columns
 
     def records(self, collection: Collection, entries: IntArray) -> Records:
         """Return a collection of some events.
@@ -234,6 +275,13 @@ class Dst:
         fetch(self._tree.file.source, [branch], start, stop)
         return numbers(branch, start, stop, ">i4")
 
+    def _times(self, entries: IntArray) -> AnyArray:
+        """Return when the events were taken, (E,) in s since 1970; the file counts without a sign."""
+        if not len(entries):
+            return np.empty(0, np.int64)
+        times = self._numbers(TIME, int(entries[0]), int(entries[-1]) + 1)[entries - entries[0]]
+        return times.astype(np.int32).view(np.uint32).astype(np.int64)
+
     def _scalars(self, entries: IntArray, runs: RunTable) -> dict[str, AnyArray]:
         span = (int(entries[0]), int(entries[-1]) + 1) if len(entries) else (0, 0)
         run, event = (self._numbers(path, *span) for path in (RUN, EVENT))
@@ -249,11 +297,12 @@ class Dst:
 
 
 @contextmanager
-def open_dst(path: str) -> Iterator[Dst]:
+def open_dst(path: str, keep: Sequence[str] = ()) -> Iterator[Dst]:
     """Open a `.dst`.
 
     Args:
         path: Path, or address (``root://``, ``https://``).
+        keep: Groups of columns to read beside the rest, of `schema.GROUPS`.
 
     Raises:
         NtupleError: The file is absent, not a ROOT file, damaged, without events, or not a `.dst`; the message says
@@ -262,7 +311,7 @@ def open_dst(path: str) -> Iterator[Dst]:
     with ExitStack() as stack:
         with _damage(path):
             file = stack.enter_context(uproot.open({path: None}))
-            dst = Dst(path, file, _event_tree(path, file))
+            dst = Dst(path, file, _event_tree(path, file, keep), keep)
         yield dst
 
 
@@ -291,6 +340,28 @@ def _track_numbers(links: Records) -> tuple[IntArray, AnyArray]:
     return event_of(links)[is_track], number[is_track]
 
 
+def _fitting(collection: str, columns: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    """Return columns with 0 where the file has no number that fits: nothing is selected on these."""
+    return {n: _fit(values, schema.BRANCHES[schema.branch(collection, n)][1]) for n, values in columns.items()}
+
+
+def _fit(values: AnyArray, column: schema.Column) -> AnyArray:
+    wanted = np.dtype(column.dtype)
+    if wanted.kind == "f":
+        with np.errstate(over="ignore"):
+            return rounded(np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0), column.bits)
+    limits = np.iinfo(wanted)
+    return np.where((values >= limits.min) & (values <= limits.max), values, 0).astype(wanted)
+
+
+def rounded(values: AnyArray, bits: int) -> AnyArray:
+    """Return finite float32 numbers with so many bits of the mantissa, of 24."""
+    dropped = 24 - bits
+    if not dropped:
+        return values
+    return ((values.view(np.uint32) + np.uint32(1 << (dropped - 1))) & ~np.uint32((1 << dropped) - 1)).view(np.float32)
+
+
 def _preview(scalars: dict[str, AnyArray], offsets: IntArray, tracks: dict[str, AnyArray]) -> ArrayColumns:
     """Return the columns that a preselection looks at, as the file will hold them."""
     named = scalars | {schema.branch("Track", name): values for name, values in tracks.items()}
@@ -302,22 +373,21 @@ def _named(collection: str, offsets: IntArray, columns: dict[str, AnyArray]) -> 
     return {schema.branch(collection, name): (offsets, values) for name, values in columns.items()}
 
 
-def _event_tree(path: str, file: Any) -> Any:
+def _event_tree(path: str, file: Any, keep: Sequence[str]) -> Any:
     found = {key.partition(";")[0]: name for key, name in file.classnames().items()}
     if found.get(EVENT_TREE) != "TTree":
         content = ", ".join(f"{name} ({kind})" for name, kind in found.items()) or "nothing"
         msg = f"{path}: got a ROOT file with {content}; wanted a BOSS .dst with the tree {EVENT_TREE!r}"
         raise NtupleError(msg)
     tree = file[EVENT_TREE]
-    _check_branches(path, tree)
+    _check_branches(path, set(tree.keys()), keep)
     if not tree.num_entries:
         msg = f"{path}: the tree {EVENT_TREE!r} has no events; leave the file out"
         raise NtupleError(msg)
     return tree
 
 
-def _check_branches(path: str, tree: Any) -> None:
-    branches = set(tree.keys())
+def _check_branches(path: str, branches: set[str], keep: Sequence[str]) -> None:
     missing = [c.path for c in COLLECTIONS.values() if c.path not in branches]
     if missing and any(name.startswith(_RAW) for name in branches):
         msg = f"{path}: got raw hits ({_RAW}), as of an .rtraw; wanted a .dst: reconstruct it with BOSS first"
@@ -325,6 +395,11 @@ def _check_branches(path: str, tree: Any) -> None:
     if missing:
         msg = f"{path}: the tree {EVENT_TREE!r} lacks {', '.join(missing)}; wanted a BOSS .dst"
         raise NtupleError(msg)
+    for group in keep:
+        missing = [c.path for c in OF_GROUP[group].values() if c.path not in branches]
+        if missing:
+            msg = f"{path}: the tree {EVENT_TREE!r} lacks {', '.join(missing)}; leave {group!r} out of what is kept"
+            raise NtupleError(msg)
 
 
 def spot_of_tracks(helix: FloatArray) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ links. Its records with an MDC track are the charged tracks, those with a shower
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,11 +18,14 @@ from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, event_of, row
 
 # Suffix of the column table -> suffix of BOSS's members and the place of the hypothesis in its arrays (e mu pi K p).
 HYPOTHESES: Final = {"": ("", 2), "_e": ("_e", 0), "_k": ("_k", 3), "_p": ("_p", 4)}
+_MUON: Final = ("_mu", 1)
 N_HELIX: Final = len(schema.HELIX)
 N_COVARIANCE: Final = len(schema.COVARIANCE)
 N_HYPOTHESES: Final = len(schema.PID_HYPOTHESES)
 # Of 6 resolutions per record BOSS fills the first.
 N_TOF_SIGMA: Final = 6
+# Momentum, energy and place of a pair of tracks.
+N_VEE: Final = 7
 # One count of the shower's clock in ns: the usual requirement 0 to 14 counts is 0 to 700 ns.
 EMC_CLOCK: Final = 50.0
 # `m_quality` of a good TOF measurement.
@@ -29,6 +33,12 @@ GOOD_QUALITY: Final = 1
 # Bits of `m_status` of a TOF record: the mean of a counter's ends, the cluster over both layers.
 TOF_COUNTER: Final = 1 << 2
 TOF_CLUSTER: Final = 1 << 3
+# A record that no hit stands behind.
+TOF_RAW: Final = 1 << 0
+# Every record, those of the single ends of counters too.
+TOF_ALL: Final = (1 << 32) - 1
+# To what the TOF's offsets are kept, in ns.
+TOF_STEP: Final = 2.0**-16
 
 # BOSS packs the covariances of the Kalman fit as lower triangles, row by row, those of the MDC's own fit as upper ones.
 _LOWER_OF_UPPER = np.array([b * (b + 1) // 2 + a for a in range(N_HELIX) for b in range(a, N_HELIX)])
@@ -46,6 +56,15 @@ _SHOWER = {
     "second_moment": "m_secondMoment",
 }
 _EMC = {f"emc_{name}": member for name, member in (_SHOWER | {"lat_moment": "m_latMoment"}).items()}
+_MUC = {"muc_depth": "m_depth", "muc_chi2": "m_chi2", "muc_distance": "m_distance", "muc_dphi": "m_deltaPhi"}
+_MUC_COUNTS = {
+    "muc_dof": "m_dof",
+    "muc_n_hits": "m_numHits",
+    "muc_n_layers": "m_numLayers",
+    "muc_max_hits": "m_maxHitsInLayer",
+    "muc_last_barrel": "m_brLastLayer",
+    "muc_last_endcap": "m_ecLastLayer",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,9 @@ class Event:
         dedx: `m_mdcDedxCol`.
         tof: `m_tofTrackCol`.
         emc: `m_emcTrackCol`.
+        ext: `m_extTrackCol`, for the group `pid`.
+        muc: `m_mucTrackCol`, for the group `muon`.
+        vee: `m_evtRecVeeVertexCol`, for the group `v0`.
     """
 
     links: Records
@@ -67,6 +89,9 @@ class Event:
     dedx: Records
     tof: Records
     emc: Records
+    ext: Records | None = None
+    muc: Records | None = None
+    vee: Records | None = None
 
 
 def helix_columns(links: Records, kal: Records, mdc: Records) -> tuple[IntArray, dict[str, AnyArray]]:
@@ -134,7 +159,7 @@ def _helix(
     kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str
 ) -> tuple[FloatArray, BoolArray]:
     """Return the helices (T, 5) under a hypothesis: of the Kalman fit, or where it failed, (T,), of the MDC's own."""
-    boss, place = HYPOTHESES[suffix]
+    boss, place = (HYPOTHESES | {"_mu": _MUON})[suffix]
     helix = kal.pick(f"m_zhelix{boss}", kal_row, np.nan, N_HELIX)
     failed = (kal.pick("m_stat", kal_row, 1, N_HYPOTHESES)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
     if failed.any():
@@ -204,3 +229,112 @@ def _take_best(
                 continue
         chosen[link[i]] = i
         best[link[i]] = row[i]
+
+
+def pid_columns(event: Event, ext: Records) -> dict[str, AnyArray]:
+    """Return the columns of `Track` that the group `pid` adds, each ``(T,)``."""
+    links = event.links
+    is_track = links.column("m_mdcTrackId") != NO_LINK
+    mdc, emc = _rows(links, is_track, event.mdc, "m_mdcTrackId"), _rows(links, is_track, event.emc, "m_emcShowerId")
+    row = _rows(links, is_track, ext, "m_extTrackId")
+    helix = event.mdc.pick("m_helix", mdc, 0.0, N_HELIX)
+    volume = ext.pick("myEmcVolumeNumber", row, NO_LINK)
+    cluster = [event.emc.pick(f"m_{axis}", emc, 0.0) for axis in "xyz"]
+    reached = [ext.pick(f"myEmcPosition{axis}", row, 0.0) for axis in "XYZ"]
+    angles = np.where((emc != NO_LINK) & (volume != NO_LINK), _angles(cluster) - _angles(reached), 0.0)
+    return {
+        **{f"{name}_mdc": helix[:, i] for i, name in enumerate(schema.HELIX)},
+        "mdc_status": event.mdc.pick("m_stat", mdc, 0),
+        "ext_z1": ext.pick("myTof1PositionZ", row, 0.0),
+        "ext_z2": ext.pick("myTof2PositionZ", row, 0.0),
+        "ext_rho": np.hypot(ext.pick("myTof1PositionX", row, 0.0), ext.pick("myTof1PositionY", row, 0.0)),
+        **_members(event.emc, {"emc_a20": "m_a20Moment", "emc_a42": "m_a42Moment"}, emc),
+        "emc_dtheta": angles[0],
+        "emc_dphi": np.remainder(angles[1] + np.pi, 2 * np.pi) - np.pi,
+        "emc_volume": volume,
+    }
+
+
+def tof_columns(event: Event, kinds: int) -> tuple[IntArray, dict[str, AnyArray]]:
+    """Return the TOF records of the tracks.
+
+    Args:
+        event: The collections.
+        kinds: Bits of `m_status`, of which a record must have one.
+
+    Returns:
+        Offsets ``(E + 1,)`` and the columns of `Tof` by name, each ``(N,)``.
+    """
+    links = event.links
+    is_track = links.column("m_mdcTrackId") != NO_LINK
+    bounds, number = links.nested("m_tofTrackIds")
+    link = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    row = row_of(event.tof, event_of(links)[link], number)
+    status = event.tof.pick("m_status", row, 0).astype(np.int64)
+    is_kept = is_track[link] & ((status & kinds) != 0)
+    link, row = link[is_kept], row[is_kept]
+    texp = event.tof.pick("m_texp", row, 0.0, N_HYPOTHESES)
+    # Two hundredths of a picosecond say all there is; the digits after them take as much room as all the rest.
+    offset = np.rint(event.tof.pick("m_toffset", row, 0.0, N_TOF_SIGMA) / TOF_STEP) * TOF_STEP
+    columns: dict[str, AnyArray] = {
+        "track": _place_of(links, is_track)[link],
+        "counter": event.tof.pick("m_tofID", row, 0),
+        "status": status[is_kept],
+        "time": event.tof.pick("m_tof", row, 0.0),
+        "sigma": event.tof.pick("m_sigma", row, 0.0, N_TOF_SIGMA)[:, 0],
+        **{f"texp_{h}": texp[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
+        **{f"offset_{h}": offset[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
+    }
+    per_event = np.bincount(event_of(links)[link], minlength=len(links.offsets) - 1)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(per_event)]), columns
+
+
+def start_times(event: Event) -> FloatArray:
+    """Return the start of each event in ns as its first TOF record has it, (E,); 0 without any."""
+    first = event.tof.offsets[:-1]
+    return event.tof.pick("m_t0", np.where(np.diff(event.tof.offsets) > 0, first, NO_LINK), 0.0)
+
+
+def muon_columns(event: Event, muc: Records) -> dict[str, AnyArray]:
+    """Return the columns of `Track` that the group `muon` adds, each ``(T,)``."""
+    is_track = event.links.column("m_mdcTrackId") != NO_LINK
+    row = _rows(event.links, is_track, muc, "m_mucTrackId")
+    mdc = _rows(event.links, is_track, event.mdc, "m_mdcTrackId")
+    kal = _rows(event.links, is_track, event.kal, "m_mdcKalTrackId")
+    helix, _ = _helix(event.kal, event.mdc, kal, mdc, "_mu")
+    return {
+        **{f"{name}_mu": helix[:, i] for i, name in enumerate(schema.HELIX)},
+        **_members(muc, _MUC, row),
+        "muc_status": muc.pick("m_status", row, NO_LINK),
+        **{name: muc.pick(member, row, 0) for name, member in _MUC_COUNTS.items()},
+    }
+
+
+def v0_columns(links: Records, vee: Records) -> tuple[IntArray, dict[str, AnyArray]]:
+    """Return the pairs of tracks from a vertex: offsets ``(E + 1,)`` and the columns of `V0` by name, each ``(N,)``."""
+    w = vee.column("m_w", N_VEE)
+    daughter = vee.column("m_daughter", 2)
+    is_track = links.column("m_mdcTrackId") != NO_LINK
+    place, event = _place_of(links, is_track), event_of(vee)
+    rows = [row_of(links, event, daughter[:, i]) for i in (0, 1)]
+    return vee.offsets, {
+        "kind": vee.column("m_vertexType"),
+        **{f"track_{n}": np.append(place, NO_LINK)[row] for n, row in zip("ab", rows, strict=True)},
+        "chi2": vee.column("m_chi2"),
+        "mass": vee.column("m_mass"),
+        # BOSS's parameters of a neutral track: momentum, energy, place.
+        **{f"p{axis}": w[:, i] for i, axis in enumerate("xyz")},
+        **{f"v{axis}": w[:, i + 4] for i, axis in enumerate("xyz")},
+    }
+
+
+def _place_of(links: Records, is_track: BoolArray) -> IntArray:
+    """Return the place of each link's track within its event's `Track`; `NO_LINK` for links that are no tracks."""
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_track)])
+    return np.where(is_track, before[:-1] - before[links.offsets[:-1]][event_of(links)], NO_LINK)
+
+
+def _angles(point: Sequence[AnyArray]) -> FloatArray:
+    """Return polar angle and azimuth of points, (2, T)."""
+    x, y, z = point
+    return np.stack([np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)])

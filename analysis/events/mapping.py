@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import awkward as ak
@@ -148,9 +149,11 @@ class MappedNtuple:
         source: UUID of the file.
         is_simulation: Whether its run numbers are negative.
         n_job: None: a flat ntuple does not say what its job processed.
+        fallbacks: Empty: every branch is read by uproot.
     """
 
     n_job = None
+    fallbacks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, path: str, tree: Any, mapping: NtupleMap) -> None:
         self.path = path

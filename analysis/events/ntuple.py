@@ -19,7 +19,13 @@ from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.schema import COLLECTIONS, required_branches
 
-_RECORDS = {"Track": "BesTrack", "Shower": "BesShower", "Gen": "BesGen"}
+_RECORDS = {
+    "Track": "BesTrack",
+    "Shower": "BesShower",
+    "Gen": "BesGen",
+    "Tof": "NanoCollection",
+    "V0": "NanoCollection",
+}
 
 behavior: dict[Any, Any] = {**base.behavior, **vector.behavior}
 

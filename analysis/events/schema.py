@@ -19,19 +19,32 @@ META_TREE: Final = "Meta"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name within the collection, its type on disk, unit, meaning, and whether every file has it."""
+    """One column: its name within the collection, its type on disk, unit, meaning, and whether every file has it.
+
+    A `group` is what a skim of `.dst` files is told to keep beside the rest, see `GROUPS`; of its floats so many `bits`
+    of the mantissa are kept as say what was measured: the others are noise that does not compress.
+    """
 
     name: str
     dtype: str
     unit: str
     meaning: str
     required: bool = True
+    group: str = ""
+    bits: int = 24
 
 
 HELIX: Final = ("dr", "phi0", "kappa", "dz", "tanl")
 COVARIANCE: Final = tuple(f"cov{i}" for i in range(15))
 # Suffixes of the per-hypothesis helix sets; the pion set has none.
 HYPOTHESIS_SUFFIXES: Final = ("_e", "_k", "_p")
+# What a skim may keep for those who identify particles again, without the `.dst`; the search reads none of it.
+GROUPS: Final = {
+    "pid": "TOF records of counters and clusters, extrapolations, shower shapes, the MDC's own helix, times of events",
+    "ends": "with pid: the TOF records of the single ends of counters too",
+    "muon": "muon chambers, and the helix under the muon hypothesis",
+    "v0": "pairs of tracks from a common vertex, as BOSS fitted them",
+}
 # Hypotheses of dE/dx and TOF columns, in BOSS's order.
 PID_HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")
 
@@ -43,6 +56,13 @@ _HELIX_MEANINGS = {
     "dz": "z of the point of closest approach",
     "tanl": "tangent of the dip angle",
 }
+# What it keeps if it is told nothing: what no column of the table could be computed from again. Pairs of tracks can.
+KEPT: Final = ("pid", "muon")
+
+
+def _kept(group: str, dtype: str, columns: dict[str, tuple[str, str]], bits: int = 16) -> tuple[Column, ...]:
+    """Return the columns of a group: name -> unit and meaning."""
+    return tuple(Column(name, dtype, *what, required=False, group=group, bits=bits) for name, what in columns.items())
 
 
 def _helix_columns(suffix: str, *, required: bool) -> tuple[Column, ...]:
@@ -74,6 +94,8 @@ EVENT: Final = (
     Column("ip_z", "float32", "cm", "z of the interaction point"),
     Column("field", "float32", "T", "magnetic field"),
     Column("period", "int32", "", "data-taking period: 2009, 2012 or 2018 (2017-19)"),
+    *_kept("pid", "int64", {"time": ("s", "when the event was taken, since 1970")}),
+    *_kept("pid", "float32", {"t0": ("ns", "start of the event as the TOF counts; 0: no TOF record")}),
 )
 
 TRACK: Final = (
@@ -102,6 +124,102 @@ TRACK: Final = (
     Column("emc_y", "float32", "cm", "y of the cluster"),
     Column("emc_z", "float32", "cm", "z of the cluster"),
     Column("gen", "int16", "", "index of the generated particle in `Gen`; -1: none", required=False),
+    *_kept(
+        "pid", "float32", {f"{n}_mdc": (_HELIX_UNITS[n], f"{_HELIX_MEANINGS[n]} (fit of the MDC alone)") for n in HELIX}
+    ),
+    *_kept("pid", "int16", {"mdc_status": ("", "status of the MDC's fit; -222: a copy of another track")}),
+    *_kept(
+        "pid",
+        "float32",
+        {
+            "ext_z1": ("cm", "z of the extrapolation at the TOF's first layer or end cap"),
+            "ext_z2": ("cm", "z of the extrapolation at the TOF's second layer"),
+            "ext_rho": (
+                "cm",
+                "distance from the axis of the extrapolation at the first layer or end cap",
+            ),
+            "emc_a20": ("", "Zernike moment 20 of the cluster"),
+            "emc_a42": ("", "Zernike moment 42 of the cluster"),
+            "emc_dtheta": ("rad", "polar angle, cluster minus extrapolation; 0: one of them is missing"),
+            "emc_dphi": ("rad", "azimuth, cluster minus extrapolation; 0: one of them is missing"),
+        },
+    ),
+    *_kept("pid", "int32", {"emc_volume": ("", "volume of the EMC that the extrapolation reaches; -1: none")}),
+    *_kept("muon", "float32", {f"{n}_mu": (_HELIX_UNITS[n], f"{_HELIX_MEANINGS[n]} (muon hypothesis)") for n in HELIX}),
+    *_kept(
+        "muon",
+        "float32",
+        {
+            "muc_depth": ("cm", "depth in the muon chambers; 0: no track there"),
+            "muc_chi2": ("", "chi2 of the track in the muon chambers"),
+            "muc_distance": ("cm", "distance of the first hit from the extrapolation"),
+            "muc_dphi": ("rad", "angle between the track in the muon chambers and the extrapolation"),
+        },
+    ),
+    *_kept(
+        "muon",
+        "int16",
+        {
+            "muc_status": ("", "status of the track in the muon chambers as BOSS has it; -1: no good one"),
+            "muc_dof": ("", "degrees of freedom of the same fit"),
+            "muc_n_hits": ("", "hits in the muon chambers"),
+            "muc_n_layers": ("", "layers with hits"),
+            "muc_max_hits": ("", "most hits in a layer"),
+            "muc_last_barrel": ("", "last layer with hits in the barrel"),
+            "muc_last_endcap": ("", "last layer with hits in an end cap"),
+        },
+    ),
+)
+
+TOF: Final = (
+    *_kept(
+        "pid",
+        "int16",
+        {
+            "track": ("", "index of the track in `Track`"),
+            "counter": ("", "number of the counter; of an MRPC, 12 counters + strip"),
+        },
+    ),
+    *_kept("pid", "int32", {"status": ("", "bits: 0 raw, 1 readout, 2 counter, 3 cluster, 4 barrel, 6-7 layer")}),
+    *_kept(
+        "pid",
+        "float32",
+        {
+            "time": ("ns", "time of flight"),
+            **{f"texp_{h}": ("ns", f"expected time of flight, {h} hypothesis") for h in PID_HYPOTHESES},
+        },
+        bits=18,
+    ),
+    *_kept(
+        "pid",
+        "float32",
+        {
+            "sigma": ("ns", "resolution; 0: not given"),
+            **{f"offset_{h}": ("ns", f"offset of the time, {h} hypothesis, to 0.02 ps") for h in PID_HYPOTHESES},
+        },
+    ),
+)
+
+V0: Final = (
+    *_kept(
+        "v0",
+        "int16",
+        {
+            "kind": ("", "0: K0_S, 1: Lambda, 2: anti-Lambda, 3: conversion"),
+            "track_a": ("", "index of the first track in `Track`; -1: none"),
+            "track_b": ("", "index of the second track in `Track`; -1: none"),
+        },
+    ),
+    *_kept(
+        "v0",
+        "float32",
+        {
+            "chi2": ("", "chi2 of the vertex fit"),
+            "mass": ("GeV/c^2", "mass of the pair"),
+            **{f"p{axis}": ("GeV/c", f"{axis} momentum") for axis in "xyz"},
+            **{f"v{axis}": ("cm", f"{axis} of the vertex") for axis in "xyz"},
+        },
+    ),
 )
 
 SHOWER: Final = (
@@ -129,7 +247,14 @@ GEN: Final = (
 )
 
 # Collection name -> columns; the empty name holds the event scalars.
-COLLECTIONS: Final[dict[str, tuple[Column, ...]]] = {"": EVENT, "Track": TRACK, "Shower": SHOWER, "Gen": GEN}
+COLLECTIONS: Final[dict[str, tuple[Column, ...]]] = {
+    "": EVENT,
+    "Track": TRACK,
+    "Shower": SHOWER,
+    "Gen": GEN,
+    "Tof": TOF,
+    "V0": V0,
+}
 
 
 def branch(collection: str, column: str) -> str:

@@ -32,13 +32,16 @@ DEBUG: Final = "debug"
 
 
 @contextmanager
-def make_executors(name: str, where: ClusterOptions, report: Path | None = None) -> Iterator[MakeExecutor]:
+def make_executors(
+    name: str, where: ClusterOptions, report: Path | None = None, *, has_bar: bool = True
+) -> Iterator[MakeExecutor]:
     """Start what an executor needs; yield the function that makes one, with its progress bar, per stage of a run.
 
     Args:
         name: ``iterative``, ``futures``, ``dask`` or ``debug``.
         where: The cluster, for ``dask``; its number of workers counts for ``futures`` too.
         report: Where dask's performance report goes; None: nowhere.
+        has_bar: Whether each stage shows a progress bar.
     """
     with ExitStack() as stack:
         kinds: dict[str, Callable[..., GuardedExecutor]] = {
@@ -49,10 +52,10 @@ def make_executors(name: str, where: ClusterOptions, report: Path | None = None)
         cls = kinds[name] if name in kinds else _dask(stack, where, report)
 
         def make(stage: str, total: int, sink: Callable[[dict[str, Any]], None]) -> GuardedExecutor:
-            advance = stack.enter_context(
-                bar(stage, total, unit="events" if stage in ("processing", "simulating") else "bytes")
-            )
-            return cls(sink=sink, advance=advance)
+            if not has_bar:
+                return cls(sink=sink)
+            unit = "events" if stage in ("processing", "simulating") else "bytes"
+            return cls(sink=sink, advance=stack.enter_context(bar(stage, total, unit=unit)))
 
         yield make
 

@@ -16,14 +16,18 @@ from jpsi_lnv.processors.books.private_files import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
+from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
 from jpsi_lnv.processors.console import show
 from jpsi_lnv.processors.options import PATH, options_of
 from jpsi_lnv.processors.run import RunOptions, finish, process
 from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.skim_plan import SkimOptions
+
+DST = ".dst"
 
 
 @click.command()
-@click.argument("fileset", metavar="FILESET", type=PATH)
+@click.argument("files", metavar="FILESET | FILE.dst...", nargs=-1, required=True)
 @click.option("--executor", type=click.Choice(EXECUTORS), default="dask", help="What runs the chunks.")
 @cluster_options
 @options_of(RunOptions, "options")
@@ -31,12 +35,14 @@ from jpsi_lnv.processors.search import SearchProcessor
 @click.option("--test", is_flag=True, help="One chunk per dataset: the same as --max-files 1 --max-chunks 1.")
 @click.option("--unblind", metavar="REASON", help="Open the box of blind data; the reason goes into the result.")
 @click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze` that --unblind compares the cuts with.")
+@click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="For .dst files: centre-of-mass energy in GeV.")
+@click.option("--run-table", type=PATH, help="For .dst files: JSON with the conditions of each run.")
 @click.option("--performance-report", type=PATH, help="HTML file for dask's report of the run.")
 @click.option("--debug", is_flag=True, help="One chunk per dataset in this process; an error shows its traceback.")
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
 def command(
     *,
-    fileset: Path,
+    files: tuple[str, ...],
     executor: str,
     where: ClusterOptions,
     options: RunOptions,
@@ -47,8 +53,13 @@ def command(
     performance_report: Path | None,
     unblind: str | None,
     frozen: Path,
+    sqrt_s: float | None,
+    run_table: Path | None,
 ) -> None:
     """Run the selections over FILESET, a completed fileset, and write the merged accumulator.
+
+    For a quick look at a few BOSS files, give these instead: all their events become ntuples in OUTPUT/ntuples, as by
+    `lnv skim --all --keep none`, and the selections run over them.
 
     The exit status is not 0 unless every event of every file is in the result exactly once. A run that is limited on
     request (--max-files, --max-chunks, --test) ends well, but its result is marked incomplete.
@@ -58,6 +69,7 @@ def command(
         raise click.UsageError(msg)
     if test or debug:
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
+    fileset = _fileset(files, options.output, sqrt_s, run_table)
     chosen = filesets.select(filesets.load(fileset), datasets)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
@@ -77,3 +89,17 @@ def command(
                     pdb.post_mortem()
                 raise
         finish(books, options)
+
+
+def _fileset(files: tuple[str, ...], output: Path, sqrt_s: float | None, run_table: Path | None) -> Path:
+    """Return the fileset to run over; BOSS's files are skimmed first."""
+    is_dst = [name.endswith(DST) for name in files]
+    if not all(is_dst):
+        if len(files) > 1 or sqrt_s is not None or run_table is not None:
+            msg = f"got {', '.join(files)}; wanted one fileset, or {DST} files alone with --sqrt-s or --run-table"
+            raise click.UsageError(msg)
+        return Path(files[0])
+    options = SkimOptions(
+        output=output / "ntuples", dataset="quick_look", runs=conditions(run_table, sqrt_s), preselection="all", keep=()
+    )
+    return make_ntuples(files, options, None, "iterative", ClusterOptions())

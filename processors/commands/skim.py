@@ -12,6 +12,7 @@ from jpsi_lnv.analysis import outputs
 from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import IncompleteError
+from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.mapping import read_map
 from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.events.run_table import PERIODS, Conditions, RunTable, describe, read_run_table, uniform
@@ -21,12 +22,31 @@ from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, mak
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.console import show, wrote
 from jpsi_lnv.processors.options import PATH, FiniteRange
+from jpsi_lnv.processors.skim_meter import forget, meter
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
 
 ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
 FIELD = FiniteRange(0, 2, min_open=True)
+KEEP_HELP = "Columns to keep beside the rest: groups separated by commas, or none. " + "; ".join(
+    f"{name}: {what}" for name, what in schema.GROUPS.items()
+)
+
+
+class Groups(click.ParamType):
+    """Names of groups of columns, separated by commas."""
+
+    name = "groups"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the groups in the order of the table, or end with a usage error."""
+        names = [] if value == "none" else str(value).split(",")
+        if unknown := [name for name in names if name not in schema.GROUPS]:
+            self.fail(f"got {unknown[0]!r}; wanted some of {', '.join(schema.GROUPS)}, or none", param, ctx)
+        if "ends" in names and "pid" not in names:
+            self.fail("got 'ends' without 'pid', whose records they are", param, ctx)
+        return tuple(name for name in schema.GROUPS if name in names)
 
 
 @click.command()
@@ -41,6 +61,7 @@ FIELD = FiniteRange(0, 2, min_open=True)
 @click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="Centre-of-mass energy in GeV, without a run table.")
 @click.option("--field", type=FIELD, metavar="TESLA", default=1.0, help="Magnetic field in T, without a run table.")
 @click.option("--period", type=click.Choice([str(p) for p in PERIODS]), default="2018", help="Without a run table.")
+@click.option("--keep", type=Groups(), metavar="GROUPS", default=",".join(schema.KEPT), help=KEEP_HELP)
 @click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
 @cluster_options
@@ -69,30 +90,48 @@ def command(
     mapped = None if mapping is None else read_map(mapping)
     is_complete = mapped is not None and not mapped.needs_runs
     options = SkimOptions(
-        runs=RunTable(()) if is_complete else _runs(run_table, sqrt_s, field, int(period)),
+        runs=RunTable(()) if is_complete else conditions(run_table, sqrt_s, field, int(period)),
         mapping=mapped,
         preselection="all" if keeps_all else preselection,
         **given,
     )
+    make_ntuples(files, options, kind, executor, where)
+
+
+def make_ntuples(
+    files: Sequence[str], options: SkimOptions, kind: str | None, executor: str, where: ClusterOptions
+) -> Path:
+    """Skim files and return their completed fileset.
+
+    Args:
+        files: Paths or addresses.
+        options: How the skim is done.
+        kind: Kind of the dataset; None: ``data`` or, for simulation, ``inclusive``.
+        executor: What runs it.
+        where: The cluster, for ``dask``.
+
+    Raises:
+        IncompleteError: A file could not be skimmed; the others were.
+    """
     items = plan(files, options)
     failed = _skim([item for item in items if not is_done(item)], options, executor, where)
-    _finish(items, options, kind, failed)
+    return _finish(items, options, kind, failed)
 
 
-def _runs(run_table: Path | None, sqrt_s: float | None, field: float, period: int) -> RunTable:
+def conditions(run_table: Path | None, sqrt_s: float | None, field: float = 1.0, period: int = 2018) -> RunTable:
     """Return the run table, or the same conditions for all runs, with a warning that says which."""
     if run_table is not None:
         return read_run_table(run_table)
     if sqrt_s is None:
         msg = "got neither --run-table nor --sqrt-s; wanted the energy of the beams from one of them"
         raise click.UsageError(msg)
-    conditions = Conditions(sqrt_s=sqrt_s, field=field, period=period)
+    same = Conditions(sqrt_s=sqrt_s, field=field, period=period)
     click.echo(
-        f"warning: no --run-table: all runs get {describe(conditions)}; interaction points are the events' primary "
+        f"warning: no --run-table: all runs get {describe(same)}; interaction points are the events' primary "
         "vertices, or the mean of the file where an event has none",
         err=True,
     )
-    return uniform(conditions)
+    return uniform(same)
 
 
 def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where: ClusterOptions) -> list[Any]:
@@ -101,22 +140,23 @@ def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where:
         return []
     failed: list[Any] = []
     try:
-        with make_executors(executor, where) as make:
+        with make_executors(executor, where, has_bar=False) as make, meter(items):
             run = make("skimming", sum(len(i) for i in items), lambda group: failed.extend(group.get("failed", [])))
             run(items, Skim(options), {})
     finally:
         remove_partials(item.output for item in items)
+        forget(items)
     return failed
 
 
-def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, failed: list[Any]) -> None:
+def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, failed: list[Any]) -> Path:
     """Show and write what there is; a missing output ends in an error."""
     books = read_books(items)
     if books:
         table = skim_plan.table(f"{options.dataset} ({options.preselection})", books)
         show(table)
         write_json(options.output / outputs.SKIM, {"files": table.rows, "failed": failed})
-        for line in skim_plan.job_warnings(books):
+        for line in (*skim_plan.job_warnings(books), *skim_plan.fallback_warnings(books)):
             click.echo(f"warning: {line}", err=True)
     for failure in failed:
         click.echo(f"failed: {failure['message']}", err=True)
@@ -127,3 +167,4 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
     path = skim_plan.make_fileset(items, options, kind)
     wrote(path)
+    return path

@@ -9,9 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from dst_oracle import OBJECTS, assert_columns_are_the_same, assert_members_are_the_same, assert_pairs_are_the_same
+from dst_oracle import (
+    OBJECTS,
+    RUNS,
+    assert_columns_are_the_same,
+    assert_members_are_the_same,
+    assert_pairs_are_the_same,
+)
 
+from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.dst import open_dst
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 
 SUPPORT = Path(__file__).parents[1] / "support"
 KINDS = ("data", "simulation", "no flush")
@@ -31,6 +39,15 @@ def test_every_member_is_the_same(made_files, kind):
         for collection in OBJECTS:
             assert_members_are_the_same(dst, collection, dst.n_events)
         assert_pairs_are_the_same(dst, dst.n_events)
+
+
+def test_what_is_kept_by_default_adds_a_quarter_at_most(made_files, tmp_path):
+    sizes = {}
+    for keep in ((), schema.KEPT):
+        with open_dst(str(made_files["data"]), keep) as dst, NtupleWriter(tmp_path / "out.root") as writer:
+            writer.extend(dst.read(0, dst.n_events, RUNS))
+        sizes[keep] = (tmp_path / "out.root").stat().st_size
+    assert 1.1 < sizes[schema.KEPT] / sizes[()] < 1.25
 
 
 def mutate(path, directory, n, **environment):

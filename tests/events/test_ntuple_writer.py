@@ -59,7 +59,9 @@ def test_every_value_is_read_back(tmp_path, optional):
         writer.extend(columns)
     with uproot.open(tmp_path / "a.root") as file:
         tree = file["Events"]
-        assert set(tree.keys()) == set(columns) | {"nTrack", "nShower"} | ({"nGen"} if optional == OPTIONAL else set())
+        assert set(tree.keys()) == set(columns) | {"nTrack", "nShower"} | (
+            {"nGen", "nTof", "nV0"} if optional == OPTIONAL else set()
+        )
         assert_same(tree, columns)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,15 @@ import uproot
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
+from jpsi_lnv.analysis.events import dst
 from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.dst_baskets import UnknownLayoutError
 from jpsi_lnv.analysis.events.ntuple_writer import make_block, remove_partials
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.processors import skim_meter
 from jpsi_lnv.processors.cli import main
-from jpsi_lnv.processors.skim_plan import SkimOptions, is_done, plan, read_books
+from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
@@ -262,3 +266,80 @@ def test_events_that_the_job_counted(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr("jpsi_lnv.analysis.events.dst.Dst.n_job", 5)
     _, failed = run(inputs[:1], options_for(tmp_path / "less", count="job"), IterativeExecutor())
     assert "its job information counts 5 events, the tree 10" in failed[0]["message"]
+
+
+def test_a_quick_look_at_boss_files(inputs, tmp_path, capsys):
+    common = ("--executor", "iterative", "--output", tmp_path)
+    assert lnv("run", *inputs[:2], *common, "--sqrt-s", "3.097") == 0
+    assert "every event is covered once" in capsys.readouterr().out
+    with uproot.open(tmp_path / "ntuples" / "quick_look_0.root") as file:
+        assert file["Events"].num_entries == 2 * N_EVENTS
+        assert "Tof" not in file["Events"]
+    assert lnv("run", *inputs[:2], *common) != 0
+    assert "got neither --run-table nor --sqrt-s" in capsys.readouterr().err
+    assert lnv("run", inputs[0], "fileset.json", *common) != 0
+    assert "wanted one fileset, or .dst files alone" in capsys.readouterr().err
+
+
+def test_data_and_simulation_do_not_share_an_ntuple(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "jpsi_lnv.analysis.events.dst.Dst.is_simulation", property(lambda self: not self.path.endswith("1.dst"))
+    )
+    _, failed = run(inputs, options_for(tmp_path), IterativeExecutor())
+    assert f"{inputs[0]} is simulation, {inputs[1]} is data" in failed[0]["message"]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [("pid,tof", "got 'tof'; wanted some of pid, ends, muon, v0"), ("ends", "'ends' without 'pid'")],
+)
+def test_what_cannot_be_kept_is_said(tmp_path, capsys, keep, message):
+    assert lnv("skim", "a.dst", "--sqrt-s", "3.1", "--output", tmp_path, "--keep", keep) != 0
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.fast
+def test_the_meter_tells_rate_survivors_and_time_left(tmp_path, capsys):
+    item = SkimItem(
+        dataset="d",
+        inputs=("a.dst",),
+        output=tmp_path / "a.root",
+        books=tmp_path / "a.json",
+        key="k",
+        size=4_000_000_000,
+    )
+    assert skim_meter.done_of(item) == skim_meter.Done()
+    skim_meter.note(item, skim_meter.Done(100_000, 20_000, 1_000_000_000))
+    text = skim_meter.line(skim_meter.done_of(item), item.size, 10.0)
+    assert text == (
+        "skimming: 1.00 of 4.00 GB, 10,000 events/s, 100 MB/s, kept 20,000 of 100,000 events (20.00%), 30 s left"
+    )
+    with skim_meter.meter([item]):
+        pass
+    assert "kept 20,000 of 100,000" in capsys.readouterr().out
+    skim_meter.forget([item])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_line_is_printed_while_the_work_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(skim_meter, "ELSEWHERE", 0.05)
+    with skim_meter.meter([]):
+        time.sleep(0.5)
+    assert capsys.readouterr().out.count("skimming:") > 2
+
+
+def test_a_branch_that_pybes3_read_is_in_the_books_and_said(inputs, tmp_path, monkeypatch, capsys):
+    def unknown(*_):
+        raise UnknownLayoutError("class TTofTrack has version 3, which the file does not describe")
+
+    def collect(baskets, entries, place, layouts):
+        return unknown() if layouts.name == "TTofTrack" else original(baskets, entries, place, layouts)
+
+    original = dst.collect
+    monkeypatch.setattr(dst, "collect", collect)
+    common = ("--output", tmp_path, "--executor", "iterative", "--all", "--sqrt-s", "3.097")
+    assert lnv("skim", *inputs[:2], *common) == 0
+    assert "m_tofTrackCol was read by pybes3, which is slower, in 2 file(s)" in capsys.readouterr().err
+    (source, _) = json.loads((tmp_path / "skim" / "skim_0.json").read_text())["sources"]
+    assert list(source["fallbacks"]) == ["TDstEvent/m_tofTrackCol"]
