@@ -1,6 +1,6 @@
 """How the search scales: workers, cost of a chunk, start-up, memory of a worker, and unit costs of every selection.
 
-- `workers`: the same chunks on a cluster of one worker and one of two, in turns; both clusters are there all the time.
+- `workers`: the same chunks on one worker, on two, and on two without TLS, in turns; all clusters stay.
 - `chunk`: what coffea's Runner, dask and our loop add to a chunk, from a processor that does nothing, on chunks of one
   file and with a new file every time.
 - `start_up`: a new process, from its first import to its first finished chunk on a local cluster; numba's cache warm.
@@ -33,7 +33,7 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import GuardedExecutor, IterativeExecutor, process_chunks
-from jpsi_lnv.processors.work.guard import peak_memory
+from jpsi_lnv.processors.work.worker import peak_memory
 
 # Chunks of a run on workers, whose first and last seconds are not all of it, and turns of one and two workers.
 N_CHUNKS = 96
@@ -74,26 +74,33 @@ def workers(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     items = (items * N_CHUNKS)[:N_CHUNKS]
     null = [dataclasses.replace(samples.work_item(path, name, 0, 1), preload=None) for name, path in files.items()]
     with ExitStack() as stack:
-        clients = {n: stack.enter_context(connect(ClusterOptions(workers=n))) for n in (1, 2)}
-        for n, client in clients.items():
+        kinds = {"1": (1, True), "2": (2, True), "2_without_tls": (2, False)}
+        clients = {
+            name: stack.enter_context(connect(ClusterOptions(workers=n, tls=tls))) for name, (n, tls) in kinds.items()
+        }
+        for name, client in clients.items():
             client.register_worker_callbacks(_load_benchmarks)
-            client.wait_for_workers(n)
+            client.wait_for_workers(kinds[name][0])
         rivals = {
-            str(n): lambda client=client: run_items(items, SearchProcessor(), DaskExecutor(client=client))
-            for n, client in clients.items()
+            name: lambda client=client: run_items(items, SearchProcessor(), DaskExecutor(client=client))
+            for name, client in clients.items()
         }
         times = take_turns(rivals, rounds)
         peaks = [int(p) for client in clients.values() for p in client.run(peak_memory).values()]
         nothing = take_turns(
             {
-                "dask": lambda: run_items(null[:1] * N_NULL, Nothing(), DaskExecutor(client=clients[2])),
+                "dask": lambda: run_items(null[:1] * N_NULL, Nothing(), DaskExecutor(client=clients["2"])),
                 "iterative": lambda: run_items(null[:1] * N_ALONE, Nothing(), IterativeExecutor()),
                 "new_file": lambda: run_items((null * N_ALONE)[:N_ALONE], Nothing(), IterativeExecutor()),
             },
             rounds,
         )
     return {
-        "workers": {"one_over_two": ratio(times["1"], times["2"]), "chunks": len(items)}
+        "workers": {
+            "one_over_two": ratio(times["1"], times["2"]),
+            "tls_over_plain": ratio(times["2"], times["2_without_tls"]),
+            "chunks": len(items),
+        }
         | {f"seconds_on_{n}": figure(t) for n, t in times.items()},
         "chunk": {
             "dask_two_workers": figure(nothing["dask"], N_NULL, "ms"),
@@ -113,7 +120,8 @@ START = """
 import time; t = time.perf_counter()
 import sys, cloudpickle
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.work.executors import DaskExecutor, process_chunks
+from jpsi_lnv.processors.work.dask_loop import DaskExecutor
+from jpsi_lnv.processors.work.executors import process_chunks
 from jpsi_lnv.processors.search import SearchProcessor
 if __name__ == "__main__":
     item = cloudpickle.loads(bytes.fromhex(sys.argv[1]))

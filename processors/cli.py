@@ -11,10 +11,13 @@ import ast
 import importlib
 import os
 import pkgutil
+import signal
 import sys
+import threading
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -24,6 +27,7 @@ from jpsi_lnv.processors import commands
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
 FAILED = 1
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def _command_names() -> list[str]:
@@ -82,12 +86,21 @@ def _of_the_system(error: OSError) -> str:
     return f"{where}; mend it or name another path (`lnv --debug …` shows where it happened)"
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 the signal's
+    """End as if the program had asked for it, so that clusters, processes and files are left in order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(TERMINATED)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run `lnv` and leave with its status.
 
-    It is 0, 1 for an `LnvError` or an error of the operating system, 2 for wrong usage, 130 if interrupted.
+    It is 0, 1 for an `LnvError` or an error of the operating system, 2 for wrong usage, 130 if interrupted, 143 if
+    terminated (SIGTERM).
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         status = lnv.main(args=given, prog_name="lnv", standalone_mode=False)
     except click.ClickException as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from jpsi_lnv.analysis.report.tables import Table
 
 # Width of what goes to a file or a pipe: a log need not fold dataset names.
 _LOG_WIDTH = 140
+# Time in s between two lines of progress where there is no terminal.
+LINE_EVERY = 60.0
 
 
 def console() -> Console:
@@ -72,9 +76,37 @@ def bar(description: str, total: int, *, unit: str = "events") -> Iterator[Calla
         with _widget(description, total, unit) as advance:
             yield advance
         return
-    with Progress(*columns, console=target, disable=not target.is_terminal) as progress:
+    if not target.is_terminal:
+        with _lines(description, total, unit) as advance:
+            yield advance
+        return
+    with Progress(*columns, console=target) as progress:
         task = progress.add_task(description, total=total)
         yield lambda n: progress.update(task, advance=n)
+
+
+@contextmanager
+def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Print a line per minute, for a log."""
+    done, started, end = [0], time.monotonic(), threading.Event()
+
+    def advance(n: int) -> None:
+        done[0] += n
+
+    def speak() -> None:
+        while not end.wait(LINE_EVERY):
+            seconds = time.monotonic() - started
+            share, rate = done[0] / max(total, 1), done[0] / seconds
+            line = f"{description}: {share:.0%} of {total} {unit} after {seconds:.0f} s, {rate:.0f} {unit}/s"
+            console().print(line, markup=False, soft_wrap=True)
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield advance
+    finally:
+        end.set()
+        speaker.join()
 
 
 @contextmanager

@@ -64,7 +64,8 @@ def _dask(stack: ExitStack, where: ClusterOptions, report: Path | None) -> Calla
     client = stack.enter_context(connect(where))
     for line in announcement(client, where):
         console().print(line, soft_wrap=True, markup=False)
-    prepare(client, where.no_workers_timeout)
+    for line in prepare(client, where.no_workers_timeout, is_ours=where.is_ours):
+        console().print(f"warning: {line}", soft_wrap=True, markup=False)
     if report is not None:
         from distributed import performance_report  # noqa: PLC0415 only here
 

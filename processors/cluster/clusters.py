@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -10,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import dask
 from dask.system import CPU_COUNT
-from dask.utils import parse_bytes
+from dask.utils import format_bytes, parse_bytes
 from distributed import Client, LocalCluster
 from distributed.core import Status
 from distributed.security import Security
@@ -41,6 +43,8 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
     "distributed.admin.tick.interval": "500ms",
     # A worker holds what it works on: if it dies, the right chunk is blamed.
     "distributed.scheduler.worker-saturation": 1.0,
+    # A worker that is silent for so long is given up, and what it held is done elsewhere.
+    "distributed.scheduler.worker-ttl": "60s",
     "distributed.comm.timeouts.connect": "10s",
     # Workers serve no pages: these are open to everybody who reaches the node.
     "distributed.worker.http.routes": [],
@@ -50,6 +54,8 @@ DASK_SETTINGS: Final[dict[str, Any]] = {
 }
 LOCAL: Final = "local"
 DEFAULT_JOBS: Final = 2
+# Memory in bytes that the interpreter and the libraries of a worker take, with something for its nanny's margin.
+MEMORY_MIN: Final = 350 * 1024**2
 BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 ADDRESSES: Final = ("tcp://", "tls://")
 _SITE: Final = Form(
@@ -67,6 +73,8 @@ OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
 LOOP_NAME: Final = "event loop of the cluster"
 # Time in s for the dashboard's first page.
 DASHBOARD_TIMEOUT: Final = 5.0
+# A page that costs the scheduler nothing.
+HEALTH: Final = "/health"
 # Time in s after which the thread of the loop has to run, and after which it has to end.
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
@@ -78,7 +86,9 @@ def not_a_size(text: str) -> str:
         size = parse_bytes(text)
     except ValueError:
         size = 0
-    return "" if size > 0 else f"got {text!r}; wanted a size such as 4GiB or 500MB"
+    if 0 < size < MEMORY_MIN:
+        return f"got {text!r}; a worker takes {format_bytes(MEMORY_MIN)} before it reads anything, wanted 1GiB or more"
+    return "" if size > 0 else f"got {text!r}; wanted a size such as 4GiB or 800MB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +158,12 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
             is_near = options.cluster == LOCAL and not is_set_by_user("distributed.client.direct-to-workers")
             near = {"direct_to_workers": True} if is_near else {}
             client = stack.enter_context(_client(cluster, cluster.security, loop, **near))
-        yield client
+        try:
+            yield client
+        except (KeyboardInterrupt, SystemExit):
+            # Dask would tell at length what it stops.
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            raise
 
 
 @contextmanager
@@ -376,10 +391,13 @@ def _dashboard(client: Client, options: ClusterOptions) -> str:
         host = options.dashboard_address.rpartition(":")[0] or host
     connection = HTTPConnection(host, port, timeout=DASHBOARD_TIMEOUT)
     try:
-        connection.request("GET", address.path)
+        connection.request("GET", HEALTH)
         is_there = connection.getresponse().status < HTTPStatus.BAD_REQUEST
     except (OSError, HTTPException):
         return "none that can be reached from here"
     finally:
         connection.close()
-    return f"http://{host}:{port}{address.path}" if is_there else "none (pip install 'jpsi-lnv[dask]')"
+    if not is_there:
+        return "none that can be reached from here"
+    has_pages = find_spec("bokeh") is not None or not options.is_ours
+    return f"http://{host}:{port}{address.path}" if has_pages else "none (pip install 'jpsi-lnv[dask]')"

@@ -1,8 +1,9 @@
-"""Before a run: client, scheduler and workers hold the same source, or are given it, and the same packages.
+"""Workers are admitted one by one, whenever they come: with our source, which they are given, and our packages.
 
 A version string does not change in an edited checkout, and a worker keeps what it has imported; so what is compared is
-the digest of the source that each process has loaded. Workers that have another source, or none, get this one,
-and so does every worker that comes later.
+the digest of the source that each process has loaded. A worker that has another source, or none, gets this one before
+its first chunk; one that has other packages is sent away from a cluster of ours. At an address, where workers are not
+ours to send away, it ends the run, and the guard lets it touch no chunk.
 
 What travels must not need our package where it arrives, so it is defined inside functions: such things are pickled by
 value. Dask's own `UploadDirectory` does not fit: it restarts workers through their nannies, which not every worker has,
@@ -12,7 +13,7 @@ and nannies that share a scratch directory trip over each other.
 from __future__ import annotations
 
 import io
-import platform
+import time
 import zipfile
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,88 +21,112 @@ from typing import Any, Final
 from distributed import Client
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from jpsi_lnv.analysis.provenance import package_versions, source_digest, source_files
+from jpsi_lnv.analysis.provenance import source_digest, source_files
+from jpsi_lnv.processors.work.dask_loop import ask
 from jpsi_lnv.processors.work.executors import ClusterError
-from jpsi_lnv.processors.work.guard import LOADED_DIGEST
+from jpsi_lnv.processors.work.guard import LOADED_DIGEST, loaded_versions
 
 SHOWN_MAX: Final = 3
-PLUGIN: Final = "jpsi-lnv-source"
+PLUGIN: Final = "jpsi-lnv-admission"
+# Times that workers are told of the run; one that dies meanwhile makes it necessary again.
+ATTEMPTS: Final = 5
+# Time in s between two looks at the workers.
+PAUSE: Final = 0.2
 
 
-def prepare(client: Client, timeout: float) -> None:
-    """Make sure that scheduler and workers run this source; ship it where they do not.
+def prepare(client: Client, timeout: float, *, is_ours: bool) -> list[str]:
+    """Admit workers to a run, those that are there and those that come.
 
     Args:
         client: Client of the cluster.
         timeout: Time in s to wait for the first worker.
+        is_ours: Whether workers that do not fit are sent away.
+
+    Returns:
+        What is to be said of workers that were sent away.
 
     Raises:
-        ClusterError: No worker comes, some process has another source even after it was shipped, or a worker has
-            other versions of the packages that a result names as its own.
+        ClusterError: No worker comes or fits, one that does not is not ours, or the scheduler has another source.
     """
-    _wait_for_worker(client, timeout)
-    if found := differences(client):
-        _refuse_stale_client()
-        ship(client, renew_scheduler="scheduler" in found)
-    if rest := differences(client):
-        msg = (
-            f"{len(rest)} process(es) of the cluster have another source than this one ({LOADED_DIGEST}): "
-            f"{_shown(rest)}; restart them, or install this version there"
-        )
-        raise ClusterError(msg)
-    if rest := other_versions(client):
-        msg = (
-            f"{len(rest)} worker(s) have other packages than this process: {_shown(rest)}; give them the same versions"
-        )
-        raise ClusterError(msg)
+    install = make_install(archive()) if is_on_disk() else None
+    _renew_scheduler(client, install)
+    _register(client, _make_plugin(install, is_ours))
+    end = time.monotonic() + timeout
+    refused: dict[str, str] = {}
+    while True:
+        _wait_for_worker(client, end - time.monotonic(), timeout, refused)
+        found = refusals(client)
+        refused |= {name: why for name, why in found.items() if why}
+        if refused and not is_ours:
+            raise _unfit(refused)
+        if not all(found.values()):
+            return [f"worker {name} was sent away: it has {why}" for name, why in refused.items()]
+        time.sleep(PAUSE)
 
 
-def _shown(found: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {what}" for name, what in list(found.items())[:SHOWN_MAX])
+def is_on_disk() -> bool:
+    """Whether the source of this process can be given away: what is on disk is the same, unless it was edited."""
+    return source_digest.__wrapped__() == LOADED_DIGEST
 
 
-def _wait_for_worker(client: Client, timeout: float) -> None:
+def _unfit(refused: dict[str, str]) -> ClusterError:
+    shown = "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:SHOWN_MAX])
+    msg = f"{len(refused)} worker(s) do not fit this process: {shown}; give them the same versions"
+    if not is_on_disk():
+        msg += f", and restart this process, or the kernel: it runs source {LOADED_DIGEST}, which is edited on disk"
+    return ClusterError(msg)
+
+
+def _wait_for_worker(client: Client, left: float, timeout: float, refused: dict[str, str]) -> None:
     try:
-        client.wait_for_workers(1, timeout=timeout)
+        client.wait_for_workers(1, timeout=max(PAUSE, left))
     except TimeoutError as error:
+        if refused:
+            raise _unfit(refused) from error
         address = client.scheduler_info(n_workers=0)["address"]
         msg = f"cluster {address}: no worker came within {timeout:g} s; look at the workers' logs"
         raise ClusterError(msg) from error
 
 
-def _refuse_stale_client() -> None:
-    """Shipping gives what is on disk, which is this process's source only if nobody has edited it since."""
-    on_disk = source_digest.__wrapped__()
-    if on_disk != LOADED_DIGEST:
-        msg = f"this process runs source {LOADED_DIGEST}, but {on_disk} is on disk now: restart it, or the kernel"
-        raise ClusterError(msg)
+def _renew_scheduler(client: Client, install: Callable[..., None] | None) -> None:
+    """Give our source to a scheduler that has another or none; one in this process has this one."""
+    if (got := scheduler_source(client)) == LOADED_DIGEST:
+        return
+    if install is not None:
+        ask(client, client._run_on_scheduler, install)
+        got = scheduler_source(client)
+    if got != LOADED_DIGEST:
+        raise _unfit({"scheduler": f"source {got}"})
 
 
-def differences(client: Client) -> dict[str, str]:
-    """Return, for the scheduler and each worker whose source is not this one, its digest or why it has none."""
-    probe = _make_probe()
-    found = {"scheduler": client.run_on_scheduler(probe)} | client.run(probe, on_error="return")
-    return {name: str(digest) for name, digest in found.items() if digest != LOADED_DIGEST}
+def _register(client: Client, plugin: WorkerPlugin) -> None:
+    """Tell all workers of the run; one that is lost meanwhile is none of them."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ask(client, client._register_worker_plugin, plugin, PLUGIN, False)
+        except OSError as error:
+            if attempt == ATTEMPTS:
+                msg = f"workers died {ATTEMPTS} times while they were told of the run ({error}); look at their logs"
+                raise ClusterError(msg) from error
+        else:
+            return
 
 
-def other_versions(client: Client) -> dict[str, str]:
-    """Return, for each worker with another version of a package that decides a result, which and what is here."""
-    own = _versions()
-    found = client.run(_versions)
-    return {name: text for name, versions in found.items() if (text := _compare(versions, own))}
+def scheduler_source(client: Client) -> str:
+    """Return the digest of the source that the scheduler has loaded, or why it has none."""
+    return str(ask(client, client._run_on_scheduler, _make_probe()))
 
 
-def _versions() -> dict[str, str]:
-    return package_versions() | {"python": platform.python_version()}
+def refusals(client: Client) -> dict[str, str]:
+    """Return for each worker why it was not admitted; nothing for one that was. Lost workers are left out."""
+
+    def read(dask_worker: Any) -> str:
+        return str(dask_worker.jpsi_lnv_refusal)
+
+    return dict(ask(client, client._run, read, on_error="ignore"))
 
 
-def _compare(there: dict[str, str], here: dict[str, str]) -> str:
-    """Return the differences of what both have: a source that was shipped has no version of its own."""
-    common = [name for name in here if name in there]
-    return ", ".join(f"{n} {there[n]} (here {here[n]})" for n in common if there[n] != here[n])
-
-
-def _make_probe() -> Any:
+def _make_probe() -> Callable[[], str]:
     """Return a function that travels by value, because the process it goes to may not have our packages."""
 
     def probe() -> str:
@@ -112,19 +137,6 @@ def _make_probe() -> Any:
         return str(loaded)
 
     return probe
-
-
-def ship(client: Client, *, renew_scheduler: bool) -> None:
-    """Give the source of this process to all workers, and to the scheduler if it needs it.
-
-    Args:
-        client: Client of the cluster.
-        renew_scheduler: Whether the scheduler gets it; never where the scheduler is a thread of this process.
-    """
-    install = make_install(archive())
-    if renew_scheduler:
-        client.run_on_scheduler(install)
-    client.register_plugin(_make_plugin(install), name=PLUGIN)
 
 
 def archive() -> bytes:
@@ -163,9 +175,34 @@ def make_install(data: bytes) -> Callable[..., None]:
     return install
 
 
-def _make_plugin(install: Callable[..., None]) -> WorkerPlugin:
-    class ShippedSource(WorkerPlugin):
-        def setup(self, worker: Any) -> None:
-            install(worker.local_directory)
+def _make_plugin(install: Callable[..., None] | None, is_ours: bool) -> WorkerPlugin:
+    probe, source, versions = _make_probe(), LOADED_DIGEST, loaded_versions()
 
-    return ShippedSource()
+    def refusal(directory: str) -> str:
+        got = probe()
+        if got != source and install is not None:
+            install(directory)
+            got = probe()
+        if got != source:
+            return f"source {got}"
+        from jpsi_lnv.processors.work.guard import other_versions  # noqa: PLC0415 installed by now
+
+        return other_versions(versions)
+
+    def obey_the_client_alone() -> None:
+        """Leave Ctrl-C, which a terminal sends to every process, to the client; and end without complaints."""
+        import logging  # noqa: PLC0415 the function travels without its module
+        import signal  # noqa: PLC0415
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+
+    class Admission(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            if is_ours:
+                obey_the_client_alone()
+            worker.jpsi_lnv_refusal = refusal(worker.local_directory)
+            if worker.jpsi_lnv_refusal and is_ours:
+                worker.loop.add_callback(worker.close, nanny=True, reason=worker.jpsi_lnv_refusal)
+
+    return Admission()

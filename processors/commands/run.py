@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pdb
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -78,17 +80,31 @@ def command(
     for name in filesets.without_n_jpsi(chosen):
         click.echo(f"warning: dataset {name!r} does not say how many J/psi it holds: no limit; {HOW_N_JPSI}", err=True)
     processor = SearchProcessor(options.cuts)
-    with output_lock(options.output):
-        with make_executors(DEBUG if debug else executor, where, performance_report) as make:
-            try:
+    try:
+        with output_lock(options.output):
+            with (
+                make_executors(DEBUG if debug else executor, where, performance_report) as make,
+                _debugger(is_wanted=post_mortem),
+            ):
                 books = process(chosen, processor, options, make)
-            except LnvError:
-                raise
-            except Exception:
-                if post_mortem:
-                    pdb.post_mortem()
-                raise
-        finish(books, options)
+            finish(books, options)
+    except (KeyboardInterrupt, SystemExit):
+        stored = f"stopped: what was finished is stored in {options.output}, continue with --resume"
+        click.echo(stored, err=True)
+        raise
+
+
+@contextmanager
+def _debugger(*, is_wanted: bool) -> Iterator[None]:
+    """Open the debugger where an error that is not one of ours happened, if it is wanted."""
+    try:
+        yield
+    except LnvError:
+        raise
+    except Exception:
+        if is_wanted:
+            pdb.post_mortem()
+        raise
 
 
 def _fileset(files: tuple[str, ...], output: Path, sqrt_s: float | None, run_table: Path | None) -> Path:

@@ -7,10 +7,12 @@ scheduler blames every task that waited on the dead worker.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -32,6 +34,7 @@ from jpsi_lnv.processors.work.executors import (
 )
 from jpsi_lnv.processors.work.guard import Guarded, failed_chunk
 
+_LOG: Final = logging.getLogger(__name__)
 WINDOW_MIN: Final = 32
 # Interval in s at which the client looks whether the cluster still lives.
 HEARTBEAT: Final = 1.0
@@ -44,11 +47,36 @@ RUNNING_AGAIN: Final = ("pending", "lost")
 # Time in s after which a worker hands back what it has not begun of a group: however long chunks take, progress is
 # seen, parts are stored, and a lost worker costs little more than a chunk.
 GROUP_SECONDS: Final = 10.0
+# Time in s for an answer of the scheduler; by then it has given up a silent worker on which it waits itself.
+ANSWER_TIMEOUT: Final = 90.0
+# Time in s without a finished group after which it is said what is waited for.
+SILENCE: Final = 60.0
+# Time in s for the scheduler to forget tasks that nobody wants any more.
+FAREWELL: Final = 10.0
 # State of every task once the connection to the scheduler is lost.
 CANCELLED: Final = "cancelled"
 
 # Items, the one that comes first at the end.
 Group = list[Any]
+
+
+def ask(
+    client: Client, function: Callable[..., Any], *args: Any, timeout: float = ANSWER_TIMEOUT, **kwargs: Any
+) -> Any:
+    """Call one of a client's coroutines and return its answer.
+
+    Raises:
+        ClusterError: The scheduler does not answer.
+    """
+    try:
+        return client.sync(function, *args, callback_timeout=timeout, **kwargs)
+    except TimeoutError as error:
+        msg = (
+            f"cluster {client.scheduler.address if client.scheduler else ''}: the scheduler has not answered for "
+            f"{timeout:g} s: it is stopped, or the connection is cut; what was finished is kept: mend that, then "
+            "`lnv run --resume`"
+        )
+        raise ClusterError(msg) from error
 
 
 def forget_names() -> None:
@@ -106,7 +134,8 @@ class DaskLoop:
         self._finished: SimpleQueue[Future] = SimpleQueue()
         self._again: list[Future] = []
         self._threads = 0
-        self._last_look = self._last_worker = time.monotonic()
+        self._memory_limit = 0
+        self._last_look = self._last_worker = self._last_sign = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +144,8 @@ class DaskLoop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._client.status == "running" and self._running:
-            self._client.cancel([*self._running], force=True)
+            with suppress(ClusterError):
+                ask(self._client, self._client._cancel, [*self._running], force=True, timeout=FAREWELL)
         self._running.clear()
 
     def groups(self, items: Sequence[Any]) -> Iterator[Result]:
@@ -126,6 +156,7 @@ class DaskLoop:
         """
         waiting = list(reversed(items))
         self._look()
+        self._memory_limit = max(self._call(ask, self._client, self._memory_limits), default=0)
         while waiting or self._running:
             self._fill(waiting)
             for future in self._wait():
@@ -165,23 +196,42 @@ class DaskLoop:
         try:
             done = [self._finished.get(timeout=HEARTBEAT)]
         except Empty:
+            self._say_what_is_waited_for()
             return []
+        self._last_sign = time.monotonic()
         while not self._finished.empty():
             done.append(self._finished.get())
         return done
+
+    def _say_what_is_waited_for(self) -> None:
+        silence = time.monotonic() - self._last_sign
+        if silence > SILENCE:
+            self._last_sign += SILENCE
+            _LOG.warning(
+                "%s: nothing has finished for %.0f s; %d group(s) of chunks wait for %d thread(s)",
+                *(self._address, silence, len(self._running), self._threads),
+            )
 
     def _look(self) -> None:
         """Count the threads that there are; end the run if there have been none for too long."""
         again, self._again = self._again, []
         self._watch(again)
         forget_names()
-        self._threads = sum(self._call(self._client.nthreads).values())
+        self._threads = self._call(ask, self._client, self._count_threads)
         now = self._last_look = time.monotonic()
         if self._threads:
             self._last_worker = now
         elif now - self._last_worker > self._timeout:
             msg = f"{self._address}: no worker for {self._timeout:g} s; start workers, then `lnv run --resume`"
             raise ClusterError(msg)
+
+    async def _count_threads(self) -> int:
+        scheduler: Any = self._client.scheduler
+        return sum((await scheduler.ncores()).values())
+
+    async def _memory_limits(self) -> list[int]:
+        scheduler: Any = self._client.scheduler
+        return [w["memory_limit"] or 0 for w in (await scheduler.identity(n_workers=-1))["workers"].values()]
 
     def _take(self, future: Future, waiting: list[Any]) -> Iterator[Result]:
         """Yield the result of a future that is over; what is left of its group waits again."""
@@ -222,10 +272,20 @@ class DaskLoop:
         try:
             result, _ = self._result(future)
         except KilledWorker as error:
-            result = failed_chunk(item, error, 1)
+            result = failed_chunk(item, self._death(error), 1)
         del self._running[future]
         self._advance(len(item))
         return result
+
+    def _death(self, error: KilledWorker) -> BaseException:
+        """Return what to say of a chunk that killed its workers: that they had little memory, if they had a limit."""
+        if not self._memory_limit:
+            return error
+        msg = (
+            f"{error.allowed_failures + 1} workers died of it, each with at most {self._memory_limit / 1e6:.0f} MB of "
+            "memory: give --memory more, or a smaller --chunksize, then `lnv run --resume`"
+        )
+        return ClusterError(msg)
 
     def _result(self, future: Future) -> tuple[Result, Group]:
         """Fetch a result; while it does not come, its worker may be gone with it, look for workers ever less often."""

@@ -211,16 +211,21 @@ class FuturesExecutor(LocalExecutor):
 
         futures: dict[Any, Any] = {}
         pool = loky.get_reusable_executor(max_workers=self.workers, timeout=WORKER_IDLE)
-        while waiting or futures:
-            while waiting and len(futures) < self.workers * WINDOW_PER_THREAD:
-                item = waiting.pop()
-                running.append(item)
-                futures[pool.submit(function, item)] = item
-            for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                running.remove(futures[future])
-                self.advance(len(futures.pop(future)))
-                yield result
+        try:
+            while waiting or futures:
+                while waiting and len(futures) < self.workers * WINDOW_PER_THREAD:
+                    item = waiting.pop()
+                    running.append(item)
+                    futures[pool.submit(function, item)] = item
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    running.remove(futures[future])
+                    self.advance(len(futures.pop(future)))
+                    yield result
+        except BaseException:
+            # An error, or nobody wants the rest: loky would leave its processes at work.
+            pool.shutdown(kill_workers=True)
+            raise
 
     def _alone(self, item: Any, function: Guarded) -> Result:
         """Process one item in a process of its own, so that a crash is blamed on the right chunk."""

@@ -7,14 +7,16 @@ Here a failed chunk leaves dataset, file, entries, cause, attempts and traceback
 from __future__ import annotations
 
 import gc
+import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from jpsi_lnv.analysis.errors import LnvError, NtupleError
-from jpsi_lnv.analysis.provenance import source_digest
+from jpsi_lnv.analysis.provenance import package_versions, source_digest
 from jpsi_lnv.processors.work import worker
 from jpsi_lnv.processors.work.worker import (
     Peak,
@@ -38,7 +40,19 @@ BACKOFF_FACTOR: Final = 2
 
 
 class SourceError(LnvError):
-    """A process that is to work on a chunk has other source than the one that sent it."""
+    """A process that is to work on a chunk has other source or packages than the one that sent it."""
+
+
+@cache
+def loaded_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result, as this process has them."""
+    return package_versions() | {"python": platform.python_version()}
+
+
+def other_versions(wanted: Mapping[str, str]) -> str:
+    """Return in which versions this process differs, of what both know: shipped source has no version of its own."""
+    here = loaded_versions()
+    return ", ".join(f"{n} {here[n]} (wanted {v})" for n, v in wanted.items() if here.get(n, v) != v)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -83,6 +97,10 @@ def failed_chunk(item: Any, error: BaseException, attempts: int) -> dict[str, An
     return {"out": {}, FAILED: [failure(item, error, attempts)]}
 
 
+def _other_packages(differing: str) -> SourceError:
+    return SourceError(f"worker {worker_name()} has {differing}: give it the same versions, then `lnv run --resume`")
+
+
 def _other_source(source: str) -> SourceError:
     return SourceError(
         f"worker {worker_name()} has source {LOADED_DIGEST}, the run has {source}: it was edited after the run began; "
@@ -99,17 +117,21 @@ class Guarded:
         attempts: How often an I/O error is tried in all.
         backoff: Pause before the second attempt in s; it doubles with each further one.
         source: Digest of the source that made it. A worker that starts late imports what is on disk by then.
+        versions: Versions of the packages there.
     """
 
     function: Callable[[Any], dict[str, Any]]
     attempts: int = 3
     backoff: float = 0.5
     source: str = LOADED_DIGEST
+    versions: Mapping[str, str] = field(default_factory=loaded_versions)
 
     def __call__(self, item: Any) -> dict[str, Any]:
         """Process one work item; the result has ``out``, ``metrics`` and, after a failure, ``failed``."""
         if self.source != LOADED_DIGEST:
             return failed_chunk(item, _other_source(self.source), 1)
+        if differing := other_versions(self.versions):
+            return failed_chunk(item, _other_packages(differing), 1)
         set_xrootd_limits()
         keep_memory_between_arrays()
         attempt = 1

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.processors.cluster import preflight
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
-from jpsi_lnv.processors.cluster.preflight import differences, prepare
+from jpsi_lnv.processors.cluster.preflight import prepare, refusals, scheduler_source
+from jpsi_lnv.processors.work import guard
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import ClusterError
 from jpsi_lnv.processors.work.guard import LOADED_DIGEST
@@ -52,14 +54,13 @@ def test_bare_workers_get_the_source(small_fileset, reference, bare_python, tmp_
         connect(ClusterOptions(cluster=cluster.address)) as client,
     ):
         client.wait_for_workers(2, timeout=60)
-        before = differences(client)
-        assert len(before) == 3
-        assert all("ModuleNotFoundError" in what for what in before.values())
-        prepare(client, 60)
-        assert differences(client) == {}
+        assert "ModuleNotFoundError" in scheduler_source(client)
+        assert prepare(client, 60, is_ours=False) == []
+        assert scheduler_source(client) == LOADED_DIGEST
+        assert list(refusals(client).values()) == ["", ""]
         cluster.start_worker()
         client.wait_for_workers(3, timeout=60)
-        assert differences(client) == {}
+        assert list(refusals(client).values()) == ["", "", ""]
         result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
     assert_same(result, reference)
 
@@ -81,7 +82,7 @@ def test_a_worker_keeps_its_own_analysis(small_fileset, reference, bare_python, 
     ):
         client.wait_for_workers(1, timeout=60)
         before = client.run(owners)
-        prepare(client, 60)
+        prepare(client, 60, is_ours=True)
         assert client.run(owners) == before
         result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
         assert client.run(owners) == before
@@ -98,16 +99,21 @@ def test_stale_workers_are_renewed(tmp_path, bare_python, monkeypatch, same_sour
 
             guard.LOADED_DIGEST = "an older one"
 
+        def loaded_digest():
+            from jpsi_lnv.processors.work import guard
+
+            return guard.LOADED_DIGEST
+
         client.run(grow_old)
-        assert list(differences(client).values()) == ["an older one"]
-        prepare(client, 60)
-        assert differences(client) == {}
+        prepare(client, 60, is_ours=False)
+        assert list(refusals(client).values()) == [""]
+        assert list(client.run(loaded_digest).values()) == [LOADED_DIGEST]
 
 
 def test_a_client_that_is_older_than_its_source_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "LOADED_DIGEST", "an older one")
-    with connect(ClusterOptions(workers=1)) as client, pytest.raises(ClusterError, match="restart it"):
-        prepare(client, 60)
+    with connect(ClusterOptions(workers=1)) as client, pytest.raises(ClusterError, match="restart this process"):
+        prepare(client, 60, is_ours=False)
 
 
 def test_a_cluster_without_workers_is_an_error(tmp_path):
@@ -116,12 +122,12 @@ def test_a_cluster_without_workers_is_an_error(tmp_path):
         connect(ClusterOptions(cluster=cluster.address)) as client,
         pytest.raises(ClusterError, match="no worker came within 1 s"),
     ):
-        prepare(client, 1)
+        prepare(client, 1, is_ours=False)
 
 
 def test_a_worker_that_comes_with_another_source_does_not_work(small_fileset, tmp_path):
     with connect(ClusterOptions(workers=2)) as client:
-        prepare(client, 60)
+        prepare(client, 60, is_ours=True)
 
         def grow_old():
             from jpsi_lnv.processors.work import guard
@@ -138,19 +144,66 @@ def test_a_worker_that_comes_with_another_source_does_not_work(small_fileset, tm
     assert {record["kind"] for record in books.failed} == {"SourceError"}
 
 
-def test_other_packages_on_a_worker_are_refused(monkeypatch):
-    with connect(ClusterOptions(workers=1)) as client:
-        prepare(client, 60)
-        own = preflight._versions()
-        monkeypatch.setattr(preflight, "_versions", lambda: own)
-        assert preflight.other_versions(client) == {}
-        monkeypatch.setattr(preflight, "_compare", lambda there, here: "numpy 1.0 (here 2.0)")
-        with pytest.raises(ClusterError, match=r"numpy 1\.0 \(here 2\.0\); give them the same versions"):
-            prepare(client, 60)
+@pytest.fixture
+def other_scipy(tmp_path):
+    """The environment of a worker that says that it has another scipy."""
+    record = tmp_path / "other" / "scipy-0.1.dist-info"
+    record.mkdir(parents=True)
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.1\n")
+    return {"PYTHONPATH": os.pathsep.join([str(record.parent), *sys.path])}
+
+
+def test_a_late_worker_with_other_packages_is_sent_away(small_fileset, reference, tmp_path, other_scipy):
+    with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        assert prepare(client, 60, is_ours=True) == []
+        cluster.start_worker(**other_scipy)
+        assert cluster.workers[1].wait(60) == 0
+        result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
+    assert_same(result, reference)
+
+
+def test_a_worker_with_other_packages_is_sent_away_and_named(tmp_path, other_scipy):
+    with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        cluster.start_worker(**other_scipy)
+        client.wait_for_workers(2, timeout=60)
+        (line,) = prepare(client, 60, is_ours=True)
+        assert "was sent away: it has scipy 0.1 (wanted" in line
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 1
+
+
+def test_other_packages_on_a_worker_of_others_are_refused(tmp_path, other_scipy):
+    with hand_cluster(tmp_path, n_workers=0) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        cluster.start_worker(**other_scipy)
+        with pytest.raises(ClusterError, match=r"scipy 0\.1 \(wanted .*give them the same versions"):
+            prepare(client, 60, is_ours=False)
+
+
+def test_a_late_worker_of_others_with_other_packages_touches_no_chunk(small_fileset, tmp_path, other_scipy):
+    with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        prepare(client, 60, is_ours=False)
+        cluster.start_worker(**other_scipy)
+        client.wait_for_workers(2, timeout=60)
+        cluster.kill_worker(0)
+        make = partial(DaskExecutor, client=client)
+        with pytest.raises(IncompleteError, match=r"has scipy 0\.1 \(wanted .*--resume"):
+            run(small_fileset, tmp_path / "r", make, verification="none", max_failures=3)
+
+
+def test_a_worker_that_dies_while_it_is_admitted_is_no_error(tmp_path):
+    """Killed at ten moments of the preflight: the other one is found, or waited for."""
+    for k in range(10):
+        with (
+            hand_cluster(tmp_path, n_workers=2) as cluster,
+            connect(ClusterOptions(cluster=cluster.address)) as client,
+        ):
+            client.wait_for_workers(2, timeout=60)
+            threading.Timer(0.03 * k, cluster.kill_worker, [0]).start()
+            assert prepare(client, 60, is_ours=False) == []
 
 
 @pytest.mark.fast
-def test_versions_are_compared_where_both_are_known():
-    here = {"numpy": "2.0", "jpsi-lnv": "1.0", "python": "3.11.7"}
-    assert preflight._compare({"numpy": "2.0", "python": "3.11.7"}, here) == ""
-    assert preflight._compare(here | {"numpy": "1.0"}, here) == "numpy 1.0 (here 2.0)"
+def test_versions_are_compared_where_both_are_known(monkeypatch):
+    here = {"numpy": "2.0", "python": "3.11.7"}
+    monkeypatch.setattr(guard, "loaded_versions", lambda: here)
+    assert guard.other_versions(here | {"jpsi-lnv": "1.0"}) == ""
+    assert guard.other_versions(here | {"numpy": "1.0"}) == "numpy 2.0 (wanted 1.0)"

@@ -57,8 +57,10 @@ class HandCluster:
     def address(self) -> str:
         return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{self.port}"
 
-    def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "DASK_"))}
+    def _spawn(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        # Another interpreter than this one is to find nothing of ours.
+        hidden = "DASK_" if self.python == sys.executable else ("PYTHONPATH", "DASK_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | more
         with (self.directory / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [self.python, "-m", "dask", *arguments, *self.tls],
@@ -77,12 +79,12 @@ class HandCluster:
         )  # fmt: skip
         wait_for_port(self.port, self.scheduler)
 
-    def start_worker(self) -> None:
+    def start_worker(self, **environment: str) -> None:
         nanny = "--nanny" if self.nanny else "--no-nanny"
         self.workers.append(
             self._spawn(
                 f"worker{len(self.workers)}", "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1",
-                "--no-dashboard", nanny, "--local-directory", str(self.directory),
+                "--no-dashboard", nanny, "--local-directory", str(self.directory), **environment,
             )
         )  # fmt: skip
 

@@ -1,0 +1,88 @@
+"""A run that is told to stop stops: in one line, with the status of its signal, and without a process left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+SUPPORT = Path(__file__).parents[1] / "support"
+# `lnv` with a selection whose chunks take a while; workers find it by its name.
+COMMAND = """
+import sys
+sys.path.insert(0, {support!r})
+from slow_selection import slow
+from jpsi_lnv.analysis.selection import registry
+registry.SELECTIONS["count"] = slow
+from jpsi_lnv.processors.cli import main
+if __name__ == "__main__":
+    main()
+"""
+
+
+def start(script, fileset, output, *arguments):
+    script.write_text(COMMAND.format(support=str(SUPPORT)))
+    command = [
+        sys.executable,
+        str(script),
+        "run",
+        str(fileset),
+        "--output",
+        str(output),
+        "--chunksize",
+        "50",
+        *arguments,
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen(
+        [*command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+    )
+
+
+def wait_for_parts(process, output):
+    deadline = time.monotonic() + 120
+    while not list(output.rglob("*.part")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def in_session(session):
+    """Return the processes of a session that are left."""
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process.cmdline())
+        except (ProcessLookupError, psutil.NoSuchProcess, PermissionError):
+            continue
+    return left
+
+
+@pytest.mark.parametrize("executor", ["iterative", "futures", "dask"])
+@pytest.mark.parametrize(("number", "to_all", "status"), [(signal.SIGTERM, False, 143), (signal.SIGINT, True, 130)])
+def test_a_run_that_is_stopped_leaves_parts_and_nothing_else(
+    small_fileset, tmp_path, reference, executor, number, to_all, status
+):
+    output = tmp_path / "r"
+    process = start(tmp_path / "slow.py", small_fileset, output, "--executor", executor, "--workers", "2")
+    wait_for_parts(process, output)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    shown, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    (line,) = [line for line in said.splitlines() if line]
+    assert line == f"stopped: what was finished is stored in {output}, continue with --resume"
+    assert "Traceback" not in shown
+    deadline = time.monotonic() + 10
+    while in_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert in_session(process.pid) == []
