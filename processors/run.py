@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
-from jpsi_lnv.processors.books.chunks import work_items
+from jpsi_lnv.processors.books.chunks import Span, common, share, work_items
 from jpsi_lnv.processors.books.fileset import Fileset, require_plausible, select, without
 from jpsi_lnv.processors.console import console, wrote
 from jpsi_lnv.processors.options import option
@@ -33,6 +33,13 @@ from jpsi_lnv.processors.work.guard import FAILED
 
 # Rounds of a run that drops files which turn out bad while they are processed.
 ROUNDS_MAX: Final = 5
+
+
+def not_a_part(text: str) -> str:
+    """Return why a text names no share of a run; nothing if it does."""
+    number, _, of = text.partition("/")
+    is_one = number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)
+    return "" if is_one else f"got {text!r}; wanted the number of a share and of shares, such as 3/10"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +65,12 @@ class RunOptions:
     max_failures: int = option(20, "Failed chunks after which a run is given up.", least=0)
     max_files: int | None = option(None, "Files per dataset.", least=1)
     max_chunks: int | None = option(None, "Chunks per dataset.", least=1)
+    part: str | None = option(
+        None,
+        "Do one share of the chunks, such as 3/10, and store it; `lnv merge` makes one result of all shares.",
+        unit="I/N",
+        check=not_a_part,
+    )
     cuts: Cuts = SELECTION
     cache: Path = field(default_factory=verify.default_cache)
     unblinding: dict[str, Any] | None = None
@@ -98,6 +111,9 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
     if not options.trust_units:
         require_plausible(fileset)
     chosen = select(fileset, None, options.max_files)
+    wanted = _share(chosen, options)
+    if wanted is not None:
+        chosen = without(chosen, {f.path for d in chosen.values() for f in d.files if f.uuid not in wanted})
     skipped = _verify(chosen, options, make_executor)
     _refuse(skipped, options)
     resume = options.resume
@@ -106,7 +122,7 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
         parts = _parts(used, options)
         if not resume:
             parts.clear()
-        books = _round(used, processor, parts, options, make_executor)
+        books = _round(used, wanted, processor, parts, options, make_executor)
         bad = {r["file"]: r for r in books.failed if r["is_bad_file"]} if options.skip_bad_files else {}
         if not bad:
             break
@@ -161,8 +177,41 @@ def _refuse(bad: list[dict[str, Any]], options: RunOptions) -> None:
         raise NtupleError(msg)
 
 
+def _share(fileset: Fileset, options: RunOptions) -> dict[str, list[Span]] | None:
+    """Return the entries per file that this run is to do; None: all."""
+    if options.part is None:
+        return None
+    number, of = map(int, options.part.split("/"))
+    return share(fileset, options.chunksize, number, of)
+
+
+def merge(fileset: Fileset, directories: Sequence[Path], options: RunOptions) -> Books:
+    """Return the books of the shares of a run, which lie in directories of their own.
+
+    Args:
+        fileset: What the shares together are of.
+        directories: The shares' output directories, in any order.
+        options: Options; the output gets the sum, so that what is missing can be done there with ``resume``.
+
+    Raises:
+        ResultsError: The output cannot be written, or others can have written parts.
+    """
+    _require_writable(options.output)
+    if absent := [str(d) for d in directories if not d.is_dir()]:
+        msg = f"{', '.join(absent)}: no share of a run lies there; wanted the --output of `lnv run --part I/N`"
+        raise ResultsError(msg)
+    parts = _parts(fileset, options, directories)
+    stored, _ = parts.load()
+    books = _books(fileset, stored, {})
+    books.n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
+    books.requested = fileset
+    parts.compact(stored)
+    return books
+
+
 def _round(
     fileset: Fileset,
+    wanted: dict[str, list[Span]] | None,
     processor: SearchProcessor,
     parts: Parts,
     options: RunOptions,
@@ -170,22 +219,31 @@ def _round(
 ) -> Books:
     """Process what the stored parts do not cover."""
     stored, missing = parts.load()
+    if wanted is not None:
+        missing = {u: common(spans, wanted.get(u, [])) for u, spans in missing.items()}
     items = work_items(fileset, options.chunksize, missing, options.max_chunks, processor.selections)
     n_events = sum(len(i) for i in items)
     executor = make_executor("processing", n_events, _sink(parts, options.max_failures))
     result = process_chunks(items, processor, executor)
     n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
-    total = accumulate([result["out"]], stored)
-    books = Books(fileset, total, result.get(FAILED, []), result.get("metrics", {}))
-    books.faults = ledger.faults(fileset, {name: d[ledger.LEDGER] for name, d in total.items()})
+    books = _books(fileset, accumulate([result["out"]], stored), result, wanted)
     books.n_chunks = len(items)
     books.n_resumed = n_resumed
     return books
 
 
-def _parts(fileset: Fileset, options: RunOptions) -> Parts:
+def _books(
+    fileset: Fileset, total: dict[str, Any], result: dict[str, Any], wanted: dict[str, list[Span]] | None = None
+) -> Books:
+    books = Books(fileset, total, result.get(FAILED, []), result.get("metrics", {}))
+    books.faults = ledger.faults(fileset, {name: d[ledger.LEDGER] for name, d in total.items()}, wanted)
+    return books
+
+
+def _parts(fileset: Fileset, options: RunOptions, others: Sequence[Path] = ()) -> Parts:
     versions = provenance.package_versions() | {"python": platform.python_version()}
-    return Parts(options.output, fileset, [provenance.source_digest(), versions, options.cuts.digest()])
+    configuration = [provenance.source_digest(), versions, options.cuts.digest()]
+    return Parts(options.output, fileset, configuration, others)
 
 
 def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
@@ -237,6 +295,22 @@ def _repeated(candidates: dict[str, AnyArray]) -> list[tuple[int, int, int]]:
     pairs = np.stack([candidates["run"].astype(np.int64), candidates["event"].astype(np.int64)], axis=1)
     unique, counts = np.unique(pairs, axis=0, return_counts=True)
     return [(int(r), int(e), int(n)) for (r, e), n in zip(unique[counts > 1], counts[counts > 1], strict=True)]
+
+
+def finish_part(books: Books, options: RunOptions) -> None:
+    """Write and show what a share of a run did.
+
+    Raises:
+        IncompleteError: Some of it is missing.
+    """
+    wrote(write_json(options.output / outputs.BOOKKEEPING, books.to_dict() | {"part": options.part}))
+    for line in describe_failures(books.failed):
+        console().print(f"failed: {line}", markup=False, soft_wrap=True)
+    n_events = sum(d[ledger.LEDGER]["n_events"] for d in books.accumulator.values())
+    if books.faults:
+        msg = f"share {options.part}: {len(books.faults)} hole(s) or overlap(s), the first is {books.faults[0]}"
+        raise IncompleteError(msg)
+    console().print(f"share {options.part} is whole: {n_events} events, stored in {options.output}", soft_wrap=True)
 
 
 def finish(books: Books, options: RunOptions) -> None:

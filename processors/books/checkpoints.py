@@ -13,7 +13,7 @@ import io
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -95,10 +95,12 @@ class Parts:
         output: Directory of the results, in which they lie.
         fileset: The datasets, for their keys and their files' checksums.
         configuration: What results depend on besides datasets and files: source, versions, cuts.
+        others: Directories of other runs whose parts are taken too, and left as they are.
     """
 
-    def __init__(self, output: Path, fileset: Fileset, configuration: Any) -> None:
+    def __init__(self, output: Path, fileset: Fileset, configuration: Any, others: Sequence[Path] = ()) -> None:
         self._output = output
+        self._others = others
         self._fileset = fileset
         self._keys = {name: dataset_key(d, configuration) for name, d in fileset.items()}
         self._checksums = {f.uuid: f.sha256 for d in fileset.values() for f in d.files}
@@ -106,8 +108,8 @@ class Parts:
         self._merged: dict[str, set[str]] = {name: set() for name in fileset}
 
     @contextmanager
-    def _place(self, dataset: str, *, make: bool = False) -> Iterator[PrivateDirectory]:
-        top = self._output / PARTS
+    def _place(self, dataset: str, *, output: Path | None = None, make: bool = False) -> Iterator[PrivateDirectory]:
+        top = (output or self._output) / PARTS
         if make:
             make_private(top)
         with (
@@ -178,17 +180,23 @@ class Parts:
     def _load(self, dataset: str) -> dict[str, Any] | None:
         covered: dict[str, Spans] = {}
         total: dict[str, Any] | None = None
-        with suppress(FileNotFoundError), self._place(dataset) as place:
-            for name in place.names(SUFFIX):
-                content = self._from_bytes(dataset, place.read(name))
-                if content is None:
-                    continue
-                self._merged[dataset].add(name)
-                merged = accumulate([covered, content[LEDGER]["files"]], {})
-                if not any(spans.overlaps() for spans in merged.values()):
-                    covered = merged
-                    total = content if total is None else accumulate([total, content])
+        for content in self._valid(dataset):
+            merged = accumulate([covered, content[LEDGER]["files"]], {})
+            if not any(spans.overlaps() for spans in merged.values()):
+                covered = merged
+                total = content if total is None else accumulate([total, content])
         return total
+
+    def _valid(self, dataset: str) -> Iterator[dict[str, Any]]:
+        for output in (self._output, *self._others):
+            with suppress(FileNotFoundError), self._place(dataset, output=output) as place:
+                for name in place.names(SUFFIX):
+                    content = self._from_bytes(dataset, place.read(name))
+                    if content is None:
+                        continue
+                    if output == self._output:
+                        self._merged[dataset].add(name)
+                    yield content
 
     def _missing(self, total: dict[str, Any]) -> dict[str, list[Span]]:
         missing: dict[str, list[Span]] = {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import IntArray
-from jpsi_lnv.processors.books.chunks import Span
+from jpsi_lnv.processors.books.chunks import Span, common
 from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
 
 LEDGER: Final = "ledger"
@@ -112,22 +112,30 @@ class Fault:
         return asdict(self)
 
 
-def faults(fileset: Fileset, ledgers: Mapping[str, Mapping[str, Any]]) -> list[Fault]:
+def faults(
+    fileset: Fileset, ledgers: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, list[Span]] | None = None
+) -> list[Fault]:
     """Return every hole and every overlap of a merged result: none is the proof of completeness.
 
     Args:
         fileset: The files that the result has to cover.
         ledgers: Dataset -> merged ledger; a dataset of which nothing was processed may be absent.
+        wanted: UUID -> entries that it has to cover; None: all of every file.
     """
     return [
         fault
         for name, dataset in fileset.items()
         for file in dataset.files
-        for fault in _faults_of_file(dataset, file, ledgers.get(name, {}))
+        for fault in _faults_of_file(dataset, file, ledgers.get(name, {}), wanted)
     ]
 
 
-def _faults_of_file(dataset: Dataset, file: FileEntry, ledger: Mapping[str, Any]) -> list[Fault]:
+def _faults_of_file(
+    dataset: Dataset, file: FileEntry, ledger: Mapping[str, Any], wanted: Mapping[str, list[Span]] | None
+) -> list[Fault]:
     spans = ledger.get("files", {}).get(file.uuid, Spans())
-    holes = [Fault(HOLE, dataset.name, file.path, *s) for s in spans.holes(file.num_entries)]
+    missing = spans.holes(file.num_entries)
+    if wanted is not None:
+        missing = common(missing, wanted.get(file.uuid, []))
+    holes = [Fault(HOLE, dataset.name, file.path, *s) for s in missing]
     return holes + [Fault(OVERLAP, dataset.name, file.path, *s) for s in spans.overlaps()]

@@ -64,8 +64,7 @@ def _dask(stack: ExitStack, where: ClusterOptions, report: Path | None) -> Calla
     client = stack.enter_context(connect(where))
     for line in announcement(client, where):
         console().print(line, soft_wrap=True, markup=False)
-    for line in prepare(client, where.no_workers_timeout, is_ours=where.is_ours):
-        console().print(f"warning: {line}", soft_wrap=True, markup=False)
+    prepare(client, where.no_workers_timeout, is_ours=where.is_ours)
     if report is not None:
         from distributed import performance_report  # noqa: PLC0415 only here
 

@@ -13,6 +13,7 @@ and nannies that share a scratch directory trip over each other.
 from __future__ import annotations
 
 import io
+import logging
 import time
 import zipfile
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from jpsi_lnv.processors.work.dask_loop import ask
 from jpsi_lnv.processors.work.executors import ClusterError
 from jpsi_lnv.processors.work.guard import LOADED_DIGEST, loaded_versions
 
+_LOG: Final = logging.getLogger(__name__)
 SHOWN_MAX: Final = 3
 PLUGIN: Final = "jpsi-lnv-admission"
 # Times that workers are told of the run; one that dies meanwhile makes it necessary again.
@@ -34,25 +36,29 @@ ATTEMPTS: Final = 5
 PAUSE: Final = 0.2
 
 
-def prepare(client: Client, timeout: float, *, is_ours: bool) -> list[str]:
-    """Admit workers to a run, those that are there and those that come.
+def prepare(client: Client, timeout: float, *, is_ours: bool) -> None:
+    """Admit workers to a run, those that are there and those that come; who is sent away is logged.
 
     Args:
         client: Client of the cluster.
         timeout: Time in s to wait for the first worker.
         is_ours: Whether workers that do not fit are sent away.
 
-    Returns:
-        What is to be said of workers that were sent away.
-
     Raises:
         ClusterError: No worker comes or fits, one that does not is not ours, or the scheduler has another source.
     """
+    refused: dict[str, str] = {}
+
+    def note(event: tuple[float, dict[str, str]]) -> None:
+        name, why = event[1]["worker"], event[1]["why"]
+        refused[name] = why
+        _LOG.warning("worker %s was sent away: it has %s", name, why)
+
+    client.subscribe_topic(PLUGIN, note)
     install = make_install(archive()) if is_on_disk() else None
     _renew_scheduler(client, install)
     _register(client, _make_plugin(install, is_ours))
     end = time.monotonic() + timeout
-    refused: dict[str, str] = {}
     while True:
         _wait_for_worker(client, end - time.monotonic(), timeout, refused)
         found = refusals(client)
@@ -60,7 +66,7 @@ def prepare(client: Client, timeout: float, *, is_ours: bool) -> list[str]:
         if refused and not is_ours:
             raise _unfit(refused)
         if not all(found.values()):
-            return [f"worker {name} was sent away: it has {why}" for name, why in refused.items()]
+            return
         time.sleep(PAUSE)
 
 
@@ -176,7 +182,7 @@ def make_install(data: bytes) -> Callable[..., None]:
 
 
 def _make_plugin(install: Callable[..., None] | None, is_ours: bool) -> WorkerPlugin:
-    probe, source, versions = _make_probe(), LOADED_DIGEST, loaded_versions()
+    probe, source, versions, topic = _make_probe(), LOADED_DIGEST, loaded_versions(), PLUGIN
 
     def refusal(directory: str) -> str:
         got = probe()
@@ -203,6 +209,7 @@ def _make_plugin(install: Callable[..., None] | None, is_ours: bool) -> WorkerPl
                 obey_the_client_alone()
             worker.jpsi_lnv_refusal = refusal(worker.local_directory)
             if worker.jpsi_lnv_refusal and is_ours:
+                worker.log_event(topic, {"why": worker.jpsi_lnv_refusal})
                 worker.loop.add_callback(worker.close, nanny=True, reason=worker.jpsi_lnv_refusal)
 
     return Admission()

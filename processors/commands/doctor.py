@@ -102,8 +102,7 @@ def check_cluster(where: ClusterOptions) -> dict[str, Any]:
     with connect(where) as client:
         for line in (f"scheduler: {client.scheduler_info()['address']}", *announcement(client, where)):
             console().print(line, soft_wrap=True, markup=False)
-        for line in prepare(client, where.no_workers_timeout, is_ours=where.is_ours):
-            console().print(f"warning: {line}", soft_wrap=True, markup=False)
+        prepare(client, where.no_workers_timeout, is_ours=where.is_ours)
         seen = _one_task(client) | {"without keys": _without_keys(client, where)}
     seen["seconds"] = round(time.monotonic() - started, 2)
     show(Table("worker", "One worker", _WORKER, (seen,)))

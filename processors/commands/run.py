@@ -21,7 +21,7 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
 from jpsi_lnv.processors.console import show
 from jpsi_lnv.processors.options import PATH, options_of
-from jpsi_lnv.processors.run import RunOptions, finish, process
+from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.skim_plan import SkimOptions
 
@@ -87,7 +87,7 @@ def command(
                 _debugger(is_wanted=post_mortem),
             ):
                 books = process(chosen, processor, options, make)
-            finish(books, options)
+            (finish_part if options.part else finish)(books, options)
     except (KeyboardInterrupt, SystemExit):
         stored = f"stopped: what was finished is stored in {options.output}, continue with --resume"
         click.echo(stored, err=True)

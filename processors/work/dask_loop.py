@@ -60,20 +60,19 @@ CANCELLED: Final = "cancelled"
 Group = list[Any]
 
 
-def ask(
-    client: Client, function: Callable[..., Any], *args: Any, timeout: float = ANSWER_TIMEOUT, **kwargs: Any
-) -> Any:
+def ask(client: Client, function: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
     """Call one of a client's coroutines and return its answer.
 
     Raises:
-        ClusterError: The scheduler does not answer.
+        ClusterError: The scheduler does not answer in time.
     """
+    patience = ANSWER_TIMEOUT if timeout is None else timeout
     try:
-        return client.sync(function, *args, callback_timeout=timeout, **kwargs)
+        return client.sync(function, *args, callback_timeout=patience, **kwargs)
     except TimeoutError as error:
         msg = (
             f"cluster {client.scheduler.address if client.scheduler else ''}: the scheduler has not answered for "
-            f"{timeout:g} s: it is stopped, or the connection is cut; what was finished is kept: mend that, then "
+            f"{patience:g} s: it is stopped, or the connection is cut; what was finished is kept: mend that, then "
             "`lnv run --resume`"
         )
         raise ClusterError(msg) from error

@@ -17,7 +17,9 @@ from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
 from jpsi_lnv.analysis.provenance import source_digest
+from jpsi_lnv.processors.cli import main
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.work import dask_loop
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor, DaskLoop
 from jpsi_lnv.processors.work.executors import ClusterError, IterativeExecutor
 
@@ -96,6 +98,7 @@ def resume_iteratively(small_fileset, output):
 def test_all_workers_gone_then_resume(small_fileset, tmp_path, reference):
     output = tmp_path / "r"
     with hand_cluster(tmp_path) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        client.wait_for_workers(2, timeout=60)
         Trouble(output, lambda: [cluster.kill_worker(i) for i in (0, 1)]).start()
         make = partial(DaskExecutor, client=client, no_workers_timeout=2.0)
         with pytest.raises(ClusterError, match="no worker for 2 s; start workers, then `lnv run --resume`"):
@@ -175,3 +178,53 @@ def test_an_address_without_a_scheduler_is_an_error(tmp_path):
         connect(ClusterOptions(cluster="tcp://127.0.0.1:9")),
     ):
         pass
+
+
+def test_a_stopped_scheduler_is_one_error_in_time(small_fileset, tmp_path, reference, monkeypatch):
+    monkeypatch.setattr(dask_loop, "ANSWER_TIMEOUT", 3.0)
+    monkeypatch.setattr(dask_loop, "FAREWELL", 1.0)
+    output = tmp_path / "r"
+    with hand_cluster(tmp_path) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+        trouble = Trouble(output, lambda: os.kill(cluster.scheduler.pid, signal.SIGSTOP))
+        trouble.start()
+        with pytest.raises(ClusterError, match=r"has not answered for 3 s: it is stopped, or .*--resume"):
+            run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
+        os.kill(cluster.scheduler.pid, signal.SIGCONT)
+    result, n_resumed = resume_iteratively(small_fileset, output)
+    assert 0 < n_resumed < 1500
+    assert_same(result, reference)
+
+
+def test_a_worker_that_hangs_is_said_and_given_up(small_fileset, tmp_path, reference, monkeypatch, caplog):
+    import dask
+
+    monkeypatch.setattr(dask_loop, "SILENCE", 2.0)
+    with dask.config.set({"distributed.scheduler.worker-ttl": "6s"}), connect(ClusterOptions(workers=2)) as client:
+        pids = list(client.run(os.getpid).values())
+        trouble = Trouble(tmp_path, lambda: os.kill(pids[0], signal.SIGSTOP))
+        trouble.start()
+        result, books = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
+        trouble.join()
+    assert trouble.done
+    assert books.failed == []
+    assert_same(result, reference)
+    assert "nothing has finished for" in caplog.text
+
+
+def test_a_chunk_that_needs_more_memory_than_there_is_says_so(small_fileset, tmp_path):
+    def grow(events):
+        if events.metadata["dataset"] == "other" and events.metadata["entrystart"] == 100:
+            rows = [bytearray(50_000_000) for _ in range(100)]
+            time.sleep(10 + len(rows))
+
+    with connect(ClusterOptions(workers=1, memory="700MB")) as client:
+        result, _ = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=grow)
+    failed = result.bookkeeping["failed_chunks"]
+    assert {(r["start"], r["stop"]) for r in failed} == {(100, 200)}
+    assert all("700 MB of memory: give --memory more, or a smaller --chunksize" in r["message"] for r in failed)
+
+
+def test_too_little_memory_for_any_worker_is_refused():
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", "--memory", "100MB"])
+    assert caught.value.code == 2

@@ -55,7 +55,7 @@ def test_bare_workers_get_the_source(small_fileset, reference, bare_python, tmp_
     ):
         client.wait_for_workers(2, timeout=60)
         assert "ModuleNotFoundError" in scheduler_source(client)
-        assert prepare(client, 60, is_ours=False) == []
+        prepare(client, 60, is_ours=False)
         assert scheduler_source(client) == LOADED_DIGEST
         assert list(refusals(client).values()) == ["", ""]
         cluster.start_worker()
@@ -153,22 +153,29 @@ def other_scipy(tmp_path):
     return {"PYTHONPATH": os.pathsep.join([str(record.parent), *sys.path])}
 
 
-def test_a_late_worker_with_other_packages_is_sent_away(small_fileset, reference, tmp_path, other_scipy):
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_worker_with_other_packages_is_sent_away_and_named(
+    small_fileset, reference, tmp_path, other_scipy, caplog, is_late
+):
     with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
-        assert prepare(client, 60, is_ours=True) == []
-        cluster.start_worker(**other_scipy)
+        if is_late:
+            prepare(client, 60, is_ours=True)
+            cluster.start_worker(**other_scipy)
+        else:
+            cluster.start_worker(**other_scipy)
+            client.wait_for_workers(2, timeout=60)
+            prepare(client, 60, is_ours=True)
         assert cluster.workers[1].wait(60) == 0
         result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
     assert_same(result, reference)
+    assert "was sent away: it has scipy 0.1 (wanted" in caplog.text
 
 
-def test_a_worker_with_other_packages_is_sent_away_and_named(tmp_path, other_scipy):
-    with hand_cluster(tmp_path, n_workers=1) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
+def test_if_no_worker_fits_the_reason_is_told(tmp_path, other_scipy):
+    with hand_cluster(tmp_path, n_workers=0) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
         cluster.start_worker(**other_scipy)
-        client.wait_for_workers(2, timeout=60)
-        (line,) = prepare(client, 60, is_ours=True)
-        assert "was sent away: it has scipy 0.1 (wanted" in line
-        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 1
+        with pytest.raises(ClusterError, match=r"1 worker\(s\) do not fit this process: .*scipy 0\.1 \(wanted"):
+            prepare(client, 10, is_ours=True)
 
 
 def test_other_packages_on_a_worker_of_others_are_refused(tmp_path, other_scipy):
@@ -198,7 +205,7 @@ def test_a_worker_that_dies_while_it_is_admitted_is_no_error(tmp_path):
         ):
             client.wait_for_workers(2, timeout=60)
             threading.Timer(0.03 * k, cluster.kill_worker, [0]).start()
-            assert prepare(client, 60, is_ours=False) == []
+            prepare(client, 60, is_ours=False)
 
 
 @pytest.mark.fast

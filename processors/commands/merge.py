@@ -1,0 +1,44 @@
+"""Make one result of the shares of a run (`lnv run --part`), wherever and in whatever order they were done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import unblinding
+from jpsi_lnv.processors.books.private_files import output_lock
+from jpsi_lnv.processors.books.unblinding import FROZEN
+from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.run import RunOptions, finish, merge
+
+
+@click.command()
+@click.argument("fileset", metavar="FILESET", type=PATH)
+@click.argument("shares", metavar="DIRECTORY...", nargs=-1, required=True, type=PATH)
+@click.option("--output", type=PATH, default=Path("results"), help="Directory of the results.")
+@click.option("--datasets", help="The datasets that the shares are of, as given to `lnv run`.")
+@click.option("--unblind", metavar="REASON", help="The reason that was given to `lnv run --unblind`.")
+@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze` that --unblind compares the cuts with.")
+def command(
+    *,
+    fileset: Path,
+    shares: tuple[Path, ...],
+    output: Path,
+    datasets: str | None,
+    unblind: str | None,
+    frozen: Path,
+) -> None:
+    """Make one result of the shares of a run over FILESET, the outputs of `lnv run --part`.
+
+    The exit status is not 0 unless every event of every file is in the result exactly once. What is missing is done by
+    the same share again, or all at once by `lnv run --resume` into the output of this command.
+    """
+    chosen = filesets.select(filesets.load(fileset), datasets)
+    options = RunOptions(output=output)
+    if unblind is not None:
+        chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
+        options = RunOptions(output=output, unblinding=record)
+    with output_lock(output):
+        finish(merge(chosen, shares, options), options)
