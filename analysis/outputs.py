@@ -17,6 +17,7 @@ DERIVED: Final[Mapping[str, str]] = {
     "limits": "lnv limits",
     "limits_expected": "lnv limits --expected",
     "limit_checks": "lnv limits --checks",
+    "mass_scan": "lnv limits",
     "coverage": "lnv limits --checks",
     "systematics": "lnv systematics",
     "background": "lnv background",

@@ -163,20 +163,11 @@ def _per_channel(content: Mapping[str, Any]) -> dict[float | None, Estimate]:
     sums = totals(content)
     path = "background.json"
     try:
-        bands = {c["m_majorana"]: _side_bands(c, sums[c["m_majorana"]]) for c in content["channels"]}
+        bands = {c["m_majorana"]: tuple(map(SideBand.from_dict, c["processes"])) for c in content["channels"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: no side bands ({type(error).__name__}: {error}); run `lnv background` again"
         raise ResultsError(msg) from error
     return {mass: Estimate(total, bands[mass]) for mass, total in sums.items()}
-
-
-def _side_bands(channel: Mapping[str, Any], total: Count) -> tuple[SideBand, ...]:
-    """Return the processes of a channel; of an estimate that names none, one of its mean and width, or of no count."""
-    if "processes" in channel:
-        return tuple(map(SideBand.from_dict, channel["processes"]))
-    if total.value > 0.0 and total.sigma > 0.0:
-        return (SideBand.from_mean("background", total.value, total.sigma),)
-    return () if total.sigma == 0.0 else (SideBand("background", 0.0, 1.0),)
 
 
 def given_background(n_bkg: float, sigma: float, side_bands: Sequence[SideBand] = ()) -> Estimate:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from jpsi_lnv.analysis import derived, outputs, results
 from jpsi_lnv.analysis.documents import write_json
@@ -138,9 +139,33 @@ def command(
     stem = "limits_expected" if expected else "limits"
     if not (checks and _says_more(output, stem, shown)):
         wrote(save(stem, {"limits": shown.limits}))
+    if not expected:
+        _scan_masses(save, merged, choices, inputs[0], confidence_level)
     if checks:
         _show_checks(save, shown, inputs, confidence_level)
         _write_likelihood(output, inputs[0])
+
+
+def _scan_masses(
+    save: Save, merged: results.Results, choices: gather.Choices, overall: LimitInputs, confidence_level: float
+) -> None:
+    """Write the scan over all masses, and say what its smallest p-value is."""
+    from jpsi_lnv.analysis.limits import mass_scan as fine_scan  # noqa: PLC0415
+
+    rng = np.random.default_rng(SEED)
+    found = fine_scan.to_dict(merged, choices, overall.background, confidence_level=confidence_level, rng=rng)
+    if found is None:
+        return
+    console().print(f"scan of {len(found['limits'])} masses: {_p_values(found['significance'])}")
+    wrote(save("mass_scan", found))
+
+
+def _p_values(found: Mapping[str, Any]) -> str:
+    trials = f"trials factor {found['trials_factor']:.3g}"
+    if found["local_p"] is None:
+        return f"no p-value, {trials}"
+    at = f"{found['m_majorana']:.3f} GeV/c²"
+    return f"smallest local p {found['local_p']:.2g} at {at}, global p {found['global_p']:.2g}, {trials}"
 
 
 def _given_background(n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...]) -> gather.Estimate | None:
