@@ -176,7 +176,8 @@ class Dst:
         self, entries: IntArray, runs: RunTable, choose: Callable[[Columns], BoolArray] | None
     ) -> dict[str, AnyArray | Jagged]:
         collections = COLLECTIONS | {name: c for group in self.keep for name, c in OF_GROUP[group].items()}
-        self._fetch([*collections.values(), *((PARTICLES, HITS) if self.is_simulation else ())], entries)
+        objects = [*collections.values(), *((PARTICLES, HITS) if self.is_simulation else ())]
+        self._fetch([*(c.path for c in objects), RUN, EVENT, *([TIME] if "pid" in self.keep else [])], entries)
         scalars = self._scalars(entries, runs)
         first = {name: self.records(COLLECTIONS[name], entries) for name in ("links", "kal", "mdc")}
         if choose is not None:
@@ -221,7 +222,7 @@ class Dst:
         Raises:
             NtupleError: The branch is damaged.
         """
-        self._fetch([collection], entries)
+        self._fetch([collection.path], entries)
         if collection.path not in self.fallbacks:
             try:
                 return self._collect(collection, entries)
@@ -250,10 +251,10 @@ class Dst:
             raise NtupleError(msg) from None
         return dst_fallback.read(self._tree[collection.path], entries)
 
-    def _fetch(self, collections: Sequence[Collection], entries: IntArray) -> None:
+    def _fetch(self, paths: Sequence[str], entries: IntArray) -> None:
         """Read the baskets of some events, all branches in one request."""
         branches = []
-        for path in (c.path for c in collections if c.path not in self.fallbacks):
+        for path in (path for path in paths if path not in self.fallbacks):
             try:
                 branches.append(self._branch(path))
             except UnknownLayoutError as error:

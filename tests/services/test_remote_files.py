@@ -22,6 +22,7 @@ import uproot
 from run_cases import assert_same, make_fileset, run
 
 from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.dst import open_dst
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
@@ -221,3 +222,28 @@ def test_a_dead_xrootd_server_is_an_error_within_seconds(tmp_path):
     assert url in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert time.monotonic() - started < 60
+
+
+def test_the_baskets_of_a_chunk_are_asked_for_together(root_url, monkeypatch):
+    """Vector reads: all baskets of a chunk come in one request, but for those that tell what else is needed."""
+    from XRootD import client
+
+    asked = {"read": 0, "vector_read": 0}
+    for name in asked:
+        original = getattr(client.File, name)
+
+        def count(self, *args, name=name, original=original, **kwargs):
+            asked[name] += 1
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(client.File, name, count)
+    with open_dst(root_url, tuple(schema.GROUPS)) as dst:
+        opening = dict(asked)
+        dst.read(0, 5, RUNS)
+        assert len(dst._baskets) == 15
+        first = {name: asked[name] - opening[name] for name in asked}
+        dst.read(5, 10, RUNS)
+    # The first run number says whether there is truth, the vertices whether the tracks' origin must be found.
+    assert first["vector_read"] <= 3
+    assert first["read"] <= 2
+    assert asked == {name: opening[name] + first[name] for name in asked}

@@ -20,7 +20,7 @@ class Oracle(Dst):
     def records(self, collection, entries):
         return dst_fallback.read(self._tree[collection.path], entries)
 
-    def _fetch(self, collections, entries):
+    def _fetch(self, paths, entries):
         pass
 
 
