@@ -9,6 +9,7 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, M_JPSI
+from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation.decays import FINE_STRUCTURE
 from jpsi_lnv.analysis.simulation.parameters import (
     ENERGY_SPREAD,
@@ -23,6 +24,10 @@ from jpsi_lnv.analysis.simulation.parameters import (
 # Largest share of the beam energy that an initial-state photon takes; harder ones leave the range of the selection.
 ISR_MAX: Final = 0.35
 _RUN_SEED: Final = 2111_07571
+
+
+class PeriodError(LnvError):
+    """A data-taking period that the simulation does not know."""
 
 
 class Beams(NamedTuple):
@@ -54,7 +59,13 @@ def cross(rng: np.random.Generator, n: int, years: tuple[int, ...] = ()) -> Beam
         rng: Source of random numbers.
         n: Number of events.
         years: Periods to choose from; empty: all.
+
+    Raises:
+        PeriodError: A year is no period, so it has no share of the data.
     """
+    if unknown := sorted(set(years) - {p.year for p in PERIODS}):
+        msg = f"period {unknown[0]}: it has no share of the data; known are {[p.year for p in PERIODS]}"
+        raise PeriodError(msg)
     shares = np.array([p.fraction if not years or p.year in years else 0.0 for p in PERIODS])
     period = rng.choice(len(PERIODS), n, p=shares / shares.sum())
     number = rng.integers(N_RUNS, size=n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,7 +11,15 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import M_ELECTRON
 from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
-from jpsi_lnv.analysis.simulation.decays import boost, direction, phase_space, radiate, rotate_to, transverse_cos_theta
+from jpsi_lnv.analysis.simulation.decays import (
+    boost,
+    break_up_momentum,
+    direction,
+    phase_space,
+    radiate,
+    rotate_to,
+    transverse_cos_theta,
+)
 from jpsi_lnv.analysis.simulation.particles import (
     CHARGED,
     ELECTRON,
@@ -25,20 +35,32 @@ from jpsi_lnv.analysis.simulation.particles import (
     join,
     make,
 )
-from jpsi_lnv.analysis.simulation.processes import BF_PI0_DALITZ, FLAT, TRANSVERSE, Node, Process, known_mass
+from jpsi_lnv.analysis.simulation.processes import (
+    BF_PI0_DALITZ,
+    BHABHA,
+    BHABHA_COSINE,
+    DALITZ,
+    FLAT,
+    VIRTUAL,
+    Node,
+    Process,
+    known_mass,
+)
 
 # Breit-Wigner masses are drawn within this many widths.
 _WIDTHS: Final = 8.0
 _RHO_MASS2: Final = 0.775**2
+_GRID: Final = 400
 
 
 class _Tree(NamedTuple):
-    """Growing lists, one entry per node of the tree; photons carry their event and the row of their mother."""
+    """Growing lists, one entry per node of the tree; photons: event, row of the mother, momentum, vertex."""
 
     codes: list[int]
     mothers: list[int]
     momenta: list[FloatArray]
-    photons: list[tuple[IntArray, int, FloatArray]]
+    vertices: list[FloatArray]
+    photons: list[tuple[IntArray, int, FloatArray, FloatArray]]
 
 
 def generate(
@@ -62,9 +84,9 @@ def generate(
     """
     n = len(beams.run)
     top, isr = _initial(rng, process.tree, sqrt_s, n)
-    tree = _Tree([process.tree.pdg_id], [-1], [top], [])
+    tree = _Tree([process.tree.pdg_id], [-1], [top], [beams.vertex], [])
     _grow(rng, process.tree, 0, tree, emitters)
-    table = _table(tree, beams.vertex, _is_conjugated(rng, process, n))
+    table = _table(tree, _is_conjugated(rng, process, n))
     if isr is not None:
         table = append(table, _radiated(table, np.arange(n), np.full(n, -1), isr, beams.vertex))
     return decay_pions(rng, table)
@@ -93,16 +115,27 @@ def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree, emitters:
     momenta = _decay(rng, node, mass, masses)
     codes = np.array([d.pdg_id for d in node.daughters])
     radiation = radiate(rng, momenta, masses, np.isin(np.abs(codes), emitters))
-    if len(radiation.photons):
-        tree.photons.append((radiation.decay, row, boost(radiation.photons, parent[radiation.decay])))
     rows = range(len(tree.codes), len(tree.codes) + len(codes))
+    vertex = tree.vertices[row] + _flight(rng, node, parent)
+    if len(own := radiation.decay):
+        tree.photons.append((own, row, boost(radiation.photons, parent[own]), vertex[own]))
     laboratory = boost(radiation.momenta, parent[:, None, :])
     for i, code in enumerate(codes):
         tree.codes.append(int(code))
         tree.mothers.append(row)
         tree.momenta.append(laboratory[:, i])
-    for daughter, own in zip(node.daughters, rows, strict=True):
-        _grow(rng, daughter, own, tree, emitters)
+        tree.vertices.append(vertex)
+    for daughter, place in zip(node.daughters, rows, strict=True):
+        _grow(rng, daughter, place, tree, emitters)
+
+
+def _flight(rng: np.random.Generator, node: Node, p4: FloatArray) -> FloatArray:
+    """Return how far particles of one kind fly before they decay, in cm, (n, 3) or 0."""
+    c_tau = KINDS[abs(node.pdg_id)].c_tau if abs(node.pdg_id) in KINDS else np.inf
+    if not np.isfinite(c_tau):
+        return np.zeros(3)
+    times = c_tau * rng.exponential(size=len(p4)) / KINDS[abs(node.pdg_id)].mass
+    return np.asarray(p4[:, :3] * times[:, None])
 
 
 def _daughter_masses(rng: np.random.Generator, node: Node, mass: FloatArray) -> FloatArray:
@@ -116,18 +149,40 @@ def _daughter_masses(rng: np.random.Generator, node: Node, mass: FloatArray) -> 
 def _decay(rng: np.random.Generator, node: Node, mass: FloatArray, masses: FloatArray) -> FloatArray:
     if node.angle == FLAT:
         return phase_space(rng, mass, list(masses.T), len(mass))
-    if node.angle == TRANSVERSE:
-        return _about_beam(rng, phase_space(rng, mass, list(masses.T), len(mass)))
-    return dalitz_decay(rng, mass)
+    if node.angle == VIRTUAL:
+        return virtual_photon_decay(rng, mass, masses[:, :-2])
+    if node.angle == DALITZ:
+        return dalitz_decay(rng, mass)
+    cosine = bhabha_cos_theta if node.angle == BHABHA else transverse_cos_theta
+    return _about_beam(rng, phase_space(rng, mass, list(masses.T), len(mass)), cosine)
 
 
-def _about_beam(rng: np.random.Generator, momenta: FloatArray) -> FloatArray:
-    """Give two-body decays the angular distribution 1 + cos^2 about the beam."""
+def _about_beam(
+    rng: np.random.Generator, momenta: FloatArray, cosine: Callable[[np.random.Generator, int], FloatArray]
+) -> FloatArray:
+    """Give the first of two daughters a distribution of its polar angle about the beam."""
     n = len(momenta)
-    axis = direction(transverse_cos_theta(rng, n), rng.uniform(-np.pi, np.pi, n))
+    axis = direction(cosine(rng, n), rng.uniform(-np.pi, np.pi, n))
     momentum = np.linalg.norm(momenta[:, 0, :3], axis=1)[:, None]
     out = momenta.copy()
     out[:, 0, :3], out[:, 1, :3] = axis * momentum, -axis * momentum
+    return out
+
+
+def bhabha_cos_theta(rng: np.random.Generator, n: int) -> FloatArray:
+    """Return cosines of the electron's polar angle in Bhabha scattering at high energy (Born), (n,).
+
+    ((3 + c^2)/(1 - c))^2 within `BHABHA_COSINE`: proposed as 1/(1 - c)^2, whose integral is 1/(1 - c).
+    """
+    low, high = 1.0 / (1.0 + BHABHA_COSINE), 1.0 / (1.0 - BHABHA_COSINE)
+    bound = (3.0 + BHABHA_COSINE**2) ** 2
+    out = np.empty(n)
+    pending = np.arange(n)
+    while pending.size:
+        trial = 1.0 - 1.0 / rng.uniform(low, high, pending.size)
+        is_accepted = rng.uniform(size=pending.size) * bound < (3.0 + trial**2) ** 2
+        out[pending[is_accepted]] = trial[is_accepted]
+        pending = pending[~is_accepted]
     return out
 
 
@@ -143,9 +198,9 @@ def draw_mass(rng: np.random.Generator, node: Node, n: int) -> FloatArray:
     return np.asarray(mass + kind.width / 2.0 * np.tan(rng.uniform(float(edges[0]), float(edges[1]), n)))
 
 
-def _table(tree: _Tree, vertex: FloatArray, is_conjugated: BoolArray) -> Particles:
+def _table(tree: _Tree, is_conjugated: BoolArray) -> Particles:
     """Return the nodes of all events as one table, the photons of the final state behind them."""
-    n, k = len(vertex), len(tree.codes)
+    n, k = len(is_conjugated), len(tree.codes)
     codes = np.array(tree.codes)
     sign = np.where(np.isin(codes, SELF_CONJUGATE), 1, np.where(is_conjugated[:, None], -1, 1))
     is_final = ~np.isin(np.arange(k), tree.mothers)
@@ -155,17 +210,18 @@ def _table(tree: _Tree, vertex: FloatArray, is_conjugated: BoolArray) -> Particl
         (codes * sign).ravel(),
         np.tile(np.array(tree.mothers), n),
         np.stack(tree.momenta, axis=1).reshape(-1, 4),
-        np.repeat(vertex, k, axis=0),
+        np.stack(tree.vertices, axis=1).reshape(-1, 3),
         np.tile(is_final, n),
     )
     if not tree.photons:
         return table
-    event, mother, momenta = (
-        np.concatenate([e for e, _, _ in tree.photons]),
-        np.concatenate([np.full(len(e), row) for e, row, _ in tree.photons]),
-        np.concatenate([p for _, _, p in tree.photons]),
+    event, mother, momenta, vertex = (
+        np.concatenate([e for e, *_ in tree.photons]),
+        np.concatenate([np.full(len(e), row) for e, row, *_ in tree.photons]),
+        np.concatenate([p for _, _, p, _ in tree.photons]),
+        np.concatenate([v for *_, v in tree.photons]),
     )
-    return append(table, _radiated(table, event, mother, momenta, vertex[event]))
+    return append(table, _radiated(table, event, mother, momenta, vertex))
 
 
 def _radiated(table: Particles, event: IntArray, mother: IntArray, p4: FloatArray, vertex: FloatArray) -> Particles:
@@ -213,11 +269,63 @@ def dalitz_decay(rng: np.random.Generator, mass: FloatArray) -> FloatArray:
     n = len(mass)
     q2 = _pair_mass2(rng, mass)
     pair = phase_space(rng, mass, [np.sqrt(q2), 0.0], n) if n else np.zeros((0, 2, 4))
+    return np.concatenate([_leptons(rng, pair[:, 0], q2), pair[:, 1:]], axis=1)
+
+
+def virtual_photon_decay(rng: np.random.Generator, mass: FloatArray, hadrons: FloatArray) -> FloatArray:
+    """Return two hadrons, e- and e+ of a decay with a virtual photon, in the parent's rest frame in GeV, (n, 4, 4).
+
+    dGamma/dq2 ~ sqrt(1 - 4m2/q2) (1 + 2m2/q2)/q2 times the phase space of the hadrons with a photon of mass q, without
+    a form factor; the leptons are distributed as in a Dalitz decay.
+
+    Args:
+        rng: Source of random numbers.
+        mass: Mass of the parent in GeV/c^2, (n,).
+        hadrons: Masses of the two hadrons in GeV/c^2, (n, 2), the same in all decays.
+    """
+    n = len(mass)
+    q2 = _virtual_mass2(rng, mass, hadrons[0]) if n else np.zeros(0)
+    momenta = phase_space(rng, mass, [*hadrons.T, np.sqrt(q2)], n)
+    return np.concatenate([momenta[:, :-1], _leptons(rng, momenta[:, -1], q2)], axis=1)
+
+
+def _leptons(rng: np.random.Generator, pair: FloatArray, q2: FloatArray) -> FloatArray:
+    """Return e- and e+ of virtual photons with four-momenta (n, 4) in GeV, (n, 2, 4)."""
     momentum = np.sqrt(np.maximum(q2 / 4.0 - M_ELECTRON**2, 0.0))
-    axis = rotate_to(direction(_pair_cosine(rng, q2), rng.uniform(-np.pi, np.pi, n)), pair[:, 0, :3])
+    axis = rotate_to(direction(_pair_cosine(rng, q2), rng.uniform(-np.pi, np.pi, len(q2))), pair[:, :3])
     first = np.concatenate([axis * momentum[:, None], np.sqrt(q2)[:, None] / 2.0], axis=1)
     leptons = np.stack([first, first * [-1.0, -1.0, -1.0, 1.0]], axis=1)
-    return np.concatenate([boost(leptons, pair[:, :1]), pair[:, 1:]], axis=1)
+    return boost(leptons, pair[:, None])
+
+
+def _virtual_mass2(rng: np.random.Generator, mass: FloatArray, hadrons: FloatArray) -> FloatArray:
+    grid, volume = photon_phase_space(float(mass.max()), tuple(hadrons.tolist()))
+    low, high = 4.0 * M_ELECTRON**2, (mass - hadrons.sum()) ** 2
+    q2 = np.empty(len(mass))
+    pending = np.arange(len(mass))
+    while pending.size:
+        trial = low * (high[pending] / low) ** rng.uniform(size=pending.size)
+        ratio = low / trial
+        weight = np.sqrt(1.0 - ratio) * (1.0 + ratio / 2.0) * np.interp(np.sqrt(trial), grid, volume)
+        is_accepted = rng.uniform(size=pending.size) < weight
+        q2[pending[is_accepted]] = trial[is_accepted]
+        pending = pending[~is_accepted]
+    return q2
+
+
+@lru_cache(maxsize=64)
+def photon_phase_space(mass: float, hadrons: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """Return masses q of a virtual photon in GeV/c^2 and the phase space of hadrons and photon over that at q = 0.
+
+    The integral over the hadrons' mass of both break-up momenta, by the midpoint rule.
+    """
+    threshold = sum(hadrons)
+    grid = np.linspace(0.0, mass - threshold, _GRID)
+    steps = (np.arange(_GRID) + 0.5) / _GRID
+    m = threshold + steps[:, None] * (mass - grid - threshold)
+    integrand = break_up_momentum(mass, m, grid) * break_up_momentum(m, hadrons[0], hadrons[1])
+    volume = integrand.mean(axis=0) * (mass - grid - threshold)
+    return grid, np.asarray(volume / volume[0])
 
 
 def _pair_mass2(rng: np.random.Generator, mass: FloatArray) -> FloatArray:

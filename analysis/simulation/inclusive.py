@@ -131,7 +131,7 @@ def fragment(draw: Callable[[int], Particles], n: int, rows: tuple[FinalState, .
         seen = observe(drawn)
         is_kept = ~(np.isin(seen.signature, listed) | seen.is_forbidden) & (_missing_energy(drawn) < _ENERGY_MISSED)
         kept = np.flatnonzero(is_kept)
-        parts.append((pending[kept], _take(drawn, is_kept)))
+        parts.append((pending[kept], drawn.take(kept)))
         pending = pending[~is_kept]
     msg = f"{pending.size} of {n} decays of the rest were refused {_PASSES_MAX} times: is every final state listed?"
     raise FragmentationError(msg)
@@ -141,14 +141,6 @@ def _missing_energy(table: Particles) -> FloatArray:
     """Return |energy of the final particles - that of the J/psi| in GeV, (n_events,): light strings can lose some."""
     final = np.bincount(table.event, weights=table.p4[:, 3] * table.is_final, minlength=table.n_events)
     return np.asarray(np.abs(final - table.p4[table.offsets[:-1], 3]))
-
-
-def _take(table: Particles, is_kept: BoolArray) -> Particles:
-    """Return the chosen events, numbered anew."""
-    rows = is_kept[table.event]
-    number = np.cumsum(is_kept) - 1
-    columns = {name: getattr(table, name)[rows] for name in ("pdg_id", "mother", "p4", "vertex", "is_final")}
-    return Particles(int(is_kept.sum()), number[table.event[rows]], **columns)
 
 
 @lru_cache(maxsize=1)

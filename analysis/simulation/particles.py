@@ -125,6 +125,14 @@ class Particles:
         """Row of every particle within its event, (N,)."""
         return np.asarray(np.arange(len(self.event)) - self.offsets[self.event])
 
+    def take(self, events: IntArray) -> Particles:
+        """Return the chosen events, which rise, numbered anew."""
+        number = np.full(self.n_events, -1)
+        number[events] = np.arange(len(events))
+        rows = number[self.event] >= 0
+        columns = {name: getattr(self, name)[rows] for name in ("pdg_id", "mother", "p4", "vertex", "is_final")}
+        return Particles(len(events), number[self.event[rows]], **columns)
+
 
 def signed_charge(pdg_id: npt.ArrayLike) -> IntArray:
     """Return the charge in e of electrons, muons, pions, kaons and protons, 0 for all others; shape of `pdg_id`."""

@@ -8,11 +8,13 @@ from types import MappingProxyType
 from typing import Final
 
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
     ETA,
     ETA_PRIME,
     JPSI,
+    K_SHORT,
     K_STAR,
     KAON,
     KINDS,
@@ -30,6 +32,9 @@ from jpsi_lnv.analysis.simulation.particles import (
 FLAT: Final = "flat"
 TRANSVERSE: Final = "1 + cos^2"
 DALITZ: Final = "dalitz"  # meson -> e- e+ gamma
+VIRTUAL: Final = "virtual photon"  # two hadrons and a virtual photon -> e- e+
+BHABHA: Final = "bhabha"  # e- e+ scattered in the s and t channels, within `BHABHA_COSINE`
+BHABHA_COSINE: Final = 0.93
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Node:
     Attributes:
         pdg_id: PDG code.
         daughters: Daughters, none for a particle that the generator does not decay.
-        angle: Distribution of the first daughter's direction: `FLAT`, `TRANSVERSE` about the beam, or `DALITZ`.
+        angle: How the daughters are distributed: `FLAT` in phase space, the first `TRANSVERSE` about the beam or as
+            in `BHABHA` scattering, as in a `DALITZ` decay, or with the last two from a `VIRTUAL` photon.
         mass: Mass in GeV/c^2 if it is not the one of the PDG code.
     """
 
@@ -69,6 +75,7 @@ class Process:
         fractions: Branching fractions whose product is the one of the chain; empty for the signal.
         is_conjugated: Whether half of the events are charge-conjugated.
         multiplicity: Number of equal decay chains that the product counts once (a choice of which meson decays how).
+        is_converted: Whether a photon of every event is made to convert; the events then stand for the share that does.
     """
 
     reaction: str
@@ -76,6 +83,7 @@ class Process:
     fractions: tuple[Fraction, ...] = ()
     is_conjugated: bool = False
     multiplicity: float = 1.0
+    is_converted: bool = False
 
     @property
     def branching_fraction(self) -> float | None:
@@ -99,6 +107,11 @@ def jpsi(*daughters: int | Node, angle: str = FLAT) -> Node:
 BF_PHI_KK: Final = Fraction(0.5011, 0.0050, "M004.1")
 BF_OMEGA_3PI: Final = Fraction(0.8925, 0.0065, "M001.1")
 BF_ETA_PRIME_PIPIEE: Final = Fraction(2.43e-3, 0.06e-3, "M002.10")
+# J/psi -> eta' e+ e- over J/psi -> gamma eta', M070.273 over M070.84: how often a photon is virtual and becomes a pair.
+BF_VIRTUAL: Final = Fraction(1.25e-2, 1.25e-2, "", "assumption: ratio of eta' e+ e- to gamma eta', to a factor of two")
+# Bhabha events per J/psi in the same data: Born, pi alpha^2/2s ((3 + c^2)/(1 - c))^2 = 627 nb for |c| < 0.93, over
+# 10.087e9 J/psi in 3083 pb^-1. They are no decays, but share the sample.
+BF_BHABHA: Final = Fraction(0.1916, 0.0019, "", "calculated: Born cross section times 3083 pb^-1 over 10.087e9 J/psi")
 BF_PI0_DALITZ: Final = Fraction(1.1735e-2, 0.0345e-2, "S009.2")
 
 _PHI = Node(PHI, leaves(KAON, -KAON))
@@ -124,14 +137,52 @@ BACKGROUNDS: Final[Mapping[str, Process]] = MappingProxyType(
             "J/psi -> e+ e- mu+ mu-", jpsi(ELECTRON, -ELECTRON, MUON, -MUON), (Fraction(3.53e-5, 0.26e-5, "M070.473"),)
         ),
         "kkee": Process(
-            "J/psi -> K+ K- e+ e-",
-            jpsi(KAON, -KAON, ELECTRON, -ELECTRON),
-            (Fraction(1.0e-5, 1.0e-5, "", "assumption: not measured"),),
+            "J/psi -> K+ K- e+ e-, virtual photon",
+            jpsi(KAON, -KAON, ELECTRON, -ELECTRON, angle=VIRTUAL),
+            (Fraction(8.1e-4, 0.4e-4, "M070.378"), BF_VIRTUAL),
+            multiplicity=2.0,
         ),
         "pipiee": Process(
-            "J/psi -> pi+ pi- e+ e-",
-            jpsi(PION, -PION, ELECTRON, -ELECTRON),
-            (Fraction(1.0e-5, 1.0e-5, "", "assumption: not measured"),),
+            "J/psi -> pi+ pi- e+ e-, virtual photon",
+            jpsi(PION, -PION, ELECTRON, -ELECTRON, angle=VIRTUAL),
+            (Fraction(1.15e-3, 0.05e-3, "M070.283"), BF_VIRTUAL),
+            multiplicity=2.0,
+        ),
+        "ppbaree": Process(
+            "J/psi -> p anti-p e+ e-, virtual photon",
+            jpsi(PROTON, -PROTON, ELECTRON, -ELECTRON, angle=VIRTUAL),
+            (Fraction(3.8e-4, 1.0e-4, "M070.90"), BF_VIRTUAL),
+        ),
+        "kskpi": Process(
+            "J/psi -> K_S K+ pi- + c.c., K_S -> pi+ pi-",
+            jpsi(Node(K_SHORT, leaves(PION, -PION)), KAON, -PION),
+            (Fraction(5.29e-3, 0.47e-3, "M070.335"), Fraction(0.6920, 0.0005, "S012.1")),
+            is_conjugated=True,
+        ),
+        "kkgamma": Process(
+            "J/psi -> K+ K- gamma, the photon converts",
+            jpsi(KAON, -KAON, PHOTON),
+            (Fraction(8.1e-4, 0.4e-4, "M070.378"),),
+            multiplicity=2.0,
+            is_converted=True,
+        ),
+        "kkpi0_converted": Process(
+            "J/psi -> K+ K- pi0, a photon converts",
+            jpsi(KAON, -KAON, PION0),
+            (Fraction(2.88e-3, 0.12e-3, "M070.334"),),
+            is_converted=True,
+        ),
+        "ee_converted": Process(
+            "J/psi -> e+ e- gamma, the photon converts",
+            jpsi(-ELECTRON, ELECTRON, angle=TRANSVERSE),
+            (Fraction(5.971e-2, 0.032e-2, "M070.1"),),
+            is_converted=True,
+        ),
+        "bhabha_converted": Process(
+            "e+ e- -> e- e+ gamma at the J/psi, the photon converts",
+            Node(VIRTUAL_PHOTON, leaves(ELECTRON, -ELECTRON), BHABHA),
+            (BF_BHABHA,),
+            is_converted=True,
         ),
         "pipipi0": Process("J/psi -> pi+ pi- pi0", jpsi(PION, -PION, PION0), (Fraction(2.00e-2, 0.07e-2, "M070.7"),)),
         "pipipi0_dalitz": Process(
@@ -142,7 +193,7 @@ BACKGROUNDS: Final[Mapping[str, Process]] = MappingProxyType(
         "kkpi0_dalitz": Process(
             "J/psi -> K+ K- pi0, pi0 -> gamma e+ e-",
             jpsi(KAON, -KAON, _DALITZ),
-            (Fraction(2.88e-3, 0.12e-3, "", "BESIII, PRD 100, 032004 (2019), from memory"), BF_PI0_DALITZ),
+            (Fraction(2.88e-3, 0.12e-3, "M070.334"), BF_PI0_DALITZ),
         ),
         "kkstar": Process(
             "J/psi -> K+ K*(892)- + c.c., K*- -> K- pi0",
@@ -186,7 +237,7 @@ CONTROLS: Final[Mapping[str, Process]] = MappingProxyType(
         "kkpi0": Process(
             "J/psi -> K+ K- pi0",
             jpsi(KAON, -KAON, PION0),
-            (Fraction(2.88e-3, 0.12e-3, "", "BESIII, PRD 100, 032004 (2019), from memory"),),
+            (Fraction(2.88e-3, 0.12e-3, "M070.334"),),
         ),
         "ppbarpipi": Process(
             "J/psi -> p anti-p pi+ pi-", jpsi(PROTON, -PROTON, PION, -PION), (Fraction(5.99e-3, 0.48e-3, "M070.54"),)
@@ -225,56 +276,83 @@ def majorana(mass: float, mode: str) -> Process:
     return Process(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass:.3f}", tree, is_conjugated=True)
 
 
+class CrossSectionError(LnvError):
+    """A process has no cross section at an energy."""
+
+
 @dataclass(frozen=True)
 class CrossSection:
-    """A continuum cross section at one energy, scaled to others with 1/s.
+    """A continuum cross section at one energy, scaled to others near it with a power of s.
 
     Attributes:
         value: Cross section in pb.
         sqrt_s: Energy in GeV it is quoted at.
         source: Publication, or that it is an assumption.
+        power: It falls with s to this power.
+        valid: Energies in GeV between which the scaling is used.
     """
 
     value: float
     sqrt_s: float
     source: str
+    power: float = 1.0
+    valid: tuple[float, float] = (3.0, 3.75)
 
     def at(self, sqrt_s: float) -> float:
-        """Return the cross section in pb at another energy in GeV."""
-        return self.value * (self.sqrt_s / sqrt_s) ** 2
+        """Return the cross section in pb at another energy in GeV.
+
+        Raises:
+            CrossSectionError: The energy is outside the range.
+        """
+        low, high = self.valid
+        if not low <= sqrt_s <= high:
+            msg = f"no cross section at {sqrt_s} GeV: {self.source!r} is used from {low} to {high} GeV"
+            raise CrossSectionError(msg)
+        return self.value * (self.sqrt_s / sqrt_s) ** (2.0 * self.power)
 
 
-def _continuum(products: str, *pdg_ids: int, angle: str = FLAT) -> Process:
-    return Process(f"e+ e- -> {products}", Node(VIRTUAL_PHOTON, leaves(*pdg_ids), angle))
+def _continuum(products: str, *pdg_ids: int) -> Process:
+    return Process(f"e+ e- -> {products}", Node(VIRTUAL_PHOTON, leaves(*pdg_ids)))
 
 
+_BES: Final = "memory: BES, arXiv:0705.2276, at 3.65 GeV, to a factor of 1.5"
 CONTINUUM: Final[Mapping[str, tuple[Process, CrossSection]]] = MappingProxyType(
     {
-        "kkpipi": (
-            _continuum("K+ K- pi+ pi-", KAON, -KAON, PION, -PION),
-            CrossSection(40.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
-        ),
+        "kkpipi": (_continuum("K+ K- pi+ pi-", KAON, -KAON, PION, -PION), CrossSection(150.0, 3.65, _BES)),
+        # All J/psi -> 2(pi+ pi-) is electromagnetic (G parity), as all psi(2S) is: B(4 pi)/B(mu mu) sigma(mu mu) gives
+        # 486 pb at 3.097 GeV and 190 pb at 3.686 GeV, hence the power.
         "pipipipi": (
             _continuum("2(pi+ pi-)", PION, -PION, PION, -PION),
-            CrossSection(40.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
+            CrossSection(486.0, 3.0969, "M070.8/M070.2 and M071.24/M071.2 times sigma(mu mu)", power=2.70),
         ),
-        "kkkk": (
-            _continuum("2(K+ K-)", KAON, -KAON, KAON, -KAON),
-            CrossSection(5.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
-        ),
+        "kkkk": (_continuum("2(K+ K-)", KAON, -KAON, KAON, -KAON), CrossSection(20.0, 3.65, _BES)),
         "ppbarpipi": (
             _continuum("p anti-p pi+ pi-", PROTON, -PROTON, PION, -PION),
-            CrossSection(10.0, 3.67, "assumption: order of magnitude of the 3.67 GeV continuum"),
+            CrossSection(40.0, 3.65, _BES),
         ),
         "eeee": (
             _continuum("2(e+ e-)", ELECTRON, -ELECTRON, ELECTRON, -ELECTRON),
-            CrossSection(20.0, 3.67, "assumption: four tracks at wide angle"),
-        ),
-        "ee": (
-            _continuum("e+ e-", -ELECTRON, ELECTRON, angle=TRANSVERSE),
-            CrossSection(6400.0, 3.67, "4 pi alpha^2/(3 s): annihilation alone, no exchange in the t channel"),
+            CrossSection(20.0, 3.67, "assumption: four tracks at wide angle, to a factor of three"),
         ),
     }
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A process that is too rare to simulate: its expected events in 10.087e9 J/psi, and where the number is from."""
+
+    process: str
+    n_expected: float
+    source: str
+
+
+_EPA: Final = "equivalent photons with form factors, cross section times 3083 pb^-1 times e -> K and K -> e"
+NOT_SIMULATED: Final = (
+    Estimate("e+ e- -> e+ e- K+ K-, two photons, both leptons seen (0.07 pb)", 2e-4, _EPA),
+    Estimate("e+ e- -> e+ e- pi+ pi-, two photons (2.4 pb untagged)", 1e-3, f"{_EPA}, pi -> K and pi -> e"),
+    Estimate("J/psi -> K_S K pi, K_S -> pi e nu", 1e-3, "product of fractions M070.335, S012.11; upper bound"),
+    Estimate("J/psi -> phi e+ e-", 5e-4, "limit M070.384; upper bound"),
 )
 
 

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from jpsi_lnv.analysis.arrays import IntArray
+from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation import beam
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
 from jpsi_lnv.analysis.simulation.generator import generate
 from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS, PERIODS
 from jpsi_lnv.analysis.simulation.particles import Particles, interleave
 from jpsi_lnv.analysis.simulation.processes import Process
+from jpsi_lnv.analysis.simulation.transport import force_conversion, seen_conversions
 
 BLOCK_EVENTS: Final = 16_384
+# Bound on the chance of a conversion in an event: two photons at the edge of the acceptance.
+CONVERSION_MAX: Final = 0.15
+_PILOT_EVENTS: Final = 40_000
+
+
+class WeightError(LnvError):
+    """A simulated event would stand for more than one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +97,53 @@ def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> d
 
 def _particles(rng: np.random.Generator, recipe: Recipe, beams: beam.Beams) -> Particles:
     if len(recipe.processes) == 1:
-        return _one_process(rng, recipe.processes[0][0], recipe.sqrt_s, beams)
+        return _one_process(rng, recipe.processes[0][0], recipe, beams)
     shares = np.array([share for _, share in recipe.processes])
     choice = rng.choice(len(shares), len(beams.run), p=shares / shares.sum())
     parts = []
     for i, (process, _) in enumerate(recipe.processes):
         events = np.flatnonzero(choice == i)
         own = beams.take(events)
-        parts.append((events, _one_process(rng, process, recipe.sqrt_s, own)))
+        parts.append((events, _one_process(rng, process, recipe, own)))
     return interleave(parts, len(beams.run))
 
 
-def _one_process(rng: np.random.Generator, process: Process | None, sqrt_s: float, beams: beam.Beams) -> Particles:
+def _one_process(rng: np.random.Generator, process: Process | None, recipe: Recipe, beams: beam.Beams) -> Particles:
     if process is None:
         from jpsi_lnv.analysis.simulation.inclusive import generate_inclusive  # noqa: PLC0415 needs the optional extra
 
         return generate_inclusive(rng, beams)
-    return generate(rng, process, sqrt_s, beams)
+    if process.is_converted:
+        return _generate_converted(rng, process, recipe, beams)
+    return generate(rng, process, recipe.sqrt_s, beams)
+
+
+def _generate_converted(rng: np.random.Generator, process: Process, recipe: Recipe, beams: beam.Beams) -> Particles:
+    """Return events with one converted photon each, as frequent as such conversions are.
+
+    Raises:
+        WeightError: An event is likelier than the bound on the probability.
+    """
+    parameters = PARAMETER_SETS[recipe.parameters]
+    parts: list[tuple[IntArray, Particles]] = []
+    pending = np.arange(len(beams.run))
+    while pending.size:
+        table = generate(rng, process, recipe.sqrt_s, beams.take(pending))
+        _, _, total = seen_conversions(table, parameters)
+        if (largest := float(total.max())) > CONVERSION_MAX:
+            msg = f"{process.reaction}: a conversion has weight {largest / CONVERSION_MAX:.2f}, wanted at most 1"
+            raise WeightError(msg)
+        is_kept = rng.uniform(size=pending.size) * CONVERSION_MAX < total
+        kept = np.flatnonzero(is_kept)
+        if kept.size:
+            parts.append((pending[kept], force_conversion(rng, table.take(kept), parameters)))
+        pending = pending[~is_kept]
+    return interleave(parts, len(beams.run))
+
+
+@lru_cache(maxsize=64)
+def converted_share(process: Process, sqrt_s: float) -> float:
+    """Return the share of a process's events in which a photon converts inside the acceptance, to a percent."""
+    rng = np.random.default_rng(_PILOT_EVENTS)
+    table = generate(rng, process, sqrt_s, beam.cross(rng, _PILOT_EVENTS))
+    return float(seen_conversions(table, PARAMETER_SETS["nominal"])[2].mean())

@@ -16,7 +16,7 @@ from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Process, majorana
-from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, n_blocks
+from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, converted_share, n_blocks
 
 FILE_BLOCKS: Final = 24  # four chunks of the default size: each file is described once per worker
 DEFAULT_SEED: Final = 20_260_501
@@ -33,7 +33,20 @@ CONTINUUM_POINTS: Final[Mapping[str, tuple[float, float, tuple[int, ...]]]] = Ma
 )
 # Two-track events need a conversion to be seen by the search: they have samples of their own.
 CONTINUUM_FOUR_TRACKS: Final = ("kkpipi", "pipipipi", "kkkk", "ppbarpipi", "eeee")
-PSEUDO_DATA_PROCESSES: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "pipipi0", "omegapipi", "phipipi", "kkstar")
+PSEUDO_DATA_PROCESSES: Final = (
+    "kkpipi",
+    "pipipipi",
+    "kkkk",
+    "eeee",
+    "pipipi0",
+    "omegapipi",
+    "phipipi",
+    "kkstar",
+    "kskpi",
+    "kkee",
+)
+# K+ K- e+ e- and K+ K- pi+ pi- come nearest to the search; the others need more tracks to be taken for others.
+DEMO_BACKGROUNDS: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "kkee", "kskpi")
 INJECTED_SIGNAL: Final = 6
 PROCESS_NAMES: Final = ("signal", *BACKGROUNDS, *CONTROLS)
 
@@ -87,10 +100,16 @@ def _jpsi(name: str, n_events: int, process: Process, kind: str, selections: tup
         kind=kind,
         sqrt_s=M_JPSI,
         process=process.reaction,
-        branching_fraction=process.branching_fraction,
+        branching_fraction=_represented(process),
         selections=selections,
     )
     return Dataset(name, n_events, Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI), metadata)
+
+
+def _represented(process: Process) -> float | None:
+    """Return the branching fraction that the events of a process stand for; None for the signal."""
+    fraction = process.branching_fraction
+    return fraction * converted_share(process, M_JPSI) if fraction and process.is_converted else fraction
 
 
 def signal(n_events: int, selections: tuple[str, ...] = ("search",)) -> Dataset:
@@ -152,14 +171,6 @@ def continuum(name: str) -> Dataset:
     return Dataset(name, n_events, recipe, metadata)
 
 
-def bhabha(n_events: int) -> Dataset:
-    """Return e+e- pairs at 3.650 GeV, whose conversions could make four tracks."""
-    process, _ = CONTINUUM["ee"]
-    metadata = DatasetMetadata(kind="background", sqrt_s=3.650, process=process.reaction)
-    recipe = Recipe(processes=((process, 1.0),), sqrt_s=3.650, years=(2018,))
-    return Dataset("bhabha_3650", n_events, recipe, metadata)
-
-
 def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = False) -> Dataset:
     """Return a mixture of J/psi backgrounds by branching fraction, with signal events, as data look like.
 
@@ -206,7 +217,7 @@ def _ci() -> tuple[Dataset, ...]:
         signal(10_000),
         *points,
         majorana_point(0.900, "1nu", 3_000),
-        *(background(name, 4_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
+        *(background(name, 4_000) for name in DEMO_BACKGROUNDS),
         *(control(name, 4_000) for name in CONTROLS),
         *(control_data(name, 4_000) for name in CONTROLS),
         continuum("continuum_3080"),
@@ -219,7 +230,7 @@ def _demo() -> tuple[Dataset, ...]:
         signal(40_000),
         *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES),
         *(majorana_point(m, "1nu", 10_000) for m in DEMO_MASSES),
-        *(background(name, 20_000) for name in ("kkpipi", "pipipipi", "kkkk", "eeee")),
+        *(background(name, 20_000) for name in DEMO_BACKGROUNDS),
         *(control(name, 50_000) for name in CONTROLS),
         *(control_data(name, 50_000) for name in CONTROLS),
         *(continuum(name) for name in CONTINUUM_POINTS),
@@ -235,7 +246,6 @@ def _paper() -> tuple[Dataset, ...]:
         *(control(name, 200_000) for name in CONTROLS),
         *(control_data(name, 200_000) for name in CONTROLS),
         *(continuum(name) for name in CONTINUUM_POINTS),
-        bhabha(100_000),
         inclusive(1_000_000),
         pseudo_data(500_000, blind=True),
     )

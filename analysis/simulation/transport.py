@@ -54,16 +54,62 @@ class Flight(NamedTuple):
 
 
 def convert(rng: np.random.Generator, table: Particles, parameters: DetectorParameters) -> Particles:
-    """Return the table with photons converted in the beam pipe and the MDC's inner wall.
+    """Return the table with photons converted in the beam pipe and the MDC's inner wall."""
+    photons, probability = conversion_probability(table, parameters)
+    return _converted(rng, table, photons[rng.uniform(size=photons.size) < probability], parameters)
 
-    The energies follow the Bethe-Heitler spectrum at complete screening, dN/dx ~ 1 - 4/3 x (1 - x); the pair keeps the
-    photon's direction (its opening angle, m/E, is far below the multiple scattering).
-    """
+
+def conversion_probability(table: Particles, parameters: DetectorParameters) -> tuple[IntArray, FloatArray]:
+    """Return the rows of the photons that can convert, (m,), and how likely each does, (m,)."""
     photons = np.flatnonzero((table.pdg_id == PHOTON) & table.is_final & (table.p4[:, 3] > _CONVERSION_MIN))
     sine = np.hypot(table.p4[photons, 0], table.p4[photons, 1]) / table.p4[photons, 3]
     with np.errstate(divide="ignore"):
         probability = -np.expm1(-_PAIR_FRACTION * parameters.material / sine)
-    chosen = photons[rng.uniform(size=photons.size) < np.where(sine > 0.0, probability, 0.0)]
+    return photons, np.where(sine > 0.0, probability, 0.0)
+
+
+def seen_conversions(table: Particles, parameters: DetectorParameters) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return rows and probabilities of the photons that can convert inside the acceptance, and their sum per event.
+
+    The electrons keep the direction of the photon, so that others make no track. The sum, (n_events,), is the chance
+    of a conversion but for those of two photons at once, a share of a hundredth.
+    """
+    photons, probability = conversion_probability(table, parameters)
+    cosine = np.abs(table.p4[photons, 2]) / table.p4[photons, 3]
+    inside = cosine < parameters.cos_theta_max
+    photons, probability = photons[inside], probability[inside]
+    total = np.zeros(table.n_events)
+    np.add.at(total, table.event[photons], probability)
+    return photons, probability, total
+
+
+def force_conversion(rng: np.random.Generator, table: Particles, parameters: DetectorParameters) -> Particles:
+    """Return the table with one photon of every event converted, each as likely as it would be by chance.
+
+    Raises:
+        ValueError: An event has no photon inside the acceptance.
+    """
+    photons, probability, total = seen_conversions(table, parameters)
+    if not np.all(total > 0.0):
+        msg = f"forced conversion: {int((total <= 0.0).sum())} of {table.n_events} events have no photon to convert"
+        raise ValueError(msg)
+    event = table.event[photons]
+    reached = np.cumsum(probability)
+    before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
+    first = np.searchsorted(reached, before + rng.uniform(size=table.n_events) * total, side="right")
+    first = np.clip(first, np.searchsorted(event, np.arange(table.n_events)), None)
+    last = np.searchsorted(event, np.arange(table.n_events), side="right") - 1
+    return _converted(rng, table, photons[np.minimum(first, last)], parameters)
+
+
+def _converted(
+    rng: np.random.Generator, table: Particles, chosen: IntArray, parameters: DetectorParameters
+) -> Particles:
+    """Return the table with the photons of the rows `chosen` replaced by pairs.
+
+    The energies follow the Bethe-Heitler spectrum at complete screening, dN/dx ~ 1 - 4/3 x (1 - x); the pair keeps the
+    photon's direction (its opening angle, m/E, is far below the multiple scattering).
+    """
     if chosen.size == 0:
         return table
     is_pipe = rng.uniform(size=chosen.size) < parameters.pipe_fraction

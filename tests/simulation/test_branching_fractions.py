@@ -66,5 +66,7 @@ def test_masses(api, code):
 def test_a_value_without_identifier_says_what_it_is():
     for channel in (*processes.BACKGROUNDS.values(), *processes.CONTROLS.values()):
         for fraction in channel.fractions:
-            assert fraction.pdg_id or any(w in fraction.source for w in ("assumption", "memory", "isospin"))
+            assert fraction.pdg_id or any(
+                w in fraction.source for w in ("assumption", "memory", "isospin", "calculated")
+            )
         assert 0 < channel.branching_fraction < 1

@@ -13,11 +13,13 @@ from jpsi_lnv.analysis.simulation.particles import KINDS, SELF_CONJUGATE, signed
 
 pytestmark = pytest.mark.fast
 N = 2_000
-JPSI_CHANNELS = {
+BHABHA = processes.BACKGROUNDS["bhabha_converted"]
+CONTINUUM = {name: process for name, (process, _) in processes.CONTINUUM.items()} | {"bhabha": BHABHA}
+JPSI_PROCESSES = {
     "signal": processes.SIGNAL,
     "2nu": processes.majorana(0.7, "2nu"),
     "1nu": processes.majorana(2.5, "1nu"),
-    **processes.BACKGROUNDS,
+    **{name: process for name, process in processes.BACKGROUNDS.items() if process is not BHABHA},
     **processes.CONTROLS,
 }
 
@@ -36,9 +38,9 @@ def mass(p4):
     return np.sqrt(p4[..., 3] ** 2 - (p4[..., :3] ** 2).sum(axis=-1))
 
 
-@pytest.mark.parametrize("name", JPSI_CHANNELS)
+@pytest.mark.parametrize("name", JPSI_PROCESSES)
 def test_every_channel_conserves_four_momentum_charge_and_order(rng, name):
-    table = generate(rng, JPSI_CHANNELS[name])
+    table = generate(rng, JPSI_PROCESSES[name])
     tops = table.p4[table.offsets[:-1]]
     assert np.all(table.pdg_id[table.offsets[:-1]] == 443)
     assert np.abs(final_sum(table) - tops).max() < 1e-7
@@ -50,9 +52,9 @@ def test_every_channel_conserves_four_momentum_charge_and_order(rng, name):
     assert np.all(table.row[~has_mother] == 0)
 
 
-@pytest.mark.parametrize("name", JPSI_CHANNELS)
+@pytest.mark.parametrize("name", JPSI_PROCESSES)
 def test_daughters_add_up_to_their_mother(rng, name):
-    table = generate(rng, JPSI_CHANNELS[name], n=300)
+    table = generate(rng, JPSI_PROCESSES[name], n=300)
     mothers = table.offsets[table.event] + table.mother
     has = table.mother >= 0
     total = np.zeros_like(table.p4)
@@ -61,16 +63,20 @@ def test_daughters_add_up_to_their_mother(rng, name):
     np.testing.assert_allclose(total[decayed], table.p4[decayed], atol=1e-7)
 
 
-@pytest.mark.parametrize("name", processes.CONTINUUM)
+@pytest.mark.parametrize("name", CONTINUUM)
 def test_continuum_events_and_their_radiation_add_up_to_the_beams(rng, name):
-    channel, cross_section = processes.CONTINUUM[name]
-    table = generate(rng, channel, 3.650)
+    table = generate(rng, CONTINUUM[name], 3.650)
     total = final_sum(table)
     assert mass(total).mean() == pytest.approx(3.650, abs=2e-3)
     np.testing.assert_allclose(total[:, 0], initial_four_momentum(3.650)[0], atol=1e-3)
     isr = (table.mother < 0) & (table.pdg_id == 22)
     assert isr.sum() == N
     assert np.all(table.p4[isr, 3] < beam.ISR_MAX * 3.650 / 2 * 1.01)
+
+
+@pytest.mark.parametrize("name", processes.CONTINUUM)
+def test_cross_sections_fall_with_the_energy_and_have_a_source(name):
+    cross_section = processes.CONTINUUM[name][1]
     assert cross_section.at(3.0) > cross_section.at(3.650)
     assert cross_section.source
 
