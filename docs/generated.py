@@ -30,6 +30,7 @@ _PARAMETERS: Final = (
     Field("meaning", "meaning"),
     Field("nominal", "value", str),
     Field("data_like", "data-like, if it differs"),
+    Field("range", "range"),
     Field("unit", "unit"),
     Field("source", "source"),
 )
@@ -99,6 +100,8 @@ def parameters() -> Table:
         nominal, data_like = getattr(NOMINAL, field.name), getattr(DATA_LIKE, field.name)
         changed = "" if nominal == data_like else f"{data_like:g}"
         described = {key: field.metadata[key] for key in ("meaning", "unit", "source")}
+        likely = field.metadata["range"]
+        described["range"] = f"{likely[0]:g} to {likely[1]:g}" if likely else ""
         rows.append({"nominal": f"{nominal:g}", "data_like": changed, **described})
     return Table("parameters", "Parameters of the detector", _PARAMETERS, tuple(rows))
 

@@ -1,7 +1,7 @@
 """Compares the simulation with its references: single particles, the kinematic fit, efficiencies of the search.
 
-The simulation may not know the selection or the publication; so this comparison lives in the report. The parameters of
-the detector were chosen knowing the published efficiencies: agreement with them is one of shape, not a prediction.
+The simulation may not know the selection or the publication; so this comparison lives in the report. No parameter of
+the detector was chosen by an efficiency of the search: what differs from the publication is shown with its suspects.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
-from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, momentum_and_covariance
 from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
-from jpsi_lnv.analysis.report import paper, validation_response
+from jpsi_lnv.analysis.report import paper, validation_response, validation_sources
 from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of
 from jpsi_lnv.analysis.selection import steps
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
@@ -27,7 +27,7 @@ from jpsi_lnv.analysis.simulation import beam, tracking
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES, count, observe
 from jpsi_lnv.analysis.simulation.inclusive import MissingExtraError, generate_inclusive
-from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL, DetectorParameters
 from jpsi_lnv.analysis.simulation.processes import SIGNAL, Process, majorana
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, make_block
 from jpsi_lnv.analysis.simulation.tracking import trajectory
@@ -36,8 +36,17 @@ N_SIGNAL: Final = 2 * BLOCK_EVENTS
 N_MAJORANA: Final = 10_000
 N_IDEAL: Final = 20_000
 N_INCLUSIVE: Final = 1_000_000
-# Progress steps: resolutions, ideal fit, two policies of permutations, identification, fractions, and one per mass.
-N_STEPS: Final = 6 + len(paper.MASS_SCAN)
+N_SENSITIVITY: Final = BLOCK_EVENTS
+N_SHOT: Final = 20_000
+# Progress steps: resolutions, ideal fit, signal, identification, fractions, single particles; one per mass, one per
+# parameter with a range.
+N_STEPS: Final = 6 + len(paper.MASS_SCAN) + len(validation_sources.ranges())
+POLICIES: Final = ("one", "all")
+SUSPECTS: Final = (
+    "No parameter was chosen by an efficiency. Suspects for the difference to the publication: pulls of the helices "
+    "wider than assumed, decays of kaons beyond 65 cm, E/p and identification of slow electrons, the occupancy of "
+    "events with four tracks (single particles give the efficiency), photons beyond one per charged particle."
+)
 SHAPE_MASS_MIN: Final = 0.6
 _ONE_SIGMA: Final = (0.158655, 0.841345)
 _FLAT_BINS: Final = 20
@@ -61,10 +70,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Point:
-    """Efficiency at one mass of the neutrino in GeV/c^2, and the published one."""
+    """Efficiency at one mass of the neutrino in GeV/c^2 under both policies of permutations, and the published one."""
 
     m_majorana: float
     efficiency: float
+    efficiency_all: float
     published: float
 
 
@@ -76,6 +86,9 @@ class Report:
     points: tuple[Point, ...]
     identification: tuple[dict[str, Any], ...]
     fractions: tuple[dict[str, Any], ...]
+    single_particles: tuple[dict[str, Any], ...]
+    kaon_survival: tuple[dict[str, Any], ...]
+    sensitivity: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
@@ -84,7 +97,10 @@ class Report:
             "efficiency": [dataclasses.asdict(p) for p in self.points],
             "identification": list(self.identification),
             "fractions": list(self.fractions),
-            "note": "parameters were chosen knowing the published efficiencies: a comparison of shapes, no prediction",
+            "single_particles": list(self.single_particles),
+            "kaon_survival": list(self.kaon_survival),
+            "sensitivity": list(self.sensitivity),
+            "note": SUSPECTS,
         }
 
 
@@ -95,9 +111,8 @@ def validate(seed: int, advance: Callable[[int], None] = lambda _: None) -> Repo
     advance(1)
     rows += ideal_fit(rng)
     advance(1)
-    for policy in ("one", "all"):
-        rows += signal_rows(seed, policy)
-        advance(1)
+    rows += signal_rows(seed)
+    advance(1)
     points = []
     for point in paper.MASS_SCAN:
         points.append(mass_point(seed, point))
@@ -108,7 +123,24 @@ def validate(seed: int, advance: Callable[[int], None] = lambda _: None) -> Repo
     fractions = tuple(fraction_rows(rng, N_INCLUSIVE))
     rows += fraction_summary(fractions)
     advance(1)
-    return Report(tuple(rows), tuple(points), identified, fractions)
+    shot, survival = validation_sources.single_particles(rng, N_SHOT), validation_sources.kaon_survival(rng, N_SHOT)
+    advance(1)
+    sensitivity = []
+    nominal, _ = select(SIGNAL, N_SENSITIVITY, seed)
+    for name, low, high in validation_sources.ranges():
+        sensitivity.append(sensitivity_row(seed, name, low, high, nominal["all"]))
+        advance(1)
+    return Report(tuple(rows), tuple(points), identified, fractions, tuple(shot), tuple(survival), tuple(sensitivity))
+
+
+def sensitivity_row(
+    seed: int, name: str, low: DetectorParameters, high: DetectorParameters, nominal: float
+) -> dict[str, Any]:
+    """Return how the phase-space efficiency (all permutations) changes between the ends of a parameter's range."""
+    moved = [select(SIGNAL, N_SENSITIVITY, seed, p)[0]["all"] / nominal - 1.0 for p in (low, high)]
+    statistics = float(np.sqrt(2.0 * (1.0 - nominal) / (nominal * N_SENSITIVITY)))
+    ends = {"low": getattr(low, name), "high": getattr(high, name), "value": getattr(NOMINAL, name)}
+    return {"parameter": name, **ends, "at_low": moved[0], "at_high": moved[1], "statistics": statistics}
 
 
 def within(quantity: str, got: float, wanted: float, share: float, unit: str, scale: float = 1.0) -> Row:
@@ -142,8 +174,8 @@ def ideal_chi2(rng: np.random.Generator, n: int = N_IDEAL) -> FloatArray:
     p4 = boost(phase_space(rng, M_JPSI, list(masses), n), total[None, None]).reshape(-1, 4)
     charge = np.tile([1.0, 1.0, -1.0, -1.0], n)
     true = trajectory(np.zeros((4 * n, 3)), p4[:, :3], charge, 1.0)
-    ideal = dataclasses.replace(NOMINAL, pull_width=1.0, pull_tail=0.0)
-    measured = tracking.measure(rng, true, np.tile(masses, n), np.zeros(4 * n, dtype=np.bool_), ideal)
+    ideal = dataclasses.replace(NOMINAL, pull_tail=0.0)
+    measured = tracking.measure(rng, true, np.tile(masses, n), np.ones(4 * n), ideal)
     p, v = momentum_and_covariance(measured.parameters, measured.covariance)
     rows = np.arange(4 * n).reshape(n, 4)
     inside = (np.abs(true.cos_theta) < NOMINAL.cos_theta_max).reshape(n, 4).all(axis=1)
@@ -164,36 +196,44 @@ def ideal_fit(rng: np.random.Generator) -> tuple[Row, ...]:
     )
 
 
-def select(process: Process, n: int, seed: int, cuts: Cuts = SELECTION) -> tuple[float, FloatArray]:
-    """Return the efficiency of the search and M(KKee) in GeV/c^2 of what passes all steps but the mass window."""
-    recipe = Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI)
-    passed, masses = 0, []
+def select(
+    process: Process, n: int, seed: int, parameters: DetectorParameters = NOMINAL
+) -> tuple[dict[str, float], FloatArray]:
+    """Return the efficiency of the search under both policies of KKpipi permutations, and M(KKee).
+
+    Returns:
+        Policy -> efficiency, and M(KKee) in GeV/c^2 of what passes all steps but the mass window, under the first.
+    """
+    recipe = Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI, parameters=parameters)
+    passed, masses = dict.fromkeys(POLICIES, 0), []
     for block, start in enumerate(range(0, n, BLOCK_EVENTS)):
-        columns = make_block(recipe, process.reaction, block, min(BLOCK_EVENTS, n - start), seed)
-        view = SearchEvents(columns_of(columns), cuts, M_JPSI)
-        decisions = steps.apply(SECTION_III, view)
-        passed += int(decisions.all(axis=0).sum())
-        is_unwindowed = np.asarray(decisions[:-1].all(axis=0))
-        masses.append(view.best_m_kkee[is_unwindowed[view.best.event]])
-    return passed / n, np.concatenate(masses)
+        columns = columns_of(make_block(recipe, process.reaction, block, min(BLOCK_EVENTS, n - start), seed))
+        for policy in POLICIES:
+            view = SearchEvents(columns, dataclasses.replace(SELECTION, kkpipi_permutations=policy), M_JPSI)
+            decisions = steps.apply(SECTION_III, view)
+            passed[policy] += int(decisions.all(axis=0).sum())
+            if policy == POLICIES[0]:
+                is_unwindowed = np.asarray(decisions[:-1].all(axis=0))
+                masses.append(view.best_m_kkee[is_unwindowed[view.best.event]])
+    return {policy: count / n for policy, count in passed.items()}, np.concatenate(masses)
 
 
-def signal_rows(seed: int, policy: Any) -> tuple[Row, ...]:
-    """Return the phase-space efficiency and the mass resolution under one policy of KKpipi permutations."""
-    cuts = dataclasses.replace(SELECTION, kkpipi_permutations=policy)
-    efficiency, masses = select(SIGNAL, N_SIGNAL, seed, cuts)
+def signal_rows(seed: int) -> tuple[Row, ...]:
+    """Return the phase-space efficiencies and the mass resolution."""
+    efficiency, masses = select(SIGNAL, N_SIGNAL, seed)
     low, high = np.quantile(masses, _ONE_SIGMA)
     wanted = paper.EFFICIENCY_PERCENT_SELECTION
+    named = {p: f"phase-space efficiency, {p} KKpipi permutation(s)" for p in POLICIES}
     return (
-        within(f"phase-space efficiency, {policy} KKpipi permutation(s)", efficiency, wanted, 0.15, "%", 100),
-        Row(f"sigma(M(KKee)), {policy} [MeV/c^2]", float(high - low) * 500, "7.5 to 9", 7.5, 9.0),
+        *(within(named[policy], efficiency[policy], wanted, 0.15, "%", 100) for policy in POLICIES),
+        Row("sigma(M(KKee)) [MeV/c^2]", float(high - low) * 500, "7.5 to 9", 7.5, 9.0),
     )
 
 
 def mass_point(seed: int, point: paper.MassPoint, n: int = N_MAJORANA) -> Point:
     """Return the efficiency of J/psi -> nu nu at one mass."""
     efficiency, _ = select(majorana(point.m_majorana, "2nu"), n, seed)
-    return Point(point.m_majorana, efficiency, point.efficiency_percent / 100)
+    return Point(point.m_majorana, efficiency["one"], efficiency["all"], point.efficiency_percent / 100)
 
 
 def relative_shape(points: list[Point] | tuple[Point, ...]) -> FloatArray:

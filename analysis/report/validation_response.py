@@ -40,22 +40,20 @@ def columns_of(columns: Any) -> ArrayColumns:
     return ArrayColumns(block.values, block.offsets, block.n_events)
 
 
-def shoot(
+def gun(
     rng: np.random.Generator,
     pdg_id: int,
     momentum: FloatArray,
     cos_theta: FloatArray,
-    parameters: DetectorParameters,
     years: tuple[int, ...] = (),
-) -> dict[str, Column]:
-    """Return the columns of events with one particle each, like those of `detector.simulate` with event scalars.
+) -> tuple[Particles, beam.Beams]:
+    """Return events with one particle each, and their beams.
 
     Args:
         rng: Source of random numbers.
         pdg_id: PDG code of the particles.
         momentum: Momenta in GeV/c, (n,).
         cos_theta: Cosines of the polar angles, (n,).
-        parameters: The detector.
         years: Data-taking periods; empty: all, in the shares of the J/psi sample.
     """
     n = len(momentum)
@@ -64,7 +62,20 @@ def shoot(
     energy = np.hypot(momentum, KINDS[abs(pdg_id)].mass)
     p4 = np.concatenate([p3, energy[:, None]], axis=1)
     everywhere = np.ones(n, dtype=np.bool_)
-    table = Particles(n, np.arange(n), np.full(n, pdg_id), np.full(n, -1), p4, beams.vertex, everywhere)
+    return Particles(n, np.arange(n), np.full(n, pdg_id), np.full(n, -1), p4, beams.vertex, everywhere), beams
+
+
+def shoot(
+    rng: np.random.Generator,
+    pdg_id: int,
+    momentum: FloatArray,
+    cos_theta: FloatArray,
+    parameters: DetectorParameters,
+    years: tuple[int, ...] = (),
+) -> dict[str, Column]:
+    """Return the columns of events with one particle each, as `gun` makes them, with event scalars."""
+    table, beams = gun(rng, pdg_id, momentum, cos_theta, years)
+    n = len(momentum)
     scalars: dict[str, Column] = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
     scalars |= {"run": -beams.run, "event": np.arange(n) + 1, "field": beams.field, "sqrt_s": np.full(n, M_JPSI)}
     scalars["period"] = np.array([p.year for p in PERIODS])[beams.period]
@@ -92,7 +103,7 @@ def momentum_resolution(rng: np.random.Generator, n: int = N_SINGLE) -> float:
     sine = np.sqrt(1 - cosine**2)
     p3[:] = REFERENCE_MOMENTUM * np.stack([sine * np.cos(phi), sine * np.sin(phi), cosine], axis=-1)
     true = trajectory(np.zeros((n, 3)), p3, np.ones(n), 1.0)
-    helix = measure(rng, true, np.full(n, KINDS[MUON].mass), np.zeros(n, dtype=np.bool_), NOMINAL).parameters
+    helix = measure(rng, true, np.full(n, KINDS[MUON].mass), np.full(n, NOMINAL.pull_width_2018), NOMINAL).parameters
     ratio = np.hypot(1.0, helix[:, 4]) / np.abs(helix[:, 2]) / REFERENCE_MOMENTUM
     return float(np.sqrt(np.mean((ratio - 1.0) ** 2)))
 

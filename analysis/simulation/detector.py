@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
 from jpsi_lnv.analysis.simulation import calorimeter, identification, tracking
 from jpsi_lnv.analysis.simulation.beam import Beams
 from jpsi_lnv.analysis.simulation.calorimeter import Clusters, Impact
+from jpsi_lnv.analysis.simulation.identification import Hit
 from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import (
     ANTINEUTRON,
@@ -41,7 +42,7 @@ _TIME_SPREAD: Final = 4.0  # ns: resolution of cluster times, [assumption]
 class Charged(NamedTuple):
     """Charged particles that can make a track, n of them: row in the table, event, code, mass in GeV/c^2, helix, decay.
 
-    `radiated` is the energy in GeV lost to bremsstrahlung.
+    `radiated` is the energy in GeV lost to bremsstrahlung; `daughter` the momentum in GeV/c that a decay leaves.
     """
 
     row: IntArray
@@ -52,7 +53,7 @@ class Charged(NamedTuple):
     radiated: FloatArray
     vertex: FloatArray
     decay_path: FloatArray
-    daughter_momentum: FloatArray
+    daughter: FloatArray
 
 
 def simulate(
@@ -71,11 +72,11 @@ def simulate(
     """
     table, flight = decay_in_flight(rng, convert(rng, particles, parameters), beams.field, parameters)
     charged = _charged(rng, table, flight, beams.field, parameters)
-    impact = calorimeter.charged_impact(charged.tracks, parameters)
-    hits, is_found, is_kinked = _find(rng, charged, parameters)
+    outer = _outer(charged, beams.field, parameters)
+    hits, is_found = _find(rng, charged, parameters)
     found = np.flatnonzero(is_found)
-    cells = _clusters(rng, table, charged, impact, parameters)
-    columns = _track_columns(rng, charged, found, hits, is_kinked, beams, parameters)
+    cells = _clusters(rng, table, charged, outer, parameters)
+    columns = _track_columns(rng, charged, outer, found, hits, beams, parameters)
     emc, showers = _emc_columns(rng, cells, found, len(charged.row), parameters)
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
@@ -106,45 +107,110 @@ def _charged(
     masses = np.zeros(max(CHARGED) + 1)
     masses[list(CHARGED)] = [KINDS[c].mass for c in CHARGED]
     radiated = table.p4[row, 3] * (1.0 - kept)
-    decay = (flight.decay_path[row], flight.daughter_momentum[row])
+    decay = (flight.decay_path[row], flight.daughter[row])
     return Charged(row, event, code, masses[size[row]], tracks, radiated, vertex, *decay)
 
 
-def _find(
-    rng: np.random.Generator, charged: Charged, parameters: DetectorParameters
-) -> tuple[IntArray, BoolArray, BoolArray]:
-    """Return hits, which particles make a track, and which of these have a kink inside the chamber; (n,)."""
+class Outer(NamedTuple):
+    """What reaches the outer detectors for every charged particle: itself, or after a decay its daughter.
+
+    Attributes:
+        hit: Crossing of the TOF counters.
+        time: True time of flight there in ns, (n,).
+        impact: Where it enters the calorimeter.
+        path: Length of flight to there in cm, (n,).
+        code, momentum: What enters the calorimeter, PDG code and GeV/c, (n,).
+        is_own: Whether the cluster is where the track points, (n,).
+    """
+
+    hit: Hit
+    time: FloatArray
+    impact: Impact
+    path: FloatArray
+    code: IntArray
+    momentum: FloatArray
+    is_own: BoolArray
+
+
+def _outer(charged: Charged, field: FloatArray, parameters: DetectorParameters) -> Outer:
+    """Return what reaches TOF and calorimeter."""
+    tracks = charged.tracks
+    hit, impact = identification.crossing(tracks, parameters), calorimeter.charged_impact(tracks, parameters)
+    time = identification.flight_time(hit.path, tracks.momentum, charged.mass)
+    path = tracks.path(impact.turning)
+    own = Outer(hit, time, impact, path, charged.code, tracks.momentum, np.ones(len(path), dtype=np.bool_))
+    return _after_decay(charged, own, field, parameters)
+
+
+def _after_decay(charged: Charged, own: Outer, field: FloatArray, parameters: DetectorParameters) -> Outer:
+    """Put the daughters of late decays in the place of their mothers, where these decay before they arrive."""
+    turning = charged.tracks.turning_after(np.where(np.isfinite(charged.decay_path), charged.decay_path, 0.0))
+    arrives_late = ~(own.path < charged.decay_path)
+    rows = np.flatnonzero(np.isfinite(charged.decay_path) & arrives_late & (turning < np.pi))
+    if rows.size == 0:
+        return own
+    before, p3 = charged.decay_path[rows], charged.daughter[rows]
+    point = charged.tracks.position(turning)[rows]
+    daughters = trajectory(point, p3, charged.tracks.charge[rows], field[charged.event[rows]])
+    hit, impact = identification.crossing(daughters, parameters), calorimeter.charged_impact(daughters, parameters)
+    momentum = daughters.momentum
+    time = identification.flight_time(before, charged.tracks.momentum[rows], charged.mass[rows])
+    time += identification.flight_time(hit.path, momentum, M_MUON)
+    is_before_tof = ~(own.hit.path[rows] < before)
+    swap = rows[is_before_tof]
+    hits = Hit(*(_replaced(a, swap, b[is_before_tof]) for a, b in zip(own.hit, hit, strict=True)))
+    hits.path[swap] += before[is_before_tof]
+    both = impact.is_inside & own.impact.is_inside[rows]
+    gap = np.full(rows.size, np.inf)
+    gap[both] = np.linalg.norm(impact.point[both] - own.impact.point[rows[both]], axis=1)
+    return Outer(
+        hit=hits,
+        time=_replaced(own.time, swap, time[is_before_tof]),
+        impact=Impact(*(_replaced(a, rows, b) for a, b in zip(own.impact, impact, strict=True))),
+        path=_replaced(own.path, rows, before + daughters.path(impact.turning)),
+        code=_replaced(own.code, rows, np.sign(own.code[rows]) * -MUON),
+        momentum=_replaced(own.momentum, rows, momentum),
+        is_own=_replaced(own.is_own, rows, gap < parameters.match_distance),
+    )
+
+
+def _replaced(values: Any, rows: IntArray, new: Any) -> Any:
+    """Return values with some rows replaced."""
+    out = values.copy()
+    out[rows] = new
+    return out
+
+
+def _find(rng: np.random.Generator, charged: Charged, parameters: DetectorParameters) -> tuple[IntArray, BoolArray]:
+    """Return the hits, and which particles make a track, (n,): not those that decay inside the chamber."""
     hits = tracking.count_hits(rng, charged.tracks, np.hypot(*charged.vertex[:, :2].T), parameters)
-    is_hadron = charged.mass > M_MUON
-    is_found = tracking.is_reconstructed(rng, charged.tracks, hits, is_hadron, parameters)
+    is_found = tracking.is_reconstructed(rng, charged.tracks, hits, charged.mass, parameters)
     has_decay = np.isfinite(charged.decay_path)
-    path = np.where(has_decay, charged.decay_path, 0.0)
-    turning = charged.tracks.turning_after(path)
+    turning = charged.tracks.turning_after(np.where(has_decay, charged.decay_path, 0.0))
     radius = np.hypot(*charged.tracks.position(turning)[:, :2].T)
-    is_kinked = has_decay & (radius < parameters.decay_radius_late) & (turning < np.pi)
-    is_lost = is_kinked & (rng.uniform(size=len(hits)) < parameters.decay_loss)
-    return hits, is_found & ~is_lost, is_kinked
+    is_lost = has_decay & (radius < parameters.decay_radius_late) & (turning < np.pi)
+    return hits, is_found & ~is_lost
 
 
 def _track_columns(
     rng: np.random.Generator,
     charged: Charged,
+    outer: Outer,
     found: IntArray,
     hits: IntArray,
-    is_kinked: BoolArray,
     beams: Beams,
     parameters: DetectorParameters,
 ) -> Flat:
     """Return the columns of the found tracks from chamber and TOF."""
     tracks = _take(charged.tracks, found)
     mass, hits = charged.mass[found], hits[found]
-    measured = tracking.measure(rng, tracks, mass, is_kinked[found], parameters)
+    period = beams.period[charged.event[found]]
+    measured = tracking.measure(rng, tracks, mass, np.array(parameters.pull_widths)[period], parameters)
     momentum = np.hypot(1.0, measured.parameters[:, 4]) / np.abs(measured.parameters[:, 2])
     dedx = identification.measure_dedx(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
-    hit = identification.crossing(tracks, parameters)
-    true_time = _true_time(hit.path, tracks.momentum, charged, found)
-    endcap_sigma = np.array([p.tof_endcap_sigma for p in PERIODS])[beams.period[charged.event[found]]]
-    times = identification.measure_time(rng, hit, true_time, momentum, endcap_sigma, parameters)
+    hit = Hit(outer.hit.path[found], outer.hit.z[found], outer.hit.is_barrel[found])
+    endcap_sigma = np.array([p.tof_endcap_sigma for p in PERIODS])[period]
+    times = identification.measure_time(rng, hit, outer.time[found], momentum, endcap_sigma, parameters)
     columns: Flat = {"charge": tracks.charge.astype(np.int8), "n_hits": hits}
     columns |= dict(zip(HELIX, measured.parameters.T, strict=True))
     columns |= dict(zip(COVARIANCE, measured.covariance.T, strict=True))
@@ -159,19 +225,11 @@ def _take(tracks: Trajectory, rows: IntArray) -> Trajectory:
     return Trajectory(**{name: values[rows] for name, values in vars(tracks).items()})
 
 
-def _true_time(path: FloatArray, momentum: FloatArray, charged: Charged, found: IntArray) -> FloatArray:
-    """Return times of flight in ns; after a decay the muon's speed counts."""
-    before = np.fmin(charged.decay_path[found], path)
-    first = identification.flight_time(before, momentum, charged.mass[found])
-    muon = np.maximum(charged.daughter_momentum[found], 1e-3)
-    return first + identification.flight_time(path - before, muon, M_MUON)
-
-
 def _clusters(
-    rng: np.random.Generator, table: Particles, charged: Charged, impact: Impact, parameters: DetectorParameters
+    rng: np.random.Generator, table: Particles, charged: Charged, outer: Outer, parameters: DetectorParameters
 ) -> Clusters:
     """Return every cluster of the events before overlaps."""
-    tracks = _charged_clusters(rng, charged, impact, parameters)
+    tracks = _charged_clusters(rng, charged, outer, parameters)
     return calorimeter.concatenate(
         tracks,
         _photon_clusters(rng, table, charged, parameters),
@@ -182,16 +240,14 @@ def _clusters(
 
 
 def _charged_clusters(
-    rng: np.random.Generator, charged: Charged, impact: Impact, parameters: DetectorParameters
+    rng: np.random.Generator, charged: Charged, outer: Outer, parameters: DetectorParameters
 ) -> Clusters:
-    row = np.flatnonzero(impact.is_inside)
-    path = charged.tracks.path(impact.turning)[row]
-    is_muon = charged.decay_path[row] < path
-    code = np.where(is_muon, MUON, charged.code[row])
-    momentum = np.where(is_muon, np.maximum(charged.daughter_momentum[row], 1e-3), charged.tracks.momentum[row])
-    deposit = calorimeter.deposit(rng, code, momentum, impact.is_barrel[row], parameters)
-    time = _cluster_time(rng, path)
-    return Clusters(charged.event[row], impact.point[row], deposit.energy, deposit.kind, row, time)
+    row = np.flatnonzero(outer.impact.is_inside)
+    is_barrel = outer.impact.is_barrel[row]
+    deposit = calorimeter.deposit(rng, outer.code[row], outer.momentum[row], is_barrel, parameters)
+    time = _cluster_time(rng, outer.path[row])
+    track = np.where(outer.is_own[row], row, -1)
+    return Clusters(charged.event[row], outer.impact.point[row], deposit.energy, deposit.kind, track, time)
 
 
 def _cluster_time(rng: np.random.Generator, path: FloatArray) -> FloatArray:

@@ -120,7 +120,7 @@ def flight_time(path: FloatArray, momentum: FloatArray, mass: npt.ArrayLike) -> 
 
 
 def time_resolution(hit: Hit, endcap_sigma: FloatArray, parameters: DetectorParameters) -> FloatArray:
-    """Return the time resolution in ns, (n,)."""
+    """Return the time resolution in ns, (n,): of both layers of the barrel, or of the end cap."""
     barrel = parameters.tof_sigma - parameters.tof_sigma_slope * np.abs(hit.z)
     return np.where(hit.is_barrel, barrel, endcap_sigma)
 
@@ -144,14 +144,16 @@ def measure_time(
         parameters: Detector; the quoted errors are those of the nominal one.
     """
     n = len(momentum)
-    scale = np.where(rng.uniform(size=n) < parameters.tof_tail, parameters.tof_tail_scale, 1.0)
+    layers = rng.binomial(np.where(hit.is_barrel, 2, 1), parameters.tof_efficiency)
+    worse = np.where(hit.is_barrel & (layers == 1), parameters.tof_one_layer, 1.0)
+    scale = np.where(rng.uniform(size=n) < parameters.tof_tail, parameters.tof_tail_scale, 1.0) * worse
     smear = rng.normal(size=n) * time_resolution(hit, endcap_sigma, parameters) * scale
-    has = np.isfinite(hit.path) & (rng.uniform(size=n) < parameters.tof_efficiency)
+    has = np.isfinite(hit.path) & (layers > 0)
     path = np.where(has, hit.path, 0.0)
     return TimeOfFlight(
         time=np.where(has, true_time + smear + parameters.tof_shift, 0.0),
         path=path,
         expected=flight_time(path[:, None], momentum[:, None], HYPOTHESIS_MASSES),
-        sigma=np.where(has, time_resolution(hit, endcap_sigma, NOMINAL), 0.0),
+        sigma=np.where(has, time_resolution(hit, endcap_sigma, NOMINAL) * worse, 0.0),
         quality=np.where(has, GOOD, NO_HIT),
     )

@@ -17,7 +17,7 @@ from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation import beam
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
 from jpsi_lnv.analysis.simulation.generator import generate
-from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS, PERIODS
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL, PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import Particles, interleave
 from jpsi_lnv.analysis.simulation.processes import Process
 from jpsi_lnv.analysis.simulation.transport import force_conversion, seen_conversions
@@ -40,14 +40,14 @@ class Recipe:
         processes: Processes with their shares; several make a mixture, drawn per event. The process None is the
             inclusive decay of the J/psi from Pythia.
         sqrt_s: Centre-of-mass energy in GeV.
-        parameters: Name of the detector's parameter set.
+        parameters: The detector.
         years: Data-taking periods; empty: all, in the shares of the J/psi sample.
         has_truth: Whether the generated particles are written; pseudo-data have none, like data.
     """
 
     processes: tuple[tuple[Process | None, float], ...]
     sqrt_s: float
-    parameters: str = "nominal"
+    parameters: DetectorParameters = NOMINAL
     years: tuple[int, ...] = ()
     has_truth: bool = True
 
@@ -79,7 +79,7 @@ def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> d
     """
     rng = generator_of(seed, dataset, block)
     beams = beam.cross(rng, n, recipe.years)
-    columns = simulate(rng, _particles(rng, recipe, beams), beams, PARAMETER_SETS[recipe.parameters])
+    columns = simulate(rng, _particles(rng, recipe, beams), beams, recipe.parameters)
     if not recipe.has_truth:
         columns = {k: v for k, v in columns.items() if not k.startswith("Gen_") and k != "Track_gen"}
     sign = -1 if recipe.has_truth else 1  # BOSS numbers the runs of simulations negatively
@@ -124,7 +124,7 @@ def _generate_converted(rng: np.random.Generator, process: Process, recipe: Reci
     Raises:
         WeightError: An event is likelier than the bound on the probability.
     """
-    parameters = PARAMETER_SETS[recipe.parameters]
+    parameters = recipe.parameters
     parts: list[tuple[IntArray, Particles]] = []
     pending = np.arange(len(beams.run))
     while pending.size:
@@ -146,4 +146,4 @@ def converted_share(process: Process, sqrt_s: float) -> float:
     """Return the share of a process's events in which a photon converts inside the acceptance, to a percent."""
     rng = np.random.default_rng(_PILOT_EVENTS)
     table = generate(rng, process, sqrt_s, beam.cross(rng, _PILOT_EVENTS))
-    return float(seen_conversions(table, PARAMETER_SETS["nominal"])[2].mean())
+    return float(seen_conversions(table, NOMINAL)[2].mean())

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.documents import digest
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
-from jpsi_lnv.analysis.simulation.parameters import PARAMETER_SETS
+from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Process, majorana
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, converted_share, n_blocks
 
@@ -167,7 +167,7 @@ def continuum(name: str) -> Dataset:
         luminosity=luminosity,
         blind=False,
     )
-    recipe = Recipe(processes=processes, sqrt_s=sqrt_s, parameters="data_like", years=years, has_truth=False)
+    recipe = Recipe(processes=processes, sqrt_s=sqrt_s, parameters=DATA_LIKE, years=years, has_truth=False)
     return Dataset(name, n_events, recipe, metadata)
 
 
@@ -190,7 +190,7 @@ def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = Fa
         n_jpsi=float(round(n_events / total)),
         blind=blind,
     )
-    recipe = Recipe(processes=tuple(processes), sqrt_s=M_JPSI, parameters="data_like", has_truth=False)
+    recipe = Recipe(processes=tuple(processes), sqrt_s=M_JPSI, parameters=DATA_LIKE, has_truth=False)
     return Dataset("pseudo_data", n_events, recipe, metadata)
 
 
@@ -204,7 +204,7 @@ def exclusive(name: str, n_events: int) -> Dataset:
 def control_data(name: str, n_events: int) -> Dataset:
     """Return pseudo-data of a control process, made with the data-like detector."""
     made = control(name, n_events)
-    recipe = dataclasses.replace(made.recipe, parameters="data_like", has_truth=False)
+    recipe = dataclasses.replace(made.recipe, parameters=DATA_LIKE, has_truth=False)
     metadata = dataclasses.replace(
         made.metadata, kind="data", blind=False, branching_fraction=None, selections=(f"control_{name}",)
     )
@@ -302,6 +302,5 @@ def code_digest() -> str:
 def job_digest(job: FileJob, code: str) -> str:
     """Return a digest of all that the content of a file depends on."""
     recipe = job.dataset.recipe
-    parameters = PARAMETER_SETS[recipe.parameters]
-    content = (job.path, job.n_events, job.first_block, job.last_block, job.seed, repr(recipe), repr(parameters), code)
+    content = (job.path, job.n_events, job.first_block, job.last_block, job.seed, repr(recipe), code)
     return digest(repr(content))

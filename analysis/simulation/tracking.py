@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.constants import P_TO_RADIUS
+from jpsi_lnv.analysis.constants import M_MUON, P_TO_RADIUS
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 
 
@@ -187,18 +187,18 @@ def count_hits(
 
 
 def is_reconstructed(
-    rng: np.random.Generator,
-    tracks: Trajectory,
-    hits: IntArray,
-    is_hadron: BoolArray,
-    parameters: DetectorParameters,
+    rng: np.random.Generator, tracks: Trajectory, hits: IntArray, mass: FloatArray, parameters: DetectorParameters
 ) -> BoolArray:
-    """Return which particles make a track, (n,)."""
-    turn_on = 1.0 / (1.0 + np.exp((parameters.turn_on_pt - tracks.pt) / parameters.turn_on_width))
-    kept = np.where(is_hadron, np.exp(-parameters.hadron_loss / np.maximum(tracks.sin_theta, 1e-3)), 1.0)
-    is_found = rng.uniform(size=len(hits)) < parameters.tracking_efficiency * turn_on * kept
-    in_acceptance = np.abs(tracks.cos_theta) < parameters.cos_theta_max
-    return is_found & in_acceptance & (hits >= parameters.hits_min)
+    """Return which particles make a track, (n,).
+
+    The turn-on is one of beta pT, which scattering and energy loss go with: slow protons are lost where pions are not.
+    """
+    p = parameters
+    slow = tracks.pt * tracks.momentum / np.hypot(tracks.momentum, mass)
+    turn_on = 1.0 / (1.0 + np.exp((p.turn_on_pt - slow) / p.turn_on_width))
+    kept = np.where(mass > M_MUON, np.exp(-p.hadron_loss / np.maximum(tracks.sin_theta, 1e-3)), 1.0)
+    is_found = rng.uniform(size=len(hits)) < p.tracking_efficiency * turn_on * kept
+    return is_found & (np.abs(tracks.cos_theta) < p.cos_theta_max) & (hits >= p.hits_min)
 
 
 def resolutions(tracks: Trajectory, mass: FloatArray, parameters: DetectorParameters) -> FloatArray:
@@ -228,7 +228,7 @@ def measure(
     rng: np.random.Generator,
     tracks: Trajectory,
     mass: FloatArray,
-    kink: BoolArray,
+    pull_width: FloatArray,
     parameters: DetectorParameters,
 ) -> Measurement:
     """Return the measured helices with the covariances a fit would quote.
@@ -237,16 +237,14 @@ def measure(
         rng: Source of random numbers.
         tracks: True helices.
         mass: True masses in GeV/c^2, (n,).
-        kink: Tracks with a decay inside the chamber, whose momentum is off by `decay_smear`, (n,).
+        pull_width: True error over quoted error, (n,).
         parameters: Detector.
     """
     n = len(mass)
     sigma = resolutions(tracks, mass, parameters)
     is_tail = rng.uniform(size=n) < parameters.pull_tail
-    scale = parameters.pull_width * np.where(is_tail, parameters.pull_tail_scale, 1.0)
+    scale = pull_width * np.where(is_tail, parameters.pull_tail_scale, 1.0)
     measured = tracks.parameters + (rng.normal(size=(n, 5)) @ _LOWER.T) * sigma * scale[:, None]
-    # Positive, so that a charge never flips.
-    measured[:, 2] *= np.where(kink, np.exp(rng.normal(0.0, parameters.decay_smear, n)), 1.0)
     measured[:, 1] %= 2.0 * np.pi
     rows, columns = UPPER_TRIANGLE
     return Measurement(measured, CORRELATION[rows, columns] * sigma[:, rows] * sigma[:, columns])

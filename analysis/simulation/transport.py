@@ -47,10 +47,10 @@ _KEPT_MIN: Final = 1e-4
 
 
 class Flight(NamedTuple):
-    """Late decays per row of the table: length of flight in cm (inf: none) and the daughter's momentum in GeV/c."""
+    """Late decays per row of the table: length of flight in cm (inf: none) and the daughter's momentum in GeV/c (3)."""
 
     decay_path: FloatArray
-    daughter_momentum: FloatArray
+    daughter: FloatArray
 
 
 def convert(rng: np.random.Generator, table: Particles, parameters: DetectorParameters) -> Particles:
@@ -112,7 +112,7 @@ def _converted(
     """
     if chosen.size == 0:
         return table
-    is_pipe = rng.uniform(size=chosen.size) < parameters.pipe_fraction
+    is_pipe = rng.uniform(size=chosen.size) < parameters.pipe_material / parameters.material
     radius = np.where(is_pipe, parameters.pipe_radius, parameters.wall_radius)
     p4 = table.p4[chosen]
     point = straight_to_radius(table.vertex[chosen], p4[:, :3], radius)
@@ -165,11 +165,13 @@ def bremsstrahlung(
 ) -> FloatArray:
     """Return the share z of its momentum that each charged particle keeps, (n,).
 
-    Bethe-Heitler: -ln z follows a gamma distribution of shape t/ln 2 for a thickness of t radiation lengths.
+    Bethe-Heitler: -ln z follows a gamma distribution of shape t/ln 2 for a thickness of t radiation lengths. Of the
+    chamber's gas, half counts: what is lost late does not change the momentum that is measured.
     """
     kept = np.ones(len(p3))
     sine = np.hypot(p3[is_electron, 0], p3[is_electron, 1]) / np.linalg.norm(p3[is_electron], axis=1)
-    lost = rng.standard_gamma(parameters.material / np.maximum(sine, 1e-3) / np.log(2.0))
+    thickness = parameters.material + parameters.gas_material / 2.0
+    lost = rng.standard_gamma(thickness / np.maximum(sine, 1e-3) / np.log(2.0))
     kept[is_electron] = np.maximum(np.exp(-lost), _KEPT_MIN)
     return kept
 
@@ -204,21 +206,22 @@ def decay_in_flight(
     is_early = (np.hypot(point[:, 0], point[:, 1]) < parameters.decay_radius_early) & (turning < np.pi)
     is_early &= np.abs(point[:, 2]) < parameters.mdc_half_length
     p4 = np.concatenate([tracks.direction(turning), p4[:, 3:]], axis=1)
-    flight = Flight(_spread(table, rows, path, np.inf), _spread(table, rows, _muon_momentum(rng, p4, is_kaon), 0.0))
+    muon = _muon_momentum(rng, p4, is_kaon)
+    flight = Flight(_spread(table, rows, path, np.inf), _spread(table, rows, muon, 0.0))
     return _decay_early(rng, table, flight, rows[is_early], p4[is_early], point[is_early])
 
 
 def _spread(table: Particles, rows: IntArray, values: FloatArray, default: float) -> FloatArray:
-    out = np.full(len(table.event), default)
+    out = np.full((len(table.event), *values.shape[1:]), default)
     out[rows] = values
     return out
 
 
 def _muon_momentum(rng: np.random.Generator, p4: FloatArray, is_kaon: BoolArray) -> FloatArray:
-    """Return the momentum in GeV/c of the muon of K, pi -> mu nu, (n,), which stands for late decays of all modes."""
+    """Return the momentum in GeV/c of the muon of K, pi -> mu nu, (n, 3): it stands for late decays of all modes."""
     mass = np.where(is_kaon, M_KAON, M_PION)
     muon = phase_space(rng, mass, [M_MUON, 0.0], len(mass))[:, 0]
-    return np.asarray(np.linalg.norm(boost(muon, p4)[:, :3], axis=1))
+    return np.asarray(boost(muon, p4)[:, :3])
 
 
 def _decay_early(
@@ -231,8 +234,8 @@ def _decay_early(
     grown = decay_pions(rng, append(old, make(old, parents, codes, momenta, vertices)))
     # Rows are only added behind those of the same event, so the old ones are found by event and number.
     place = grown.offsets[old.event] + old.row
-    path, momentum = np.full(len(grown.event), np.inf), np.zeros(len(grown.event))
-    path[place], momentum[place] = flight.decay_path, flight.daughter_momentum
+    path, momentum = np.full(len(grown.event), np.inf), np.zeros((len(grown.event), 3))
+    path[place], momentum[place] = flight.decay_path, flight.daughter
     return grown, Flight(path, momentum)
 
 

@@ -138,14 +138,32 @@ def test_what_background_alone_would_show_is_no_statement_on_the_published_event
 def test_the_validation_of_the_simulation_has_its_own_section(whole):
     found = {
         "rows": [{"quantity": "barrel TOF [ps]", "got": 68.3, "wanted": "68 within 10%", "is_met": True}],
-        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.17, "published": 0.16}],
+        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.17, "efficiency_all": 0.16, "published": 0.16}],
+        "single_particles": [{"species": s, "momentum": 0.5, "published": 0.97, "got": 0.96} for s in ("pi", "p")],
+        "kaon_survival": [{"momentum": 0.5, "length": 35.0, "wanted": 0.91, "got": 0.909}],
+        "sensitivity": [
+            {
+                "parameter": "pull_tail",
+                "value": 0.05,
+                "low": 0.0,
+                "high": 0.1,
+                "at_low": 0.02,
+                "at_high": -0.02,
+                "statistics": 0.01,
+            }
+        ],
+        "fractions": [{"state": "K+ K-", "measured": 3e-4, "error": 5e-6, "got": 2.9e-4, "pull": -0.4}],
         "identification": [
             {"species": "e", "p_min": 0.4, "p_max": 0.6, "e_over_p": 0.98, "as_electron": 0.9, "as_kaon": 0.01}
         ],
         "note": "a comparison of shapes",
     }
     shown = section(dataclasses.replace(whole, extras={"validation": found}), "simulation")
-    assert [p.name for p in shown.pictures] == ["validation_efficiency", "validation_identification"]
+    assert [p.name for p in shown.pictures] == [
+        "validation_efficiency",
+        "validation_single_particles",
+        "validation_identification",
+    ]
     for picture in shown.pictures:
         assert picture.figure("Fast simulation").axes[0].get_legend().get_texts()
     assert "68.3 | 68 within 10% | yes" in render.markdown(shown.tables[0])

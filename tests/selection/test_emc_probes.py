@@ -26,6 +26,7 @@ from jpsi_lnv.analysis.selection.emc_probes import (
 )
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 
 pytestmark = pytest.mark.fast
 
@@ -33,7 +34,7 @@ CHANNEL_OF = {Species.E: "eeee", Species.PI: "pipipipi"}
 EMC_NAMES = ("emc_energy", "emc_e3x3", "emc_e5x5", "emc_e_seed", "emc_second_moment", "emc_lat_moment")
 
 
-def simulate(channel, n_events, seed=21, parameters="nominal"):
+def simulate(channel, n_events, seed=21, parameters=NOMINAL):
     recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=M_JPSI, parameters=parameters)
     return make_block(production.make_block(recipe, channel.reaction, 0, n_events, seed))
 
