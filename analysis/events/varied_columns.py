@@ -5,7 +5,9 @@ Random changes depend on run, event and the track's place alone: any chunking, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import combinations_with_replacement
 from typing import Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from scipy import special
 
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
 from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX
 
 Change = Callable[[Columns], AnyArray]
 
@@ -25,8 +28,9 @@ TOF_SHIFT: Final = 0.005
 ENERGY_SCALE: Final = 0.005
 HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")
 SUFFIXES: Final = ("", "_e", "_k", "_p")
-# What each helix parameter is smeared by: name -> its variance in the covariance.
-VARIANCES: Final[Mapping[str, str]] = {"dr": "cov0", "phi0": "cov5", "kappa": "cov9", "dz": "cov12", "tanl": "cov14"}
+# Share of the clusters that lose energy in another model of the showers, and the mean share that they lose.
+SHOWER_SHARE: Final = 0.03
+SHOWER_SCALE: Final = 0.10
 
 
 class VariedColumns:
@@ -74,21 +78,58 @@ def shifted(name: str, shift: float) -> Change:
     return lambda columns: columns.flat("Track", name) + np.float32(shift)
 
 
-def smeared(name: str, suffix: str, extra: float) -> Change:
-    """Return the change that smears a helix parameter so that its error grows by a relative `extra`.
+def smeared(suffix: str, extra: float) -> dict[str, Change]:
+    """Return the changes that smear a set of helices so that its errors grow by a relative `extra`.
 
-    Smearing by sqrt((1 + extra)^2 - 1) of the quoted error widens the pulls, which the covariance does not know:
-    BESIII corrects its simulation this way until the pulls are those of the data.
+    Smearing by sqrt((1 + extra)^2 - 1) of the quoted error, with the correlations of the covariance, widens the pulls,
+    which the covariance does not know: BESIII corrects its simulation this way until the pulls are those of the data.
     """
     width = float(np.sqrt((1.0 + extra) ** 2 - 1.0))
+    moves: dict[int, FloatArray] = {}
 
-    def change(columns: Columns) -> AnyArray:
-        values = columns.flat("Track", name + suffix)
-        variance = columns.flat("Track", VARIANCES[name] + suffix).astype(np.float64)
-        noise = normal(columns, stream=list(VARIANCES).index(name))
-        return (values + width * np.sqrt(np.maximum(variance, 0.0)) * noise).astype(values.dtype)
+    def change(columns: Columns, i: int) -> AnyArray:
+        if id(columns) not in moves:
+            moves.clear()
+            moves[id(columns)] = width * correlated(columns, suffix)
+        values = columns.flat("Track", HELIX[i] + suffix)
+        return (values + moves[id(columns)][:, i]).astype(values.dtype)
 
-    return change
+    return {name + suffix: partial(change, i=i) for i, name in enumerate(HELIX)}
+
+
+def correlated(columns: Columns, suffix: str) -> FloatArray:
+    """Return normal numbers with the covariances of the tracks, (n, 5): lower triangles times independent ones."""
+    lower = lower_triangles([columns.flat("Track", name + suffix).astype(np.float64) for name in COVARIANCE])
+    noise = np.stack([normal(columns, stream) for stream in range(len(HELIX))], axis=-1)
+    return np.asarray(np.einsum("nij,nj->ni", lower, noise))
+
+
+def lower_triangles(upper: Sequence[FloatArray]) -> FloatArray:
+    """Return L with L L^T = V of covariances given as 15 columns, (n, 5, 5), row by row (Cholesky).
+
+    Where a matrix is not positive definite, the parameters that make it so do not move.
+    """
+    size = len(HELIX)
+    covariance = np.zeros((len(upper[0]), size, size))
+    for (i, j), values in zip(combinations_with_replacement(range(size), 2), upper, strict=True):
+        covariance[:, j, i] = values
+    lower = np.zeros_like(covariance)
+    for j in range(size):
+        rest = covariance[:, j, j] - (lower[:, j, :j] ** 2).sum(axis=1)
+        is_good = rest > 0.0
+        lower[:, j, j] = np.sqrt(np.where(is_good, rest, 0.0))
+        for i in range(j + 1, size):
+            left = covariance[:, i, j] - (lower[:, i, :j] * lower[:, j, :j]).sum(axis=1)
+            lower[is_good, i, j] = left[is_good] / lower[is_good, j, j]
+    return lower
+
+
+def lossy_showers(columns: Columns) -> AnyArray:
+    """Return cluster energies of which a share has lost an exponential part: another model of the showers."""
+    energy = columns.flat("Track", "emc_energy")
+    chosen, loss = (special.ndtr(normal(columns, len(HELIX) + i)) for i in range(2))
+    kept = np.where(chosen < SHOWER_SHARE, np.maximum(1.0 + SHOWER_SCALE * np.log1p(-loss), 0.0), 1.0)
+    return (energy * kept).astype(energy.dtype)
 
 
 def normal(columns: Columns, stream: int) -> FloatArray:
@@ -116,7 +157,7 @@ def _helix_scale(columns: Columns, factor: float) -> dict[str, Change]:
 
 def _helix_smear(columns: Columns, extra: float) -> dict[str, Change]:
     sets = [s for s in SUFFIXES if columns.has("Track", f"kappa{s}")]
-    return {name + s: smeared(name, s, extra) for name in VARIANCES for s in sets}
+    return {name: change for s in sets for name, change in smeared(s, extra).items()}
 
 
 def _dedx(shift: float) -> dict[str, Change]:
@@ -127,9 +168,10 @@ def variations(columns: Columns) -> dict[str, VariedColumns]:
     """Return every variation of a chunk.
 
     Names and sizes: ``momentum_scale_up/down`` 0.1 %, ``resolution`` 10 % wider pulls of all helix parameters,
-    ``dedx_up/down`` 0.1 sigma, ``tof_up/down`` 5 ps, ``emc_up/down`` 0.5 % of the energy.
+    ``dedx_up/down`` 0.1 sigma, ``tof_up/down`` 5 ps, ``emc_up/down`` 0.5 % of the energy, ``showers`` 3 % of the
+    clusters with a tail of 10 %.
     """
-    changes = {
+    changes: dict[str, Mapping[str, Change]] = {
         "momentum_scale_up": _helix_scale(columns, 1.0 / (1.0 + MOMENTUM_SCALE)),
         "momentum_scale_down": _helix_scale(columns, 1.0 / (1.0 - MOMENTUM_SCALE)),
         "resolution": _helix_smear(columns, RESOLUTION),
@@ -139,5 +181,6 @@ def variations(columns: Columns) -> dict[str, VariedColumns]:
         "tof_down": {"tof_time": shifted("tof_time", -TOF_SHIFT)},
         "emc_up": {"emc_energy": scaled("emc_energy", 1.0 + ENERGY_SCALE)},
         "emc_down": {"emc_energy": scaled("emc_energy", 1.0 - ENERGY_SCALE)},
+        "showers": {"emc_energy": lossy_showers},
     }
     return {name: VariedColumns(columns, of) for name, of in changes.items()}

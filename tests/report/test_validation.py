@@ -13,7 +13,6 @@ from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL
 
 N = 16_000
 SEED = 4
-MASSES = (0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.525)
 
 
 @pytest.fixture(scope="module")
