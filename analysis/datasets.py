@@ -30,6 +30,7 @@ KINDS: Final = {
 # Names of the selections, as metadata list them and a result stores them.
 SEARCH: Final = "search"
 CONTROL_EE: Final = "control_ee"
+CONTROL_EEEE: Final = "control_eeee"
 CONTROL_KKPI0: Final = "control_kkpi0"
 CONTROL_PPBARPIPI: Final = "control_ppbarpipi"
 MISID: Final = "misid"

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.report.tables import Field, Table, yes_no
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
-from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, Process
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, NOT_SIMULATED, Process
 
 _STEPS: Final = (Field("name", "step"), Field("rule", "requirement on an event"))
 _OF_COLUMNS: Final = (
@@ -45,6 +45,11 @@ _FINAL_STATES: Final = (
     Field("fraction", "fraction", str),
     Field("error", "+-", str),
     Field("source", "PDG identifiers"),
+)
+_NOT_SIMULATED: Final = (
+    Field("process", "process"),
+    Field("n_expected", "expected", lambda value: f"{value:.0e}"),
+    Field("source", "source"),
 )
 _CONTINUUM: Final = (
     Field("process", "process"),
@@ -123,13 +128,19 @@ def _process(name: str, process: Process) -> dict[str, str]:
     return {"name": name, "process": process.reaction, "branching_fraction": value, "source": source}
 
 
+def not_simulated() -> Table:
+    """Return the processes that are numbers, not samples."""
+    rows = tuple(dataclasses.asdict(estimate) for estimate in NOT_SIMULATED)
+    return Table("not_simulated", "Processes that are not simulated", _NOT_SIMULATED, rows)
+
+
 def continuum() -> Table:
     """Return the processes off the resonance with their cross sections."""
     rows = tuple(
         {"process": process.reaction, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
         for process, c in CONTINUUM.values()
     )
-    return Table("continuum", "Processes off the resonance; they scale with 1/s", _CONTINUUM, rows)
+    return Table("continuum", "Processes off the resonance; they fall with a power of s", _CONTINUUM, rows)
 
 
 def final_states() -> Table:
@@ -152,6 +163,7 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "steps": lambda: render.markdown(steps()),
     "columns": lambda collection="": render.markdown(columns(collection)),
     "final_states": lambda: render.markdown(final_states()),
+    "not_simulated": lambda: render.markdown(not_simulated()),
     "processes": lambda: render.markdown(processes()),
     "continuum": lambda: render.markdown(continuum()),
     "parameters": lambda: render.markdown(parameters()),

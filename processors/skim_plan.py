@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.datasets import CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI, SEARCH, DatasetMetadata
+from jpsi_lnv.analysis.datasets import (
+    CONTROL_EE,
+    CONTROL_EEEE,
+    CONTROL_KKPI0,
+    CONTROL_PPBARPIPI,
+    SEARCH,
+    DatasetMetadata,
+)
 from jpsi_lnv.analysis.documents import Form, digest, write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events import schema
@@ -223,7 +230,7 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
 
 def selections(preselection: str) -> list[str]:
     """Return the selections that can run on a skim: the search, and the control samples unless they were cut away."""
-    controls = [] if preselection == SEARCH else [CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI]
+    controls = [] if preselection == SEARCH else [CONTROL_EE, CONTROL_EEEE, CONTROL_KKPI0, CONTROL_PPBARPIPI]
     return [SEARCH, *controls]
 
 

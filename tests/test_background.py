@@ -373,7 +373,7 @@ def test_loosened_identification_passes_as_often_as_the_rates_say(tmp_path):
 def test_two_tracks_are_misidentified_as_often_as_the_rates_of_each_say():
     """The closure of the product, where there are counts: pairs of pions taken for electrons, or for kaons."""
     recipe = production.Recipe(processes=((processes.BACKGROUNDS["pipipipi"], 1.0),), sqrt_s=M_JPSI)
-    block = make_block(production.make_block(recipe, "b", 0, 20_000, 9))
+    block = make_block(production.make_block(recipe, "b", 0, 60_000, 9))
     columns = ArrayColumns(block.values, block.offsets, block.n_events)
     loose = dataclasses.replace(SELECTION, e_over_p_electron_min=0.02, cl_e_min=0.0, cl_e_ratio_min=1e-3)
     view = SearchEvents(columns, loose, M_JPSI)

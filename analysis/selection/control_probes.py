@@ -1,9 +1,9 @@
-"""Tag and probe in J/psi -> e+ e- (gamma) and J/psi -> pi0 K+ K-: tracking and identification of electrons and kaons.
+"""Tag and probe in J/psi -> e+ e- (gamma), 2(e+ e-) and pi0 K+ K-: tracking and identification of electrons and kaons.
 
-A tag is one identified track. What the initial four-momentum leaves after the tag and the neutral particles is the
-probe: its momentum is known whether or not its track was found, and its species whether or not it was identified.
-Both tracks of an event can be tags. The last steps are the numerators of efficiencies whose denominators are the steps
-before them.
+A tag is one identified track, in 2(e+ e-) three. What the initial four-momentum leaves after the tag and the neutral
+particles is the probe: its momentum is known whether or not its track was found, and its species whether or not it was
+identified. Every track of an event can be of a tag. The last steps are the numerators of efficiencies whose
+denominators are the steps before them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import combinations
 from typing import ClassVar, Final
 
 import hist
@@ -31,7 +32,6 @@ from jpsi_lnv.analysis.selection.steps import Step, apply
 NO_TRACK = -1
 # Front of the barrel's crystals in cm.
 EMC_RADIUS = 95.0
-N_BODY_TRACKS = 2
 
 # Wide bins: a radiated photon that slows an electron down to the signal's momenta is rare.
 P: Final = hist.axis.Variable([0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]")
@@ -84,6 +84,7 @@ class ProbeEvents(ABC):
     """
 
     species: ClassVar[Species]
+    n_tracks: ClassVar[int] = 2
 
     def __init__(self, search: SearchEvents, control: ProbeCuts = PROBES) -> None:
         self.search = search
@@ -145,10 +146,15 @@ class ProbeEvents(ABC):
     def _event_of_track(self) -> IntArray:
         return np.repeat(np.arange(self.n_events), np.diff(self.search.offsets))
 
+    @property
+    def tags(self) -> IntArray:
+        """Tracks that make up every tag, shape (N, 1) or more."""
+        return self.tag[:, None]
+
     @cached_property
     def against_tag(self) -> FloatArray:
         """What the initial four-momentum leaves after the tag, shape (N, 4), in GeV."""
-        return initial_four_momentum(self.search.sqrt_s) - self.p4[self.tag]
+        return initial_four_momentum(self.search.sqrt_s) - self.p4[self.tags].sum(axis=1)
 
     @property
     @abstractmethod
@@ -191,7 +197,9 @@ class ProbeEvents(ABC):
         """Good track of the other charge nearest to the expected direction, or `NO_TRACK`, shape (N,)."""
         tag, track = photons.pairs(self.event, self.search.offsets)
         charge = self.search.charge.astype(np.int64)
-        fits = self.search.is_good[track] & (charge[track] == -charge[self.tag[tag]]) & self.in_acceptance[tag]
+        is_other = (track[:, None] != self.tags[tag]).all(axis=1)
+        is_other &= charge[track] == -charge[self.tags].sum(axis=1)[tag]
+        fits = self.search.is_good[track] & is_other & self.in_acceptance[tag]
         tag, track = tag[fits], track[fits]
         angle = photons.opening_angle(self.p4[track, :3], self.recoil[tag, :3])
         near = np.flatnonzero(angle < self.control.probe_angle_max)
@@ -209,7 +217,7 @@ class ProbeEvents(ABC):
     @cached_property
     def is_clean(self) -> BoolArray:
         """Tags with a found probe and no further good track: the denominator of the PID efficiency."""
-        return self.is_found & (self.search.n_good == N_BODY_TRACKS)[self.event]
+        return self.is_found & (self.search.n_good == self.n_tracks)[self.event]
 
     @cached_property
     def probe_is_identified(self) -> BoolArray:
@@ -280,6 +288,45 @@ class ElectronProbes(ProbeEvents):
         return np.stack([x, y, p4[:, 2]], axis=1)
 
 
+class FourElectronProbes(ElectronProbes):
+    """J/psi -> 2(e+ e-): three electrons leave the fourth, which is often as slow as the signal's.
+
+    The virtual photons of this decay and the searched one share events of four tracks: the probes show what the
+    identification of electrons loses there.
+    """
+
+    n_tracks = 4
+
+    @cached_property
+    def tags(self) -> IntArray:
+        """Every three identified electrons of an event with three or four, of total charge +1 or -1, shape (N, 3)."""
+        electrons = np.flatnonzero(self.is_identified)
+        event = self._event_of_track[electrons]
+        first = np.searchsorted(event, event)
+        count = np.searchsorted(event, event, side="right") - first
+        is_first = first == np.arange(len(event))
+        choices = {3: [(0, 1, 2)], 4: list(combinations(range(4), 3))}
+        found = [
+            electrons[np.flatnonzero(is_first & (count == n))[:, None] + np.array(choice)]
+            for n, triples in choices.items()
+            for choice in triples
+        ]
+        tags = np.concatenate(found).reshape(-1, 3)
+        charge = self.search.charge.astype(np.int64)[tags].sum(axis=1)
+        tags = tags[np.abs(charge) == 1]
+        return np.asarray(tags[np.lexsort((tags[:, 1], tags[:, 0]))])
+
+    @cached_property
+    def tag(self) -> IntArray:
+        """First track of every tag, shape (N,)."""
+        return np.asarray(self.tags[:, 0])
+
+    @cached_property
+    def recoil(self) -> FloatArray:
+        """What the three electrons leave."""
+        return self.against_tag
+
+
 class KaonProbes(ProbeEvents):
     """J/psi -> pi0 K+ K-."""
 
@@ -329,6 +376,11 @@ def tag(events: ProbeEvents) -> BoolArray:
     return events.search.count_tracks(events.is_identified) > 0
 
 
+def three_tags(events: FourElectronProbes) -> BoolArray:
+    """Three good tracks that are identified as electrons, of total charge +1 or -1."""
+    return events.any_tag(np.ones(len(events.tag), dtype=np.bool_))
+
+
 def pi0(events: KaonProbes) -> BoolArray:
     """Two photons (barrel > 25 MeV, end cap > 50 MeV, within 700 ns) with 0.115 < m < 0.150 GeV/c^2."""
     return events.has_pi0
@@ -350,7 +402,7 @@ def probe_found(events: ProbeEvents) -> BoolArray:
 
 
 def two_tracks(events: ProbeEvents) -> BoolArray:
-    """Two good tracks and no more: the PID denominator."""
+    """The tag's tracks and the probe's, and no further good track: the PID denominator."""
     return events.any_tag(events.is_clean)
 
 
@@ -367,6 +419,12 @@ _PROBE: Final = (
     Step("probe_identified", "probe identified", probe_identified),
 )
 EE_STEPS: Final = (Step("tag", "identified electron", tag), *_PROBE)
+EEEE_STEPS: Final = (
+    Step("tag", "three identified electrons", three_tags),
+    *_PROBE[:3],
+    Step("four_tracks", "no further track", two_tracks),
+    _PROBE[4],
+)
 KKPI0_STEPS: Final = (Step("tag", "identified kaon", tag), Step("pi0", "pi0", pi0), *_PROBE)
 
 
@@ -392,10 +450,14 @@ def fill(view: ProbeEvents) -> dict[str, hist.Hist]:
     return {"tracking": tracking, "pid": identification, "misid": misid, "m2_difference": recoil}
 
 
+TRACK_READS: Final = READS | {branch("Track", name) for name in tracks.MOMENTUM_COVARIANCE}
 PROBE_READS: Final = (
-    READS
-    | {branch("Track", name) for name in (*tracks.MOMENTUM_COVARIANCE, "emc_x", "emc_y", "emc_z")}
+    TRACK_READS
+    | {branch("Track", name) for name in ("emc_x", "emc_y", "emc_z")}
     | {"nShower", *(branch("Shower", name) for name in ("x", "y", "z", "energy", "time"))}
 )
 EE: Final = Selection(partial(select, name=datasets.CONTROL_EE, view=ElectronProbes, steps=EE_STEPS), PROBE_READS)
+EEEE: Final = Selection(
+    partial(select, name=datasets.CONTROL_EEEE, view=FourElectronProbes, steps=EEEE_STEPS), TRACK_READS
+)
 KKPI0: Final = Selection(partial(select, name=datasets.CONTROL_KKPI0, view=KaonProbes, steps=KKPI0_STEPS), PROBE_READS)

@@ -13,6 +13,7 @@ from jpsi_lnv.analysis.selection.chunk import Selection
 SELECTIONS: Final[dict[str, Selection]] = {
     datasets.SEARCH: search.SEARCH,
     datasets.CONTROL_EE: control_probes.EE,
+    datasets.CONTROL_EEEE: control_probes.EEEE,
     datasets.CONTROL_KKPI0: control_probes.KKPI0,
     datasets.CONTROL_PPBARPIPI: control_fit.PPBARPIPI,
     datasets.MISID: misid.MISID,

@@ -201,14 +201,25 @@ def exclusive(name: str, n_events: int) -> Dataset:
     return control(name, n_events) if name in CONTROLS else background(name, n_events)
 
 
-def control_data(name: str, n_events: int) -> Dataset:
-    """Return pseudo-data of a control process, made with the data-like detector."""
-    made = control(name, n_events)
+def four_electrons(n_events: int) -> Dataset:
+    """Return J/psi -> 2(e+ e-) as a control sample: its electrons are as slow as the signal's."""
+    made = background("eeee", n_events)
+    metadata = dataclasses.replace(made.metadata, kind="control", selections=("control_eeee",))
+    return dataclasses.replace(made, name="eeee_control", metadata=metadata)
+
+
+def controls(n_events: int) -> tuple[Dataset, ...]:
+    """Return the simulation of every control sample, and pseudo-data of each."""
+    made = (*(control(name, n_events) for name in CONTROLS), four_electrons(n_events))
+    return (*made, *map(control_data, made))
+
+
+def control_data(made: Dataset) -> Dataset:
+    """Return pseudo-data of a control sample, made with the data-like detector."""
     recipe = dataclasses.replace(made.recipe, parameters=DATA_LIKE, has_truth=False)
-    metadata = dataclasses.replace(
-        made.metadata, kind="data", blind=False, branching_fraction=None, selections=(f"control_{name}",)
-    )
-    return Dataset(f"{name}_data", n_events, recipe, metadata)
+    own = tuple(name for name in made.metadata.selections if name.startswith("control_"))
+    metadata = dataclasses.replace(made.metadata, kind="data", blind=False, branching_fraction=None, selections=own)
+    return Dataset(f"{made.name.removesuffix('_control')}_data", made.n_events, recipe, metadata)
 
 
 def _ci() -> tuple[Dataset, ...]:
@@ -218,8 +229,7 @@ def _ci() -> tuple[Dataset, ...]:
         *points,
         majorana_point(0.900, "1nu", 3_000),
         *(background(name, 4_000) for name in DEMO_BACKGROUNDS),
-        *(control(name, 4_000) for name in CONTROLS),
-        *(control_data(name, 4_000) for name in CONTROLS),
+        *controls(4_000),
         continuum("continuum_3080"),
         pseudo_data(8_000),
     )
@@ -231,8 +241,7 @@ def _demo() -> tuple[Dataset, ...]:
         *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES),
         *(majorana_point(m, "1nu", 10_000) for m in DEMO_MASSES),
         *(background(name, 20_000) for name in DEMO_BACKGROUNDS),
-        *(control(name, 50_000) for name in CONTROLS),
-        *(control_data(name, 50_000) for name in CONTROLS),
+        *controls(50_000),
         *(continuum(name) for name in CONTINUUM_POINTS),
         pseudo_data(60_000),
     )
@@ -243,8 +252,7 @@ def _paper() -> tuple[Dataset, ...]:
         signal(100_000, ("search", "variations")),
         *(majorana_point(m, mode, 10_000) for mode in ("2nu", "1nu") for m in MAJORANA_MASSES),
         *(background(name, 100_000) for name in BACKGROUNDS),
-        *(control(name, 200_000) for name in CONTROLS),
-        *(control_data(name, 200_000) for name in CONTROLS),
+        *controls(200_000),
         *(continuum(name) for name in CONTINUUM_POINTS),
         inclusive(1_000_000),
         pseudo_data(500_000, blind=True),

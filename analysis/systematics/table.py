@@ -7,7 +7,7 @@ at each mass of a Majorana neutrino.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -17,13 +17,17 @@ import numpy as np
 from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_KKPI0, CONTROL_PPBARPIPI, DATA, SIGNAL
+from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_EEEE, CONTROL_KKPI0, CONTROL_PPBARPIPI, DATA, SIGNAL
 from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, mean_difference, ratio
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
-# Species of the tracks -> the control sample that measures them.
-PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
+# Species of the tracks -> the control samples that measure them: the first is needed, others add what it lacks.
+PROBES: Final[Mapping[Species, tuple[str, ...]]] = {
+    Species.E: (CONTROL_EE, CONTROL_EEEE),
+    Species.K: (CONTROL_KKPI0,),
+}
+SIGMA_MIN: Final = 1e-6  # smallest uncertainty of a bin of a map
 FIT: Final = CONTROL_PPBARPIPI
 MAPS: Final = ("tracking", "pid")
 
@@ -43,8 +47,12 @@ class Difference:
 
 def has_samples(results: Results) -> bool:
     """Whether data and simulation of every control sample are there."""
-    selections = (*PROBES.values(), FIT)
-    return all(results.ran(selection, kind) for selection in selections for kind in (DATA, CONTROL))
+    return all(has_sample(results, selection) for selection in (*(first for first, *_ in PROBES.values()), FIT))
+
+
+def has_sample(results: Results, selection: str) -> bool:
+    """Whether data and simulation of one control sample are there."""
+    return all(results.ran(selection, kind) for kind in (DATA, CONTROL))
 
 
 def of_selection(results: Results, selection: str) -> tuple[list[SelectionResult], list[SelectionResult]]:
@@ -67,18 +75,30 @@ def of_selection(results: Results, selection: str) -> tuple[list[SelectionResult
 
 
 def ratio_map(results: Results, species: Species, name: str) -> RatioMap:
-    """Return data over simulation of the ``tracking`` or ``pid`` efficiency of a species.
+    """Return data over simulation of the ``tracking`` or ``pid`` efficiency of a species, from all its samples.
 
     Raises:
         ResultsError: A control sample is missing, empty, or stored with other bins.
     """
+    first, *others = PROBES[species]
+    samples = (first, *(selection for selection in others if has_sample(results, selection)))
+    return combine([_sample_map(results, selection, name) for selection in samples])
+
+
+def combine(maps: Sequence[RatioMap]) -> RatioMap:
+    """Return the mean of maps of independent samples, each bin weighted with its inverse squared uncertainty."""
+    weights = np.stack([1.0 / np.square(np.maximum(m.sigma, SIGMA_MIN)) for m in maps])
+    value = (weights * np.stack([m.value for m in maps])).sum(axis=0) / weights.sum(axis=0)
+    return RatioMap(maps[0].p_edges, maps[0].cos_theta_edges, value, 1.0 / np.sqrt(weights.sum(axis=0)))
+
+
+def _sample_map(results: Results, selection: str, name: str) -> RatioMap:
     data, simulation = (
-        [efficiency_map(histogram(s, PROBES[species], name)) for s in side]
-        for side in of_selection(results, PROBES[species])
+        [efficiency_map(histogram(s, selection, name)) for s in side] for side in of_selection(results, selection)
     )
     edges = {(tuple(m.p_edges), tuple(m.cos_theta_edges)) for m in data + simulation}
     if len(edges) > 1:
-        msg = f"{PROBES[species]}: the maps {name!r} of data and simulation have different bins; run both again"
+        msg = f"{selection}: the maps {name!r} of data and simulation have different bins; run both again"
         raise ResultsError(msg)
     return ratio(add_maps(data), add_maps(simulation))
 

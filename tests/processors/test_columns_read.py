@@ -79,7 +79,7 @@ def test_an_empty_chunk_reads_no_column_of_the_fit(file):
 @pytest.mark.parametrize("name", [n for n in registry.SELECTIONS if n != "search"])
 def test_a_selection_reads_in_any_case_what_it_declares(file, name):
     """Of events of its own, and of others that end at its first step."""
-    own = processes.CONTROLS.get(name.removeprefix("control_"), processes.SIGNAL)
+    own = (processes.CONTROLS | processes.BACKGROUNDS).get(name.removeprefix("control_"), processes.SIGNAL)
     for channel in (own, processes.BACKGROUNDS["kkpipi"]):
         read = branches_read(file(channel), 400, "background", [name])
         assert registry.SELECTIONS[name].reads <= read

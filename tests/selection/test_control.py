@@ -16,7 +16,7 @@ from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.selection import control_fit, control_probes, misid, registry, steps
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
-from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, KaonProbes
+from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, FourElectronProbes, KaonProbes
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
@@ -28,7 +28,8 @@ SQRT_S = M_JPSI
 
 
 def simulate(name, n_events, parameters=NOMINAL, dataset=""):
-    recipe = production.Recipe(processes=((processes.CONTROLS[name], 1.0),), sqrt_s=SQRT_S, parameters=parameters)
+    process = (processes.CONTROLS | processes.BACKGROUNDS)[name]
+    recipe = production.Recipe(processes=((process, 1.0),), sqrt_s=SQRT_S, parameters=parameters)
     return make_block(production.make_block(recipe, f"{name}{dataset}", 0, n_events, 5))
 
 
@@ -46,6 +47,11 @@ def electron_view():
 
 
 @pytest.fixture(scope="module")
+def four_electron_view():
+    return FourElectronProbes(SearchEvents(columns_of(simulate("eeee", 6000)), SELECTION, SQRT_S))
+
+
+@pytest.fixture(scope="module")
 def kaon_view():
     return KaonProbes(SearchEvents(columns_of(simulate("kkpi0", 8000)), SELECTION, SQRT_S))
 
@@ -56,14 +62,19 @@ def proton_view():
 
 
 @pytest.mark.parametrize(
-    ("fixture", "steps"), [("electron_view", control_probes.EE_STEPS), ("kaon_view", control_probes.KKPI0_STEPS)]
+    ("fixture", "steps"),
+    [
+        ("electron_view", control_probes.EE_STEPS),
+        ("four_electron_view", control_probes.EEEE_STEPS),
+        ("kaon_view", control_probes.KKPI0_STEPS),
+    ],
 )
 def test_counts_fall_and_most_probes_pass(fixture, steps, request):
-    counts = flow(steps, request.getfixturevalue(fixture))
-    values = list(counts.values())
+    view = request.getfixturevalue(fixture)
+    values = list(flow(steps, view).values())
     assert values == sorted(values, reverse=True)
-    assert counts["probe_found"] > 0.75 * counts["acceptance"]
-    assert counts["probe_identified"] > 0.8 * counts["two_tracks"] > 0
+    assert view.is_found.sum() > 0.75 * view.in_acceptance.sum()
+    assert view.probe_is_identified.sum() > 0.8 * view.is_clean.sum() > 0
 
 
 @pytest.mark.parametrize("fixture", ["electron_view", "kaon_view"])
@@ -84,6 +95,22 @@ def test_the_expected_momentum_is_the_measured_one(fixture, request):
     measured = np.linalg.norm(view.p4[view.probe[clean], :3], axis=1)
     assert abs(np.median(measured - view.p_probe[clean])) < 0.02
     assert np.median(np.abs(measured - view.p_probe[clean])) < 0.05
+
+
+def test_four_electrons_probe_as_slow_ones_as_the_signal_has(four_electron_view):
+    """Of the signal's electrons 37 % are below 0.5 GeV/c."""
+    view = four_electron_view
+    assert np.mean(view.p_probe[view.in_acceptance] < 0.5) > 0.2
+
+
+def test_three_tagged_electrons_and_their_probe_are_four_tracks(four_electron_view):
+    view = four_electron_view
+    found = view.probe != NO_TRACK
+    charge = view.search.charge.astype(int)
+    assert np.all(charge[view.tags[found]].sum(axis=1) + charge[view.probe[found]] == 0)
+    assert not (view.tags[found] == view.probe[found][:, None]).any()
+    assert view.is_identified[view.tags].all()
+    assert np.all(view._event_of_track[view.tags] == view.event[:, None])
 
 
 def test_the_measured_kaon_efficiency_is_the_generated_one(kaon_view):
@@ -139,7 +166,7 @@ def test_no_events_no_tracks_no_showers(name, tmp_path):
 def open_events(path, block, **metadata):
     with NtupleWriter(path) as writer:
         writer.extend(block)
-    metadata = {"dataset": "d", "kind": "control", "sqrt_s": SQRT_S} | metadata
+    metadata = {"dataset": "d", "kind": "control", "sqrt_s": SQRT_S, "is_simulation": True} | metadata
     return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=BesSchema, metadata=metadata).events()
 
 
