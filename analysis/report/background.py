@@ -11,17 +11,10 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis import background
 from jpsi_lnv.analysis.constants import N_JPSI
-from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.datasets import DATA, SIGNAL
-from jpsi_lnv.analysis.report import drawing
-from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
-from jpsi_lnv.analysis.report.source import Source, cuts_of
+from jpsi_lnv.analysis.report import drawing, spectra
+from jpsi_lnv.analysis.report.drawing import Picture, Section, present
+from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, fixed, located, significant
-from jpsi_lnv.analysis.selection.steps import SECTION_III
-
-# The last step before the mass window: what the M(KKee) figure shows.
-BEFORE_REGION: Final = SECTION_III[-2].name
-
 
 # Mean rates that the background is shown against.
 RATES: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -32,6 +25,8 @@ SELDOM: Final = 0.05
 FILE: Final = "background.json#"
 CHANNELS: Final = f"{FILE}/channels"
 FIRST: Final = f"{CHANNELS}/0"
+# What a place says of numbers that are worked out from those in it.
+ASSUMED: Final = " at assumed rates"
 PION, KAON = "pi_to_electron", "k_to_electron"
 
 _PROCESSES: Final = (
@@ -52,10 +47,17 @@ _MASSES: Final = (
     Field("upper_90", "< (90 %)", significant(2), at="/quoted/upper_90"),
     Field("leading", "leading process"),
 )
+
+
+def _factor(kappa: float) -> str:
+    """Return a width of a logarithm as the factor that it is."""
+    return significant(2)(math.exp(kappa))
+
+
 _FACTORS: Final = (
     Field("name", "rate"),
     Field("rate", "mean", significant(2)),
-    Field("factor", "known to a factor", significant(2)),
+    Field("kappa", "known to a factor", _factor),
     Field("source", "from"),
 )
 _CLOSURE: Final = (
@@ -82,7 +84,7 @@ def section(source: Source) -> Section:
         "Background",
         "What other decays leave in the signal region, and the data around it."
         + (f" {words(source.extras['background'])}" if "background" in source.extras else ""),
-        present(_m_kkee(source, cuts_of(source.results)), _against_rates(source)),
+        present(spectra.m_kkee(source), spectra.m_ke(source), _against_rates(source)),
         present(contributions(source), per_mass(source), assumed_rates(source)),
         present(factors(source), closure(source), overlaps(source), not_simulated(source)),
     )
@@ -137,10 +139,7 @@ def per_mass(source: Source) -> Table | None:
 def factors(source: Source) -> Table | None:
     """Return the rates of misidentification; None without an estimate."""
     found = source.extras.get("background", {}).get("factors", {})
-    rows = tuple(
-        {"name": n.replace("_to_", " → "), "factor": math.exp(f["kappa"]), PLACE: f"{FILE}/factors/{n}"} | f
-        for n, f in found.items()
-    )
+    rows = tuple({"name": n.replace("_to_", " → "), PLACE: f"{FILE}/factors/{n}"} | f for n, f in found.items())
     return Table("misid_rates", "Rates of misidentification", _FACTORS, rows) if rows else None
 
 
@@ -173,7 +172,8 @@ def assumed_rates(source: Source) -> Table | None:
     expected = _expected_at(source)
     if expected is None:
         return None
-    fields = tuple(Field(f"{rate:g}", f"K → e {rate:g}", significant(2)) for rate in RATES)
+    at = f"{FIRST}/processes{ASSUMED}"
+    fields = tuple(Field(f"{rate:g}", f"K → e {rate:g}", significant(2), at=at) for rate in RATES)
     rows = tuple({"pion": f"{pion:g}"} | {f.key: expected(pion, float(f.key)) for f in fields} for pion in RATES)
     title = f"Expected background in {N_JPSI:.5g} J/ψ for assumed rates"
     return Table("background_rates", title, (Field("pion", "π → e"), *fields), rows, "other rates as in the estimate")
@@ -209,34 +209,5 @@ def _against_rates(source: Source) -> Picture | None:
         "Expected background against assumed rates",
         f"Events in the signal region of {N_JPSI:.5g} J/ψ against the mean rate at which a pion is taken for an "
         "electron, one line per rate at which a kaon is; the point has the rates in use.",
-        draw,
-    )
-
-
-def _m_kkee(source: Source, cuts: Cuts) -> Picture | None:
-    data = total(source.searches(DATA), "m_kkee", BEFORE_REGION)
-    signal = total(source.searches(SIGNAL), "m_kkee", BEFORE_REGION)
-    shown = signal if data is None else data
-    if shown is None:
-        return None
-
-    def draw(axes: Axes) -> None:
-        if data is not None:
-            drawing.points(axes, data, label="data")
-        peak = 1.0 if data is None else max(float(data.values().max()), 1.0)
-        if signal is not None and drawing.n_entries(signal):
-            scale = peak / float(signal.values().max())
-            drawing.step_plot(axes, signal, label="signal shape", color=drawing.SIGNAL, scale=scale, alpha=0.8)
-        drawing.label_counts(axes, shown)
-        axes.set_ylim(0, drawing.HEADROOM * (peak if data is None else drawing.upper_end(data)))
-        drawing.edges(axes, ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1)), 0.75)
-        axes.legend(loc="upper right")
-
-    window = f"{cuts.m_kkee_min:.2f} to {cuts.m_kkee_max:.2f} GeV/c²"
-    return Picture(
-        "m_kkee",
-        "M(KKee) after all other requirements",
-        f"{drawing.n_entries(data)} data events (points) and the shape of simulated signal, scaled to the "
-        f"highest point (line); the arrows are the signal region, {window}.",
         draw,
     )

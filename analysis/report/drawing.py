@@ -234,6 +234,11 @@ def n_entries(histogram: hist.Hist | None) -> int:
     return 0 if histogram is None else int(histogram.sum(flow=True))
 
 
+def content(histogram: hist.Hist) -> float:
+    """Return the sum of a histogram of counts or weights, with what lies outside its axes."""
+    return float(histogram.sum(flow=True))
+
+
 def step_plot(axes: Axes, histogram: hist.Hist, *, label: str, scale: float = 1.0, **look: Any) -> None:
     """Draw a histogram as a line of steps without error bars."""
     (axis,) = histogram.axes
@@ -315,14 +320,14 @@ def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[Edge]) -> Call
     def draw(axes: Axes) -> None:
         simulated = [(label, h) for label, h in groups if label != "data"]
         for (label, h), look in zip(simulated, cycle(looks()), strict=False):
-            step_plot(axes, h, label=label, scale=1.0 / n_entries(h), **look)
+            step_plot(axes, h, label=label, scale=1.0 / content(h), **look)
         for label, h in groups:
             if label == "data":
-                points(axes, h, label=label, scale=1.0 / n_entries(h))
+                points(axes, h, label=label, scale=1.0 / content(h))
         label_counts(axes, groups[0][1], "Fraction")
         axes.set_yscale("log")
-        highest = max(float(h.values().max()) / n_entries(h) for _, h in groups)
-        axes.set_ylim(LOG_FOOTROOM / max(n_entries(h) for _, h in groups), LOG_HEADROOM * highest)
+        highest = max(float(h.values().max()) / content(h) for _, h in groups)
+        axes.set_ylim(LOG_FOOTROOM / max(content(h) for _, h in groups), LOG_HEADROOM * highest)
         edges(axes, cut, 0.6)
         axes.legend(loc="upper right", ncols=2 if len(groups) > len(cut) + 1 else 1)
 

@@ -99,8 +99,10 @@ def _ends(low: Any, high: Any) -> list[tuple[str, float]]:
 
 
 def _steps(patch: StepPatch) -> Iterator[Row]:
-    values, edges, _ = patch.get_data()
-    yield from ({"x_low": a, "x_high": b, "y": v} for a, b, v in zip(edges[:-1], edges[1:], values, strict=True))
+    values, edges, baseline = patch.get_data()
+    for i, value in enumerate(values):
+        bottom = {} if baseline is None or not np.any(baseline) else {"y_low": np.ravel(baseline)[i]}
+        yield {"x_low": edges[i], "x_high": edges[i + 1], "y": value} | bottom
 
 
 def _bars(container: BarContainer) -> Iterator[Row]:

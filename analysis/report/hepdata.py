@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.limits import likelihood
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.report import background, drawing, mass_scan, page, result, selection
+from jpsi_lnv.analysis.report import drawing, mass_scan, page, result, selection, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, total
 from jpsi_lnv.analysis.report.source import LIMITS, Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
@@ -160,7 +160,7 @@ def _band(record: Any, low: str, high: str) -> tuple[float, float]:
 
 def _spectrum(source: Source) -> Any:
     searches = source.searches(DATA) or source.searches(SIGNAL)
-    histogram = total(searches, "m_kkee", background.BEFORE_REGION)
+    histogram = total(searches, "m_kkee", spectra.BEFORE_REGION)
     if histogram is None:
         return None
     hepdata_lib = _library()

@@ -234,7 +234,7 @@ def facts(source: Source) -> tuple[Fact, ...]:
         found = [
             Fact("number of J/ψ", in_powers(first["n_jpsi"], 3), "n_jpsi", "J/ψ decays that the data stand for"),
             Fact("observed events", observed(first["n_obs"]), "n_obs", "events of the data that pass all requirements"),
-            Fact("background", background(first), "n_bkg", f"events expected without signal; {_why(first, 'n_bkg')}"),
+            _background(source, first),
             Fact("efficiency", f"{first['efficiency']:.2%}", "efficiency", _why(first, "efficiency")),
             Fact(
                 "systematic uncertainty",
@@ -273,6 +273,18 @@ def _band(source: Source, record: dict[str, Any]) -> str:
 
 def _why(record: dict[str, Any], key: str) -> str:
     return str(record.get("provenance", {}).get(key, "its origin was not stored"))
+
+
+def _background(source: Source, record: dict[str, Any]) -> Fact:
+    """Return the background: as `lnv background` quotes it if the limit was made with that, else from the limit."""
+    why = _why(record, "n_bkg")
+    channel = source.extras.get("background", {}).get("channels", [{}])[0]
+    if "background" in source.foreign or channel.get("total", {}).get("value") != record["n_bkg"]:
+        return Fact("background", background(record), "n_bkg", f"events expected without signal; {why}")
+    quoted = channel["quoted"]
+    means = f"events expected without signal: median and bound, led by {quoted['leading']}; {why}"
+    shown = f"{in_powers(quoted['centre'])} (< {in_powers(quoted['upper_90'])} at 90 %)"
+    return Fact("background", shown, "background.json#/channels/0/quoted/centre", means)
 
 
 def background(record: dict[str, Any]) -> str:

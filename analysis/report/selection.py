@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, SEARCH, SIGNAL
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.outputs import ACCUMULATOR
-from jpsi_lnv.analysis.report import drawing, render
+from jpsi_lnv.analysis.report import drawing, render, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, file_name, located, percent, yes_no
@@ -47,6 +47,11 @@ _CUTFLOW: Final = (
     Field("efficiency", "total", percent(3), "%"),
     Field("efficiency_error", "±", percent(3), "%"),
 )
+# Steps whose variable the candidates without identification carry: the column, and what passes all other steps.
+_OF_STEP: Final = {
+    "chi2_4c": ("chi2_4c", spectra.in_window),
+    "signal_region": ("m_kkee", spectra.below_chi2),
+}
 # What the wide table shows of every step: key -> group of columns, how it is shown, unit.
 _WIDE: Final = {
     "n": ("events", count, ""),
@@ -289,17 +294,31 @@ def _n_minus_1(source: Source, cuts: Cuts) -> list[Picture]:
         "conversion_veto": ((cuts.conversion_radius_min, -1), (cuts.conversion_radius_max, 1)),
         "signal_region": ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1)),
     }
-    found = {step: _groups(source, f"n_minus_1_{step}") for step in limits}
+    found = {step: _groups(source, f"n_minus_1_{step}") + _weighted(source, step) for step in limits}
     return [
         Picture(
             f"n_minus_1_{step}",
             f"All requirements but one: {TITLES[step]}",
-            "Each sample scaled to one after every other requirement; the arrows show what this one keeps.",
+            "Each sample scaled to one after every other requirement; the arrows show what this one keeps. "
+            "Background: candidates without identification, weighted with its probability.",
             drawing.shapes(groups, limits[step]),
         )
         for step, groups in found.items()
         if groups
     ]
+
+
+def _weighted(source: Source, step: str) -> list[tuple[str, hist.Hist]]:
+    """Return the expected background of each process against the variable of a step that its candidates carry."""
+    column, passes = _OF_STEP.get(step, ("", None))
+    name, cuts = f"n_minus_1_{step}", cuts_of(source.results)
+    like = total(source.searches(), name)
+    if passes is None or like is None:
+        return []
+    named = [
+        (w.name, w.spectrum(like.axes[0], (column,), passes(w.candidates, cuts))) for w in spectra.processes(source)
+    ]
+    return _not_empty(named[: spectra.SHOWN_MAX], REBIN.get(name, 1))
 
 
 def _groups(source: Source, name: str, choice: str | None = None) -> list[tuple[str, hist.Hist]]:

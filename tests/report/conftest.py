@@ -4,17 +4,22 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import hist
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from jpsi_lnv.analysis import derived, provenance, results
+from jpsi_lnv.analysis import background, background_checks, derived, misid_rates, optimization, provenance, results
+from jpsi_lnv.analysis.constants import N_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.limits import gather, methods
+from jpsi_lnv.analysis.limits import gather, methods, studies
 from jpsi_lnv.analysis.report import source
+from jpsi_lnv.analysis.selection import misid
 from jpsi_lnv.analysis.selection.search import book
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
+from jpsi_lnv.analysis.systematics import table
+from jpsi_lnv.analysis.systematics.table import Uncertainty
 from jpsi_lnv.processors.cli import lnv
 
 M_KE = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
@@ -132,3 +137,60 @@ def reported(output, tmp_path_factory):
 def changed(merged, **fields):
     """Return a result with some of its parts replaced."""
     return dataclasses.replace(merged, **fields)
+
+
+ROWS = (
+    Uncertainty("n_jpsi", "N(J/psi)", 0.005, "metadata"),
+    Uncertainty("tracking", "tracking", 0.021, "control samples", {"electron": 0.012, "electron_sigma": 0.004}),
+    Uncertainty("kinematic_fit", "kinematic fit", 0.05, "control", {"difference": -0.05, "sigma": 0.02}),
+)
+
+
+def systematics():
+    overall, at_mass = table.Budget(None, ROWS), table.Budget(0.9, ROWS)
+    return table.to_json([overall, at_mass])
+
+
+def punzi_scan():
+    axis = hist.axis.Regular(200, 0.0, 200.0, name="chi2_4c", label="chi2")
+    rng = np.random.default_rng(3)
+    signal, expected = hist.Hist(axis), hist.Hist(axis)
+    signal.fill(rng.chisquare(4, 1000))
+    expected.fill(rng.uniform(0, 200, 40))
+    scan = optimization.scan_below(signal, 5000, expected, "chi2_4c", {})
+    best = float(scan.threshold[scan.best])
+    return {"variable": "chi2_4c", "best": best, "plateau": scan.plateau, "chosen": 20.0, "scan": scan.to_rows()}
+
+
+@pytest.fixture(scope="session")
+def studied(whole, merged):
+    overall = gather.overall(merged, gather.Choices())
+    extras = {
+        "systematics": systematics(),
+        "optimization": punzi_scan(),
+        "limit_checks": {"background_scan": studies.background_scan(overall), "chi2_scan": []},
+        "topology": {
+            "all_but": None,
+            "chains": [{"dataset": "a", "chain": "J/psi -> x", "n": 3, "share": 1.0}],
+        },
+    }
+    return dataclasses.replace(whole, extras=extras)
+
+
+@pytest.fixture(scope="session")
+def estimated(whole):
+    """A source with an estimate of two processes and an empty side band at the J/psi of the demo set."""
+    needs = {"pi_to_electron": 1.0, "k_to_electron": 1.0}
+    factors = dict.fromkeys(needs, 1.1)
+    processes = (
+        background.Process("J/psi -> K+ K- pi+ pi-", background.EXCLUSIVE, 12.0, 600.0, factors, needs, 12, 0, 0.1),
+        background.Process("J/psi -> 2(e+ e-)", background.EXCLUSIVE, 0.0, 50.0, {"e_to_kaon": 2.2}),
+        background.Process("continuum", "continuum", 0.0, 1000.0),
+    )
+    rates = misid_rates.counted([misid.empty_map()])
+    channels = tuple(background.Channel(mass, processes, ("inclusive",)) for mass in (None, 0.9))
+    found = background.Background(N_JPSI, channels, rates, ("J/psi -> K+ K- e+ e-",), ())
+    closure = background_checks.Closure("kkpipi", 2, 1.5, 1.3)
+    overlap = background_checks.Overlap("K+ K- pi+ pi-", 0.02, 0.006, 0.03, 0.01, 9)
+    checks = {"closure": [dataclasses.asdict(closure)], "overlaps": [dataclasses.asdict(overlap)]}
+    return dataclasses.replace(whole, extras={"background": background.to_json(found) | checks})

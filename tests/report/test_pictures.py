@@ -54,7 +54,7 @@ def test_axes_have_labels_and_ticks_on_all_sides(drawn):
 
 
 def test_spectra_name_their_bin_width(drawn):
-    assert drawn["m_kkee"].axes[0].get_ylabel() == "Events / (1.0 MeV/$c^2$)"
+    assert drawn["m_kkee"].axes[0].get_ylabel() == "Events / (5.0 MeV/$c^2$)"
     assert drawn["m_kkee"].axes[0].get_xlabel().endswith("[GeV/$c^2$]")
 
 

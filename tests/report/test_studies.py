@@ -2,60 +2,14 @@
 
 import dataclasses
 
-import hist
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis import background, background_checks, misid_rates, optimization
-from jpsi_lnv.analysis.constants import N_JPSI
-from jpsi_lnv.analysis.limits import gather, studies
 from jpsi_lnv.analysis.report import background as background_report
 from jpsi_lnv.analysis.report import page, render
 from jpsi_lnv.analysis.report import systematics as systematics_report
-from jpsi_lnv.analysis.selection import misid
-from jpsi_lnv.analysis.systematics import table
-from jpsi_lnv.analysis.systematics.table import Uncertainty
 
 pytestmark = pytest.mark.fast
-
-ROWS = (
-    Uncertainty("n_jpsi", "N(J/psi)", 0.005, "metadata"),
-    Uncertainty("tracking", "tracking", 0.021, "control samples", {"electron": 0.012, "electron_sigma": 0.004}),
-    Uncertainty("kinematic_fit", "kinematic fit", 0.05, "control", {"difference": -0.05, "sigma": 0.02}),
-)
-
-CHAIN = {"dataset": "a", "chain": "J/psi -> x", "n": 3, "share": 1.0}
-
-
-def systematics():
-    overall, at_mass = table.Budget(None, ROWS), table.Budget(0.9, ROWS)
-    return table.to_json([overall, at_mass])
-
-
-def punzi_scan():
-    axis = hist.axis.Regular(200, 0.0, 200.0, name="chi2_4c", label="chi2")
-    rng = np.random.default_rng(3)
-    signal, expected = hist.Hist(axis), hist.Hist(axis)
-    signal.fill(rng.chisquare(4, 1000))
-    expected.fill(rng.uniform(0, 200, 40))
-    scan = optimization.scan_below(signal, 5000, expected, "chi2_4c", {})
-    best = float(scan.threshold[scan.best])
-    return {"variable": "chi2_4c", "best": best, "plateau": scan.plateau, "chosen": 20.0, "scan": scan.to_rows()}
-
-
-@pytest.fixture(scope="module")
-def studied(whole, merged):
-    overall = gather.overall(merged, gather.Choices())
-    extras = {
-        "systematics": systematics(),
-        "optimization": punzi_scan(),
-        "limit_checks": {"background_scan": studies.background_scan(overall)},
-        "topology": {
-            "all_but": None,
-            "chains": [{"dataset": "a", "chain": "J/psi -> x", "n": 3, "share": 1.0}],
-        },
-    }
-    return dataclasses.replace(whole, extras=extras)
 
 
 def section(found, name):
@@ -87,25 +41,6 @@ def test_pulls_are_differences_in_units_of_their_uncertainty(studied):
 
 def test_without_studies_there_is_no_section(whole):
     assert not {"studies", "systematics"} & {s.name for s in page.sections(whole)}
-
-
-@pytest.fixture(scope="module")
-def estimated(whole):
-    """A source with an estimate of two processes and an empty side band at the J/psi of the demo set."""
-    needs = {"pi_to_electron": 1.0, "k_to_electron": 1.0}
-    factors = dict.fromkeys(needs, 1.1)
-    processes = (
-        background.Process("J/psi -> K+ K- pi+ pi-", background.EXCLUSIVE, 12.0, 600.0, factors, needs, 12, 0, 0.1),
-        background.Process("J/psi -> 2(e+ e-)", background.EXCLUSIVE, 0.0, 50.0, {"e_to_kaon": 2.2}),
-        background.Process("continuum", "continuum", 0.0, 1000.0),
-    )
-    rates = misid_rates.counted([misid.empty_map()])
-    channels = tuple(background.Channel(mass, processes, ("inclusive",)) for mass in (None, 0.9))
-    found = background.Background(N_JPSI, channels, rates, ("J/psi -> K+ K- e+ e-",), ())
-    closure = background_checks.Closure("kkpipi", 2, 1.5, 1.3)
-    overlap = background_checks.Overlap("K+ K- pi+ pi-", 0.02, 0.006, 0.03, 0.01, 9)
-    checks = {"closure": [dataclasses.asdict(closure)], "overlaps": [dataclasses.asdict(overlap)]}
-    return dataclasses.replace(whole, extras={"background": background.to_json(found) | checks})
 
 
 def test_background_of_the_command_is_shown(estimated):

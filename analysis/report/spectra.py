@@ -1,0 +1,203 @@
+"""Spectra of the data with the expected background of each process stacked, and signal as large as its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import hist
+import mplhep
+import numpy as np
+from matplotlib.axes import Axes
+
+from jpsi_lnv.analysis import background
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.datasets import DATA, SIGNAL
+from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.report import drawing, result
+from jpsi_lnv.analysis.report.drawing import Edge, Picture, total
+from jpsi_lnv.analysis.report.source import Source, cuts_of
+from jpsi_lnv.analysis.report.tables import in_powers
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES
+from jpsi_lnv.analysis.selection.steps import STAGES
+
+# The last step before the mass window, and the last of all.
+BEFORE_REGION, LAST = STAGES[-2:]
+# Bins that are drawn as one.
+REBIN: Final = {"m_kkee": 5, "m_ke": 10}
+# Processes that are told apart in a stack; the others are one.
+SHOWN_MAX: Final = 5
+OTHERS: Final = "other processes"
+# What is drawn at least of a range of the vertical axis, in powers of ten, and at most.
+DECADES: Final = (3.0, 7.0)
+
+Candidates = background.Candidates
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The candidates of one process of background, and what each stands for.
+
+    Attributes:
+        name: The process.
+        candidates: Column -> values.
+        expected: (N,) events of the data per candidate.
+    """
+
+    name: str
+    candidates: Candidates
+    expected: AnyArray
+
+    def spectrum(self, axis: Any, columns: Sequence[str], chosen: BoolArray) -> hist.Hist:
+        """Return the expected events against columns of the candidates that are chosen, each column counted."""
+        filled = hist.Hist(axis, storage=hist.storage.Double())
+        for column in columns:
+            filled.fill(np.asarray(self.candidates[column])[chosen], weight=self.expected[chosen])
+        return filled
+
+
+def processes(source: Source) -> tuple[Weighted, ...]:
+    """Return the processes of `background.json` with the candidates of the result; none without an estimate.
+
+    The candidates give the shape; in the signal region their sum is what the file says.
+    """
+    content = source.extras.get("background")
+    if content is None:
+        return ()
+    inside = background.in_signal_region(cuts_of(source.results))
+    stored = {p["name"]: p["expected"] for p in content["channels"][0]["processes"]}
+    try:
+        samples, _ = background.weighted(source.results, content["n_jpsi"])
+    except ResultsError:
+        return ()
+    found = []
+    for sample in samples:
+        sum_inside = float(sample.expected[inside(sample.candidates)].sum())
+        scale = stored.get(sample.name, 0.0) / sum_inside if sum_inside else 1.0
+        found.append(Weighted(sample.name, sample.candidates, scale * sample.expected))
+    return tuple(sorted(found, key=lambda w: -float(w.expected.sum())))
+
+
+def m_kkee(source: Source) -> Picture | None:
+    """Return M(KKee) before the requirement on it; None if neither data nor signal were searched."""
+    cuts = cuts_of(source.results)
+    window = ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1))
+    where = f"The signal region is {cuts.m_kkee_min:.2f} to {cuts.m_kkee_max:.2f} GeV/c²."
+    return _picture(source, "m_kkee", "M(KKee) after all other requirements", where, BEFORE_REGION, below_chi2, window)
+
+
+def m_ke(source: Source) -> Picture | None:
+    """Return M(Ke) of the selected candidates of the data; None if neither data nor signal were searched."""
+    where = "Every candidate counts with its four pairs of a kaon and an electron."
+    return _picture(source, "m_ke", "M(Ke) of the selected candidates", where, LAST, in_region, ())
+
+
+def below_chi2(table: Candidates, cuts: Cuts) -> BoolArray:
+    """Return which candidates pass all but the requirement on M(KKee)."""
+    return np.asarray(table["chi2_4c"] < cuts.chi2_4c_max)
+
+
+def in_window(table: Candidates, cuts: Cuts) -> BoolArray:
+    """Return which candidates pass all but the requirement on chi2."""
+    return np.asarray((table["m_kkee"] >= cuts.m_kkee_min) & (table["m_kkee"] <= cuts.m_kkee_max))
+
+
+def in_region(table: Candidates, cuts: Cuts) -> BoolArray:
+    """Return which candidates lie in the signal region."""
+    return background.in_signal_region(cuts)(table)
+
+
+def _picture(
+    source: Source,
+    name: str,
+    title: str,
+    where: str,
+    stage: str,
+    passes: Callable[[Candidates, Cuts], BoolArray],
+    limits: Sequence[Edge],
+) -> Picture | None:
+    data, signal = (_rebinned(total(source.searches(kind), name, stage), REBIN[name]) for kind in (DATA, SIGNAL))
+    shown = signal if data is None else data
+    if shown is None:
+        return None
+    stack = _stack(source, shown.axes[0], M_KE_NAMES if name == "m_ke" else (name,), passes)
+    bound = _bound(source, limits)
+    n_limit = _events_at_limit(source)
+
+    def draw(axes: Axes) -> None:
+        if stack:
+            names, spectra = zip(*stack, strict=True)
+            colours = drawing.COLOURS[1 : len(names) + 1]
+            mplhep.histplot(
+                [h.values() for h in spectra], shown.axes[0].edges, ax=axes, stack=True, histtype="fill",
+                label=list(names), color=list(colours), flow="none",
+            )  # fmt: skip
+        if bound is not None:
+            low, high, per_width = bound
+            label = "background, 90 % bound"
+            width = shown.axes[0].widths[0]
+            axes.fill_between(
+                [low, high], 0.0, per_width * width, facecolor="none", edgecolor="0.4", hatch="////", label=label
+            )
+        if signal is not None and drawing.n_entries(signal):
+            scale = n_limit / drawing.n_entries(signal) * (len(M_KE_NAMES) if name == "m_ke" else 1)
+            drawing.step_plot(axes, signal, label="signal at its limit", color=drawing.SIGNAL, scale=scale)
+        if data is not None:
+            drawing.points(axes, data, label="data")
+        drawing.label_counts(axes, shown)
+        axes.set_yscale("log")
+        highest = max(1.0, 0.0 if data is None else drawing.upper_end(data))
+        smallest = min([float(v) for _, h in stack for v in h.values() if v > 0.0], default=1.0)
+        decades = np.clip(np.log10(highest / smallest), *DECADES)
+        axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM)
+        drawing.edges(axes, limits, 0.6)
+        axes.legend(loc="upper right", fontsize=9, ncols=2)
+
+    said = [f"{drawing.n_entries(data)} entries of data (points)." if data is not None else "", where]
+    said.append(
+        "The background is stacked by process as expected from candidates without identification." if stack else ""
+    )
+    said.append("Hatched: its bound at 90 % in the signal region, spread evenly." if bound else "")
+    said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit != 1.0 else "")
+    return Picture(name if name == "m_kkee" else f"{name}_data", title, " ".join(s for s in said if s), draw)
+
+
+def _expectation(stack: Sequence[tuple[str, hist.Hist]]) -> str:
+    n_bkg = sum(drawing.content(h) for _, h in stack)
+    return f"Background is stacked by process: {in_powers(n_bkg)} entries expected." if stack else ""
+
+
+def _rebinned(histogram: Any, rebin: int) -> hist.Hist | None:
+    found: hist.Hist | None = None if histogram is None else histogram[:: hist.rebin(rebin)]
+    return found
+
+
+def _stack(
+    source: Source, axis: Any, columns: Sequence[str], passes: Callable[[Candidates, Cuts], BoolArray]
+) -> list[tuple[str, hist.Hist]]:
+    """Return the expected spectrum of each of the largest processes, and of all others together, smallest first."""
+    cuts = cuts_of(source.results)
+    found = [(w.name, w.spectrum(axis, columns, passes(w.candidates, cuts))) for w in processes(source)]
+    found = sorted(((n, h) for n, h in found if h.sum() > 0.0), key=lambda pair: -float(pair[1].sum()))
+    rest: list[Any] = [h for _, h in found[SHOWN_MAX:]]
+    return [*([(OTHERS, sum(rest[1:], rest[0]))] if rest else []), *found[:SHOWN_MAX][::-1]]
+
+
+def _bound(source: Source, limits: Sequence[Edge]) -> tuple[float, float, float] | None:
+    """Return the ends of the signal region, and the bound at 90 % on the background in it per width."""
+    content = source.extras.get("background")
+    if content is None or len(limits) != len(("low", "high")):
+        return None
+    low, high = (x for x, _ in limits)
+    return low, high, content["channels"][0]["quoted"]["upper_90"] / (high - low)
+
+
+def _events_at_limit(source: Source) -> float:
+    """Return the signal events that the limit of the headline allows, or the expected limit; 1 without limits."""
+    first = result.headline(source)
+    if first is None:
+        return 1.0
+    n_up = first["n_up"] if first["n_up"] is not None else first["expected_n_up"]["median"]
+    return float(n_up * first["efficiency"])
