@@ -108,12 +108,12 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
     started = time.monotonic()
     _require_writable(options.output)
     _require_selections(fileset, processor)
-    if not options.trust_units:
-        require_plausible(fileset)
     chosen = select(fileset, None, options.max_files)
     wanted = _share(chosen, options)
     if wanted is not None:
         chosen = without(chosen, {f.path for d in chosen.values() for f in d.files if f.uuid not in wanted})
+    if not options.trust_units:
+        require_plausible(chosen)
     skipped = _verify(chosen, options, make_executor)
     _refuse(skipped, options)
     resume = options.resume

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_cases import assert_same, counting_processor, make_fileset, run
+from run_cases import assert_same, counting, counting_processor, make_fileset, run
 
 from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.selection.chunk import Selection
 from jpsi_lnv.processors import run as runs
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books.bookkeeping import Books
@@ -173,8 +174,8 @@ def test_a_choice_of_datasets_redoes_nothing_and_loses_nothing(tmp_path):
     fileset = filesets.load(make_fileset(tmp_path / "s", {"signal": [200], "other": [100]}))
     metadata = dataclasses.replace(fileset["other"].metadata, selections=("count", "other"))
     fileset["other"] = dataclasses.replace(fileset["other"], metadata=metadata)
-    two = counting_processor()
-    two.processors["other"] = two.processors["count"]
+    two, count = counting_processor(), counting().select
+    two.selections = two.selections | {"other": Selection(lambda chunk: {"other": count(chunk)["count"]})}
     for chosen, n_read in ((["signal"], 200), (["signal", "other"], 100), (["other"], 0), (["signal"], 0)):
         options = runs.RunOptions(output=tmp_path / "r", resume=True, verification="none", trust_units=True)
         some = {name: fileset[name] for name in chosen}

@@ -21,7 +21,7 @@ from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 
 def do(fileset, output, part, action=None, **more):
-    options = runs.RunOptions(output=output, part=part, chunksize=100, verification="size", **more)
+    options = runs.RunOptions(output=output, part=part, chunksize=100, verification="size", trust_units=True, **more)
     return runs.process(fileset, counting_processor(action), options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
 
 
@@ -119,7 +119,7 @@ def test_the_command_does_shares_and_merges_them(small_fileset, tmp_path, monkey
     monkeypatch.setitem(registry.SELECTIONS, "count", counting())
     runner = CliRunner()
     for k in (2, 1):
-        arguments = ["--part", f"{k}/2", "--output", str(tmp_path / str(k)), "--executor", "iterative"]
+        arguments = ["--part", f"{k}/2", "--output", str(tmp_path / str(k)), "--executor", "iterative", "--trust-units"]
         shown = runner.invoke(lnv, ["run", str(small_fileset), *arguments, "--chunksize", "100"])
         assert shown.exit_code == 0, shown.output
         assert f"share {k}/2 is whole" in shown.output

@@ -35,6 +35,7 @@ def start(script, fileset, output, *arguments):
         str(output),
         "--chunksize",
         "50",
+        "--trust-units",
         *arguments,
     ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
