@@ -66,6 +66,7 @@ class SkimOptions:
         group_bytes: Input bytes per output.
         keep: Groups of columns to keep beside the rest, of `schema.GROUPS`.
         mapping: What the branches of a user's own ntuples mean; None: the inputs are `.dst` files.
+        trust_units: Go on where numbers cannot be what their units say.
     """
 
     output: Path
@@ -77,6 +78,7 @@ class SkimOptions:
     group_bytes: int = GROUP_BYTES
     keep: tuple[str, ...] = schema.KEPT
     mapping: NtupleMap | None = None
+    trust_units: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,8 @@ def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
         if seen.setdefault(source["uuid"], path) != path:
             msg = f"{path}: is the same file as {seen[source['uuid']]} (UUID {source['uuid']}); leave one out"
             raise FilesetError(msg)
-        kinds.setdefault(source["is_simulation"], path)
+        if source["n_events"]:
+            kinds.setdefault(source["is_simulation"], path)
     if len(kinds) > 1:
         raise FilesetError(mixed(kinds))
     return books
@@ -212,7 +215,11 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
     path = options.output / FILESET
     items = [item for item in items if is_done(item)]
     sources = [source for book in read_books(items) for source in book["sources"]]
-    is_simulation = sources[0]["is_simulation"]
+    filled = [source for source in sources if source["n_events"]]
+    if not filled:
+        msg = f"dataset {options.dataset!r}: none of its {len(sources)} inputs has an event; nothing can be said of it"
+        raise FilesetError(msg)
+    is_simulation = filled[0]["is_simulation"]
     metadata = DatasetMetadata.from_dict(
         options.dataset,
         {

@@ -12,11 +12,13 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.documents import write_json
-from jpsi_lnv.analysis.errors import NtupleError
-from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
 from jpsi_lnv.analysis.events.dst import Dst, open_dst
+from jpsi_lnv.analysis.events.inspection import mixed_runs, raise_faults
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
-from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
+from jpsi_lnv.analysis.events.plausibility import doubts
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.skim_meter import Done, note
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, mixed
@@ -106,13 +108,20 @@ class Skim:
         energies: set[float] = set()
 
         def choose(columns: Columns) -> BoolArray:
+            if mixed := mixed_runs(columns.scalar("run")):
+                msg = f"column run: {mixed}"
+                raise SchemaError(msg)
+            if bool(columns.scalar("run")[0] < 0) != source.is_simulation:
+                msg = "column run: got the other sign than in the entries before; wanted runs of one sign"
+                raise SchemaError(msg)
             sqrt_s = columns.scalar("sqrt_s")
             energies.update((float(sqrt_s.min()), float(sqrt_s.max())))
             return self.preselect(columns)
 
+        self._doubt(source)
         for start in range(0, source.n_events, self.options.chunksize):
             stop = min(start + self.options.chunksize, source.n_events)
-            block = make_block(source.read(start, stop, self.options.runs, choose))
+            block = self._read(source, start, stop, choose)
             writer.extend(block)
             kept += block.n_events
             tell(Done(stop, kept, size * stop // source.n_events))
@@ -122,13 +131,29 @@ class Skim:
         return {
             "uuid": str(source.source),
             "is_simulation": source.is_simulation,
-            "sqrt_s": [min(energies), max(energies)],
+            "sqrt_s": [min(energies), max(energies)] if energies else [],
             "n_events": source.n_events,
             "n_job": source.n_job,
             "n_produced": n_produced,
             "n_stored": kept,
             "fallbacks": dict(source.fallbacks),
         }
+
+    def _read(self, source: Dst | MappedNtuple, start: int, stop: int, choose: Callable[[Columns], BoolArray]) -> Block:
+        """Return the chosen events; what is wrong with them is said with file and entries."""
+        try:
+            return make_block(source.read(start, stop, self.options.runs, choose))
+        except (SchemaError, ValueError) as error:
+            msg = f"{source.path}, entries {start} to {stop}: {error}"
+            raise SchemaError(msg) from error
+
+    def _doubt(self, source: Dst | MappedNtuple) -> None:
+        """Refuse a user's own ntuple whose first numbers cannot be what their units say."""
+        if self.options.mapping is None or self.options.trust_units or not source.n_events:
+            return
+        stop = min(self.options.chunksize, source.n_events)
+        block = self._read(source, 0, stop, lambda columns: np.ones(columns.n_events, dtype=np.bool_))
+        raise_faults(source.path, doubts(ArrayColumns(block.values, block.offsets, block.n_events)))
 
     def preselect(self, columns: Columns) -> BoolArray:
         """Return the events that the preselection keeps, (E,), decided on what the file will hold."""

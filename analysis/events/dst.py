@@ -17,7 +17,6 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import uproot
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.errors import NtupleError
@@ -51,6 +50,7 @@ from jpsi_lnv.analysis.events.dst_tracks import (
     track_columns,
     v0_columns,
 )
+from jpsi_lnv.analysis.events.inspection import opened
 from jpsi_lnv.analysis.events.run_table import RunTable
 
 EVENT_TREE: Final = "Event"
@@ -120,9 +120,9 @@ class Dst:
         self._baskets: dict[str, Baskets] = {}
 
     @cached_property
-    def is_simulation(self) -> bool:
-        """Whether its run numbers are negative, as those of simulation are."""
-        return bool(self._numbers(RUN, 0, 1)[0] < 0)
+    def is_simulation(self) -> bool | None:
+        """Whether its run numbers are negative, as those of simulation are; None without events."""
+        return bool(self._numbers(RUN, 0, 1)[0] < 0) if self.n_events else None
 
     @cached_property
     def n_job(self) -> int | None:
@@ -311,7 +311,7 @@ def open_dst(path: str, keep: Sequence[str] = ()) -> Iterator[Dst]:
     """
     with ExitStack() as stack:
         with _damage(path):
-            file = stack.enter_context(uproot.open({path: None}))
+            file = stack.enter_context(opened(path))
             dst = Dst(path, file, _event_tree(path, file, keep), keep)
         yield dst
 
@@ -382,9 +382,6 @@ def _event_tree(path: str, file: Any, keep: Sequence[str]) -> Any:
         raise NtupleError(msg)
     tree = file[EVENT_TREE]
     _check_branches(path, set(tree.keys()), keep)
-    if not tree.num_entries:
-        msg = f"{path}: the tree {EVENT_TREE!r} has no events; leave the file out"
-        raise NtupleError(msg)
     return tree
 
 

@@ -95,13 +95,14 @@ def _require_closed(path: str, file: Any) -> None:
         )
         raise NtupleError(msg)
     if (size := int(file.source.num_bytes)) < file.fEND:
-        msg = f"{path}: has {size} bytes and its header says {file.fEND}: it was cut; copy it again"
+        msg = f"{path}: has {size} bytes and its header says {file.fEND}: it is damaged, cut short; copy it again"
         raise NtupleError(msg)
 
 
 def _unreadable(path: str, error: Exception) -> NtupleError:
     lines = str(error).strip().splitlines() or [""]
-    msg = f"{path}: cannot be read as a ROOT file ({type(error).__name__}: {lines[0]}); restore it or leave it out"
+    reason = f"{type(error).__name__}: {lines[0]}"
+    msg = f"{path}: cannot be read as a ROOT file, or is damaged ({reason}); restore it or leave it out"
     return NtupleError(msg)
 
 

@@ -6,22 +6,20 @@
 
     [columns]
     run = "runNo"
-    sqrt_s = {value = 3.097}
+    sqrt_s = {value = 3.097, unit = "GeV"}
     Track_dr = {branch = "trk_dr", unit = "mm"}
-    Track_phi0 = {branch = "trk_helix", index = 1}
+    Track_phi0 = {branch = "trk_helix", index = 1, unit = "rad"}
+    Track_dz = {branch = "trk_dz", counter = "n_trk", unit = "cm"}
     Track_charge = {branch = "trk_q", round = true}
 
-A name alone is a branch that has the unit and type of the column table. ``index`` takes one element of a fixed-size
-array, ``round`` makes integers of floats. ``sqrt_s``, ``field``, ``period`` and ``ip_x`` to ``ip_z`` may be left to the
-run table.
-
-A unit is a product of names with `*` and `/`, and powers with `^`, such as ``mm``, ``c/MeV`` or ``mrad * cm^2``. The
-speed of light counts as 1: GeV, GeV/c and GeV/c^2 have one dimension.
+Every column that has a unit in the column table says in which one it is given; a line ``units = "schema"`` before
+``[columns]`` says that those which do not are given in ours. ``index`` takes one element of a fixed-size array,
+``round`` makes integers of floats, and ``counter`` says how many elements of a fixed-size array are filled. ``sqrt_s``,
+``field``, ``period`` and ``ip_x`` to ``ip_z`` may be left to the run table.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,50 +30,35 @@ from typing import Any, Final
 
 import awkward as ak
 import numpy as np
-import uproot
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.documents import Form, from_toml
-from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns, Jagged
+from jpsi_lnv.analysis.events.inspection import opened, tree_of, unequal_branches
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.events.schema import BRANCHES
+from jpsi_lnv.analysis.events.units import conversion
 
 _FORM: Final = Form("mapping", 'wanted TOML with tree = "NAME" and a table [columns]', SchemaError, loads=from_toml)
 FROM_RUNS: Final = ("sqrt_s", "field", "period", "ip_x", "ip_y", "ip_z")
 # Events that are read to check a file before it is converted.
 CHECK_EVENTS: Final = 100
 _JAGGED: Final = 2
-_KEYS: Final = {"branch", "unit", "index", "value", "round"}
-
-# Name -> (value in cm, GeV, ns, rad, T; dimension).
-_ATOMS: Final[dict[str, tuple[float, str]]] = {
-    "um": (1e-4, "length"),
-    "mm": (0.1, "length"),
-    "cm": (1.0, "length"),
-    "m": (100.0, "length"),
-    "keV": (1e-6, "energy"),
-    "MeV": (1e-3, "energy"),
-    "GeV": (1.0, "energy"),
-    "TeV": (1e3, "energy"),
-    "ps": (1e-3, "time"),
-    "ns": (1.0, "time"),
-    "us": (1e3, "time"),
-    "s": (1e9, "time"),
-    "mrad": (1e-3, ""),
-    "rad": (1.0, ""),
-    "deg": (0.017453292519943295, ""),
-    "G": (1e-4, "field"),
-    "kG": (0.1, "field"),
-    "T": (1.0, "field"),
-    "c": (1.0, ""),
-    "e": (1.0, ""),
-    "sigma": (1.0, ""),
-    "1": (1.0, ""),
+_KEYS: Final = {"branch", "unit", "index", "value", "round", "counter"}
+# Units that nobody writes otherwise.
+_PURE: Final = ("", "e", "sigma", "1 * 1")
+_UNITS: Final = "schema"
+_TYPES: Final[dict[str, Any]] = {
+    "branch": str,
+    "unit": str,
+    "index": int,
+    "value": (int, float),
+    "round": bool,
+    "counter": str,
 }
-_TERM: Final = re.compile(r"([*/]?)\s*([A-Za-z]+|1)(?:\^(-?\d+))?\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +71,7 @@ class Source:
         index: Element of a fixed-size array; None: the branch is no such array.
         value: The constant.
         is_rounded: Whether floats become integers.
+        counter: Branch that says how many elements of a fixed-size array are filled.
     """
 
     branch: str = ""
@@ -95,6 +79,7 @@ class Source:
     index: int | None = None
     value: float = 0.0
     is_rounded: bool = False
+    counter: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,12 +113,17 @@ def read_map(path: str | Path) -> NtupleMap:
     if not isinstance(raw.get("tree"), str) or not isinstance(given, dict):
         msg = f'mapping {path}: wanted tree = "NAME" and a table [columns]; got {sorted(raw)}'
         raise SchemaError(msg)
+    units = raw.get("units")
+    if units not in (None, _UNITS) or (unknown := sorted(set(raw) - {"tree", "units", "columns"})):
+        msg = f"mapping {path}: got {f'units = {units!r}' if units not in (None, _UNITS) else unknown}; wanted tree, "
+        msg += f'[columns] and, if all columns without a unit are in ours, units = "{_UNITS}"'
+        raise SchemaError(msg)
     required = [name for name in schema.required_branches() if name not in FROM_RUNS]
     problems = [f"{name}: is missing ({_wanted(name)})" for name in required if name not in given]
     columns = {}
     for name, entry in given.items():
         try:
-            columns[name] = _source(name, entry)
+            columns[name] = _source(name, entry, has_units=units == _UNITS)
         except ValueError as error:
             problems.append(f"{name}: {error}")
     _raise(f"mapping {path}", problems)
@@ -147,7 +137,7 @@ class MappedNtuple:
         path: Path or address.
         n_events: Events in the tree.
         source: UUID of the file.
-        is_simulation: Whether its run numbers are negative.
+        is_simulation: Whether its run numbers are negative; None without events.
         n_job: None: a flat ntuple does not say what its job processed.
         fallbacks: Empty: every branch is read by uproot.
     """
@@ -162,7 +152,8 @@ class MappedNtuple:
         self._tree = tree
         self._map = mapping
         self._check()
-        self.is_simulation = bool((np.asarray(self._column("run", 0, 1)) < 0).any())
+        first = np.asarray(self._column("run", 0, min(1, self.n_events)))
+        self.is_simulation = bool(first[0] < 0) if len(first) else None
 
     def read(
         self, start: int, stop: int, runs: RunTable, choose: Callable[[Columns], BoolArray] | None = None
@@ -206,7 +197,8 @@ class MappedNtuple:
         Raises:
             SchemaError: One line for all columns that are absent or of another type.
         """
-        problems = []
+        used = {b for s in self._map.columns.values() for b in (s.branch, s.counter) if b and b in self._tree}
+        problems = unequal_branches(self._tree, sorted(used))
         for name in self._map.columns:
             try:
                 self._column(name, 0, min(CHECK_EVENTS, self.n_events))
@@ -222,8 +214,9 @@ class MappedNtuple:
         if source.branch not in self._tree:
             msg = f"branch {source.branch!r} is absent"
             raise ValueError(msg)
-        array = self._tree[source.branch].array(entry_start=start, entry_stop=stop, array_cache=None)
-        array = _element(array, source)
+        array = _element(self._array(source.branch, start, stop), source)
+        if collection:
+            array = self._filled(array, source, start, stop)
         if array.ndim != (_JAGGED if collection else 1):
             msg = f"branch {source.branch!r} has type {array.type}, wanted {_wanted(name)}"
             raise ValueError(msg)
@@ -231,6 +224,33 @@ class MappedNtuple:
         if not collection:
             return flat
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(ak.to_numpy(ak.num(array)))]), flat
+
+    def _array(self, branch: str, start: int, stop: int) -> ak.Array:
+        return self._tree[branch].array(entry_start=start, entry_stop=stop, array_cache=None)
+
+    def _filled(self, array: ak.Array, source: Source, start: int, stop: int) -> ak.Array:
+        """Return the filled elements of a fixed-size array; a list as it is, if it has as many as its counter says."""
+        is_fixed = isinstance(array.layout, ak.contents.RegularArray)
+        if not source.counter:
+            if is_fixed:
+                msg = f"branch {source.branch!r} has type {array.type.content}: its counter says how many elements are "
+                msg += "filled; add counter = BRANCH, or take one element with index"
+                raise ValueError(msg)
+            return array
+        if source.counter not in self._tree:
+            msg = f"counter {source.counter!r} is absent"
+            raise ValueError(msg)
+        counts = ak.to_numpy(self._array(source.counter, start, stop))
+        lengths = ak.to_numpy(ak.num(array))
+        is_wrong = (counts < 0) | (counts > lengths if is_fixed else counts != lengths)
+        if is_wrong.any():
+            bad = int(np.flatnonzero(is_wrong)[0])
+            msg = f"entry {start + bad}: branch {source.branch!r} has {lengths[bad]} elements, its counter "
+            msg += f"{source.counter!r} says {counts[bad]}"
+            raise ValueError(msg)
+        if not is_fixed:
+            return array
+        return ak.from_regular(array)[ak.from_regular(ak.local_index(array) < counts[:, np.newaxis])]
 
 
 @contextmanager
@@ -241,23 +261,11 @@ def open_mapped(path: str, mapping: NtupleMap) -> Iterator[MappedNtuple]:
         NtupleError: The file cannot be read or has no such tree.
         SchemaError: Columns are absent or of another type; all of them are named.
     """
-    try:
-        file = uproot.open({path: None})
-    except Exception as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).strip().partition("\n")[0]
-        msg = f"{path}: cannot be read as a ROOT file: {reason}"
-        raise NtupleError(msg) from error
-    with file:
-        if mapping.tree not in file:
-            msg = f"{path}: has no tree {mapping.tree!r}, which mapping {mapping.path} names; got {file.keys()}"
-            raise NtupleError(msg)
-        if not file[mapping.tree].num_entries:
-            msg = f"{path}: the tree {mapping.tree!r} has no events; leave the file out"
-            raise NtupleError(msg)
-        yield MappedNtuple(path, file[mapping.tree], mapping)
+    with opened(path) as file:
+        yield MappedNtuple(path, tree_of(path, file, mapping.tree), mapping)
 
 
-def _source(name: str, entry: Any) -> Source:
+def _source(name: str, entry: Any, *, has_units: bool) -> Source:
     if name not in BRANCHES:
         msg = "is not in the column table (analysis/events/schema.py)"
         raise ValueError(msg)
@@ -272,6 +280,14 @@ def _source(name: str, entry: Any) -> Source:
     if "value" in entry and column.dtype.startswith("int") and not isinstance(entry["value"], int):
         msg = f"got {entry['value']!r}, wanted an integer"
         raise ValueError(msg)
+    wrong = [k for k, kind in _TYPES.items() if k in entry and (type(entry[k]) is bool) != (kind is bool)]
+    if wrong := wrong or [k for k, kind in _TYPES.items() if k in entry and not isinstance(entry[k], kind)]:
+        msg = f"{wrong[0]} is {entry[wrong[0]]!r}, wanted {getattr(_TYPES[wrong[0]], '__name__', 'number')}"
+        raise ValueError(msg)
+    if "unit" not in entry and not has_units and column.unit not in _PURE:
+        msg = f'names no unit; wanted one such as unit = "{column.unit}", or a line units = "{_UNITS}" before '
+        msg += "[columns] if all columns are in the units of the column table"
+        raise ValueError(msg)
     factor = conversion(entry["unit"], column.unit) if "unit" in entry else 1.0
     return Source(
         branch=entry.get("branch", ""),
@@ -279,6 +295,7 @@ def _source(name: str, entry: Any) -> Source:
         index=entry.get("index"),
         value=factor * entry.get("value", 0.0),
         is_rounded=entry.get("round", False),
+        counter=entry.get("counter", ""),
     )
 
 
@@ -313,33 +330,3 @@ def _raise(where: str, problems: list[str]) -> None:
     if problems:
         msg = f"{where}: {len(problems)} column(s) do not fit\n  " + "\n  ".join(problems)
         raise SchemaError(msg)
-
-
-def conversion(given: str, wanted: str) -> float:
-    """Return the number that turns a value in the given unit into one in the wanted unit.
-
-    Raises:
-        ValueError: A unit is not known, or the two measure different things.
-    """
-    (value, dimension), (wanted_value, wanted_dimension) = _parse(given), _parse(wanted)
-    if dimension != wanted_dimension:
-        msg = f"{given!r} does not convert to {wanted!r}"
-        raise ValueError(msg)
-    return value / wanted_value
-
-
-def _parse(unit: str) -> tuple[float, dict[str, int]]:
-    """Return the value of a unit and the powers of its dimensions."""
-    value, powers, place = 1.0, dict[str, int](), 0
-    text = unit.strip()
-    while place < len(text):
-        term = _TERM.match(text, place)
-        if term is None or term[2] not in _ATOMS or (place > 0) != bool(term[1]):
-            msg = f"unit {unit!r} is not known; wanted products of {', '.join(_ATOMS)}"
-            raise ValueError(msg)
-        power = int(term[3] or 1) * (-1 if term[1] == "/" else 1)
-        size, dimension = _ATOMS[term[2]]
-        value *= size**power
-        powers[dimension] = powers.get(dimension, 0) + power
-        place = term.end()
-    return value, {d: p for d, p in powers.items() if d and p}

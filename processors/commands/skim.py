@@ -63,6 +63,7 @@ class Groups(click.ParamType):
 @click.option("--period", type=click.Choice([str(p) for p in PERIODS]), default="2018", help="Without a run table.")
 @click.option("--keep", type=Groups(), metavar="GROUPS", default=",".join(schema.KEPT), help=KEEP_HELP)
 @click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
+@click.option("--trust-units", is_flag=True, help="Go on where numbers cannot be what their units say.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
 @cluster_options
 @click.option("--chunksize", type=click.IntRange(1), default=5_000, help="Events in memory at a time.")
@@ -152,10 +153,10 @@ def _skim(items: Sequence[SkimItem], options: SkimOptions, executor: str, where:
 def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, failed: list[Any]) -> Path:
     """Show and write what there is; a missing output ends in an error."""
     books = read_books(items)
+    table = skim_plan.table(f"{options.dataset} ({options.preselection})", books)
+    write_json(options.output / outputs.SKIM, {"files": table.rows, "failed": failed})
     if books:
-        table = skim_plan.table(f"{options.dataset} ({options.preselection})", books)
         show(table)
-        write_json(options.output / outputs.SKIM, {"files": table.rows, "failed": failed})
         for line in (*skim_plan.job_warnings(books), *skim_plan.fallback_warnings(books)):
             click.echo(f"warning: {line}", err=True)
     for failure in failed:

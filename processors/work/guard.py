@@ -31,7 +31,6 @@ LOADED_DIGEST: Final = source_digest()
 FAILED: Final = "failed"
 # Libraries whose errors mean that a file is damaged: the reader and its decompressors.
 READERS: Final = ("uproot", "zlib", "_lzma", "lzma", "lz4", "cramjam", "zstandard", "backports", "xxhash")
-MESSAGE_LENGTH: Final = 500
 TRACEBACK_LENGTH: Final = 8000
 # The generation of objects that a chunk made and left.
 YOUNG_CYCLES: Final = 1
@@ -84,7 +83,7 @@ def failure(item: Any, error: BaseException, attempts: int) -> dict[str, Any]:
         "start": item.entrystart,
         "stop": item.entrystop,
         "kind": type(shown).__name__,
-        "message": str(shown)[:MESSAGE_LENGTH],
+        "message": str(shown),
         "attempts": attempts,
         "is_ours": isinstance(shown, LnvError),
         "is_bad_file": is_bad_file(root),

@@ -78,7 +78,7 @@ def test_a_file_that_was_cut_is_refused(good, tmp_path):
 
 def test_what_is_no_root_file_or_absent_is_refused(tmp_path):
     (tmp_path / "page.root").write_text("<html>404</html>")
-    assert "cannot be read as a ROOT file" in refused(tmp_path / "page.root")
+    assert "cannot be read as a ROOT file, or is damaged" in refused(tmp_path / "page.root")
     assert "no such file" in refused(tmp_path / "absent.root")
 
 

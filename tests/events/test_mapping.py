@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.mapping import FROM_RUNS, conversion, open_mapped, read_map
+from jpsi_lnv.analysis.events.mapping import FROM_RUNS, open_mapped, read_map
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.analysis.events.schema import BRANCHES
+from jpsi_lnv.analysis.events.units import conversion
 from jpsi_lnv.processors.cli import main
 
 pytestmark = pytest.mark.fast
@@ -54,8 +55,8 @@ def foreign(tmp_path, toy_columns):
     return path, entries, block
 
 
-def write_map(path, entries, tree="ana"):
-    lines = [f'tree = "{tree}"', "[columns]"]
+def write_map(path, entries, tree="ana", units='units = "schema"'):
+    lines = [f'tree = "{tree}"', units, "[columns]"]
     lines += [f"{name} = {toml(entry)}" for name, entry in entries.items()]
     path.write_text("\n".join(lines))
     return path
@@ -90,6 +91,7 @@ def test_the_command_converts_it(foreign, tmp_path):
     entries |= {"field": {"value": 1.0}, "period": {"value": 2018}}
     mapping = write_map(tmp_path / "map.toml", entries)
     arguments = ["skim", path, "--mapping", mapping, "--output", tmp_path / "out", "--all", "--executor", "iterative"]
+    arguments.append("--trust-units")
     with pytest.raises(SystemExit) as caught:
         main([str(a) for a in arguments])
     assert caught.value.code == 0
@@ -155,6 +157,105 @@ def test_wrong_branches_are_all_named(foreign, tmp_path):
     assert "event: branch 'my_Track_kappa' has type 50 * var * float64" in message
     assert "Track_n_hits: branch 'my_Track_kappa' has float64, wanted int16; if it holds integers, add round" in message
     assert "Track_dz" in message
+
+
+def test_a_column_whose_unit_is_not_named_is_refused(foreign, tmp_path):
+    _, entries, _ = foreign
+    with pytest.raises(SchemaError) as caught:
+        read_map(write_map(tmp_path / "map.toml", entries, units=""))
+    message = str(caught.value)
+    assert 'Track_phi0: names no unit; wanted one such as unit = "rad", or a line units = "schema"' in message
+    assert "Track_kappa: names no unit" in message
+    assert "Track_cov1: names no unit" in message
+    for name in ("Track_dr", "Track_tanl", "Track_charge", "Track_dedx_chi_e", "sqrt_s", "run"):
+        assert f"{name}: names" not in message
+    with pytest.raises(SchemaError, match="got units = 'mine'"):
+        read_map(write_map(tmp_path / "map.toml", entries, units='units = "mine"'))
+    with pytest.raises(SchemaError, match="got \\['unit'\\]"):
+        read_map(write_map(tmp_path / "map.toml", entries, units='unit = "schema"'))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"branch": "a", "index": True}, "index is True, wanted int"),
+        ({"branch": "a", "round": 1}, "round is 1, wanted bool"),
+        ({"branch": 3}, "branch is 3, wanted str"),
+        ({"branch": "a", "unit": 1}, "unit is 1, wanted str"),
+        ({"branch": "a", "counter": 1}, "counter is 1, wanted str"),
+    ],
+)
+def test_values_of_another_type_are_named(foreign, tmp_path, entry, said):
+    with pytest.raises(SchemaError, match=f"Track_dr: {said}"):
+        read_map(write_map(tmp_path / "map.toml", foreign[1] | {"Track_dr": entry}))
+
+
+def fixed(tmp_path, counts):
+    path = tmp_path / "fixed.root"
+    with uproot.recreate(path) as file:
+        types = {"n": np.dtype(np.int32), "x": np.dtype((np.float64, (4,)))}
+        file.mktree("ana", types).extend({"n": np.array(counts), "x": np.arange(12.0).reshape(3, 4)})
+    return path
+
+
+def test_a_fixed_size_array_is_a_list_only_with_its_counter(tmp_path):
+    from jpsi_lnv.analysis.events.mapping import MappedNtuple, NtupleMap, Source
+
+    run = {"run": Source(value=-1.0, is_rounded=True)}
+    with uproot.open(fixed(tmp_path, [2, 0, 4])) as file:
+        with pytest.raises(SchemaError, match=r"Track_dr: branch 'x' has type 4 \* float64: its counter says"):
+            MappedNtuple("f", file["ana"], NtupleMap("map", "ana", run | {"Track_dr": Source(branch="x")}))
+        mapping = NtupleMap("map", "ana", run | {"Track_dr": Source(branch="x", counter="n")})
+        offsets, values = MappedNtuple("f", file["ana"], mapping)._read(0, 3, RUNS)["Track_dr"]
+    np.testing.assert_array_equal(offsets, [0, 2, 2, 6])
+    np.testing.assert_array_equal(values, [0, 1, 8, 9, 10, 11])
+    with (
+        uproot.open(fixed(tmp_path, [2, 5, 4])) as file,
+        pytest.raises(SchemaError, match="entry 1: branch 'x' has 4 elements, its counter 'n' says 5"),
+    ):
+        MappedNtuple("f", file["ana"], mapping)
+
+
+def test_a_value_that_does_not_fit_is_said_with_its_file(foreign, tmp_path, capsys):
+    """Three inputs of one output: the line names the one, and so do the books."""
+    path, entries, _ = foreign
+    entries |= {name: {"value": 0.0} for name in ("ip_x", "ip_y", "ip_z")}
+    entries |= {"field": {"value": 1.0}, "period": {"value": 2018}}
+    mapping = write_map(tmp_path / "map.toml", entries)
+    with uproot.open(path) as file:
+        tree = file["ana"].arrays(how=dict)
+    paths = []
+    for name in ("a", "b", "c"):
+        changed = dict(tree)
+        if name == "b":
+            counts = ak.num(tree["my_Track_charge"])
+            values = ak.to_numpy(ak.flatten(tree["my_Track_charge"])).copy()
+            values[int(ak.sum(counts[:7]))] = -1000
+            changed["my_Track_charge"] = ak.unflatten(values, counts)
+        with uproot.recreate(tmp_path / f"{name}.root") as file:
+            columns = {n: v for n, v in changed.items() if not (n.startswith("n") and n[1:] in changed)}
+            file.mktree("ana", {n: v.type.content for n, v in columns.items()}).extend(columns)
+        paths.append(tmp_path / f"{name}.root")
+    arguments = ["skim", *paths, "--mapping", mapping, "--output", tmp_path / "o", "--executor", "iterative", "--all"]
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in [*arguments, "--trust-units"]])
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert f"{paths[1]}, entries 0 to 50: column Track_charge" in said
+    assert "-1000" in said
+    assert str(paths[1]) in (tmp_path / "o" / "skim.json").read_text()
+
+
+def test_a_tree_without_events_is_a_source_of_none(foreign, tmp_path):
+    path, entries, _ = foreign
+    with uproot.open(path) as file:
+        tree = file["ana"].arrays(how=dict)
+    columns = {n: v for n, v in tree.items() if not (n.startswith("n") and n[1:] in tree)}
+    with uproot.recreate(tmp_path / "none.root") as file:
+        file.mktree("ana", {n: v.type.content for n, v in columns.items()})
+    mapping = read_map(write_map(tmp_path / "map.toml", entries))
+    with open_mapped(str(tmp_path / "none.root"), mapping) as ntuple:
+        assert (ntuple.n_events, ntuple.is_simulation) == (0, None)
 
 
 def test_elements_of_arrays(tmp_path):
