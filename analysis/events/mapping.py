@@ -119,7 +119,7 @@ def read_map(path: str | Path) -> NtupleMap:
         msg += f'[columns] and, if all columns without a unit are in ours, units = "{_UNITS}"'
         raise SchemaError(msg)
     required = [name for name in schema.required_branches() if name not in FROM_RUNS]
-    problems = [f"{name}: is missing ({_wanted(name)})" for name in required if name not in given]
+    problems = [f"{name}: is missing ({wanted_type(name)})" for name in required if name not in given]
     columns = {}
     for name, entry in given.items():
         try:
@@ -218,7 +218,7 @@ class MappedNtuple:
         if collection:
             array = self._filled(array, source, start, stop)
         if array.ndim != (_JAGGED if collection else 1):
-            msg = f"branch {source.branch!r} has type {array.type}, wanted {_wanted(name)}"
+            msg = f"branch {source.branch!r} has type {array.type}, wanted {wanted_type(name)}"
             raise ValueError(msg)
         flat = _converted(ak.to_numpy(ak.flatten(array, axis=None)), source, np.dtype(column.dtype))
         if not collection:
@@ -320,7 +320,8 @@ def _converted(flat: AnyArray, source: Source, wanted: np.dtype[Any]) -> AnyArra
     return values
 
 
-def _wanted(name: str) -> str:
+def wanted_type(name: str) -> str:
+    """Return type, unit and meaning of a column in words."""
     collection, column = BRANCHES[name]
     per = f" per {collection.lower()}" if collection else " per event"
     return f"{column.dtype}{per}{f' in {column.unit}' if column.unit else ''}: {column.meaning}"

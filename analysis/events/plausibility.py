@@ -95,15 +95,24 @@ def _doubt(columns: Columns, name: str) -> str | None:
     low, high = TYPICAL.get(_without_suffix(name), (0.0, np.inf))
     if not columns.has(collection, column.name):
         return None
-    size = typical(columns.flat(collection, column.name) if collection else columns.scalar(name))
+    values = columns.flat(collection, column.name) if collection else columns.scalar(name)
+    size = typical(values)
     if size is None or low <= size <= high:
         return None
-    likely = [u for u in _OTHERS.get(column.unit, ()) if low <= size * conversion(u, column.unit) <= high]
-    guess = f"it looks like {likely[0]}" if likely else "it is no such column"
+    likely = likely_unit(name, values)
+    guess = f"it looks like {likely}" if likely else "it is no such column"
     return (
         f"column {name}: typical size {size:.4g} {column.unit}; wanted {low:g} to {high:g}: {guess}; give its unit in "
         "the mapping, or pass --trust-units"
     )
+
+
+def likely_unit(name: str, values: AnyArray) -> str | None:
+    """Return the unit in which values of a column have a plausible size, ours if it may be; None if none is known."""
+    unit, size = BRANCHES[name][1].unit, typical(values)
+    low, high = TYPICAL.get(_without_suffix(name), (np.inf, 0.0))
+    candidates = () if size is None else (unit, *_OTHERS.get(unit, ()))
+    return next((u for u in candidates if low <= (size or 0.0) * conversion(u, unit) <= high), None)
 
 
 def _without_suffix(name: str) -> str:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.mapping import FROM_RUNS, open_mapped, read_map
+from jpsi_lnv.analysis.events.mapping_draft import draft
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.analysis.events.schema import BRANCHES
 from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.cli import main
 
 pytestmark = pytest.mark.fast
@@ -308,3 +310,47 @@ def test_units(given_unit, wanted, factor):
 @given(st.sampled_from([c.unit for t in schema.COLLECTIONS.values() for c in t]))
 def test_units_of_the_column_table_are_known(unit):
     assert conversion(unit, unit) == 1.0
+
+
+def test_a_draft_guesses_branches_and_units_and_says_so(tmp_path):
+    """From simulated events under other names, lengths in mm and energies in MeV: the guesses make the same columns."""
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=3.0969)
+    block = make_block(production.make_block(recipe, "d", 0, 300, 5))
+    tree = {}
+    for name in schema.required_branches():
+        collection, column = BRANCHES[name]
+        factor = {"cm": 10.0, "GeV": 1000.0}.get(column.unit, 1.0)
+        values = block.values[name] * factor if factor != 1.0 else block.values[name]
+        tree[f"m_{name.replace('Track', 'trk')}"] = (
+            ak.unflatten(values, np.diff(block.offsets[collection])) if collection else values
+        )
+    path = tmp_path / "ana.root"
+    with uproot.recreate(path) as file:
+        file.mktree("ana", {n: v.type.content if isinstance(v, ak.Array) else v.dtype for n, v in tree.items()})
+        file["ana"].extend(tree)
+        file["other"] = np.histogram([1.0])
+    text = draft(str(path))
+    assert 'tree = "ana"' in text
+    assert 'Track_dr = {branch = "m_trk_dr", unit = "mm"}  # GUESS by name; the unit by its typical size, in mm' in text
+    assert "#   nm_trk_dr: int32, " in text
+    (tmp_path / "map.toml").write_text(text)
+    mapping = read_map(tmp_path / "map.toml")
+    with open_mapped(str(path), mapping) as ntuple:
+        got = make_block(ntuple.read(0, 300, RUNS))
+    for name in schema.required_branches():
+        np.testing.assert_allclose(got.values[name], block.values[name], rtol=3e-6, err_msg=name)
+
+
+def test_a_draft_asks_for_what_it_does_not_find(tmp_path, capsys):
+    path = tmp_path / "few.root"
+    with uproot.recreate(path) as file:
+        file.mktree("t", {"runNo": np.int32, "zzz": np.float64}).extend({"runNo": [-9], "zzz": [1.5]})
+    with pytest.raises(SystemExit) as caught:
+        main(["mapping", "init", str(path)])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert 'run = {branch = "runNo"}  # GUESS by name; -9 to -9; wanted run number' in text
+    assert '#? Track_kappa = {branch = "", unit = "c/GeV"}  # float32 per track in c/GeV' in text
+    assert "#   zzz: float64, 1.5 to 1.5" in text
+    with pytest.raises(NtupleError, match="has no tree 'nix'"):
+        draft(str(path), "nix")
