@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from jpsi_lnv.analysis.datasets import CONTINUUM as CONTINUUM_KIND
+from jpsi_lnv.analysis.datasets import DATA, KINDS, DatasetMetadata
 from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
 from jpsi_lnv.analysis.report import closure, render, selection
 from jpsi_lnv.analysis.report.tables import Field, Table, yes_no
@@ -157,9 +160,50 @@ def final_states() -> Table:
     return Table("final_states", "Measured final states of the J/psi", _FINAL_STATES, rows)
 
 
+# Key of a fileset's metadata -> its unit, and who reads it.
+_KEYS: Final = {
+    "kind": ("", "every command"),
+    "sqrt_s": ("GeV", "`lnv run` (four-momentum of the beams, box), continuum scaling"),
+    "is_simulation": ("", "`lnv run` (closed box), the report's headline"),
+    "process": ("", "background, topology, report"),
+    "part_of": ("", "background"),
+    "m_majorana": ("GeV/c²", "limits and systematics per mass"),
+    "majorana_mode": ("", "limits and systematics per mass"),
+    "branching_fraction": ("", "background"),
+    "branching_fraction_sigma": ("", "background"),
+    "luminosity": ("pb⁻¹", "background (continuum)"),
+    "n_jpsi": ("", "limits, background, optimize; a number, or names of published data sets"),
+    "blind": ("", "`lnv run`"),
+    "open_reason": ("", "`lnv run`, the report"),
+    "selections": ("", "`lnv run`"),
+    "period": ("", "limits and background per data-taking period"),
+}
+
+
+def fileset_keys() -> str:
+    """Return the keys of a fileset's metadata as a table: unit, default, meaning, and who reads it."""
+    meanings = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w+:|^ {4}\Z)", f"{DatasetMetadata.__doc__}", re.S | re.M)
+    lines = ["| key | unit | default | meaning | read by |", "|---|---|---|---|---|"]
+    words = {name: " ".join(text.split()) for name, text in meanings}
+    for field in dataclasses.fields(DatasetMetadata):
+        unit, readers = _KEYS[field.name]
+        lines.append(f"| `{field.name}` | {unit} | {_default(field)} | {words[field.name]} | {readers} |")
+    return "\n".join(lines)
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.name == "is_simulation":
+        return f"`true`; must be stated for kinds `{DATA}` and `{CONTINUUM_KIND}`"
+    if field.default is dataclasses.MISSING:
+        return "must be stated"
+    return "none" if field.default in (None, "") else f"`{json.dumps(field.default)}`"
+
+
 _TABLES: Final[dict[str, Callable[..., str]]] = {
     "cuts": selection.markdown,
     "modules": modules,
+    "fileset": fileset_keys,
+    "kinds": lambda: "; ".join(f"`{name}`: {words}" for name, words in KINDS.items()) + ".",
     "steps": lambda: render.markdown(steps()),
     "columns": lambda collection="": render.markdown(columns(collection)),
     "final_states": lambda: render.markdown(final_states()),

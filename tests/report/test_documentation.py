@@ -1,5 +1,6 @@
 """The documentation builds without a warning, shows what the code says, and names no file that does not exist."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
@@ -47,6 +49,15 @@ def test_pages_show_what_the_code_says(site):
         for column in table:
             assert schema.branch(collection, column.name) in columns
     assert "<!-- generated" not in physics + columns + page(site, "closure")
+
+
+def test_every_key_of_a_fileset_is_explained(site):
+    text = page(site, "fileset")
+    for field in dataclasses.fields(DatasetMetadata):
+        assert f"<code>{field.name}</code>" in text
+    assert "<!-- generated" not in text
+    assert "must be stated for kinds" in text
+    assert "Number of J/psi" in text
 
 
 def test_the_api_has_docstrings(site):
