@@ -30,6 +30,8 @@ DERIVED: Final[Mapping[str, str]] = {
 CORRECTIONS: Final = "corrections.json"
 TOPOLOGY_CSV: Final = "topology.csv"
 LIKELIHOOD: Final = "likelihood.json"
+LIKELIHOOD_HS3: Final = "likelihood.hs3.json"
+LIKELIHOODS: Final = "likelihoods.json"
 CLOSURE: Final = "closure.json"
 VALIDATION: Final = "validation.json"
 # Of the report and of the submission.

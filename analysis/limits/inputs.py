@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
@@ -47,6 +48,17 @@ class LimitInputs:
         checks.non_negative("delta_sys", self.delta_sys)
         checks.positive("n_jpsi", self.n_jpsi)
         _ = self.background
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the inputs of a record of `limits.json`.
+
+        Raises:
+            ValueError: A number is missing or impossible.
+        """
+        bands = tuple(SideBand.from_dict(band) for band in record.get("side_bands", ()))
+        names = [f.name for f in dataclasses.fields(cls) if f.name in record and f.name != "side_bands"]
+        return cls(side_bands=bands, **{name: record[name] for name in names})
 
     @property
     def efficiency_sigma(self) -> float:

@@ -12,7 +12,7 @@ exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analys
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ KNOWN: Final = 1e12
 B_MIN: Final = 1e-12
 # Standard deviations that a pull may reach.
 PULL_MAX: Final = 10.0
+# What stands for charges in names.
+CHARGES: Final = {"+": "p", "-": "m"}
 # Constraints of the efficiency in HS3: the Gaussian of the profile limit, or the counts of the averaged one.
 GAUSSIAN: Final = "gaussian"
 GAMMA: Final = "gamma"
@@ -100,6 +102,30 @@ def workspace(inputs: LimitInputs, channels: Sequence[Counted] = ()) -> dict[str
         "measurements": [{"name": "upper_limit", "config": {"poi": POI, "parameters": parameters}}],
         "version": "1.0.0",
     }
+
+
+def of_search(
+    inputs: Sequence[LimitInputs], combined: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the likelihoods of a search: name -> program -> document.
+
+    Args:
+        inputs: Of the overall search, then of each mass.
+        combined: Name -> channels that count apart, as `limit_checks.json` holds them; they share background,
+            efficiency and their uncertainties.
+
+    Raises:
+        ValueError: The observed events are hidden.
+    """
+    found = {"overall" if i.m_majorana is None else f"{i.m_majorana:.3f}": _both(i, ()) for i in inputs}
+    for name, content in combined.items():
+        channels = [Counted(c["name"], c["n_obs"], c["share"], c["efficiency"]) for c in content["channels"]]
+        found[name] = _both(inputs[0], channels)
+    return found
+
+
+def _both(inputs: LimitInputs, channels: Sequence[Counted]) -> dict[str, dict[str, Any]]:
+    return {"pyhf": workspace(inputs, channels), "hs3": hs3(inputs, channels)}
 
 
 def _signal(counted: Counted, delta: float) -> dict[str, Any]:
@@ -207,8 +233,8 @@ def _moved(band: SideBand) -> str:
 
 
 def _key(words: str) -> str:
-    """Return words as a name that stands in an expression."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in words)
+    """Return words as a name that stands in an expression; charges stay apart."""
+    return "".join(c if c.isascii() and c.isalnum() else CHARGES.get(c, "_") for c in words)
 
 
 class _Document:

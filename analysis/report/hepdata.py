@@ -27,7 +27,10 @@ SUBMISSION: Final = "submission"
 REACTION: Final = "J/PSI --> K+ K+ E- E-"
 THUMBNAIL_WIDTH: Final = 240
 EDGE_DIGITS: Final = 6
-_LIMIT_FIELDS: Final = ("n_obs", "n_bkg", "n_bkg_sigma", "efficiency", "delta_sys", "n_jpsi", "m_majorana")
+_LIKELIHOODS: Final = (
+    ("Likelihood in the HistFactory JSON of pyhf", "HistFactory"),
+    ("Likelihood in the HEP Statistics Serialization Standard, for ROOT and pyhs3", "HS3"),
+)
 _INSTALL: Final = "pip install 'jpsi-lnv[hepdata]' or make install-all"
 
 
@@ -59,16 +62,14 @@ def write(directory: Path, source: Source) -> list[Path]:
     directory.mkdir(parents=True)
     submission = hepdata_lib.Submission()
     submission.comment = _comment(source)
-    likelihood = _write_likelihood(directory, source)
-    if likelihood is not None:
-        submission.add_additional_resource(
-            "Likelihood in the HistFactory JSON of pyhf", str(likelihood), copy_file=True, file_type="HistFactory"
-        )
+    likelihoods = _write_likelihoods(directory, source)
+    for path, (description, file_type) in zip(likelihoods, _LIKELIHOODS, strict=False):
+        submission.add_additional_resource(description, str(path), copy_file=True, file_type=file_type)
     for table in _tables(source, directory):
         submission.add_table(table)
     archive = _create(submission, directory)
     _validate(directory / SUBMISSION)
-    return [archive, *([likelihood] if likelihood else [])]
+    return [archive, *likelihoods]
 
 
 def _library() -> Any:
@@ -89,14 +90,16 @@ def _comment(source: Source) -> str:
     return " ".join(said)
 
 
-def _write_likelihood(directory: Path, source: Source) -> Path | None:
+def _write_likelihoods(directory: Path, source: Source) -> list[Path]:
+    """Write the likelihood of the headline for pyhf and in HS3; none while events are hidden."""
     record = result.headline(source)
     if record is None or record["n_obs"] is None:
-        return None
-    inputs = LimitInputs(**{key: record[key] for key in _LIMIT_FIELDS})
-    path = directory / outputs.LIKELIHOOD
-    path.write_text(json.dumps(likelihood.workspace(inputs), indent=1) + "\n", encoding="utf-8")
-    return path
+        return []
+    inputs = LimitInputs.from_record(record)
+    documents = {outputs.LIKELIHOOD: likelihood.workspace(inputs), outputs.LIKELIHOOD_HS3: likelihood.hs3(inputs)}
+    for name, document in documents.items():
+        (directory / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return [directory / name for name in documents]
 
 
 def _tables(source: Source, directory: Path) -> list[Any]:

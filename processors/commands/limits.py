@@ -142,8 +142,8 @@ def command(
     if not expected:
         _scan_masses(save, merged, choices, inputs[0], confidence_level)
     if checks:
-        _show_checks(save, shown, inputs, confidence_level)
-        _write_likelihood(output, inputs[0])
+        found = _show_checks(save, shown, inputs, confidence_level)
+        _write_likelihoods(output, inputs, found)
 
 
 def _scan_masses(
@@ -212,7 +212,10 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
     return {"mixing_ul": curve.mixing(mass, branching_fraction) if has_limit else None}  # type: ignore[arg-type]
 
 
-def _show_checks(save: Save, shown: Source, inputs: Sequence[LimitInputs], confidence_level: float) -> None:
+def _show_checks(
+    save: Save, shown: Source, inputs: Sequence[LimitInputs], confidence_level: float
+) -> Mapping[str, Any]:
+    """Print and write the checks, and return them."""
     from jpsi_lnv.analysis.limits import coverage, studies  # noqa: PLC0415 only this option needs them
 
     merged, overall, scan = shown.results, inputs[0], inputs[1:]
@@ -227,11 +230,19 @@ def _show_checks(save: Save, shown: Source, inputs: Sequence[LimitInputs], confi
     extras = {"limit_checks": found, "coverage": {"curves": curves}}
     show(*study_tables.checks(dataclasses.replace(shown, extras=extras)))
     wrote(save("limit_checks", found), save("coverage", {"curves": curves}))
+    return found
 
 
-def _write_likelihood(output: Path, overall: LimitInputs) -> None:
-    if overall.n_obs is not None:
-        wrote(write_json(output / outputs.LIKELIHOOD, likelihood.workspace(overall)))
+def _write_likelihoods(output: Path, inputs: Sequence[LimitInputs], checks: Mapping[str, Any]) -> None:
+    """Write the likelihood of the overall search alone, and all in one file; none while events are hidden."""
+    if inputs[0].n_obs is None:
+        return
+    found = likelihood.of_search(inputs, {key: checks[key] for key in ("conjugate_channels", "periods") if checks[key]})
+    wrote(
+        write_json(output / outputs.LIKELIHOOD, found["overall"]["pyhf"]),
+        write_json(output / outputs.LIKELIHOOD_HS3, found["overall"]["hs3"]),
+        write_json(output / outputs.LIKELIHOODS, found),
+    )
 
 
 def _show_closure(output: Path) -> None:

@@ -32,6 +32,11 @@ def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
     assert curves["bounded-profile", 0.0]["smallest"] == pytest.approx(0.743, abs=1e-3)
     assert max(curves["recommended", 0.07]["error"]) < 0.004
     assert json.loads((tmp_path / "likelihood.json").read_text())["observations"][0]["data"] == [1.0]
+    every = json.loads((tmp_path / "likelihoods.json").read_text())
+    assert sorted(every) == ["0.700", "1.200", "conjugate_channels", "overall"]
+    assert every["overall"]["hs3"] == json.loads((tmp_path / "likelihood.hs3.json").read_text())
+    names = [d["name"] for d in every["conjugate_channels"]["hs3"]["distributions"]]
+    assert len(set(names)) == len(names) == 4
     assert "Conjugate channels" in printed
 
 

@@ -27,12 +27,12 @@ def values(directory, table, name):
 
 
 def test_the_archive_holds_tables_figures_and_likelihood(written):
-    _, (archive, likelihood) = written
+    _, (archive, *likelihoods) = written
     with tarfile.open(archive) as tar:
         names = set(tar.getnames())
     assert {"submission.yaml", "limits.yaml", "mass_of_kkee.yaml", "cut_flow_signal.yaml", "limits.png"} <= names
-    assert {"thumb_limits.png", "likelihood.json"} <= names
-    assert likelihood.exists()
+    assert {"thumb_limits.png", "likelihood.json", "likelihood.hs3.json"} <= names
+    assert [path.name for path in likelihoods] == ["likelihood.json", "likelihood.hs3.json"]
 
 
 def test_numbers_are_those_of_the_limits(written, whole):
@@ -55,7 +55,7 @@ def test_simulated_numbers_are_called_so(written):
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 def test_pyhf_reads_the_likelihood(written, whole):
     pyhf = pytest.importorskip("pyhf", reason="pip install pyhf, or make install-all")
-    _, (_, path) = written
+    _, (_, path, _) = written
     workspace = pyhf.Workspace(json.loads(path.read_text()))
     assert workspace.data(workspace.model(), include_auxdata=False) == [whole.limits[0]["n_obs"]]
 
