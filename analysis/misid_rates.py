@@ -20,7 +20,7 @@ import numpy as np
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
-from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_KKPI0, DATA, MISID
+from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_EEEE, CONTROL_KKPI0, DATA, MISID
 from jpsi_lnv.analysis.efficiency import bin_of
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
@@ -36,8 +36,8 @@ ROLE_OF: Final = {"k1": "kaon", "k2": "kaon", "e1": "electron", "e2": "electron"
 RIGHT: Final = frozenset({("e", "electron"), ("k", "kaon")})
 # A momentum counts for the largest rate if this share of a sample's tracks of the species has it.
 POPULATED: Final = 0.01
-# Rate -> the control sample whose probes show it, and the largest of their momenta in GeV/c that the search has too.
-PROBES: Final = {"e_to_kaon": CONTROL_EE, "k_to_electron": CONTROL_KKPI0}
+# Rate -> the control samples whose probes show it, and the largest of their momenta in GeV/c that the search has too.
+PROBES: Final = {"e_to_kaon": (CONTROL_EE, CONTROL_EEEE), "k_to_electron": (CONTROL_KKPI0,)}
 P_PROBE_MAX: Final = 1.2
 
 Candidates = Mapping[str, AnyArray]
@@ -188,34 +188,47 @@ def _counts(maps: Sequence[hist.Hist]) -> tuple[tuple[int, ...], FloatArray]:
 def with_probes(rates: Rates, results: Results) -> Rates:
     """Return rates times what control samples show in data over simulation, where they know it better than assumed.
 
-    Electrons of J/psi -> e+ e- (gamma) taken for kaons and kaons of J/psi -> K+ K- pi0 taken for electrons have probes;
-    pions, muons and protons have none.
+    Electrons of J/psi -> e+ e- (gamma) and 2(e+ e-) taken for kaons have probes, and kaons of J/psi -> K+ K- pi0 taken
+    for electrons; pions, muons and protons have none.
     """
-    for name, selection in PROBES.items():
-        sides = [results.ran(selection, kind) for kind in (DATA, CONTROL)]
-        found = [[h for d in side.values() if (h := d.selections[selection].histograms.get(MISID))] for side in sides]
-        if all(found):
-            rates = _measured(rates, name, *(_passed_of(histograms) for histograms in found))
+    for name, selections in PROBES.items():
+        counts = [_probes(results, selection) for selection in selections]
+        if together := [each for each in counts if each is not None]:
+            rates = _measured(rates, name, np.concatenate(together, axis=1))
     return rates
 
 
-def _passed_of(histograms: Sequence[hist.Hist]) -> tuple[float, float]:
-    """Return how many probes as slow as the search's tracks are taken for the other species, and how many there are."""
-    slow = np.asarray(histograms[0].axes["p"].edges)[1:] <= P_PROBE_MAX
-    counts = np.sum([h.values() for h in histograms], axis=0)[slow].sum(axis=(0, 1))
-    return float(counts[1]), float(counts.sum())
+def _probes(results: Results, selection: str) -> FloatArray | None:
+    """Return the probes of a control sample that are as slow as the search's tracks; None without data or simulation.
+
+    Returns:
+        Counts (side, bin, passed) of data, then simulation, in the bins of momentum and angle.
+    """
+    sides = []
+    for kind in (DATA, CONTROL):
+        found = (d.selections[selection].histograms for d in results.ran(selection, kind).values())
+        maps = [histograms[MISID] for histograms in found if MISID in histograms]
+        if not maps:
+            return None
+        slow = np.asarray(maps[0].axes["p"].edges)[1:] <= P_PROBE_MAX
+        sides.append(np.stack([np.asarray(h.values()) for h in maps]).sum(axis=0)[slow].reshape(-1, 2))
+    return np.stack(sides).astype(np.float64)
 
 
-def _measured(rates: Rates, name: str, data: tuple[float, float], simulation: tuple[float, float]) -> Rates:
-    (passed, n), (simulated, n_simulated) = data, simulation
+def _measured(rates: Rates, name: str, counts: FloatArray) -> Rates:
+    """Return rates times data over simulation, bins of the simulation weighted to the probes in data."""
+    n, n_simulated = counts.sum(axis=2)
+    weight = np.where(n_simulated > 0, n / np.maximum(n_simulated, 1.0), 0.0)
+    passed, simulated = counts[0, n_simulated > 0, 1].sum(), counts[1, :, 1].sum()
     kappa = math.hypot(1.0 / math.sqrt(passed + 0.5), 1.0 / math.sqrt(simulated + 0.5))
     if kappa > math.log(ASSUMED_FACTOR):
         return rates
-    ratio = (passed + 0.5) / (n + 1.0) * (n_simulated + 1.0) / (simulated + 0.5)
+    mean = float(n.sum() / max(n_simulated.sum(), 1.0))
+    ratio = float((passed + 0.5) / (counts[1, :, 1] @ weight + 0.5 * mean))
     species, role = (names.index(word) for names, word in zip((SPECIES, ROLES), name.split("_to_"), strict=True))
     value = rates.value.copy()
     value[:, species, ..., role] = np.minimum(ratio * value[:, species, ..., role], 1.0)
-    source = f"{passed:.0f} of {n:.0f} probes in data, {ratio:.3g} times as many as in simulation"
+    source = f"{passed:.0f} of {n.sum():.0f} probes in data, {ratio:.3g} times as many as in simulation"
     factor = Factor(kappa, min(ratio * rates.factors[name].rate, 1.0), source)
     return replace(rates, value=value, factors={**rates.factors, name: factor})
 

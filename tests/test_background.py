@@ -224,6 +224,13 @@ def test_a_hidden_side_band_is_named_and_counts_nothing(rng):
     assert [p.kind for p in found.processes] == [EXCLUSIVE]
 
 
+def test_parts_of_processes_are_parts_of_ones_that_are_simulated():
+    reactions = {p.reaction for p in (*processes.BACKGROUNDS.values(), *processes.CONTROLS.values())}
+    parts = {p.part_of for p in processes.BACKGROUNDS.values()} - {None}
+    assert parts <= reactions
+    assert parts
+
+
 def test_missing_pieces_are_named(rng):
     with pytest.raises(ResultsError, match="no dataset of kind 'background' with the selection 'misid'"):
         background.estimate(Results({}, {}, {}))

@@ -189,3 +189,17 @@ def test_probes_of_control_samples_correct_the_rates_and_their_width(rng):
 def test_too_few_probes_leave_the_assumption(rng, data):
     simulated = misid_rates.counted([make_map(rng)])
     assert with_probes(simulated, control=(1000, 0.001), **data).factors == simulated.factors
+
+
+def test_other_momenta_in_data_are_no_difference_of_rates(rng):
+    simulated = misid_rates.counted([make_map(rng)])
+    datasets = {}
+    for kind, numbers in {"data": (100_000, 10_000), "control": (10_000, 100_000)}.items():
+        h = hist.Hist(control_probes.P, control_probes.COS_THETA, control_probes.PASSED, storage=hist.storage.Int64())
+        for n, p, share in zip(numbers, (0.4, 0.8), (0.05, 0.005), strict=True):
+            h.fill(np.full(n, p), np.full(n, 0.1), np.arange(n) < share * n)
+        found = {"control_ee": SelectionResult({"all": 1}, {"misid": h})}
+        datasets[kind] = DatasetResult(DatasetMetadata(kind=kind, sqrt_s=M_JPSI), 1, 1, found)
+    rates = misid_rates.with_probes(simulated, Results(datasets, {}, {}))
+    before, after = (r.factors["e_to_kaon"].rate for r in (simulated, rates))
+    assert after == pytest.approx(before, rel=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -76,6 +77,7 @@ class Process:
         is_conjugated: Whether half of the events are charge-conjugated.
         multiplicity: Number of equal decay chains that the product counts once (a choice of which meson decays how).
         is_converted: Whether a photon of every event is made to convert; the events then stand for the share that does.
+        part_of: Reaction of whose events only these can have four tracks.
     """
 
     reaction: str
@@ -84,6 +86,7 @@ class Process:
     is_conjugated: bool = False
     multiplicity: float = 1.0
     is_converted: bool = False
+    part_of: str | None = None
 
     @property
     def branching_fraction(self) -> float | None:
@@ -92,6 +95,11 @@ class Process:
         for fraction in self.fractions:
             product *= fraction.value
         return product if self.fractions else None
+
+    @property
+    def relative_error(self) -> float:
+        """Relative uncertainty of the branching fraction."""
+        return math.hypot(*(fraction.error / fraction.value for fraction in self.fractions))
 
 
 def leaves(*pdg_ids: int) -> tuple[Node, ...]:
@@ -171,12 +179,14 @@ BACKGROUNDS: Final[Mapping[str, Process]] = MappingProxyType(
             jpsi(KAON, -KAON, PION0),
             (Fraction(2.88e-3, 0.12e-3, "M070.334"),),
             is_converted=True,
+            part_of="J/psi -> K+ K- pi0",
         ),
         "ee_converted": Process(
             "J/psi -> e+ e- gamma, the photon converts",
             jpsi(-ELECTRON, ELECTRON, angle=TRANSVERSE),
             (Fraction(5.971e-2, 0.032e-2, "M070.1"),),
             is_converted=True,
+            part_of="J/psi -> e+ e- (gamma)",
         ),
         "bhabha_converted": Process(
             "e+ e- -> e- e+ gamma at the J/psi, the photon converts",

@@ -96,11 +96,14 @@ class FileJob:
 
 
 def _jpsi(name: str, n_events: int, process: Process, kind: str, selections: tuple[str, ...] = ("search",)) -> Dataset:
+    represented = _represented(process)
     metadata = DatasetMetadata(
         kind=kind,
         sqrt_s=M_JPSI,
         process=process.reaction,
-        branching_fraction=_represented(process),
+        part_of=process.part_of,
+        branching_fraction=represented,
+        branching_fraction_sigma=represented * process.relative_error if represented else None,
         selections=selections,
     )
     return Dataset(name, n_events, Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI), metadata)
@@ -218,7 +221,9 @@ def control_data(made: Dataset) -> Dataset:
     """Return pseudo-data of a control sample, made with the data-like detector."""
     recipe = dataclasses.replace(made.recipe, parameters=DATA_LIKE, has_truth=False)
     own = tuple(name for name in made.metadata.selections if name.startswith("control_"))
-    metadata = dataclasses.replace(made.metadata, kind="data", blind=False, branching_fraction=None, selections=own)
+    metadata = dataclasses.replace(
+        made.metadata, kind="data", blind=False, branching_fraction=None, branching_fraction_sigma=None, selections=own
+    )
     return Dataset(f"{made.name.removesuffix('_control')}_data", made.n_events, recipe, metadata)
 
 
