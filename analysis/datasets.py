@@ -151,6 +151,9 @@ class DatasetMetadata:
                 "a positive uncertainty beside a 'branching_fraction', absolute",
             ),
             "part_of": (self.part_of is None or isinstance(self.part_of, str), "the name of a process"),
+            "process": (isinstance(self.process, str), "a text"),
+            "selections": (all(isinstance(name, str) for name in self.selections), "a list of names"),
+            "period": (self.period is None or type(self.period) is int, "a year"),
             "blind": (self.blind is None or isinstance(self.blind, bool), "true or false"),
             "is_simulation": (
                 isinstance(self.is_simulation, bool) and (self.is_simulation or self.kind in (DATA, CONTINUUM)),

@@ -107,7 +107,7 @@ def difference(
         options: Those options that must have had these values.
     """
     stated = content.get(MADE_FROM)
-    if not isinstance(stated, Mapping):
+    if not isinstance(stated, Mapping) or not all(isinstance(stated.get(k, {}), Mapping) for k in ("options", "files")):
         return "it does not say which result it was made from"
     for name, value in results.identity.items():
         if stated.get(name) != value:

@@ -30,7 +30,18 @@ DEPTH_MAX: Final = 32
 UNPACKED_MAX: Final = 2 * 1024**3
 INTEGER_BITS: Final = 63
 # What a damaged, encrypted or foreign archive makes `zipfile` raise.
-_BROKEN: Final = (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, RuntimeError, ValueError)
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 # Blocks of a file that are hashed at once.
 BLOCK: Final = 1 << 22
 DIGEST_DIGITS: Final = 16

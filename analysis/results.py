@@ -10,16 +10,18 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import hist
 import numpy as np
 import uhi.io
 import uhi.io.json
+from annotated_types import Ge, MinLen
 
 from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import AnyArray
@@ -28,6 +30,8 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 
 FORMAT_VERSION: Final = 1
+# Bins of a stored histogram, sparse in the file and whole in memory.
+BINS_MAX: Final = 50_000_000
 _FORM: Final = documents.Form("result", "wanted an accumulator.zip of `lnv run`", ResultsError)
 
 
@@ -126,6 +130,29 @@ class Results:
             raise IncompleteError(msg)
 
 
+@dataclass(frozen=True)
+class _Counts:
+    cutflow: Annotated[dict[str, int], MinLen(1)]
+    status: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    metadata: dict[str, Any]
+    n_produced: Annotated[int, Ge(0)]
+    n_events: Annotated[int, Ge(0)]
+    selections: dict[str, _Counts]
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    provenance: dict[str, Any]
+    datasets: dict[str, _Entry]
+
+
+_MANIFEST: Final = documents.Form("result", "run `lnv run` again", ResultsError, content=_Manifest)
+
+
 def write(path: Path, results: Results) -> None:
     """Write a result to `path` under a temporary name first, so that a half-written file never has the final name."""
     with documents.replacing(path) as partial, partial.open("wb") as stream:
@@ -162,11 +189,12 @@ def load(source: Path | BinaryIO) -> Results:
         ResultsError: It is no result, or has another format version.
     """
     with documents.archive(source, _FORM) as member:
-        manifest = _FORM.parse(member("manifest.json"), str(source))
-        _check_version(str(source), manifest)
+        stored = _FORM.parse(member("manifest.json"), str(source))
+        _check_version(str(source), stored)
+        manifest: _Manifest = _MANIFEST.check(stored, str(source))
         bookkeeping = _FORM.parse(member("bookkeeping.json"), str(source))
-        datasets = {name: _read_dataset(member, name, entry) for name, entry in manifest["datasets"].items()}
-    return Results(datasets, manifest["provenance"], bookkeeping)
+        datasets = {name: _read_dataset(member, name, entry) for name, entry in manifest.datasets.items()}
+    return Results(datasets, manifest.provenance, bookkeeping)
 
 
 def _check_version(where: str, manifest: Mapping[str, Any]) -> None:
@@ -192,18 +220,18 @@ def _counts(datasets: Mapping[str, DatasetResult]) -> dict[str, Any]:
     }
 
 
-def _read_dataset(member: Callable[[str], bytes], name: str, entry: Mapping[str, Any]) -> DatasetResult:
+def _read_dataset(member: Callable[[str], bytes], name: str, entry: _Entry) -> DatasetResult:
     selections = {
         s: SelectionResult(
-            cutflow=counts["cutflow"],
-            status=counts["status"],
+            cutflow=counts.cutflow,
+            status=counts.status,
             histograms=_load_histograms(member(f"histograms/{name}/{s}.json")),
             candidates=_load_table(member(f"candidates/{name}/{s}.parquet")),
         )
-        for s, counts in entry["selections"].items()
+        for s, counts in entry.selections.items()
     }
-    metadata = DatasetMetadata.from_dict(name, entry["metadata"])
-    return DatasetResult(metadata, entry["n_produced"], entry["n_events"], selections)
+    metadata = DatasetMetadata.from_dict(name, entry.metadata)
+    return DatasetResult(metadata, entry.n_produced, entry.n_events, selections)
 
 
 def _dump_histograms(histograms: Mapping[str, hist.Hist]) -> str:
@@ -213,7 +241,16 @@ def _dump_histograms(histograms: Mapping[str, hist.Hist]) -> str:
 
 def _load_histograms(text: bytes) -> dict[str, hist.Hist]:
     stored = json.loads(text, object_hook=uhi.io.json.object_hook)
+    for name, h in stored.items():
+        if (n_bins := math.prod(1 + _n_bins(axis) for axis in h["axes"])) > BINS_MAX:
+            msg = f"histogram {name!r} has {n_bins} bins; wanted at most {BINS_MAX}"
+            raise ValueError(msg)
     return {name: hist.Hist(uhi.io.from_sparse(h)) for name, h in stored.items()}
+
+
+def _n_bins(axis: Mapping[str, Any]) -> int:
+    """Return the bins of a stored axis, those of its overflow aside."""
+    return int(axis["bins"]) if "bins" in axis else len(axis.get("edges", axis.get("categories", ())))
 
 
 def _dump_table(columns: Mapping[str, AnyArray]) -> bytes:

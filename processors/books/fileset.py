@@ -222,8 +222,11 @@ def raw_files(name: str, entry: Any) -> Mapping[str, Any]:
             msg = f'dataset {name!r}: lacks {key!r}; wanted {{"files": {{path: "{TREE}"}}, "metadata": {{...}}}}'
             raise FilesetError(msg)
     files = entry["files"]
-    if isinstance(files, list):
+    if isinstance(files, list) and all(isinstance(path, str) for path in files):
         files = dict.fromkeys(files, TREE)
+    if not isinstance(files, Mapping):
+        msg = f"dataset {name!r}: 'files' is {files!r}; wanted {{path: \"{TREE}\"}} or a list of paths"
+        raise FilesetError(msg)
     if not files:
         msg = f"dataset {name!r}: 'files' is empty; list at least one file"
         raise FilesetError(msg)
