@@ -6,6 +6,10 @@ b_i its background with uncertainties of their own. All channels share kappa = 1
 which one standard deviation adds s_i to the background. The limit is that of the profile likelihood referred to the
 best fit with mu >= 0, cut as in `analysis.limits.rolke`. Without any event the published rule U(0) = 2 U(1) - U(2)
 holds, the added events being those of the channel that expects most signal.
+
+A single channel's limit refers to the unbounded best fit, which several channels do not have: equal parts of a channel
+give its limit where at least as many events are seen as are expected from background, and a weaker one below, where the
+single channel's falls to that of the smallest larger count which has a limit. `differs` says which it is.
 """
 
 from __future__ import annotations
@@ -69,6 +73,11 @@ class Channel:
     def acceptance(self) -> float:
         """Counted events per produced event of all channels."""
         return self.share * self.efficiency
+
+
+def differs(channels: Sequence[Channel]) -> bool:
+    """Return whether the rule is another than a single channel's: fewer events than background, and any background."""
+    return sum(c.n_obs for c in channels) < sum(c.background for c in channels)
 
 
 def upper_limit(channels: Sequence[Channel], *, delta_common: float = 0.0, confidence_level: float = 0.90) -> float:

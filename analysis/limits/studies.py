@@ -24,6 +24,10 @@ CHARGE: Final = "charge"
 CONJUGATE: Final = {"K+K+e-e-": 1, "K-K-e+e+": -1}
 # Half of the signal is produced in each of the two conjugate channels.
 SHARE_PER_CHARGE: Final = 0.5
+RULE_DIFFERS: Final = (
+    "fewer events than background: the combination refers to the best fit of a signal >= 0, a single channel to the "
+    "unbounded one, so that equal parts do not give the limit of the whole"
+)
 CHI2_CUTS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0)
 BACKGROUNDS: Final = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -145,7 +149,9 @@ def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, A
         for c in counts.values()
     ]
     named = [{"name": name} | dataclasses.asdict(c) for name, c in zip(counts, channels, strict=True)]
-    return {"channels": named, "n_up": combination.upper_limit(channels, delta_common=inputs.delta_sys)}
+    n_up = combination.upper_limit(channels, delta_common=inputs.delta_sys)
+    cautions = [RULE_DIFFERS] if combination.differs(channels) else []
+    return {"channels": named, "n_up": n_up, "cautions": cautions}
 
 
 def passed_below(plane: hist.Hist, chi2_4c_max: float, cuts: Cuts) -> int:

@@ -186,12 +186,15 @@ def _names(method: str, lead: str) -> list[str]:
 
 def _shown(merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> Source:
     """Return what shows the limits."""
-    records = [
-        limit.to_dict() | {"cautions": list(cautions.of(limit))} | _mixing(limit, curve)
-        for by_method in limits
-        for limit in by_method
-    ]
-    return Source(merged, tuple(records))
+    return Source(merged, tuple(_record(limit, curve) for by_method in limits for limit in by_method))
+
+
+def _record(limit: methods.Limit, curve: Normalisation | None) -> dict[str, Any]:
+    mixing = _mixing(limit, curve)
+    said = list(cautions.of(limit))
+    if (mixing.get("mixing_ul") or 0.0) > 1.0:
+        said.append("|V_eN|^2 above 1 is unphysical: the limit excludes no mixing")
+    return limit.to_dict() | {"cautions": said} | mixing
 
 
 def _says_more(output: Path, stem: str, shown: Source) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, stats
 
 from jpsi_lnv.analysis.limits import rolke
-from jpsi_lnv.analysis.limits.combination import Channel, interval, upper_limit
+from jpsi_lnv.analysis.limits.combination import Channel, differs, interval, upper_limit
 
 
 def test_one_channel_is_the_published_limit():
@@ -45,6 +45,18 @@ def test_parts_of_one_channel_with_background_are_the_whole(n_obs, share):
         for n, s in zip(n_obs, (share, 1.0 - share), strict=True)
     ]
     assert upper_limit(parts, delta_common=0.07) == pytest.approx(upper_limit([whole], delta_common=0.07), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n_obs", "is_other"), [(1, True), (2, False), (4, False)])
+def test_the_rule_is_the_single_channels_unless_fewer_events_are_seen_than_background(n_obs, is_other):
+    """Below the background the combination refers to a signal >= 0 and is weaker, and says that it differs."""
+    half = Channel(n_obs=0, share=0.5, efficiency=0.1583, background=1.0, background_sigma_common=0.1)
+    parts = [dataclasses.replace(half, n_obs=n_obs), half]
+    measured = {"background": 2.0, "background_sigma": 0.2, "efficiency": 0.1583, "efficiency_sigma": 0.07 * 0.1583}
+    single = rolke.upper_limit(rolke.Model.GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY, n_obs=n_obs, **measured)
+    found = upper_limit(parts, delta_common=0.07)
+    assert differs(parts) == is_other
+    assert found > 1.01 * single if is_other else found == pytest.approx(single, rel=1e-5)
 
 
 @pytest.mark.parametrize("sigma", [1e-9, 1e-5])

@@ -134,6 +134,11 @@ def test_limits_on_the_mixing_follow_a_given_curve(run, tmp_path, merged):
     for record in records[1:]:
         assert record["mixing_ul"] == pytest.approx(record["branching_fraction_ul"] / 1e-7)
     assert "|V(eN)|² limit" in printed
+    assert "unphysical" not in printed
+    curve.write_text("m_majorana,branching_fraction\n0.5,1e-9\n1.5,1e-9\n")
+    records, printed = run(merged(), "--mixing", str(curve))
+    assert records[1]["mixing_ul"] > 1
+    assert "|V_eN|^2 above 1 is unphysical" in printed
 
 
 def test_a_background_given_on_the_command_line_is_said_so(run, merged):
