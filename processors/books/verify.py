@@ -18,6 +18,7 @@ from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import inspection
 from jpsi_lnv.analysis.events.inspection import VERSION, Facts, raise_faults
 from jpsi_lnv.analysis.events.schema import META_TREE, TREE
+from jpsi_lnv.analysis.kernel_cache import user_cache
 from jpsi_lnv.processors.books.fileset import FileEntry, Fileset, is_address
 from jpsi_lnv.processors.work.worker import set_xrootd_limits
 
@@ -151,8 +152,7 @@ class Verified:
 
 def default_cache(name: str = "verified.json") -> Path:
     """Return where verified files are remembered: ``$XDG_CACHE_HOME/jpsi-lnv/verified.json``."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "jpsi-lnv" / name
+    return user_cache() / "jpsi-lnv" / name
 
 
 def checks(fileset: Fileset, how: How, verified: Verified) -> list[Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import platform
 import shutil
 import time
@@ -15,6 +16,7 @@ from distributed import Client
 from distributed.comm import connect as connect_to
 
 from jpsi_lnv.analysis import outputs, provenance
+from jpsi_lnv.analysis.arrays import kernel_directory
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
@@ -24,6 +26,7 @@ from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, announce
 from jpsi_lnv.processors.cluster.preflight import prepare
 from jpsi_lnv.processors.console import console, show
 from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.work.dask_loop import ask
 from jpsi_lnv.processors.work.executors import ClusterError
 
 # What an extra adds: module -> (what for, how to get it).
@@ -47,6 +50,8 @@ _WORKER: Final = (
     Field("python", "python"),
     Field("workers", "workers", count),
     Field("threads", "threads", count),
+    Field("without keys", "who has no keys is"),
+    Field("kernels", "kernels are kept in"),
     Field("seconds", "time", fixed(2), "s"),
 )
 BATCH_COMMANDS: Final = {"slurm": "sbatch", "htcondor": "condor_submit"}
@@ -120,7 +125,10 @@ def _show_job_script(where: ClusterOptions) -> None:
 
 def _one_task(client: Client) -> dict[str, Any]:
     try:
-        host, python = client.submit(_probe, pure=False).result(timeout=TIMEOUT)
+        host, python, kernels = client.submit(_probe, pure=False).result(timeout=TIMEOUT)
+        ask(client, client._run, _probe, timeout=TIMEOUT)
+    except ClusterError:
+        raise
     except Exception as error:
         msg = f"a task failed on the cluster: {type(error).__name__}: {error}"
         raise ClusterError(msg) from error
@@ -128,6 +136,7 @@ def _one_task(client: Client) -> dict[str, Any]:
     return {
         "host": host,
         "python": python,
+        "kernels": kernels,
         "workers": len(workers),
         "threads": sum(w["nthreads"] for w in workers.values()),
     }
@@ -140,6 +149,8 @@ def _without_keys(client: Client, where: ClusterOptions) -> str:
         ClusterError: The cluster should refuse it and does not.
     """
     address = client.scheduler_info(n_workers=0)["address"]
+    # The scheduler tells of what it refuses; here that is the answer.
+    logging.getLogger("distributed.comm.tcp").setLevel(logging.ERROR)
     try:
         client.sync(_identity, "tcp://" + address.partition("://")[2])
     except OSError:
@@ -156,8 +167,9 @@ async def _identity(address: str) -> None:
     await comm.read()
 
 
-def _probe() -> tuple[str, str]:
-    return platform.node(), platform.python_version()
+def _probe() -> tuple[str, str, str]:
+    """Compile a kernel; return host, version of Python and the directory that keeps the machine code."""
+    return platform.node(), platform.python_version(), kernel_directory()
 
 
 def log_tail(where: ClusterOptions) -> list[str]:
