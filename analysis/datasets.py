@@ -37,6 +37,10 @@ MISID: Final = "misid"
 TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"
 MAJORANA_MODES: Final = ("2nu", "1nu")
+# Difference in GeV of a file's energies to that of its dataset: the energy of the beams varies by less.
+SQRT_S_TOLERANCE: Final = 0.005
+# Characters that a reason to show recorded events has at least.
+REASON_LENGTH_MIN: Final = 10
 # Energy in GeV that no e+e- collider at the J/psi reaches (BEPCII: 5.6): a larger number is one in MeV.
 SQRT_S_MAX: Final = 10.0
 # More J/psi than any collider can make: a larger number is none of J/psi.
@@ -65,6 +69,7 @@ class DatasetMetadata:
         luminosity: Integrated luminosity in pb^-1, for kind ``continuum``.
         n_jpsi: Number of J/psi the dataset stands for, for kind ``data``.
         blind: Whether events in the box are hidden; None: data and continuum are, simulation is not.
+        open_reason: Why recorded events are shown that would be blind otherwise; it goes into the result.
         selections: Processors that run on it.
         period: Data-taking period, where the dataset has one.
     """
@@ -81,13 +86,19 @@ class DatasetMetadata:
     luminosity: float | None = None
     n_jpsi: float | None = None
     blind: bool | None = None
+    open_reason: str | None = None
     selections: tuple[str, ...] = (SEARCH,)
     period: int | None = None
 
     @property
     def is_blind(self) -> bool:
         """Whether events in the box are hidden: recorded and pseudo-data unless the fileset says otherwise."""
-        return self.kind in (DATA, CONTINUUM) if self.blind is None else self.blind
+        return self.is_recorded_kind if self.blind is None else self.blind
+
+    @property
+    def is_recorded_kind(self) -> bool:
+        """Whether the kind is one of recorded events, which pseudo-data stand for."""
+        return self.kind in (DATA, CONTINUUM)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON types."""
@@ -155,9 +166,14 @@ class DatasetMetadata:
             "selections": (all(isinstance(name, str) for name in self.selections), "a list of names"),
             "period": (self.period is None or type(self.period) is int, "a year"),
             "blind": (self.blind is None or isinstance(self.blind, bool), "true or false"),
+            "open_reason": (
+                self.open_reason is None or is_reason(self.open_reason),
+                f"a reason in words, of at least {REASON_LENGTH_MIN} characters",
+            ),
             "is_simulation": (
-                isinstance(self.is_simulation, bool) and (self.is_simulation or self.kind in (DATA, CONTINUUM)),
-                f"true or false, and true unless the kind is {DATA!r} or {CONTINUUM!r}",
+                isinstance(self.is_simulation, bool)
+                and (self.is_simulation or self.is_recorded_kind or self.open_reason is not None),
+                f"true or false, and true unless the kind is {DATA!r} or {CONTINUUM!r} or there is an 'open_reason'",
             ),
             "n_jpsi": (
                 self.n_jpsi is None or _is_positive(self.n_jpsi, N_JPSI_MAX),
@@ -177,6 +193,11 @@ def _published(n_jpsi: Any) -> Any:
         return n_jpsi
     # The published total is rounded otherwise than the sum of its parts.
     return N_JPSI if set(names) == set(N_JPSI_OF) else math.fsum(N_JPSI_OF[name][0] for name in names)
+
+
+def is_reason(text: object) -> bool:
+    """Return whether a text is long enough to be the reason why recorded events are shown."""
+    return isinstance(text, str) and len(text.strip()) >= REASON_LENGTH_MIN
 
 
 def mass_mev(m_majorana: float) -> int:

@@ -13,7 +13,10 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.selection.blinding import BlindingError
 from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import unblinding
+from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.run import RunOptions, process, to_results
@@ -30,12 +33,16 @@ def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = Non
 
     Raises:
         FilesetError: The fileset is not usable or has no such dataset.
+        BlindingError: The dataset is blind: its events as they are would show what is in the box.
     """
     found = filesets.load(fileset)
     if dataset not in found or not found[dataset].files:
         msg = f"{fileset}: got dataset {dataset!r}, wanted one with files of {sorted(found)}"
         raise FilesetError(msg)
     chosen = found[dataset]
+    if chosen.metadata.is_blind:
+        msg = f"dataset {dataset!r} is blind: its events as they are would show the box; run selections over it"
+        raise BlindingError(msg)
     factory = NanoEventsFactory.from_root(
         {chosen.files[0].path: chosen.files[0].object_path},
         schemaclass=BesSchema,
@@ -56,6 +63,7 @@ def run(
     max_chunks: int | None = None,
     chunksize: int = 100_000,
     trust_units: bool = False,
+    frozen: Path = FROZEN,
 ) -> Results:
     """Run the selections over a fileset and return the merged result, as `lnv run` writes it.
 
@@ -68,6 +76,7 @@ def run(
         max_chunks: Chunks per dataset; None: all.
         chunksize: Largest number of events of a chunk.
         trust_units: Go on where numbers cannot be what their units say.
+        frozen: File of `lnv freeze`, which makes the box of blind data; without it, the package's own cuts do.
 
     Raises:
         LnvError: The fileset, a file or the cluster is not usable.
@@ -83,5 +92,6 @@ def run(
             chunksize=chunksize,
             verification="size",
             trust_units=trust_units,
+            box=unblinding.box(frozen),
         )
-        return to_results(process(chosen, SearchProcessor(cuts), options, make), options)
+        return to_results(process(chosen, SearchProcessor(cuts, box=options.box), options, make), options)

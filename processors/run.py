@@ -19,7 +19,7 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.documents import digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
-from jpsi_lnv.analysis.selection import registry
+from jpsi_lnv.analysis.selection import blinding, registry
 from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
@@ -47,7 +47,8 @@ class RunOptions:
     """What a run does besides processing.
 
     Attributes:
-        cuts: The cuts the processors apply.
+        cuts: The cuts the processor applies.
+        box: The requirements that the box of blind data is made of.
         cache: File that remembers verified checksums.
         unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
@@ -72,6 +73,7 @@ class RunOptions:
         check=not_a_part,
     )
     cuts: Cuts = SELECTION
+    box: Cuts = SELECTION
     cache: Path = field(default_factory=verify.default_cache)
     unblinding: dict[str, Any] | None = None
 
@@ -100,14 +102,16 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
         make_executor: Gives an executor per stage.
 
     Raises:
-        FilesetError: A dataset names a selection that does not exist, or has numbers of another unit.
+        FilesetError: A dataset names a selection that does not exist, shows recorded events without a reason, or has
+            numbers of another unit.
+        BlindingError: The cuts would tell what the box of a blind dataset hides.
         NtupleError: Files are not those of the fileset, and bad files are not skipped.
         ClusterError: The cluster was lost; what was finished is stored.
         ResultsError: The directory of the results cannot be written, or a partial result cannot be stored.
     """
     started = time.monotonic()
     _require_writable(options.output)
-    _require_selections(fileset, processor)
+    _require_runnable(fileset, processor)
     chosen = select(fileset, None, options.max_files)
     wanted = _share(chosen, options)
     if wanted is not None:
@@ -147,10 +151,14 @@ def _require_writable(directory: Path) -> None:
         raise ResultsError(msg) from error
 
 
-def _require_selections(fileset: Fileset, processor: SearchProcessor) -> None:
-    """Raise FilesetError now rather than in every chunk if a dataset names a selection that does not exist."""
+def _require_runnable(fileset: Fileset, processor: SearchProcessor) -> None:
+    """Raise now rather than in every chunk: for an unknown selection, or for what would tell what a box hides."""
     for name, dataset in fileset.items():
         registry.reads(dataset.metadata.selections, name, processor.selections)
+        if dataset.metadata.is_blind:
+            blinding.require_same(processor.cuts, name, processor.box)
+        for run in (file.runs[1] for file in dataset.files if file.runs):
+            blinding.require_reason(run, name, dataset.metadata)
 
 
 def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) -> list[dict[str, Any]]:
@@ -242,7 +250,7 @@ def _books(
 
 def _parts(fileset: Fileset, options: RunOptions, others: Sequence[Path] = ()) -> Parts:
     versions = provenance.package_versions() | {"python": platform.python_version()}
-    configuration = [provenance.source_digest(), versions, options.cuts.digest()]
+    configuration = [provenance.source_digest(), versions, options.cuts.digest(), options.box.digest()]
     return Parts(options.output, fileset, configuration, others)
 
 
@@ -274,8 +282,11 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
         for name, dataset in books.fileset.items()
     }
     origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(books.fileset))
+    origin["box_digest"] = options.box.digest()
     if options.unblinding is not None:
         origin["unblinding"] = options.unblinding
+    if opened := {n: d.metadata.open_reason for n, d in books.fileset.items() if d.metadata.open_reason}:
+        origin["opened"] = opened
     return results.Results(datasets, origin, books.to_dict())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,11 @@ from coffea.processor import ProcessorABC
 
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.errors import NtupleError
+from jpsi_lnv.analysis.errors import LnvError, NtupleError
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import file_uuid
 from jpsi_lnv.analysis.selection import registry
+from jpsi_lnv.analysis.selection.blinding import BlindingError
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.work.rows import Rows
@@ -23,11 +25,19 @@ class SearchProcessor(ProcessorABC):
 
     Args:
         cuts: The requirements of the search.
+        box: The requirements that the box of blind data is made of: the frozen ones, once there are any.
         selections: Selections by the names that metadata may give.
     """
 
-    def __init__(self, cuts: Cuts = SELECTION, selections: Mapping[str, Selection] = registry.SELECTIONS) -> None:
+    def __init__(
+        self,
+        cuts: Cuts = SELECTION,
+        *,
+        box: Cuts = SELECTION,
+        selections: Mapping[str, Selection] = registry.SELECTIONS,
+    ) -> None:
         self.cuts = cuts
+        self.box = box
         self.selections = selections
 
     def process(self, events: Any) -> dict[str, Any]:
@@ -35,13 +45,15 @@ class SearchProcessor(ProcessorABC):
 
         Raises:
             NtupleError: The file is not the one of the fileset: another UUID, or fewer events.
-            FilesetError: The metadata name a selection that does not exist.
+            FilesetError: The metadata name a selection that does not exist, another energy than the file's, or show
+            recorded events without a reason.
+        BlindingError: The cuts would tell what the box of a blind dataset hides.
         """
         dataset, metadata = events.metadata["dataset"], DatasetMetadata.of_chunk(events.metadata)
         output = {ledger.LEDGER: entry(events)}
-        chunk = Chunk(ChunkColumns(events), metadata, self.cuts)
+        chunk = Chunk(ChunkColumns(events), dataset, metadata, self.cuts, self.box)
         for name in metadata.selections:
-            found = registry.find(name, dataset, self.selections).select(chunk)
+            found = select(registry.find(name, dataset, self.selections), name, chunk)
             output |= {stored: mergeable(content) for stored, content in found.items()}
         return {dataset: output}
 
@@ -66,6 +78,28 @@ def entry(events: Any) -> dict[str, Any]:
         )
         raise NtupleError(msg)
     return ledger.entry(got[0], start, start + got[1], got[1])
+
+
+def select(selection: Selection, name: str, chunk: Chunk) -> dict[str, Found]:
+    """Return what a selection finds in a chunk.
+
+    Raises:
+        BlindingError: It failed on blind data: its message could tell how many events may be seen, as those of numpy
+            about shapes do, and is kept back.
+    """
+    try:
+        return selection.select(chunk)
+    except (LnvError, OSError):
+        raise
+    except Exception as error:
+        if not chunk.metadata.is_blind:
+            raise
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        msg = (
+            f"dataset {chunk.dataset!r} is blind: selection {name!r} failed with {type(error).__name__} in "
+            f"{at.filename}, line {at.lineno}; what it says could tell what is hidden: run it on simulation to read it"
+        )
+        raise BlindingError(msg) from None
 
 
 def mergeable(found: Found) -> dict[str, Any]:

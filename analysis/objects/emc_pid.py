@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import LnvError
@@ -131,6 +132,11 @@ def _check(tables: EmcTables, path: str) -> None:
     if not all(np.all(d) for d in (*in_order, np.diff(tables.chi) > 0, np.diff(tables.quantiles) >= 0)):
         msg = f"{path}: edges, nodes or quantiles are not in increasing order; make it again with `lnv emc-tables`"
         raise EmcTableError(msg)
+
+
+def digest() -> str:
+    """Return a digest of the tables that come with the package, the calibration of the identification."""
+    return documents.digest(Path(__file__).with_name(FILE).read_bytes())
 
 
 @lru_cache(maxsize=4)

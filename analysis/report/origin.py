@@ -99,6 +99,7 @@ def provenance(source: Source) -> Table:
     rows = {key: stored.get(key) for key in ("commit", "source_digest", "fileset_digest", "cuts_digest", "python")}
     rows |= {f"{name} version": v for name, v in stored.get("packages", {}).items()}
     rows |= {f"unblinding: {key}": value for key, value in (stored.get("unblinding") or {}).items()}
+    rows |= {f"shown: {name}": reason for name, reason in (stored.get("opened") or {}).items()}
     rows |= _totals(source.results.bookkeeping.get("totals", {}))
     return Table(
         name="provenance",

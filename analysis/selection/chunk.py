@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from jpsi_lnv.analysis.arrays import BoolArray
-from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChosenEvents, Columns
 from jpsi_lnv.analysis.selection import blinding
@@ -28,23 +28,39 @@ class Chunk:
 
     Args:
         columns: Its columns.
-        metadata: Metadata of the dataset.
+        dataset: Name of the dataset.
+        metadata: Its metadata.
         cuts: The requirements of the search.
+        box: The requirements that the box of blind data is made of.
 
     Attributes:
         n_read: All its events, whether or not they may be seen.
     """
 
-    def __init__(self, columns: Columns, metadata: DatasetMetadata, cuts: Cuts) -> None:
+    def __init__(
+        self, columns: Columns, dataset: str, metadata: DatasetMetadata, cuts: Cuts, box: Cuts = SELECTION
+    ) -> None:
         self._columns = columns
+        self._box_cuts = box
+        self.dataset = dataset
         self.metadata = metadata
         self.cuts = cuts
         self.n_read = columns.n_events
 
     @cached_property
     def events(self) -> SearchEvents:
-        """The events that may be seen, as the search looks at them."""
-        return self._everything if self._box is None else self._view(~self._is_hidden)
+        """The events that may be seen, as the search looks at them.
+
+        A blind chunk goes one way whether or not events are hidden in it: an error of a selection, whose traceback is
+        stored, looks the same. What is known already of its events is not computed again where none is.
+        """
+        hidden = self._is_hidden
+        if not self.metadata.is_blind:
+            return self._everything
+        seen = self._view(~hidden)
+        if not hidden.any():
+            vars(seen).update({name: value for name, value in vars(self._everything).items() if name != "columns"})
+        return seen
 
     @cached_property
     def decisions(self) -> BoolArray:
@@ -66,7 +82,7 @@ class Chunk:
             view: What makes of events that which the steps look at.
         """
         flow = count(steps, decisions)
-        if self._box is not None:
+        if self.metadata.is_blind:
             before = _before_they_leave(steps)
             for name, n in count(before, apply(before, view(self._box))).items():
                 flow[name] += n
@@ -78,12 +94,12 @@ class Chunk:
 
     @cached_property
     def _is_hidden(self) -> BoolArray:
-        return ~blinding.is_visible(self._everything, self.metadata)
+        return blinding.is_hidden(self._everything, self.dataset, self.metadata, self._box_cuts)
 
     @cached_property
-    def _box(self) -> SearchEvents | None:
-        """The hidden events; None where there are none."""
-        return self._view(self._is_hidden) if self._is_hidden.any() else None
+    def _box(self) -> SearchEvents:
+        """The hidden events."""
+        return self._view(self._is_hidden)
 
     def _view(self, chosen: BoolArray) -> SearchEvents:
         return SearchEvents(ChosenEvents(self._columns, chosen), self.cuts, self.metadata.sqrt_s)

@@ -24,9 +24,10 @@ from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 
-# What good tracks are read from, and what the view reads of every chunk that has events, whatever they are.
+# What good tracks are read from, with the run, which tells recorded events from simulated ones; and what the view reads
+# of every chunk that has events, whatever they are.
 GOOD_TRACKS = frozenset(
-    {"nTrack", "ip_x", "ip_y", "ip_z", "field", *(branch("Track", name) for name in ("charge", *HELIX))}
+    {"run", "nTrack", "ip_x", "ip_y", "ip_z", "field", *(branch("Track", name) for name in ("charge", *HELIX))}
 )
 READS = GOOD_TRACKS | pid.reads(pid.CONSIDERED) | {branch("Track", f"emc_{n}") for n in ("energy", "e3x3", "e5x5")}
 # Species of the four tracks of a candidate.

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from annotated_types import Ge
 
-from jpsi_lnv.analysis.datasets import DATA, SEARCH, DatasetMetadata
+from jpsi_lnv.analysis.datasets import DATA, SEARCH, SQRT_S_TOLERANCE, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.inspection import raise_faults
@@ -43,10 +43,6 @@ _FIELDS: Final = (
     Field("bytes", "size", fixed(1, scale=1e-6), "MB"),
     Field("is_blind", "blind", yes_no),
 )
-
-
-# Distance in GeV between the energy of the events and that of their dataset.
-SQRT_S_TOLERANCE: Final = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)

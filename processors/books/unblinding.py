@@ -1,36 +1,50 @@
-"""Freezing the cuts before the data are looked at, and opening the box afterwards, once and with a reason."""
+"""Freezing what the box is made of before the data are looked at, and opening it afterwards, once and with a reason.
+
+What is frozen is a record that others can check: the requirements, the calibration that the identification is made
+with, and the code, each with its digest. `line` writes them as one line, to be deposited where nobody of the analysis
+can change it; `compare` says what differs between that line, the record and the present package.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import getpass
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis import provenance
-from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.documents import Form, write_json
-from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.datasets import REASON_LENGTH_MIN, is_reason
+from jpsi_lnv.analysis.documents import Form, digest_of_json, write_json
+from jpsi_lnv.analysis.objects import emc_pid
+from jpsi_lnv.analysis.selection.blinding import BlindingError, differences
 from jpsi_lnv.processors.books.fileset import Fileset
 
 FROZEN: Final = Path("frozen.json")
-REASON_LENGTH_MIN: Final = 10
-
-
-class BlindingError(LnvError):
-    """The box may not be opened."""
+# What has to be as it was frozen, and what is written down where it is not: mending code is no reason to refuse.
+BINDING: Final = ("cuts_digest", "calibration_digest")
+NOTED: Final = ("source_digest", "commit")
+_LINE: Final = "jpsi-lnv frozen {time} cuts {cuts_digest} calibration {calibration_digest} code {source_digest} commit {commit} record {digest}"  # noqa: E501
+_DEPOSITED: Final = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\S+)", re.escape(_LINE)))
+_FORM: Final = Form("frozen requirements", "write them with `lnv freeze` before the box is opened", BlindingError)
 
 
 def freeze(cuts: Cuts, path: Path, *, replace: bool = False) -> dict[str, Any]:
-    """Write the cuts that are final, with time, commit and digests; return what was written.
+    """Write the requirements that are final, with time, commit and digests; return what was written.
 
     Args:
-        cuts: The cuts.
+        cuts: The requirements.
         path: File to write.
-        replace: Whether other frozen cuts may be given up.
+        replace: Whether other frozen requirements may be given up.
 
     Raises:
-        BlindingError: Other cuts are frozen in `path` already, or it cannot be written.
+        BlindingError: Other requirements are frozen in `path` already, or it cannot be written.
     """
     if path.exists() and not replace:
         former = read_frozen(path)
@@ -38,13 +52,8 @@ def freeze(cuts: Cuts, path: Path, *, replace: bool = False) -> dict[str, Any]:
             msg = f"{path}: other cuts are frozen since {former['time']}: {changed}; pass --replace to give them up"
             raise BlindingError(msg)
         return former
-    record = {
-        "time": _now(),
-        "cuts": dataclasses.asdict(cuts),
-        "cuts_digest": cuts.digest(),
-        "commit": provenance.commit(),
-        "source_digest": provenance.source_digest(),
-    }
+    record = {"time": _now(), "cuts": dataclasses.asdict(cuts), **digests(cuts)}
+    record["digest"] = digest_of_json(record)
     try:
         write_json(path, record)
     except OSError as error:
@@ -53,31 +62,97 @@ def freeze(cuts: Cuts, path: Path, *, replace: bool = False) -> dict[str, Any]:
     return record
 
 
-_FROZEN: Final = Form("frozen cuts", "write them with `lnv freeze` before the box is opened", BlindingError)
+def digests(cuts: Cuts) -> dict[str, str | None]:
+    """Return the digests of requirements, of the present calibration and code, and the commit."""
+    return {
+        "cuts_digest": cuts.digest(),
+        "calibration_digest": emc_pid.digest(),
+        "source_digest": provenance.source_digest(),
+        "commit": provenance.commit(),
+    }
 
 
 def read_frozen(path: Path) -> dict[str, Any]:
     """Return what `freeze` wrote.
 
     Raises:
-        BlindingError: The file is missing or not one of `lnv freeze`.
+        BlindingError: The file is missing, not one of `lnv freeze`, or was changed after it was written.
     """
-    record: dict[str, Any] = _FROZEN.read(path)
+    record: dict[str, Any] = _FORM.read(path)
     try:
-        return record | {"cuts": dict(record["cuts"]), "cuts_digest": str(record["cuts_digest"])}
+        content = {key: record[key] for key in ("time", "cuts", *BINDING, *NOTED)}
+        cuts = Cuts(**content["cuts"])
+        wanted = (record["digest"], content["cuts_digest"])
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path}: not a file of `lnv freeze` ({type(error).__name__}: {error})"
+        msg = f"{path}: not a file of `lnv freeze` of this version ({type(error).__name__}: {error})"
         raise BlindingError(msg) from error
+    if (got := (digest_of_json(content), cuts.digest())) != wanted:
+        msg = f"{path}: was changed after it was written: got digests {got}, it says {wanted}; restore it"
+        raise BlindingError(msg)
+    return content | {"digest": record["digest"]}
 
 
-def differences(frozen: dict[str, Any], given: dict[str, Any]) -> str:
-    """Return which values differ, such as ``chi2_4c_max 20.0 -> 25.0``; empty if none does."""
-    names = sorted(n for n in frozen.keys() | given.keys() if frozen.get(n) != given.get(n))
-    return ", ".join(f"{n} {frozen.get(n)} -> {given.get(n)}" for n in names)
+def box(path: Path = FROZEN) -> Cuts:
+    """Return the requirements that the box of blind data is made of: the frozen ones, or the package's own.
+
+    Args:
+        path: File of `freeze`; where there is none, nothing is frozen yet.
+
+    Raises:
+        BlindingError: The file is not one of `lnv freeze`.
+    """
+    return Cuts(**read_frozen(path)["cuts"]) if path.exists() else SELECTION
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """Return what is frozen as one line without blanks in its values, to be deposited elsewhere."""
+    return _LINE.format(**{key: str(value) for key, value in record.items()})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that was frozen: what the deposited line, the record and the present package say of it."""
+
+    what: str
+    deposited: str | None
+    frozen: str
+    now: str | None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether all that is known agrees."""
+        return len({str(value) for value in (self.deposited, self.frozen, self.now) if value is not None}) == 1
+
+
+def compare(path: Path, deposited: str | None = None, cuts: Cuts = SELECTION) -> list[Comparison]:
+    """Return how what is frozen compares with a deposited line and with the present package.
+
+    Args:
+        path: File of `freeze`.
+        deposited: The line that `line` gave when it was written; None: there is none to compare with.
+        cuts: The present requirements.
+
+    Raises:
+        BlindingError: The file is not one of `lnv freeze`, or the text is no such line.
+    """
+    record = read_frozen(path)
+    said: Mapping[str, str] = {}
+    if deposited is not None:
+        match = _DEPOSITED.fullmatch(" ".join(deposited.split()))
+        if match is None:
+            msg = f"got the line {deposited!r}; wanted the one that `lnv freeze` printed: {_LINE}"
+            raise BlindingError(msg)
+        said = match.groupdict()
+    now = {**digests(cuts), "time": None, "digest": None}
+    return [
+        Comparison(what, said.get(what), str(record[what]), now[what]) for what in ("digest", *BINDING, *NOTED, "time")
+    ]
 
 
 def unblind(fileset: Fileset, cuts: Cuts, reason: str, frozen: Path = FROZEN) -> tuple[Fileset, dict[str, Any]]:
     """Return the fileset with every blind dataset opened, and the record that goes into the result.
+
+    The record says who asked for it, why, when and from which commit, and what differs from what was frozen.
 
     Args:
         fileset: Datasets of the run.
@@ -86,35 +161,50 @@ def unblind(fileset: Fileset, cuts: Cuts, reason: str, frozen: Path = FROZEN) ->
         frozen: File of `lnv freeze`.
 
     Raises:
-        BlindingError: There is no reason, nothing is frozen, the cuts differ from the frozen ones, or no dataset of
-            the run is blind.
+        BlindingError: There is no reason, nothing is frozen, cuts or calibration differ from the frozen ones, or no
+            dataset of the run is blind.
     """
-    if len(reason.strip()) < REASON_LENGTH_MIN:
+    if not is_reason(reason):
         msg = f"--unblind {reason!r}: wanted the reason in words, at least {REASON_LENGTH_MIN} characters"
         raise BlindingError(msg)
-    record = read_frozen(frozen)
-    changed = differences(record["cuts"], dataclasses.asdict(cuts))
-    if changed or record["cuts_digest"] != cuts.digest():
-        msg = (
-            f"{frozen}: this run's cuts are not the frozen ones: {changed or 'another digest'}; restore or freeze them"
-        )
+    record, present = read_frozen(frozen), digests(cuts)
+    if changed := differences(record["cuts"], dataclasses.asdict(cuts)):
+        msg = f"{frozen}: this run's cuts are not the frozen ones: {changed}; restore or freeze them"
+        raise BlindingError(msg)
+    if changed := _changed(record, present, BINDING):
+        msg = f"{frozen}: the calibration is not the frozen one: {changed}; restore it, or freeze again"
         raise BlindingError(msg)
     blind = sorted(name for name, d in fileset.items() if d.metadata.is_blind)
     if not blind:
         msg = f"--unblind: none of the datasets {sorted(fileset)} is blind; leave the option out"
         raise BlindingError(msg)
     opened = {
-        name: dataclasses.replace(d, metadata=dataclasses.replace(d.metadata, blind=False)) if name in blind else d
+        name: dataclasses.replace(d, metadata=dataclasses.replace(d.metadata, blind=False, open_reason=reason.strip()))
         for name, d in fileset.items()
+        if name in blind
     }
-    return opened, {
+    return fileset | opened, {
         "reason": reason.strip(),
+        "who": _who(),
         "time": _now(),
         "datasets": blind,
-        "cuts_digest": cuts.digest(),
-        "commit": provenance.commit(),
-        "frozen": {k: record.get(k) for k in ("time", "commit", "source_digest")},
+        **{key: present[key] for key in ("cuts_digest", "commit")},
+        "differs": _changed(record, present, NOTED),
+        "frozen": {key: record[key] for key in ("time", "digest", "commit", "source_digest")},
     }
+
+
+def _changed(record: Mapping[str, Any], present: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    return differences({name: record[name] for name in names}, {name: present[name] for name in names})
+
+
+def _who() -> str:
+    """Return the account and the machine that ask; an account without a name has its number."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{platform.node()}"
 
 
 def _now() -> str:

@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.processors.books.unblinding import FROZEN, freeze
-from jpsi_lnv.processors.console import console
+from jpsi_lnv.processors.books.unblinding import FROZEN, freeze, line
+from jpsi_lnv.processors.console import wrote
 
 
 @click.command()
 @click.option("--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=FROZEN, help="File to write.")
 @click.option("--replace", is_flag=True, help="Give up other cuts that are frozen already.")
 def command(*, path: Path, replace: bool) -> None:
-    """Write the cuts that are final with time, commit and digest.
+    """Write the cuts that are final, with time, commit and the digests of cuts, calibration and code.
 
-    `lnv run --unblind REASON` opens the box only for a run with exactly these cuts.
+    The line that is printed holds all digests: deposit it where nobody of the analysis can change it. From now on the
+    box of blind data is that of these cuts, and `lnv run --unblind REASON` opens it only for a run with exactly them.
     """
-    record = freeze(SELECTION, path, replace=replace)
-    console().print(f"cuts {record['cuts_digest']} frozen at {record['time']}, commit {record['commit']}: {path}")
+    click.echo(line(freeze(SELECTION, path, replace=replace)))
+    wrote(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from jpsi_lnv.processors.run import RunOptions, finish, merge
 @click.option("--output", type=PATH, default=Path("results"), help="Directory of the results.")
 @click.option("--datasets", help="The datasets that the shares are of, as given to `lnv run`.")
 @click.option("--unblind", metavar="REASON", help="The reason that was given to `lnv run --unblind`.")
-@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze` that --unblind compares the cuts with.")
+@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
 def command(
     *,
     fileset: Path,
@@ -36,9 +37,9 @@ def command(
     the same share again, or all at once by `lnv run --resume` into the output of this command.
     """
     chosen = filesets.select(filesets.load(fileset), datasets)
-    options = RunOptions(output=output)
+    options = RunOptions(output=output, box=unblinding.box(frozen))
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
-        options = RunOptions(output=output, unblinding=record)
+        options = dataclasses.replace(options, unblinding=record)
     with output_lock(output):
         finish(merge(chosen, shares, options), options)

@@ -36,7 +36,7 @@ DST = ".dst"
 @click.option("--datasets", help="Shell patterns of dataset names, separated by commas, such as 'signal*,data'.")
 @click.option("--test", is_flag=True, help="One chunk per dataset: the same as --max-files 1 --max-chunks 1.")
 @click.option("--unblind", metavar="REASON", help="Open the box of blind data; the reason goes into the result.")
-@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze` that --unblind compares the cuts with.")
+@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
 @click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="For .dst files: centre-of-mass energy in GeV.")
 @click.option("--run-table", type=PATH, help="For .dst files: JSON with the conditions of each run.")
 @click.option("--performance-report", type=PATH, help="HTML file for dask's report of the run.")
@@ -79,7 +79,8 @@ def command(
     show(filesets.table(str(fileset), chosen))
     for name in filesets.without_n_jpsi(chosen):
         click.echo(f"warning: dataset {name!r} does not say how many J/psi it holds: no limit; {HOW_N_JPSI}", err=True)
-    processor = SearchProcessor(options.cuts)
+    options = dataclasses.replace(options, box=unblinding.box(frozen))
+    processor = SearchProcessor(options.cuts, box=options.box)
     try:
         with output_lock(options.output):
             with (

@@ -18,8 +18,8 @@ IDENTIFICATION = {
     *(f"tof_{n}" for n in ("time", "sigma", "quality", "texp_e", "texp_pi", "texp_k")),
     *(f"emc_{n}" for n in ("energy", "e3x3", "e5x5")),
 }
-FRAME = {"ip_x", "ip_y", "ip_z", "field"}
-OF_CANDIDATES = {"run", "event", "period"}
+FRAME = {"run", "ip_x", "ip_y", "ip_z", "field"}
+OF_CANDIDATES = {"event", "period"}
 
 
 def branches_read(path, n_events, kind, selections=("search",)):

@@ -8,12 +8,14 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from jpsi_lnv.analysis import provenance
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.objects import emc_pid
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.fileset import Dataset
 from jpsi_lnv.processors.books.unblinding import BlindingError
-from jpsi_lnv.processors.commands import freeze
+from jpsi_lnv.processors.commands import freeze, unblind
 
 pytestmark = pytest.mark.fast
 
@@ -68,11 +70,71 @@ def test_other_files_are_refused(tmp_path, text):
         unblinding.unblind(FILESET, SELECTION, REASON, path)
 
 
-def test_a_changed_digest_is_refused(frozen):
-    record = json.loads(frozen.read_text()) | {"cuts_digest": "0"}
+@pytest.mark.parametrize(
+    "changed", [{"cuts_digest": "0"}, {"commit": "another"}, {"time": "1999-01-01"}, {"calibration_digest": "0"}]
+)
+def test_a_record_that_was_changed_is_refused(frozen, changed):
+    record = json.loads(frozen.read_text()) | changed
     frozen.write_text(json.dumps(record))
-    with pytest.raises(BlindingError, match="another digest"):
+    with pytest.raises(BlindingError, match="was changed after it was written"):
         unblinding.unblind(FILESET, SELECTION, REASON, frozen)
+
+
+def test_the_record_says_who_asked_and_what_differs(frozen, monkeypatch):
+    same = unblinding.unblind(FILESET, SELECTION, REASON, frozen)[1]
+    assert "@" in same["who"]
+    assert same["differs"] == ""
+    monkeypatch.setattr(provenance, "source_digest", lambda: "othercode")
+    other = unblinding.unblind(FILESET, SELECTION, REASON, frozen)[1]
+    assert other["differs"].endswith("-> othercode")
+    assert other["frozen"]["digest"] == same["frozen"]["digest"]
+
+
+def test_another_calibration_is_refused(frozen, monkeypatch):
+    monkeypatch.setattr(emc_pid, "digest", lambda: "othertables")
+    with pytest.raises(BlindingError, match=r"calibration.*-> othertables"):
+        unblinding.unblind(FILESET, SELECTION, REASON, frozen)
+
+
+def test_an_opened_dataset_carries_the_reason(frozen):
+    opened, _ = unblinding.unblind(FILESET, SELECTION, REASON, frozen)
+    assert opened["data"].metadata.open_reason == REASON
+
+
+def test_the_box_is_of_the_frozen_cuts_or_of_the_packages_own(tmp_path):
+    assert unblinding.box(tmp_path / "none.json") == SELECTION
+    changed = dataclasses.replace(SELECTION, m_kkee_max=3.13)
+    unblinding.freeze(changed, tmp_path / "frozen.json")
+    assert unblinding.box(tmp_path / "frozen.json") == changed
+
+
+def test_the_deposited_line_is_compared_with_record_and_package(frozen, monkeypatch):
+    record = unblinding.read_frozen(frozen)
+    line = unblinding.line(record)
+    assert "\n" not in line
+    assert all(c.is_same for c in unblinding.compare(frozen, line))
+    assert {c.what for c in unblinding.compare(frozen)} == {c.what for c in unblinding.compare(frozen, line)}
+    other = line.replace(record["cuts_digest"], "0" * 16)
+    assert [c.what for c in unblinding.compare(frozen, other) if not c.is_same] == ["cuts_digest"]
+    with pytest.raises(BlindingError, match="wanted the one that `lnv freeze` printed"):
+        unblinding.compare(frozen, "the cuts are final")
+
+
+def test_the_command_checks(frozen, monkeypatch):
+    def run(*arguments):
+        return CliRunner().invoke(unblind.command, ["--frozen", str(frozen), *arguments])
+
+    line = unblinding.line(unblinding.read_frozen(frozen))
+    assert run("--check").exit_code == run("--check", "--deposited", line).exit_code == 0
+    assert run().exit_code == 2
+    refused = run("--check", "--deposited", line.replace("record ", "record 0"))
+    assert "digest differ" in str(refused.exception)
+    monkeypatch.setattr(provenance, "source_digest", lambda: "othercode")
+    shown = run("--check", "--deposited", line)
+    assert shown.exit_code == 0
+    assert "othercode" in shown.output
+    monkeypatch.setattr(emc_pid, "digest", lambda: "othertables")
+    assert "calibration digest differ" in str(run("--check").exception)
 
 
 def test_nothing_blind_is_refused(frozen):
@@ -92,5 +154,5 @@ def test_the_command_freezes(tmp_path):
     path = tmp_path / "frozen.json"
     done = CliRunner().invoke(freeze.command, ["--file", str(path)])
     assert done.exit_code == 0
-    assert SELECTION.digest() in done.output
+    assert done.output.splitlines()[0] == unblinding.line(unblinding.read_frozen(path))
     assert json.loads(path.read_text())["cuts_digest"] == SELECTION.digest()

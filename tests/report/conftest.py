@@ -61,7 +61,7 @@ def make_dataset(n_produced, n_passed, rng, **metadata):
     search = results.SelectionResult(
         flow, _histograms(n_passed, rng, m_majorana), {}, _candidates(n_passed, rng, m_majorana)
     )
-    record = DatasetMetadata.from_dict("test", {"sqrt_s": 3.0969} | metadata)
+    record = DatasetMetadata.from_dict("test", {"sqrt_s": 3.0969, "is_simulation": True} | metadata)
     return results.DatasetResult(record, n_produced, n_produced, {"search": search})
 
 

@@ -27,21 +27,28 @@ def hidden(signal):
 
 def test_all_selections_share_one_view(signal):
     for metadata in (BLIND, OPEN):
-        chunk = Chunk(signal, metadata, SELECTION)
+        chunk = Chunk(signal, "d", metadata, SELECTION)
         assert chunk.events is chunk.events
         assert chunk.decisions is chunk.decisions
 
 
 def test_an_open_chunk_shows_every_event(signal):
-    chunk = Chunk(signal, OPEN, SELECTION)
+    chunk = Chunk(signal, "d", OPEN, SELECTION)
     assert chunk.n_read == chunk.events.n_events == signal.n_events
 
 
 def test_a_blind_chunk_shows_what_lies_outside_the_box(signal, hidden):
-    chunk = Chunk(signal, BLIND, SELECTION)
+    chunk = Chunk(signal, "d", BLIND, SELECTION)
     assert hidden.any()
     assert chunk.n_read == signal.n_events
     np.testing.assert_array_equal(chunk.events.columns.scalar("event"), signal.scalar("event")[~hidden])
+
+
+def test_a_blind_chunk_without_hidden_events_computes_nothing_twice(signal, hidden):
+    chunk = Chunk(ChosenEvents(signal, ~hidden), "d", BLIND, SELECTION)
+    assert chunk.events.n_events == np.count_nonzero(~hidden)
+    assert {"is_good", "is_identified", "combinations", "momenta"} <= vars(chunk.events).keys()
+    np.testing.assert_array_equal(chunk.decisions, Chunk(signal, "d", BLIND, SELECTION).decisions)
 
 
 def test_some_events_of_a_chunk_are_a_chunk(signal, hidden):
@@ -59,7 +66,7 @@ def test_hidden_events_leave_at_the_step_that_says_so(signal, hidden):
         Step("thirds", "", lambda of: of.columns.scalar("event") % 3 == 0, hides=True),
         Step("rest", "", lambda of: np.ones(of.n_events, dtype=bool)),
     ]
-    chunk = Chunk(signal, BLIND, SELECTION)
+    chunk = Chunk(signal, "d", BLIND, SELECTION)
     odd, thirds = (signal.scalar("event") % n == rest for n, rest in ((2, 1), (3, 0)))
     seen = int((odd & thirds & ~hidden).sum())
     found = chunk.cut_flow(steps, apply(steps, chunk.events))
@@ -71,7 +78,7 @@ def test_hidden_events_leave_at_the_step_that_says_so(signal, hidden):
 def test_an_open_cut_flow_is_the_blind_one_and_the_box(signal, hidden):
     flows = []
     for metadata in (BLIND, OPEN):
-        chunk = Chunk(signal, metadata, SELECTION)
+        chunk = Chunk(signal, "d", metadata, SELECTION)
         flows.append(chunk.cut_flow(SECTION_III, chunk.decisions))
     box = apply(SECTION_III, SearchEvents(ChosenEvents(signal, hidden), SELECTION, SQRT_S))
     leaves = next(i for i, step in enumerate(SECTION_III) if step.hides)

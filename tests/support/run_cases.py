@@ -42,7 +42,7 @@ def write_ntuple(
         is_integer = np.issubdtype(np.dtype(column.dtype), np.integer)
         values = np.ones(n, dtype=np.int8) if is_integer else change(rng.uniform(0.1, 1.0, n))
         columns[name] = (offsets[collection], values) if collection else values
-    columns["run"] = np.full(n_events, seed if run is None else run)
+    columns["run"] = np.full(n_events, -seed if run is None else run)
     columns["sqrt_s"] = np.full(n_events, METADATA["sqrt_s"])
     columns["event"] = np.arange(n_events)
     with NtupleWriter(path, basket_events=baskets) as writer:

@@ -1,0 +1,207 @@
+"""Pairs of files that differ in nothing but what is planted in the box, and everything that a run over one tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hist
+import numpy as np
+
+from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
+from jpsi_lnv.analysis.events.schema import EVENT
+from jpsi_lnv.analysis.selection import blinding
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
+from jpsi_lnv.analysis.simulation import processes, production
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import verify
+from jpsi_lnv.processors.books.bookkeeping import print_books
+from jpsi_lnv.processors.run import RunOptions, process, to_results
+from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.work.executors import IterativeExecutor
+from jpsi_lnv.processors.work.rows import Rows
+
+SQRT_S = 3.0969
+# What may be seen besides signal outside the box, events of each process.
+N_SIGNAL = 2000
+VISIBLE = {"kkpipi": 80, "eeee": 30, "ee": 40, "kkpi0": 40, "ppbarpipi": 40}
+# Pieces between which hidden and visible events alternate.
+PIECES = 5
+# Steps that count hidden events as any other, by selection.
+EARLY = {
+    "search": ("good_tracks", "four_tracks_zero_charge", "confidence_levels"),
+    "control_ppbarpipi": ("four_tracks",),
+}
+# What books say of the machine and of the file's bytes.
+VOLATILE = re.compile(r"(time_s|memory|bytes)")
+# How coffea names a file in a traceback.
+IDENTITY = re.compile(r"fileuuid=b([\"']).*?\1(?=,)")
+# Numbers with a unit of them, in what is printed.
+MEASURED = re.compile(r"\d[\d\u202f.,]*\s*(s|B|kB|MB|GB|%|events/s)\b")
+
+
+@dataclass(frozen=True)
+class World:
+    """One choice of visible events, with so many hidden ones or, in their places, as many events without a track."""
+
+    n_hidden: int
+    with_hidden: filesets.FileEntry
+    without: filesets.FileEntry
+
+
+def simulate(name: str, n_events: int, *, has_truth: bool, seed: int) -> Block:
+    """Return seeded events of a process."""
+    of = {"signal": processes.SIGNAL, **processes.BACKGROUNDS, **processes.CONTROLS}[name]
+    recipe = production.Recipe(processes=((of, 1.0),), sqrt_s=SQRT_S, has_truth=has_truth)
+    return make_block(production.make_block(recipe, name, 0, n_events, seed))
+
+
+def view_of(block: Block) -> SearchEvents:
+    """Return the search's view of events."""
+    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, SQRT_S)
+
+
+def without_tracks(block: Block) -> Block:
+    """Return the events with nothing in them but their scalars."""
+    scalars = {column.name: block.values[column.name] for column in EVENT if column.name in block.values}
+    nothing = {name: values[:0] for name, values in block.values.items() if name not in scalars}
+    return Block(block.n_events, {n: np.zeros_like(o) for n, o in block.offsets.items()}, nothing | scalars)
+
+
+def make_worlds(directory: Path, numbers: tuple[int, ...], *, has_truth: bool) -> list[World]:
+    """Write the files of one world per number of hidden events.
+
+    The hidden ones have four good tracks and no more: then every step that counts them counts them alike.
+    """
+    signal = simulate("signal", N_SIGNAL, has_truth=has_truth, seed=31)
+    view = view_of(signal)
+    inside = blinding.in_box(view)
+    boxed = signal.select(inside & (view.n_good == 4))
+    outside = signal.select(~inside & view.has_candidate)
+    others = [simulate(name, n, has_truth=has_truth, seed=31) for name, n in VISIBLE.items()]
+    visible = concatenate([outside, *others])
+    worlds = []
+    for n in numbers:
+        hidden = boxed.cut(0, n)
+        files = [
+            write(directory / f"{word}_{n}_{has_truth}.root", alternate(visible, planted))
+            for word, planted in (("with", hidden), ("without", without_tracks(hidden)))
+        ]
+        worlds.append(World(n, *files))
+    return worlds
+
+
+def alternate(visible: Block, planted: Block) -> Block:
+    """Return both kinds of events, piece by piece."""
+    pieces = []
+    for i in range(PIECES):
+        for block in (visible, planted):
+            edges = [round(k * block.n_events / PIECES) for k in (i, i + 1)]
+            pieces.append(block.cut(*edges))
+    return concatenate(pieces)
+
+
+def write(path: Path, block: Block) -> filesets.FileEntry:
+    """Write events and return the entry of their file in a fileset."""
+    with NtupleWriter(path) as writer:
+        writer.extend(block)
+        writer.add_source(n_produced=block.n_events, n_stored=block.n_events)
+    return verify.describe(str(path))
+
+
+def tell(file: filesets.FileEntry, metadata: Mapping[str, Any], output: Path, **options: Any) -> dict[str, Any]:
+    """Run over one file, and return everything that comes of it: value by name, arrays of numbers for histograms.
+
+    Results, books, what is printed, every group of chunks as it is stored, what is in the stored parts, and progress.
+    """
+    steps: list[int] = []
+    groups: list[Any] = []
+
+    def make(stage: str, total: int, sink: Any) -> IterativeExecutor:
+        def spy(group: dict[str, Any]) -> None:
+            groups.append({"out": group["out"], "failed": [str(f["message"]) for f in group.get("failed", [])]})
+            sink(group)
+
+        return IterativeExecutor(sink=spy, advance=steps.append)
+
+    printed = io.StringIO()
+    try:
+        declared = DatasetMetadata.from_dict("d", dict(metadata))
+        fileset = {"d": filesets.Dataset("d", declared, (file,))}
+        chosen = RunOptions(output=output, verification="none", trust_units=True, **options)
+        books = process(fileset, SearchProcessor(chosen.cuts), chosen, make)
+        result = to_results(books, chosen)
+        with redirect_stdout(printed):
+            print_books(result)
+    except LnvError as error:
+        return {"error": str(error).replace(file.path, "FILE"), "steps": steps}
+    text = MEASURED.sub("#", printed.getvalue().replace(file.path, "FILE"))
+    parts = [results.load(io.BytesIO(p.read_bytes().partition(b"\n")[2])) for p in sorted(output.rglob("*.part"))]
+    told = {"printed": text, "steps": steps, "groups": groups}
+    told |= {"results": result.datasets, "books": result.bookkeeping, "parts": [part.datasets for part in parts]}
+    return {
+        name: anonymous(value, file) if isinstance(value, str) else value
+        for name, value in flatten("", told)
+        if not VOLATILE.search(name)
+    }
+
+
+def anonymous(text: str, file: filesets.FileEntry) -> str:
+    """Return a text without what names the file."""
+    return IDENTITY.sub("UUID", text.replace(file.path, "FILE").replace(file.uuid, "UUID"))
+
+
+def flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every number, text and array in something, with a name for each."""
+    if isinstance(value, Rows):
+        value = value.columns
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = vars(value)
+    if isinstance(value, hist.Hist):
+        yield name, value.values(flow=True)
+    elif isinstance(value, Mapping):
+        yield f"{name}/keys", sorted(str(key) for key in value if name.rpartition("/")[2] != "files")
+        for i, (key, inner) in enumerate(value.items()):
+            yield from flatten(f"{name}/{i if name.endswith('/files') else key}", inner)
+    elif isinstance(value, (list, tuple)):
+        yield f"{name}/length", len(value)
+        for i, inner in enumerate(value):
+            yield from flatten(f"{name}/{i}", inner)
+    elif hasattr(value, "n_entries"):
+        yield name, [list(span) for span in value]
+    else:
+        yield name, value
+
+
+def is_early(name: str) -> bool:
+    """Return whether a number is one of a step that counts hidden events, in the search under a variation too."""
+    *_, selection, kind, step = ["", "", *name.split("/")]
+    return kind == "cutflow" and step in EARLY.get("search" if selection.startswith("search") else selection, ())
+
+
+def difference(told: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the names of everything, early steps aside, that two runs tell differently."""
+    names = [name for name in told.keys() | other.keys() if not is_early(name)]
+    return sorted(name for name in names if not _is_same(told.get(name), other.get(name)))
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    return type(a) is type(b) and a == b
+
+
+def shifts(told: dict[str, Any], other: dict[str, Any]) -> dict[str, int]:
+    """Return by how much each early step counts more in one run than in the other."""
+    return {name: told[name] - other[name] for name in told if is_early(name)}
