@@ -9,6 +9,7 @@ import dataclasses
 import math
 import statistics
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -119,6 +120,7 @@ def n_up(efficiency: npt.ArrayLike, n_obs: npt.ArrayLike, delta_sys: npt.ArrayLi
     return upper
 
 
+@cache
 def rows() -> tuple[ClosureRow, ...]:
     """Return Table 2 beside its recomputation, 39 rows."""
     efficiency = PERCENT * np.array([point.efficiency_percent for point in paper.MASS_SCAN])

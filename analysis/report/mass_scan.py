@@ -147,7 +147,7 @@ def _beside(point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:
 
 def by_method(source: Source) -> Table | None:
     """Return the limit on the branching fraction at every mass by every method; None if there is one method only."""
-    labels = {r["method"]: METHODS[r["method"]].label for r in source.limits}
+    labels = {m: METHODS[m].label if m in METHODS else m for m in (r["method"] for r in source.limits)}
     if len(labels) <= 1 or result.headline(source) is None:
         return None
     rows: dict[float | None, dict[str, Any]] = {}

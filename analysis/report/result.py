@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
-from jpsi_lnv.analysis.limits.methods import PUBLICATION, RECOMMENDED
+from jpsi_lnv.analysis.limits.methods import METHODS, PUBLICATION, RECOMMENDED
 from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
@@ -203,7 +203,9 @@ def sentence(source: Source) -> str:
 
 
 def _role(record: dict[str, Any]) -> str:
-    return f"{record['method']}, {record['role']}" if record.get("role") else str(record["method"])
+    method = str(record["method"])
+    label = METHODS[method].label if method in METHODS else method
+    return f"{label}, {record['role']}" if record.get("role") else label
 
 
 def _beside(source: Source, first: dict[str, Any]) -> str:

@@ -28,3 +28,33 @@ def test_another_figure_is_noticed(whole, tmp_path):
     figure = pictures["m_kkee"].figure("something else")
     drawing.save(figure, tmp_path, "m_kkee", ["png"])
     assert compare_images(str(IMAGES / "m_kkee.png"), str(tmp_path / "m_kkee.png"), TOLERANCE) is not None
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+# Of a page more may differ: another version of the browser or of a font sets letters elsewhere.
+TOLERANCE_OF_A_PAGE = 12.0
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM.exists():
+        pytest.skip("no chromium: apt-get install chromium, or make ci-packages")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright, or make install-all")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1300])
+def test_the_page_looks_as_before(browser, reported, width, scheme, renew_golden, tmp_path):
+    name = f"page_{width}_{scheme}.png"
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    page.goto((reported.output / "report.html").as_uri())
+    page.screenshot(path=(IMAGES if renew_golden else tmp_path) / name)
+    context.close()
+    if not renew_golden:
+        difference = compare_images(str(IMAGES / name), str(tmp_path / name), TOLERANCE_OF_A_PAGE)
+        assert difference is None, difference
