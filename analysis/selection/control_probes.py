@@ -61,6 +61,12 @@ class ProbeCuts:
     m2_recoil_electron_max: float = requirement(
         0.15, unit="GeV^2/c^4", source=OURS, meaning="recoil of tag and photon: |m^2 - m_e^2| below, three sigma"
     )
+    m2_recoil_four_electrons_max: float = requirement(
+        0.01,
+        unit="GeV^2/c^4",
+        source=OURS,
+        meaning="recoil of three electrons: |m^2 - m_e^2| below, or a photon is lost",
+    )
     m2_recoil_kaon_max: float = requirement(
         0.15, unit="GeV^2/c^4", source=OURS, meaning="recoil of tag and pi0: |m^2 - m_K^2| below, three sigma"
     )
@@ -291,8 +297,9 @@ class ElectronProbes(ProbeEvents):
 class FourElectronProbes(ElectronProbes):
     """J/psi -> 2(e+ e-): three electrons leave the fourth, which is often as slow as the signal's.
 
-    The virtual photons of this decay and the searched one share events of four tracks: the probes show what the
-    identification of electrons loses there.
+    This decay and the searched one share events of four tracks: the probes show what the identification of electrons
+    loses there. A lost photon moves the probe, so tracks below 0.5 GeV/c are found less often than they are there: the
+    map of tracking is shown, and enters no correction.
     """
 
     n_tracks = 4
@@ -315,6 +322,11 @@ class FourElectronProbes(ElectronProbes):
         charge = self.search.charge.astype(np.int64)[tags].sum(axis=1)
         tags = tags[np.abs(charge) == 1]
         return np.asarray(tags[np.lexsort((tags[:, 1], tags[:, 0]))])
+
+    @property
+    def m2_recoil_max(self) -> float:
+        """Half width of the window of the recoil's squared mass in GeV^2/c^4: a radiated photon moves the probe."""
+        return self.control.m2_recoil_four_electrons_max
 
     @cached_property
     def tag(self) -> IntArray:

@@ -36,7 +36,7 @@ def derive(results: Results) -> schemav2.CorrectionSet:
         ResultsError: A control sample is missing or empty.
     """
     corrections = [
-        _correction(f"{name}_{LABELS[species]}", ratio_map(results, species, name), ", ".join(PROBES[species]))
+        _correction(f"{name}_{LABELS[species]}", ratio_map(results, species, name), PROBES[species])
         for name in MAPS
         for species in TRACKS
     ]

@@ -22,11 +22,10 @@ from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficie
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
-# Species of the tracks -> the control samples that measure them: the first is needed, others add what it lacks.
-PROBES: Final[Mapping[Species, tuple[str, ...]]] = {
-    Species.E: (CONTROL_EE, CONTROL_EEEE),
-    Species.K: (CONTROL_KKPI0,),
-}
+# Species of the tracks -> the control sample that measures them.
+PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
+# Map and species -> a sample that adds what the first one lacks, where a result has it.
+MORE_PROBES: Final[Mapping[tuple[str, Species], str]] = {("pid", Species.E): CONTROL_EEEE}
 SIGMA_MIN: Final = 1e-6  # smallest uncertainty of a bin of a map
 FIT: Final = CONTROL_PPBARPIPI
 MAPS: Final = ("tracking", "pid")
@@ -47,7 +46,7 @@ class Difference:
 
 def has_samples(results: Results) -> bool:
     """Whether data and simulation of every control sample are there."""
-    return all(has_sample(results, selection) for selection in (*(first for first, *_ in PROBES.values()), FIT))
+    return all(has_sample(results, selection) for selection in (*PROBES.values(), FIT))
 
 
 def has_sample(results: Results, selection: str) -> bool:
@@ -80,8 +79,9 @@ def ratio_map(results: Results, species: Species, name: str) -> RatioMap:
     Raises:
         ResultsError: A control sample is missing, empty, or stored with other bins.
     """
-    first, *others = PROBES[species]
-    samples = (first, *(selection for selection in others if has_sample(results, selection)))
+    samples = [PROBES[species]]
+    if (more := MORE_PROBES.get((name, species))) and has_sample(results, more):
+        samples.append(more)
     return combine([_sample_map(results, selection, name) for selection in samples])
 
 

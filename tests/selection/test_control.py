@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -101,6 +102,29 @@ def test_four_electrons_probe_as_slow_ones_as_the_signal_has(four_electron_view)
     """Of the signal's electrons 37 % are below 0.5 GeV/c."""
     view = four_electron_view
     assert np.mean(view.p_probe[view.in_acceptance] < 0.5) > 0.2
+
+
+def test_slow_electrons_are_identified_as_often_as_the_generated_ones():
+    """In every bin of the measured momentum, of events with four tracks."""
+    view = FourElectronProbes(SearchEvents(columns_of(simulate("eeee", 16_000)), SELECTION, SQRT_S))
+    columns = view.columns
+    tracks = np.flatnonzero(view.search.is_good & (columns.flat("Track", "gen") >= 0))
+    event = view._event_of_track[tracks]
+    rows = columns.offsets("Gen")[event] + columns.flat("Track", "gen")[tracks]
+    is_own = (np.abs(columns.flat("Gen", "pdg_id")) == 11) & (columns.flat("Gen", "mother") == 0)
+    tracks = tracks[is_own[rows] & (view.search.n_good == 4)[event]]
+    probes = view.probe[view.is_clean]
+    p = np.linalg.norm(view.p4[:, :3], axis=1)
+    for low, high in itertools.pairwise((0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2)):
+        probed, generated = (view.is_identified[t[(p[t] > low) & (p[t] < high)]] for t in (probes, tracks))
+        assert_same(probed, generated)
+
+
+def assert_same(probed, generated):
+    """The shares agree within three standard deviations of both."""
+    share = generated.mean()
+    sigma = np.sqrt(share * (1 - share) * (1 / len(probed) + 1 / len(generated)))
+    assert abs(probed.mean() - share) < 3 * sigma
 
 
 def test_three_tagged_electrons_and_their_probe_are_four_tracks(four_electron_view):
