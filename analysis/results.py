@@ -245,7 +245,9 @@ def _load_histograms(text: bytes) -> dict[str, hist.Hist]:
         if (n_bins := math.prod(1 + _n_bins(axis) for axis in h["axes"])) > BINS_MAX:
             msg = f"histogram {name!r} has {n_bins} bins; wanted at most {BINS_MAX}"
             raise ValueError(msg)
-    return {name: hist.Hist(uhi.io.from_sparse(h)) for name, h in stored.items()}
+    # A number that is none would become some count.
+    with np.errstate(invalid="raise"):
+        return {name: hist.Hist(uhi.io.from_sparse(h)) for name, h in stored.items()}
 
 
 def _n_bins(axis: Mapping[str, Any]) -> int:

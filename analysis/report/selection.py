@@ -261,7 +261,7 @@ def _cutflow(source: Source) -> Picture | None:
     flows = {
         name: np.array(list(s.cutflow.values()), dtype=float)
         for name, s in source.searches(SIGNAL, DATA, *BACKGROUNDS).items()
-        if s.cutflow
+        if any(s.cutflow.values())
     }
     if not flows:
         return None

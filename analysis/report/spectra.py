@@ -153,7 +153,8 @@ def _picture(
         decades = np.clip(np.log10(highest / smallest), *DECADES)
         axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM)
         drawing.edges(axes, limits, 0.6)
-        axes.legend(loc="upper right", fontsize=9, ncols=2)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper right", fontsize=9, ncols=2)
 
     said = [f"{drawing.n_entries(data)} entries of data (points)." if data is not None else "", where]
     said.append(
