@@ -20,7 +20,12 @@ TOLERANCE = 0.15
 # What makes machines of one kind.
 KIND = ("cpu", "cores")
 # Last part of the name of a ratio that is better when it is smaller; all others are better when larger.
-SMALLER_IS_BETTER = ("search_over_read", "stage_over_read", "numba_over_unrolled")
+SMALLER_IS_BETTER = (
+    "search_over_read",
+    "stage_over_read",
+    "numba_over_unrolled",
+    *(f"{skim}_over_{raw}" for skim in ("search", "all", "search_zlib", "search_bare") for raw in ("zlib", "deflate")),
+)
 
 
 def ratios(content: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -38,12 +38,15 @@ struct Event {
 
 enum Kind { kMdc, kKal, kDedx, kExt, kTof, kEmc, kMuc, kLink, kVee, kParticle, kKinds };
 
+// The collection of a kind; none of an event that was read in part.
 TObjArray* collection(const Event& e, int kind) {
-  TObjArray* all[kKinds] = {e.dst->m_mdcTrackCol,   e.dst->m_mdcKalTrackCol, e.dst->m_mdcDedxCol,
-                            e.dst->m_extTrackCol,   e.dst->m_tofTrackCol,    e.dst->m_emcTrackCol,
-                            e.dst->m_mucTrackCol,   e.rec->m_evtRecTrackCol, e.rec->m_evtRecVeeVertexCol,
-                            e.truth->m_mcParticleCol};
-  return all[kind];
+  if (kind == kParticle) return e.truth ? e.truth->m_mcParticleCol : nullptr;
+  if (kind == kLink) return e.rec ? e.rec->m_evtRecTrackCol : nullptr;
+  if (kind == kVee) return e.rec ? e.rec->m_evtRecVeeVertexCol : nullptr;
+  if (!e.dst) return nullptr;
+  TObjArray* of_dst[] = {e.dst->m_mdcTrackCol, e.dst->m_mdcKalTrackCol, e.dst->m_mdcDedxCol, e.dst->m_extTrackCol,
+                         e.dst->m_tofTrackCol, e.dst->m_emcTrackCol,    e.dst->m_mucTrackCol};
+  return of_dst[kind];
 }
 
 // Which member of which record numbers a record of which collection; negative numbers mean none.
@@ -144,7 +147,8 @@ void scale(TObject* object, double factor) {
 }
 
 void clear(Event& e) {
-  for (int kind = 0; kind < kKinds; ++kind) collection(e, kind)->Delete();
+  for (int kind = 0; kind < kKinds; ++kind)
+    if (auto* objects = collection(e, kind)) objects->Delete();
 }
 
 void forget_truth(Event& e) {

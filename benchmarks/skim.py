@@ -1,15 +1,18 @@
-"""Skimming a BOSS .dst against pybes3 reading the same event tree whole; both per event, interleaved in one process.
+"""The skim of BOSS `.dst` files against what no reader can do without, and against other readers of the same branches.
 
-Two measurements on the real file (10 events, `BES_SAMPLES`):
+Files are made of the ten events of the real one (`dst_files`): like data, and like simulation with its truth. Rivals
+take turns; what counts is the time of this process on all processors, per event.
 
-- `files`: both loop over the same small file. pybes3 opens it and reads the tree `Event` whole, as a user does
-  (``uproot.open(...)["Event"].arrays()``); the skim opens it, reads what it needs, makes the columns, keeps all events
-  and writes one ntuple of all files together, as it does with small files.
-- `events`: the cost per event of a large file. The real file's baskets are appended to a copy of it many times and the
-  branches' basket tables, in memory, list all of them: the same bytes of 10 events at new places, which both sides
-  decompress and decode again. Neither side caches. Baskets of 10 events are small, which costs both sides alike.
+- `zlib`, `deflate`: decompressing the baskets that the skim needs, with Python's zlib or libdeflate; nothing else.
+- `search`, `all`: the skim with that preselection and the default groups of columns, written to a file; `search_zlib`:
+  the same without libdeflate. `search_bare`: it keeps no groups; `zlib_bare`, `deflate_bare` are of its baskets.
+- `pybes3`: the needed branches as awkward arrays. `root`: ROOT in C++ calls GetEntry with the needed branches switched
+  on, in a process of its own.
 
-Run: BES_SAMPLES=<directory> python benchmarks/skim.py [--repeat 5] [--output benchmarks/skim.json]
+Then two processes over two files against one over one, for the skim and for zlib alone, and the peak memory of a
+worker.
+
+Run: BES_SAMPLES=<directory> ROOT_PYTHON=<python> python -m benchmarks.skim [--rounds 5] [--output skim.json]
 """
 
 from __future__ import annotations
@@ -17,144 +20,219 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import deflate
 import pybes3  # noqa: F401 registers BOSS's classes
-import uproot
 
-from jpsi_lnv.analysis.events.dst import Dst
+from benchmarks import dst_files
+from benchmarks.timing import figure, ratio, take_turns
+from jpsi_lnv.analysis.events import dst_baskets, schema
+from jpsi_lnv.analysis.events.dst import COLLECTIONS, EVENT, HITS, OF_GROUP, PARTICLES, RUN, TIME, VERTEX, open_dst
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions
+from jpsi_lnv.processors.skim_plan import SkimOptions
 from jpsi_lnv.processors.skimming import Skim
 
-N_FILES = 40
-N_COPIES = 300
-CHUNK = 1_000
+N_EVENTS = {"data": 50_000, "simulation": 30_000}
+# Events at a time of pybes3, whose arrays of a whole file would not fit.
+STEP = 10_000
 
 
-def lap() -> np.ndarray:
-    """Seconds on the clock, and of this process on all processors: the second is what a busy machine does not spoil."""
-    return np.array([time.perf_counter(), time.process_time()])
+def needed(is_simulation: bool, keep: tuple[str, ...]) -> list[str]:
+    """Return the paths of the branches that the skim reads."""
+    objects = [*COLLECTIONS.values(), VERTEX, *(c for group in keep for c in OF_GROUP[group].values())]
+    objects += [PARTICLES, HITS] if is_simulation else []
+    return [RUN, EVENT, *([TIME] if "pid" in keep else []), *(c.path for c in objects)]
 
 
-def small_files(source: Path, directory: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds per file, wall and processor: pybes3 whole, skim."""
-    start = lap()
-    for _ in range(N_FILES):
-        with uproot.open(source, array_cache=None) as file:
-            file["Event"].arrays()
-    middle = lap()
-    item = SkimItem(
-        dataset="bench",
-        inputs=(str(source),) * N_FILES,
-        output=directory / "small.root",
-        books=directory / "small.json",
-        key="",
-        size=1,
-    )
-    Skim(options(directory))(item)
-    return (middle - start) / N_FILES, (lap() - middle) / N_FILES
+def packed_blocks(path: Path, keep: tuple[str, ...]) -> list[tuple[int, int, int]]:
+    """Return place, bytes and bytes unpacked of every compressed block of the needed baskets."""
+    blocks = []
+    with open_dst(str(path)) as opened, path.open("rb") as file:
+        for name in needed(opened.is_simulation, keep):
+            baskets = opened._branch(name)
+            for number in range(len(baskets.edges) - 1):
+                start, stop = baskets.span(number)
+                raw = os.pread(file.fileno(), stop - start, start)
+                place, plain = int.from_bytes(raw[14:16], "big"), int.from_bytes(raw[6:10], "big")
+                while len(raw) - int.from_bytes(raw[14:16], "big") < plain and place < len(raw):
+                    size, out = (int.from_bytes(raw[place + k : place + k + 3], "little") for k in (3, 6))
+                    blocks.append((start + place + 9, size, out))
+                    place += 9 + size
+    return blocks
 
 
-def options(directory: Path) -> SkimOptions:
-    runs = uniform(Conditions(sqrt_s=3.097))
-    return SkimOptions(output=directory, dataset="bench", runs=runs, preselection="all", chunksize=CHUNK)
+def inflate(path: Path, blocks: list[tuple[int, int, int]], unpack: Callable[[bytes, int], Any]) -> None:
+    """Read the blocks and decompress them."""
+    with path.open("rb") as file:
+        for start, size, plain in blocks:
+            unpack(os.pread(file.fileno(), size, start), plain)
 
 
-@contextmanager
-def large_file(source: Path, directory: Path):
-    """Open a copy of the file in which every basket is there `N_COPIES` times, at places of their own."""
-    path = directory / "large.dst"
-    with uproot.open(source) as file:
-        spans = [(int(b.member("fBasketSeek")[0]), int(b.member("fBasketBytes")[0])) for b in filled(file["Event"])]
-    raw = source.read_bytes()
-    places = {}
-    with path.open("wb") as out:
-        out.write(raw)
-        for seek, size in spans:
-            places[seek] = [out.tell() + i * size for i in range(N_COPIES)]
-            out.write(raw[seek : seek + size] * N_COPIES)
-    with uproot.open(path, array_cache=None) as file:
-        tree = file["Event"]
-        for branch in filled(tree):
-            relocate(branch, places[int(branch.member("fBasketSeek")[0])])
-        for branch in tree.itervalues(recursive=True):
-            put(branch, "fEntries", int(branch.member("fEntries")) * N_COPIES)
-        put(tree, "fEntries", int(tree.member("fEntries")) * N_COPIES)
-        yield str(path), file, tree
+def with_zlib(raw: bytes, _: int) -> bytes:
+    return zlib.decompress(raw)
 
 
-def filled(tree):
-    return [b for b in tree.itervalues(recursive=True) if b.num_baskets]
+def skim(path: Path, preselection: str, keep: tuple[str, ...] = schema.KEPT) -> int:
+    """Skim a file into one that is thrown away; return the events kept."""
+    with tempfile.TemporaryDirectory() as name:
+        options = SkimOptions(
+            output=Path(name),
+            dataset="bench",
+            runs=uniform(Conditions(sqrt_s=3.097)),
+            preselection=preselection,
+            keep=keep,
+        )
+        with open_dst(str(path), keep) as source, NtupleWriter(Path(name) / "out.root") as writer:
+            return Skim(options).copy(source, writer)["n_stored"]
 
 
-def relocate(branch, places) -> None:
-    n_events = int(branch.member("fEntries"))
-    put(branch, "fBasketSeek", np.array(places))
-    put(branch, "fBasketBytes", np.full(len(places), branch.member("fBasketBytes")[0]))
-    put(branch, "fBasketEntry", np.arange(len(places) + 1) * n_events)
-    put(branch, "fWriteBasket", len(places))
-    branch._num_normal_baskets = len(places)
+def skim_without_libdeflate(path: Path) -> None:
+    fast, dst_baskets._inflate = dst_baskets._inflate, dst_baskets._inflate_slowly
+    try:
+        skim(path, "search")
+    finally:
+        dst_baskets._inflate = fast
 
 
-def put(model, name: str, value) -> None:
-    """Replace a member where it is held: in the object or in one of its base classes."""
-    if name in model._members:
-        model._members[name] = value
-        return
-    for base in model._bases:
-        if base.has_member(name):
-            put(base, name, value)
-            return
+def read_with_pybes3(path: Path) -> None:
+    with open_dst(str(path)) as opened:
+        for name in needed(opened.is_simulation, schema.KEPT):
+            for start in range(0, opened.n_events, STEP):
+                opened._tree[name].array(entry_start=start, entry_stop=start + STEP, array_cache=None)
 
 
-def large(source: Path, directory: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds per event, wall and processor: pybes3 whole, skim."""
-    with large_file(source, directory) as (path, file, tree):
-        n = int(tree.num_entries)
-        start = lap()
-        tree.arrays()
-        middle = lap()
-        skim = Skim(options(directory))
-        dst = Dst(path, file, tree)
-        with NtupleWriter(directory / "large.root") as writer:
-            skim.copy(dst, writer)
-        assert writer.n_events == n
-        return (middle - start) / n, (lap() - middle) / n
-
-
-def summary(times: np.ndarray) -> dict[str, dict[str, float]]:
-    return {
-        clock: {"pybes3": times[0, i], "skim": times[1, i], "ratio": times[1, i] / times[0, i]}
-        for i, clock in enumerate(("wall", "processor"))
+def measure(path: Path, n: int, rounds: int, root: list[float]) -> dict[str, Any]:
+    """Return costs per event and ratios of one file."""
+    blocks, bare = packed_blocks(path, schema.KEPT), packed_blocks(path, ())
+    rivals = {
+        "zlib": lambda: inflate(path, blocks, with_zlib),
+        "deflate": lambda: inflate(path, blocks, deflate.zlib_decompress),
+        "search": lambda: skim(path, "search"),
+        "all": lambda: skim(path, "all"),
+        "search_zlib": lambda: skim_without_libdeflate(path),
+        "zlib_bare": lambda: inflate(path, bare, with_zlib),
+        "deflate_bare": lambda: inflate(path, bare, deflate.zlib_decompress),
+        "search_bare": lambda: skim(path, "search", ()),
+        "pybes3": lambda: read_with_pybes3(path),
     }
+    times = take_turns(rivals, rounds, time.process_time) | {"root": root}
+    over = {
+        "search_over_zlib": ("search", "zlib"),
+        "search_over_deflate": ("search", "deflate"),
+        "search_zlib_over_zlib": ("search_zlib", "zlib"),
+        "all_over_zlib": ("all", "zlib"),
+        "search_bare_over_zlib": ("search_bare", "zlib_bare"),
+        "search_bare_over_deflate": ("search_bare", "deflate_bare"),
+        "root_over_search": ("root", "search"),
+        "pybes3_over_search": ("pybes3", "search"),
+    }
+    return {
+        "events": n,
+        "kept_by_search": skim(path, "search") / n,
+        "bytes_per_event": path.stat().st_size / n,
+        "bytes_needed_per_event": sum(size for _, size, _ in blocks) / n,
+        "us_per_event": {name: figure(values, n, "us") for name, values in times.items()},
+        **{name: ratio(times[a], times[b]) for name, (a, b) in over.items()},
+    }
+
+
+def children(calls: list[list[str]]) -> float:
+    """Return the wall time of processes that run at once, between the moment when all are ready and the last end."""
+    running = [subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for call in calls]
+    for child in running:
+        child.stdout.readline()
+    start = time.perf_counter()
+    for child in running:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in running:
+        child.wait()
+    return time.perf_counter() - start
+
+
+def call(work: str, path: Path) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.skim", "--work", work, str(path)]
+
+
+def work(name: str, path: Path) -> None:
+    """Do one thing in a process of its own, as soon as it is told to; the first time does not count."""
+    blocks = packed_blocks(path, schema.KEPT)
+    run = {"skim": lambda: skim(path, "search"), "zlib": lambda: inflate(path, blocks, with_zlib)}[name]
+    run()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    run()
+
+
+def processes(paths: list[Path], rounds: int) -> dict[str, float]:
+    """Return by what factor two processes over two files do more than one, for zlib alone and for the skim."""
+    gains = {}
+    for name in ("zlib", "skim"):
+        one = min(children([call(name, paths[0])]) for _ in range(rounds))
+        two = min(children([call(name, path) for path in paths]) for _ in range(rounds))
+        gains[name] = 2.0 * one / two
+    return gains | {"skim_over_zlib": gains["skim"] / gains["zlib"]}
+
+
+def peak_memory(path: Path) -> float:
+    """Return the peak memory in MB of a process that skims a file once."""
+    code = "import sys; from pathlib import Path; from benchmarks.skim import skim; skim(Path(sys.argv[1]), 'search')"
+    child = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0
+    return usage.ru_maxrss / 1e3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the numbers of events")
     parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
+    parser.add_argument("--work", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        work(given.work[0], Path(given.work[1]))
+        return
     source = Path(os.environ["BES_SAMPLES"]) / "test_full_mc_evt_1.dst"
+    events = {name: int(n * given.scale) for name, n in N_EVENTS.items()}
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        small_files(source, directory)
-        small = np.min([small_files(source, directory) for _ in range(arguments.repeat)], axis=0)
-        big = np.min([large(source, directory) for _ in range(arguments.repeat)], axis=0)
-    result = {
-        "ms_per_small_file": summary(1e3 * small),
-        "us_per_event_of_a_large_file": summary(1e6 * big),
-        "repeat": arguments.repeat,
-        "how": "minimum of the repetitions, interleaved; skim = read, columns, keep all, write",
-    }
+        files = {kind: Path(name) / f"{kind}.dst" for kind in events}
+        making = [dst_files.making(source, files[k], n, is_data=k == "data") for k, n in events.items()]
+        making.append(dst_files.making(source, Path(name) / "fifth.dst", events["data"] // 5, is_data=True))
+        branches = {k: " ".join(p.rpartition("/")[2] for p in needed(k != "data", schema.KEPT)) for k in events}
+        reading = [["read_branches", str(files[k]), branches[k]] for k in events for _ in range(given.rounds)]
+        root = dst_files.root_calls(source, [*making, *reading])[len(making) :]
+        result: dict[str, Any] = {"machine": machine()}
+        for place, (kind, n) in enumerate(events.items()):
+            own = root[place * given.rounds : (place + 1) * given.rounds]
+            result[kind] = measure(files[kind], n, given.rounds, own)
+        twin = shutil.copy(files["data"], Path(name) / "twin.dst")
+        result["two_processes"] = processes([files["data"], Path(twin)], given.rounds)
+        result["peak_mb"] = {"a fifth": peak_memory(Path(name) / "fifth.dst"), "whole": peak_memory(files["data"])}
     print(json.dumps(result, indent=2))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    if given.output:
+        given.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    of = {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+    packages = {name: version(name) for name in ("deflate", "pybes3", "uproot", "numba", "numpy")}
+    return of | packages | {"zlib": zlib.ZLIB_RUNTIME_VERSION}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ _OF_COLUMNS: Final = (
     Field("unit", "unit"),
     Field("meaning", "meaning"),
     Field("required", "required", yes_no),
+    Field("group", "group"),
 )
 
 
@@ -95,6 +96,7 @@ def _columns(title: str, listed: tuple[Column, ...], prefix: str) -> Table:
             "unit": c.unit,
             "meaning": c.meaning,
             "required": c.required,
+            "group": c.group,
         }
         for c in listed
     ]
