@@ -27,7 +27,7 @@ from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL, mass_mev
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.limits import gather, methods
+from jpsi_lnv.analysis.limits import gather, methods, significance
 from jpsi_lnv.analysis.limits.gather import Choices
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sideband import Background
@@ -264,7 +264,7 @@ def _record(given: LimitInputs, confidence_level: float) -> dict[str, Any]:
         "n_bkg": given.n_bkg,
         "efficiency": given.efficiency,
         "delta_sys": given.delta_sys,
-        "local_p": None if given.n_obs is None else local_p(given.n_obs, given.background),
+        "local_p": None if given.n_obs is None else significance.local_p(given.n_obs, given.background),
     }
     counts = np.array([0 if given.n_obs is None else given.n_obs])
     for name in (methods.PUBLICATION, methods.RECOMMENDED):
@@ -272,15 +272,6 @@ def _record(given: LimitInputs, confidence_level: float) -> dict[str, Any]:
         has_limit = math.isfinite(n_up) and given.n_obs is not None
         record[f"branching_fraction_ul_{name}"] = n_up / given.n_jpsi if has_limit else None
     return record
-
-
-def local_p(n_obs: int, background: Background) -> float | None:
-    """Return P(>= n_obs) from background alone; None without any background, of which nothing can be said."""
-    if background.mean == 0.0:
-        return None
-    # The upper tail itself: one minus the lower one has no digits left at small backgrounds.
-    tail = background.counts(max(background.n_max(), n_obs + 5))[n_obs:]
-    return float(tail.sum()) if n_obs else 1.0
 
 
 def trials_factor(scan: Scan) -> float:
@@ -314,7 +305,7 @@ def global_p(
         overall: Background of the whole search.
         rng: Source of random numbers.
     """
-    known = [(p, i) for i in found if i.n_obs and (p := local_p(i.n_obs, i.background)) is not None]
+    known = [(p, i) for i in found if i.n_obs and (p := significance.local_p(i.n_obs, i.background)) is not None]
     if not known or overall.mean == 0.0:
         return {"local_p": None, "m_majorana": None, "global_p": None, "trials_factor": trials_factor(scan)}
     smallest, at = min(known, key=lambda pair: pair[0])
@@ -343,7 +334,7 @@ class _Tails:
     def of(self, centre: int, n: int) -> float:
         """Return the probability of at least `n` events at a centre."""
         if (centre, n) not in self._known:
-            p = local_p(n, self._backgrounds[centre])
+            p = significance.local_p(n, self._backgrounds[centre])
             self._known[centre, n] = 0.0 if p is None else p
         return self._known[centre, n]
 

@@ -16,6 +16,7 @@ from scipy import stats
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.sideband import Background
 
 # Below this the probability of any interval is the sum of the intervals' to the precision of a float.
 SMALL: Final = 1e-9
@@ -36,6 +37,15 @@ class Significance:
     index: int
     local_p: float | None
     global_p: float | None
+
+
+def local_p(n_obs: int, background: Background) -> float | None:
+    """Return P(>= n_obs) from background alone; None without any background, of which nothing can be said."""
+    if background.mean == 0.0:
+        return None
+    # The upper tail itself: one minus the lower one has no digits left at small backgrounds.
+    tail = background.counts(max(background.n_max(), n_obs + 5))[n_obs:]
+    return float(tail.sum()) if n_obs else 1.0
 
 
 def local_p_values(n_obs: npt.ArrayLike, n_bkg: npt.ArrayLike) -> FloatArray:

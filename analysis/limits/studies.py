@@ -74,6 +74,11 @@ def p_values(scan: Sequence[LimitInputs]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(s) | {"m_majorana": scan[s.index].m_majorana} for s in found]
 
 
+def overall_p(inputs: LimitInputs) -> float | None:
+    """Return P(>= n_obs) of the overall search from its background; None while hidden or without any background."""
+    return None if inputs.n_obs is None else significance.local_p(inputs.n_obs, inputs.background)
+
+
 def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
     """Return the limit of the two conjugate channels in one likelihood; None while events are hidden.
 

@@ -219,13 +219,16 @@ def _show_checks(
     save: Save, shown: Source, inputs: Sequence[LimitInputs], confidence_level: float
 ) -> Mapping[str, Any]:
     """Print and write the checks, and return them."""
-    from jpsi_lnv.analysis.limits import coverage, studies  # noqa: PLC0415 only this option needs them
+    from jpsi_lnv.analysis.limits import coverage, reach, studies  # noqa: PLC0415 only this option needs them
 
     merged, overall, scan = shown.results, inputs[0], inputs[1:]
     found = {
         "background_scan": studies.background_scan(overall),
         "chi2_scan": studies.chi2_scan(merged, overall, merged.cuts),
         "p_values": studies.p_values(scan),
+        "overall_p": studies.overall_p(overall),
+        "against_luminosity": reach.against_luminosity(overall),
+        "against_background": reach.against_background(overall),
         "conjugate_channels": studies.conjugate_channels(merged, overall),
         "periods": studies.periods(merged, overall),
     }

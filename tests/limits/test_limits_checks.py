@@ -24,6 +24,11 @@ def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
     assert (at_the_cut["n_obs"], at_the_cut["efficiency"]) == (1, pytest.approx(0.1583))
     assert checks["p_values"][0]["local_p"] is None
     assert {p["m_majorana"] for p in checks["p_values"]} == {1.2}
+    assert checks["overall_p"] is None
+    assert [row["luminosity"] for row in checks["against_luminosity"]] == [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
+    assert checks["against_background"][0]["expected_branching_fraction_ul"] == pytest.approx(
+        14.628 / 10087e6, rel=1e-3
+    )
     both = checks["conjugate_channels"]
     assert [c["n_obs"] for c in both["channels"]] == [1, 0]
     assert both["n_up"] == pytest.approx(23.187, rel=1e-3)

@@ -1,0 +1,134 @@
+"""How often the limits hold the truth, and in what they move: exact sums over signal count and side-band count.
+
+An experiment counts n ~ Poisson(s + b) and m ~ Poisson(tau b), measures its transfer factor with a log-normal error of
+width kappa and its efficiency with a Gaussian one of delta. The measured factor is integrated by quadrature, the
+efficiency by its distribution, so that no toys are needed. The limits of all (n, m, factor) are computed once per
+(tau, delta, kappa) and serve every signal and background.
+
+Run: python -m benchmarks.limit_coverage [--output benchmarks/limit_coverage.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from jpsi_lnv.analysis.limits import methods
+from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.sideband import Background, SideBand
+
+SIGNALS = np.array([0.1, 0.5, 1.0, 1.5, 2.0, 2.31, 2.6, 3.0, 3.5, 3.9, 4.5, 5.33, 6.7, 8.0, 10.0])
+# Sizes of the side band and the backgrounds for which they are tried: a count is never larger than some twenty.
+BACKGROUNDS = {1.0: (0.1, 0.5, 1.0, 3.0), 10.0: (0.1, 0.5, 1.0)}
+DELTAS = (0.0, 0.07, 0.27)
+KAPPAS = (0.0, 1.0, 2.0)
+N_NODES = 7
+TAIL = 1e-4
+
+
+def inputs(m: int, tau: float, kappa: float, delta: float) -> LimitInputs:
+    band = SideBand("b", m, tau, (("f", kappa),) if kappa else ())
+    background = Background((band,))
+    return LimitInputs(
+        n_obs=None,
+        n_bkg=background.mean,
+        n_bkg_sigma=background.sigma,
+        side_bands=(band,),
+        efficiency=1.0,
+        delta_sys=delta,
+        n_jpsi=1.0,
+    )
+
+
+def tables(
+    method: str, tau: float, delta: float, kappa: float, n_max: int, m_max: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return limits (node, m, n) in expected events and the weights of the nodes."""
+    points, weights = np.polynomial.hermite_e.hermegauss(N_NODES) if kappa else (np.zeros(1), np.ones(1))
+    counts, limits_of = np.arange(n_max + 1), methods.METHODS[method].limits_of
+    found = [
+        [limits_of(inputs(m, tau * math.exp(-kappa * z), kappa, delta), counts, 0.90) for m in range(m_max + 1)]
+        for z in points
+    ]
+    return np.array(found), weights / weights.sum()
+
+
+def coverage(upper: np.ndarray, weights: np.ndarray, signal: float, b: float, tau: float, delta: float) -> float:
+    n, m = np.arange(upper.shape[2]), np.arange(upper.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        is_covered = stats.norm.cdf((upper / signal - 1.0) / delta) if delta else upper >= signal
+    p_m, p_n = stats.poisson.pmf(m, tau * b), stats.poisson.pmf(n, signal + b)
+    return float(np.einsum("zmn,z,m,n->", is_covered, weights, p_m, p_n) / (p_m.sum() * p_n.sum()))
+
+
+def smallest(method: str) -> list[dict[str, float]]:
+    """Return the smallest coverage over signals and backgrounds of every (tau, delta, kappa)."""
+    rows = []
+    for (tau, backgrounds), delta, kappa in product(BACKGROUNDS.items(), DELTAS, KAPPAS):
+        n_max = int(stats.poisson.isf(TAIL, SIGNALS.max() + max(backgrounds))) + 1
+        m_max = int(stats.poisson.isf(TAIL, tau * max(backgrounds))) + 1
+        upper, weights = tables(method, tau, delta, kappa, n_max, m_max)
+        found = [(coverage(upper, weights, s, b, tau, delta), s, b) for s in SIGNALS for b in backgrounds]
+        value, s, b = min(found)
+        rows.append({"tau": tau, "delta": delta, "kappa": kappa, "coverage": value, "signal": s, "b": b})
+        print(method, {k: round(float(v), 4) for k, v in rows[-1].items()}, flush=True)
+    return rows
+
+
+def limit(method: str, n: int, b: float, relative: float, delta: float, kappa: float = 0.0) -> float:
+    """Return a limit in expected events with a background b whose count leaves it a relative width."""
+    m = relative**-2.0
+    band = SideBand("b", m, m / b, (("f", kappa),) if kappa else ())
+    background = Background((band,))
+    given = LimitInputs(
+        n_obs=n,
+        n_bkg=background.mean,
+        n_bkg_sigma=background.sigma,
+        side_bands=(band,),
+        efficiency=1.0,
+        delta_sys=delta,
+        n_jpsi=1.0,
+    )
+    return float(methods.METHODS[method].limits_of(given, np.array([n]), 0.90)[0])
+
+
+def violations(method: str) -> dict[str, int]:
+    """Return how often a limit moves the wrong way between neighbours of a grid, and how many pairs there are."""
+    grid = {
+        "n": range(7),
+        "b": (0.1, 0.3, 1.0, 3.0, 6.0),
+        "width": (0.1, 0.3, 0.6, 1.0),
+        "delta": (0.0, 0.07, 0.15, 0.3),
+        "kappa": (0.0, 0.5, 1.0, 2.0),
+    }
+    axes = list(grid)
+    values = np.array([limit(method, n, b, w, d, k) for n, b, w, d, k in product(*grid.values())]).reshape(
+        [len(v) for v in grid.values()]
+    )
+    found: dict[str, int] = {"pairs": 0}
+    for axis, name in enumerate(axes):
+        step = np.diff(values, axis=axis) / np.take(values, range(values.shape[axis] - 1), axis=axis).clip(1e-9)
+        wrong = step > 1e-6 if name == "b" else step < -1e-4
+        found[name], found["pairs"] = int(wrong.sum()), found["pairs"] + wrong.size
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/limit_coverage.json"))
+    parser.add_argument("--methods", default="recommended,rolke,bayesian,bounded-profile")
+    arguments = parser.parse_args()
+    names = arguments.methods.split(",")
+    result = {name: {"wrong_ways": violations(name), "coverage": smallest(name)} for name in names}
+    print({name: found["wrong_ways"] for name, found in result.items()})
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
