@@ -39,6 +39,7 @@ POPULATED: Final = 0.01
 # Rate -> the control samples whose probes show it, and the largest of their momenta in GeV/c that the search has too.
 PROBES: Final = {"e_to_kaon": (CONTROL_EE, CONTROL_EEEE), "k_to_electron": (CONTROL_KKPI0,)}
 P_PROBE_MAX: Final = 1.2
+PURITY_MIN: Final = 0.5
 
 Candidates = Mapping[str, AnyArray]
 
@@ -185,6 +186,23 @@ def _counts(maps: Sequence[hist.Hist]) -> tuple[tuple[int, ...], FloatArray]:
     return tuple(years[is_filled].tolist()), counts[is_filled]
 
 
+@dataclass(frozen=True)
+class Probes:
+    """Probes of a control sample that are as slow as the search's tracks, by momentum and angle.
+
+    Attributes:
+        p: (N,) middle of the bin in GeV/c.
+        abs_cos_theta: (N,) the same of |cos theta|.
+        data: (N, 2) probes that are not taken for the other species, and those that are.
+        simulation: The same of the simulation.
+    """
+
+    p: FloatArray
+    abs_cos_theta: FloatArray
+    data: FloatArray
+    simulation: FloatArray
+
+
 def with_probes(rates: Rates, results: Results) -> Rates:
     """Return rates times what control samples show in data over simulation, where they know it better than assumed.
 
@@ -192,40 +210,50 @@ def with_probes(rates: Rates, results: Results) -> Rates:
     for electrons; pions, muons and protons have none.
     """
     for name, selections in PROBES.items():
-        counts = [_probes(results, selection) for selection in selections]
-        if together := [each for each in counts if each is not None]:
-            rates = _measured(rates, name, np.concatenate(together, axis=1))
+        found = [probes for selection in selections if (probes := _probes(results, selection)) is not None]
+        if found:
+            rates = _measured(
+                rates, name, Probes(*(np.concatenate(c) for c in zip(*map(_columns, found), strict=True)))
+            )
     return rates
 
 
-def _probes(results: Results, selection: str) -> FloatArray | None:
-    """Return the probes of a control sample that are as slow as the search's tracks; None without data or simulation.
+def _columns(probes: Probes) -> tuple[FloatArray, ...]:
+    return probes.p, probes.abs_cos_theta, probes.data, probes.simulation
 
-    Returns:
-        Counts (side, bin, passed) of data, then simulation, in the bins of momentum and angle.
-    """
+
+def _probes(results: Results, selection: str) -> Probes | None:
+    """Return the probes of a control sample; None without data or simulation."""
     sides = []
     for kind in (DATA, CONTROL):
         found = (d.selections[selection].histograms for d in results.ran(selection, kind).values())
         maps = [histograms[MISID] for histograms in found if MISID in histograms]
         if not maps:
             return None
-        slow = np.asarray(maps[0].axes["p"].edges)[1:] <= P_PROBE_MAX
-        sides.append(np.stack([np.asarray(h.values()) for h in maps]).sum(axis=0)[slow].reshape(-1, 2))
-    return np.stack(sides).astype(np.float64)
+        sides.append(np.stack([np.asarray(h.values(), dtype=np.float64) for h in maps]).sum(axis=0).reshape(-1, 2))
+    axes = maps[0].axes
+    p, cos_theta = (m.ravel() for m in np.meshgrid(axes["p"].centers, axes["cos_theta"].centers, indexing="ij"))
+    slow = p < P_PROBE_MAX
+    return Probes(p[slow], np.abs(cos_theta[slow]), sides[0][slow], sides[1][slow])
 
 
-def _measured(rates: Rates, name: str, counts: FloatArray) -> Rates:
-    """Return rates times data over simulation, bins of the simulation weighted to the probes in data."""
-    n, n_simulated = counts.sum(axis=2)
+def _measured(rates: Rates, name: str, probes: Probes) -> Rates:
+    """Return rates times data over simulation, bins of the simulation weighted to the probes in data.
+
+    Where the simulation's own rates explain less than `PURITY_MIN` of its probes that are taken for others, most of
+    these are other particles, and nothing is measured.
+    """
+    species, role = (names.index(word) for names, word in zip((SPECIES, ROLES), name.split("_to_"), strict=True))
+    n, n_simulated = probes.data.sum(axis=1), probes.simulation.sum(axis=1)
     weight = np.where(n_simulated > 0, n / np.maximum(n_simulated, 1.0), 0.0)
-    passed, simulated = counts[0, n_simulated > 0, 1].sum(), counts[1, :, 1].sum()
+    passed, simulated = probes.data[n_simulated > 0, 1].sum(), probes.simulation[:, 1].sum()
+    bins = bin_of(rates.p_edges, probes.p), bin_of(rates.abs_cos_theta_edges, probes.abs_cos_theta)
+    explained = n_simulated @ rates.value[0, species, *bins, role]
     kappa = math.hypot(1.0 / math.sqrt(passed + 0.5), 1.0 / math.sqrt(simulated + 0.5))
-    if kappa > math.log(ASSUMED_FACTOR):
+    if kappa > math.log(ASSUMED_FACTOR) or explained < PURITY_MIN * simulated:
         return rates
     mean = float(n.sum() / max(n_simulated.sum(), 1.0))
-    ratio = float((passed + 0.5) / (counts[1, :, 1] @ weight + 0.5 * mean))
-    species, role = (names.index(word) for names, word in zip((SPECIES, ROLES), name.split("_to_"), strict=True))
+    ratio = float((passed + 0.5) / (probes.simulation[:, 1] @ weight + 0.5 * mean))
     value = rates.value.copy()
     value[:, species, ..., role] = np.minimum(ratio * value[:, species, ..., role], 1.0)
     source = f"{passed:.0f} of {n.sum():.0f} probes in data, {ratio:.3g} times as many as in simulation"

@@ -25,12 +25,13 @@ PION, KAON, ELECTRON = (misid.SPECIES.index(name) for name in ("pi", "k", "e"))
 AS_ELECTRON, AS_KAON = (misid.ROLES.index(name) for name in ("electron", "kaon"))
 
 
-def make_map(rng, n=100_000, pion_to_electron=0.01, period=2018, p_max=1.6):
+def make_map(rng, n=100_000, pion_to_electron=0.01, period=2018, p_max=1.6, electron_to_kaon=0.01):
     h = misid.empty_map()
     p, c = rng.uniform(0, p_max, n), rng.uniform(0, 0.93, n)
     taken = np.where(rng.uniform(size=n) < pion_to_electron, "electron", "none")
     h.fill(np.full(n, period), np.full(n, "pi"), p, c, taken)
     h.fill(np.full(n, period), np.full(n, "k"), p, c, np.where(rng.uniform(size=n) < 0.9, "kaon", "none"))
+    h.fill(np.full(n, period), np.full(n, "e"), p, c, np.where(rng.uniform(size=n) < electron_to_kaon, "kaon", "none"))
     return h
 
 
@@ -203,3 +204,9 @@ def test_other_momenta_in_data_are_no_difference_of_rates(rng):
     rates = misid_rates.with_probes(simulated, Results(datasets, {}, {}))
     before, after = (r.factors["e_to_kaon"].rate for r in (simulated, rates))
     assert after == pytest.approx(before, rel=0.01)
+
+
+def test_probes_that_are_other_particles_measure_nothing(rng):
+    """A sample whose simulation has twenty times as many mistaken probes as its rates explain."""
+    simulated = misid_rates.counted([make_map(rng, electron_to_kaon=0.0005)])
+    assert with_probes(simulated, data=(10_000, 0.02), control=(20_000, 0.01)).factors == simulated.factors

@@ -21,6 +21,8 @@ RATES: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 RATE_RANGE: Final = (1e-5, 2e-2)
 # A misidentification that fewer candidates need is not listed.
 SELDOM: Final = 0.05
+# A round rate of hadrons that pass for electrons, larger than that of the fast simulation.
+ROUND_RATE: Final = 1e-3
 # Places in the file of `lnv background`.
 FILE: Final = "background.json#"
 CHANNELS: Final = f"{FILE}/channels"
@@ -94,14 +96,18 @@ def words(content: Mapping[str, Any]) -> str:
     """Return the quoted estimate in sentences: for the data, and for as many J/psi as the publication has."""
     channel, scale = background.channels(content)[None], N_JPSI / content["n_jpsi"]
     published = channel.quoted(scale)
+    rates = {name: content["factors"][name]["rate"] for name in (PION, KAON)}
+    at_round = scale * background.against_rate(channel.processes, rates, dict.fromkeys(rates, ROUND_RATE))
+    in_use, write = scale * math.fsum(p.expected for p in channel.processes), significant(1)
     return (
         f"Quoted for {content['n_jpsi']:.4g} J/ψ: {channel.quoted()} events; for {N_JPSI:.5g}, as many as the "
-        f"publication has: {published}, led by {published.leading}. Background alone would then show at least one "
-        f"event there with a probability of {published.p_any:.1g}. This is how often an experiment without signal "
-        "sees something, not how likely the published event is to be background. The limit takes the counts m, their "
-        "scales and the factors as they are, with nothing added where a count is zero: to assume less background "
-        "never makes it stronger. The quoted estimate adds what a count can hide. A side band without an event is "
-        "quoted by its own bound."
+        f"publication has: {published}, led by {published.leading}. The candidates alone stand for {write(in_use)} "
+        f"events there with the rates in use, and for {write(at_round)} if one pion or kaon in {1 / ROUND_RATE:.0f} "
+        f"passed for an electron. Background alone would show at least one event there with a probability of "
+        f"{write(published.p_any)}. This is how often an experiment without signal sees something, not how likely the "
+        "published event is to be background. The limit takes the counts m, their scales and the factors as they are, "
+        "with nothing added where a count is zero: to assume less background never makes it stronger. The quoted "
+        "estimate adds what a count can hide. A side band without an event is quoted by its own bound."
     )
 
 
