@@ -1,0 +1,42 @@
+"""What is shown of every candidate of the data: masses, the fit under each hypothesis, its tracks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jpsi_lnv.analysis.report import candidates
+from jpsi_lnv.analysis.report.tables import NOTHING
+
+from .conftest import make_results
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture
+def tables(whole):
+    merged = make_results()
+    selected = merged.datasets["pseudo_data"].selections["search"].candidates
+    for k, track in enumerate(("k1", "k2", "e1", "e2")):
+        selected[f"p_{track}"] = np.array([0.5 + k])
+        selected[f"e_over_p_{track}"] = np.array([0.1 * k])
+    selected["chi2_kkkk"] = np.array([np.inf])
+    return candidates.section(dataclasses.replace(whole, results=merged)).tables
+
+
+def test_every_track_of_a_candidate_has_a_row(tables):
+    _, tracks = tables
+    assert [row["track"] for row in tracks.rows] == ["kaon 1", "kaon 2", "electron 1", "electron 2"]
+    assert [row["p"] for row in tracks.rows] == [0.5, 1.5, 2.5, 3.5]
+    place = tracks.fields[4].place(tracks.rows[2])
+    assert place == "accumulator.zip/candidates/pseudo_data/search.parquet#/0/p_e1"
+
+
+def test_a_hypothesis_without_a_fit_is_no_number(tables):
+    table, _ = tables
+    (cells,) = table.cells()
+    assert cells[[f.key for f in table.fields].index("chi2_kkkk")] == NOTHING
+
+
+def test_candidates_without_stored_tracks_have_no_table_of_them(whole):
+    assert [t.name for t in candidates.section(whole).tables] == ["candidates"]
