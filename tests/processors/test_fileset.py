@@ -170,7 +170,7 @@ def completed(tmp_path, files, **metadata):
 @pytest.fixture
 def alone(tmp_path):
     """A file of 100 events of 250 generated, and what writes it again without, or with another, `Meta`."""
-    path = write_ntuple(tmp_path / "alone.root", 100, seed=3, n_produced=250)
+    path = write_ntuple(tmp_path / "alone.root", 100, seed=3, n_produced=250, run=3)
 
     def change(meta):
         with uproot.open(path) as file:
