@@ -137,6 +137,15 @@ def test_a_unified_end_beyond_all_reach_is_none():
     assert feldman_cousins.upper_limit(0, **below_background) == math.inf
 
 
+def test_the_unified_limits_of_several_counts_are_those_of_each():
+    """They share belts; below the background each end is found to the tip of a tooth."""
+    measured = {"efficiency": 0.2, "efficiency_sigma": 0.02, "background": 4.0}
+    together = feldman_cousins.intervals([0, 2, 5, 9], **measured)
+    alone = [feldman_cousins.interval(n, **measured) for n in (0, 2, 5, 9)]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.lower, one.upper) == pytest.approx((other.lower, other.upper), abs=4 * feldman_cousins.TIP / 0.2)
+
+
 @pytest.mark.parametrize(("n", "expected"), [(0, 2.3026), (1, 3.8897), (2, 5.3223), (5, 9.2747)])
 def test_without_background_cls_and_bayes_are_the_classical_limit(n, expected):
     assert one_sided.cls_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
