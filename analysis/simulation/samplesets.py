@@ -245,7 +245,8 @@ def _demo() -> tuple[Dataset, ...]:
         signal(40_000),
         *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES),
         *(majorana_point(m, "1nu", 10_000) for m in DEMO_MASSES),
-        *(background(name, 20_000) for name in DEMO_BACKGROUNDS),
+        # Of two-track decays only conversions can be background: a sample of all of them would bound it poorly.
+        *(background(name, 20_000) for name in (*DEMO_BACKGROUNDS, "ee_converted")),
         *controls(50_000),
         *(continuum(name) for name in CONTINUUM_POINTS),
         pseudo_data(60_000),
