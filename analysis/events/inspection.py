@@ -76,7 +76,9 @@ def opened(path: str) -> Iterator[Any]:
         NtupleError: It is absent, is no ROOT file, was cut, or was never closed; it cannot be read on.
     """
     try:
-        file = uproot.open({path: None})
+        # What fsspec would take for a chain of file systems is a name.
+        is_name = "::" in path and "://" not in path
+        file = uproot.open({path: None}, **({"handler": uproot.MemmapSource} if is_name else {}))
     except FileNotFoundError as error:
         msg = f"{path}: no such file; make it (the demo set: `lnv simulate --set demo`) or mend its path"
         raise NtupleError(msg) from error

@@ -63,7 +63,8 @@ class Check:
 
 def sha256(path: str) -> str:
     """Return the SHA-256 of a file or address in hexadecimal digits."""
-    with fsspec.open(path, "rb") as stream:
+    # fsspec takes "::" in a name for a chain of file systems.
+    with fsspec.open(path, "rb") if is_address(path) else Path(path).open("rb") as stream:
         return documents.sha256(stream)
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from uproot.source.chunk import Source
+from uproot.source.file import MemmapSource
 from uproot.source.fsspec import FSSpecSource
 
 TRIM_THRESHOLD: Final = "MALLOC_TRIM_THRESHOLD_"
@@ -128,7 +129,10 @@ class KeptSource(Source):
         self._file_path = file_path
         if _KEPT.path != file_path:
             close_file()
-            _KEPT.source, _KEPT.path = FSSpecSource(file_path, **options), file_path
+            # What fsspec would take for a chain of file systems is a name.
+            is_name = "::" in file_path and "://" not in file_path
+            _KEPT.source = (MemmapSource if is_name else FSSpecSource)(file_path, **options)
+            _KEPT.path = file_path
         self._source = _KEPT.source
         self._bytes_before = self._source.num_requested_bytes
 

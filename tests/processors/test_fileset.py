@@ -307,7 +307,7 @@ def test_a_file_that_was_read_through_is_not_read_again_until_it_changes(tmp_pat
     assert len(read) == 1
 
 
-@pytest.mark.parametrize("name", ["data[2018].root", "what?.root", "a*b.root", "x.root:"])
+@pytest.mark.parametrize("name", ["data[2018].root", "what?.root", "a*b.root", "x.root:", "a::b.root"])
 def test_a_file_is_found_by_its_name_whatever_it_looks_like(tmp_path, name):
     write_ntuple(tmp_path / name, 30, seed=1)
     (file,) = completed(tmp_path, [name]).files
