@@ -34,9 +34,6 @@ def wait_for_the_queue():
 
 def test_an_array_of_slurm_with_one_job_lost_and_done_again(fileset, site, tmp_path):
     invoke("run", fileset, "--executor", "iterative", "--trust-units", "--output", tmp_path / "one")
-    site.write_text(
-        site.read_text().replace("SLURM_CONF=", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')} SLURM_CONF=")
-    )
     shares = tmp_path / "shares"
     words = ["batch", fileset, "--cluster", "slurm", "--site", site, "--parts", "3", "--output", shares]
     shown = invoke(*words, "--", "--chunksize", "100", "--trust-units")
