@@ -156,10 +156,9 @@ def _picture(
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper right", fontsize=9, ncols=2)
 
-    said = [f"{drawing.n_entries(data)} entries of data (points)." if data is not None else "", where]
-    said.append(
-        "The background is stacked by process as expected from candidates without identification." if stack else ""
-    )
+    n_data = drawing.n_entries(data)
+    said = [f"{n_data} entr{'y' if n_data == 1 else 'ies'} of data (points)." if data is not None else "", where]
+    said.append(_expectation(stack))
     said.append("Hatched: its bound at 90 % in the signal region, spread evenly." if bound else "")
     said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit != 1.0 else "")
     return Picture(name if name == "m_kkee" else f"{name}_data", title, " ".join(s for s in said if s), draw)
