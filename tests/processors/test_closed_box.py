@@ -145,6 +145,7 @@ def draw_pair(worlds, data):
     return world, [data.draw(questions(has_truth), "question") for _ in range(2)]
 
 
+@pytest.mark.timeout(1800)
 @settings(PAIRS, max_examples=200, derandomize=True)
 @given(data=st.data())
 def test_two_hundred_pairs_of_runs(worlds, data):
