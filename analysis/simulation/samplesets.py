@@ -189,7 +189,7 @@ def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = Fa
     metadata = DatasetMetadata(
         kind="data",
         sqrt_s=M_JPSI,
-        process=f"pseudo-data: {len(parts)} J/psi decays; {n_signal} signal events injected",
+        process=f"pseudo-data: {len(parts)} kinds of J/psi decays; {n_signal} signal events injected",
         n_jpsi=float(round(n_events / total)),
         blind=blind,
     )
