@@ -57,7 +57,7 @@ def test_a_whole_file_is_described(good):
     facts = inspect(str(good), "Events")
     assert facts.num_entries == N_EVENTS
     assert facts.clusters == (0, 100, 200, 250)
-    assert facts.runs == (7, 7)
+    assert facts.runs == (-7, -7)
     assert facts.sqrt_s == pytest.approx((3.097, 3.097))
     assert (facts.n_produced, facts.n_stored) == (2 * N_EVENTS, N_EVENTS)
 
@@ -135,7 +135,7 @@ def change_one(name, entry, value):
         ("sqrt_s", np.nan, "column sqrt_s: entry 123 has nan, wanted finite float32 per event"),
         ("Track_kappa", np.inf, "column Track_kappa: entry 123 has inf, wanted finite float32 per track"),
         ("Track_charge", -1000, "column Track_charge: entry 123 has -1000, wanted int8 per track"),
-        ("run", -9, "column run: got 7 in entry 0 and -9 in entry 123; wanted runs of one sign"),
+        ("run", 9, "column run: got -7 in entry 0 and 9 in entry 123; wanted runs of one sign"),
     ],
 )
 def test_a_value_that_means_nothing_is_named_with_its_entry(good, tmp_path, name, value, said):

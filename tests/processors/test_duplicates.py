@@ -37,7 +37,7 @@ def test_pairs_repeat_among_files_of_data(overlapping, tmp_path, part_pairs):
     dataset = filesets.load(complete(tmp_path, overlapping, "data"))["d"]
     seen = []
     found = sorted(find(dataset, seen.append, part_pairs), key=lambda d: d.event)
-    assert [(d.run, d.event) for d in found] == [(5, k) for k in range(100)]
+    assert [(d.run, d.event) for d in found] == [(-5, k) for k in range(100)]
     assert all(d.files == tuple(map(str, overlapping)) for d in found)
     assert sum(seen) == 400
 
