@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, IntArray, kernel
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, IntArray
+from jpsi_lnv.analysis.events import dst_walk
 from jpsi_lnv.analysis.events.dst_baskets import Basket, Baskets, ByteArray, UnknownLayoutError
 
 # Number that BOSS writes where a record of another collection does not exist.
@@ -39,32 +40,15 @@ _NUMBERS: Final = {
 _BASE: Final = "BASE"
 _STRING: Final = "TString"
 _VECTOR: Final = "vector<int>"
-_INT_SIZE: Final = 4
 
 # What the pass over an event may find.
-FINE: Final = 0
-VERSION: Final = 5
 _FAULTS: Final = {
     1: "an object or a count ends after its event",
     2: "the count of an object's bytes is not right",
     3: "the collection is not one of objects of class {name}",
     4: "an object of class {name} has not the size that the file's description of it gives",
-    VERSION: "an object of class {name} is of another version than the first",
+    dst_walk.VERSION: "an object of class {name} is of another version than the first",
 }
-
-_ARRAY_HEAD: Final = 25
-_OBJECT_HEAD: Final = 16
-_VECTOR_HEAD: Final = 10
-_HAS_COUNT: Final = 0x4000_0000
-_COUNT: Final = 0x3FFF_FFFF
-_NEW_CLASS: Final = 0xFFFF_FFFF
-_OLD_CLASS: Final = 0x8000_0000
-_LONG_STRING: Final = 255
-# Of a map: count, version with the bit for writing by member, version and checksum of the pair, number of pairs.
-_PAIRS_HEAD: Final = 16
-_BY_MEMBER: Final = 0x4000
-# Bit of a TObject that says that two more bytes follow.
-_IS_REFERENCED: Final = 0x10
 
 
 class DamageError(Exception):
@@ -220,7 +204,7 @@ class PlacedRecords:
         for piece, member in zip(self.pieces, members, strict=True):
             size = member.kind.itemsize
             flat = out.reshape(len(out), math.prod(shape)).view(f"u{size}")
-            gather = {4: _gather_4, 8: _gather_8}.get(size, _gather_small)
+            gather = {4: dst_walk.gather_4, 8: dst_walk.gather_8}.get(size, dst_walk.gather_small)
             gather(piece.data, piece.places[:, member.segment], member.offset, row - first, flat)
             first += len(piece.places)
         return out
@@ -230,12 +214,12 @@ class PlacedRecords:
         counts, entries = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
         for piece in self.pieces:
             member = _member(piece.layout, name, ())
-            at = piece.places[:, member.segment] + member.offset + _VECTOR_HEAD - _INT_SIZE
+            at = piece.places[:, member.segment] + member.offset + dst_walk.VECTOR_HEAD - dst_walk.INT_SIZE
             n = np.empty((len(at), 1), np.uint32)
-            _gather_4(piece.data, at, 0, np.arange(len(at)), n)
+            dst_walk.gather_4(piece.data, at, 0, np.arange(len(at)), n)
             counts.append(n[:, 0].astype(np.int64))
             entries.append(np.empty(int(n.sum()), np.int32))
-            _gather_vectors(piece.data, at + _INT_SIZE, counts[-1], entries[-1].view(np.uint32))
+            dst_walk.gather_vectors(piece.data, at + dst_walk.INT_SIZE, counts[-1], entries[-1].view(np.uint32))
         return np.cumsum(np.concatenate(counts)), np.concatenate(entries)
 
 
@@ -255,23 +239,23 @@ def place_arrays(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[I
         UnknownLayoutError: The entries are whole, but of a version of the class that the file does not describe.
     """
     counts = np.empty(len(entries), np.int64)
-    _require(_count(basket.data, basket.edges, entries, counts), layouts.name)
+    _require(dst_walk.count_objects(basket.data, basket.edges, entries, counts), layouts.name)
     n = int(counts.sum())
-    return counts, _placed(_walk_arrays, basket, entries, n, layouts)
+    return counts, _placed(dst_walk.walk_arrays, basket, entries, n, layouts)
 
 
 def place_objects(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[IntArray, Piece]:
     """Find the one object per entry; otherwise as `place_arrays`."""
-    return np.ones(len(entries), np.int64), _placed(_walk_objects, basket, entries, len(entries), layouts)
+    return np.ones(len(entries), np.int64), _placed(dst_walk.walk_objects, basket, entries, len(entries), layouts)
 
 
 def place_pairs(basket: Basket, entries: IntArray, layouts: Layouts) -> tuple[IntArray, Piece]:
     """Find the pairs of a `multimap<int, int>` per entry; otherwise as `place_arrays`."""
     del layouts
     counts = np.empty(len(entries), np.int64)
-    _require(_count_pairs(basket.data, basket.edges, entries, counts), PAIR.name)
+    _require(dst_walk.count_pairs(basket.data, basket.edges, entries, counts), PAIR.name)
     places = np.empty((int(counts.sum()), 2), np.int64)
-    _place_pairs(basket.edges, entries, counts, places)
+    dst_walk.walk_pairs(basket.edges, entries, counts, places)
     return counts, Piece(basket.data, places, PAIR)
 
 
@@ -353,7 +337,7 @@ def event_of(records: Records) -> IntArray:
 
 def _require(found: tuple[int, int], name: str) -> None:
     code, place = found
-    if code != FINE:
+    if code != dst_walk.FINE:
         raise DamageError(_FAULTS[code].format(name=name), place)
 
 
@@ -374,12 +358,12 @@ def _placed(walk: Any, basket: Basket, entries: IntArray, n: int, layouts: Layou
     places = np.empty((n, len(layout.sizes)), np.int64)
     code, where, version = run(layout, layout.version)
     is_known = version in layouts.streamers
-    if code == VERSION:
+    if code == dst_walk.VERSION:
         if is_known:
             layout = layouts[version]
             places = np.empty((n, len(layout.sizes)), np.int64)
         again, place, _ = run(layout, version)
-        code, where = (code, where) if again == VERSION else (again, place)
+        code, where = (code, where) if again == dst_walk.VERSION else (again, place)
     _require((code, where), layout.name)
     if not is_known:
         msg = f"class {layout.name} has version {version}, which the file does not describe"
@@ -394,228 +378,3 @@ def _member(layout: Layout, name: str, shape: tuple[int, ...]) -> Member:
         msg = f"class {layout.name}, version {layout.version}, has {has}"
         raise DamageError(msg)
     return found
-
-
-# --- what is compiled; every function is called with places that lie within the buffer ---
-
-
-@kernel
-def _word(data: ByteArray, at: int) -> Any:
-    # Indices without a sign: with one, a check for counting from the end stands between the bytes of a word.
-    i = np.uint64(at)
-    return np.int64(
-        (np.uint32(data[i]) << np.uint32(24))
-        | (np.uint32(data[i + np.uint64(1)]) << np.uint32(16))
-        | (np.uint32(data[i + np.uint64(2)]) << np.uint32(8))
-        | np.uint32(data[i + np.uint64(3)])
-    )
-
-
-@kernel
-def _half(data: ByteArray, at: int) -> Any:
-    i = np.uint64(at)
-    return np.int64((np.uint32(data[i]) << np.uint32(8)) | np.uint32(data[i + np.uint64(1)]))
-
-
-@kernel
-def _counts_to(data: ByteArray, at: int, end: int) -> bool:
-    """Whether the count of bytes at a place leads to an end."""
-    return _word(data, at) == (_HAS_COUNT | (end - at - _INT_SIZE))
-
-
-@kernel
-def _array_head(data: ByteArray, start: int, stop: int) -> tuple[int, int, int]:
-    """Return what is found, the number of objects, and where the first begins."""
-    if stop - start < _ARRAY_HEAD:
-        return 1, 0, 0
-    if not _counts_to(data, start, stop):
-        return 2, 0, 0
-    at = start + _OBJECT_HEAD + (2 if _word(data, start + 12) & _IS_REFERENCED else 0)
-    at += 1 + data[at]  # the name of the array
-    if at + 2 * _INT_SIZE > stop:
-        return 1, 0, 0
-    n = _word(data, at)
-    at += 2 * _INT_SIZE
-    return (1 if n * (_INT_SIZE * 2 + _OBJECT_HEAD) > stop - at else 0), n, at
-
-
-@kernel
-def _count(data: ByteArray, edges: IntArray, entries: IntArray, counts: IntArray) -> tuple[int, int]:
-    for i in range(len(entries)):
-        code, counts[i], _ = _array_head(data, edges[entries[i]], edges[entries[i] + 1])
-        if code != FINE:
-            return code, i
-    return FINE, 0
-
-
-@kernel
-def _object(
-    data: ByteArray, at: int, end: int, version: int, sizes: IntArray, is_string: BoolArray, places: IntArray
-) -> tuple[int, int]:
-    """Note the segments of the object between two places; return what is found and its version."""
-    if end - at < _OBJECT_HEAD:
-        return 1, 0
-    if not _counts_to(data, at, end):
-        return 2, 0
-    found = _half(data, at + 4)
-    if found != version:
-        return VERSION, found
-    at += _OBJECT_HEAD + (2 if _word(data, at + 12) & _IS_REFERENCED else 0)
-    for segment in range(len(sizes)):
-        places[segment] = at
-        at += sizes[segment]
-        if segment < len(is_string):
-            if at + _VECTOR_HEAD > end:
-                return 4, found
-            if not is_string[segment]:
-                n = _word(data, at + 6)
-                if not _counts_to(data, at, at + _VECTOR_HEAD + _INT_SIZE * n):
-                    return 4, found
-                at += _VECTOR_HEAD + _INT_SIZE * n
-            elif data[at] == _LONG_STRING:
-                at += 1 + _INT_SIZE + _word(data, at + 1)
-            else:
-                at += 1 + data[at]
-    return (FINE if at == end else 4), found
-
-
-@kernel
-def _class_tag(data: ByteArray, at: int, end: int, first: int, key_length: int, name: ByteArray) -> tuple[int, int]:
-    """Return where an object begins after its tag, 0 if it is not of the class, and where the class is named."""
-    tag = _word(data, at + _INT_SIZE)
-    body = at + 2 * _INT_SIZE
-    if tag != _NEW_CLASS:
-        return (body if first > 0 and tag == (_OLD_CLASS | (first + key_length + 2)) else 0), first
-    if body + len(name) > end:
-        return 0, 0
-    for k in range(len(name)):
-        if data[body + k] != name[k]:
-            return 0, 0
-    return body + len(name), at + _INT_SIZE
-
-
-@kernel
-def _walk_arrays(
-    data: ByteArray,
-    edges: IntArray,
-    entries: IntArray,
-    key_length: int,
-    name: ByteArray,
-    version: int,
-    sizes: IntArray,
-    is_string: BoolArray,
-    places: IntArray,
-) -> tuple[int, int, int]:
-    """Note the segments of all objects; return what is found, in which of the entries, and the version."""
-    row = 0
-    for i in range(len(entries)):
-        stop = edges[entries[i] + 1]
-        _, n, at = _array_head(data, edges[entries[i]], stop)
-        first = 0
-        for _ in range(n):
-            if at + 2 * _INT_SIZE > stop:
-                return 1, i, version
-            count = _word(data, at)
-            end = at + _INT_SIZE + (count & _COUNT)
-            if not count & _HAS_COUNT or end > stop:
-                return 2, i, version
-            body, first = _class_tag(data, at, end, first, key_length, name)
-            if body == 0:
-                return 3, i, version
-            code, found = _object(data, body, end, version, sizes, is_string, places[row])
-            if code != FINE:
-                return code, i, found
-            row += 1
-            at = end
-        if at != stop:
-            return 2, i, version
-    return FINE, 0, version
-
-
-@kernel
-def _walk_objects(
-    data: ByteArray,
-    edges: IntArray,
-    entries: IntArray,
-    key_length: int,  # noqa: ARG001 called as _walk_arrays is
-    name: ByteArray,  # noqa: ARG001
-    version: int,
-    sizes: IntArray,
-    is_string: BoolArray,
-    places: IntArray,
-) -> tuple[int, int, int]:
-    """As `_walk_arrays`, for entries that are one object."""
-    for i in range(len(entries)):
-        start, stop = edges[entries[i]], edges[entries[i] + 1]
-        code, found = _object(data, start, stop, version, sizes, is_string, places[i])
-        if code != FINE:
-            return code, i, found
-    return FINE, 0, version
-
-
-@kernel
-def _count_pairs(data: ByteArray, edges: IntArray, entries: IntArray, counts: IntArray) -> tuple[int, int]:
-    """Count the pairs of each entry: a map is written as its keys, then its values."""
-    for i in range(len(entries)):
-        start, stop = edges[entries[i]], edges[entries[i] + 1]
-        if stop - start < _PAIRS_HEAD:
-            return 1, i
-        if not _counts_to(data, start, stop):
-            return 2, i
-        counts[i] = _word(data, start + _PAIRS_HEAD - _INT_SIZE)
-        is_by_member = _half(data, start + 4) & _BY_MEMBER and _half(data, start + 6) == 0
-        if not is_by_member or stop - start != _PAIRS_HEAD + 2 * _INT_SIZE * counts[i]:
-            return 4, i
-    return FINE, 0
-
-
-@kernel
-def _place_pairs(edges: IntArray, entries: IntArray, counts: IntArray, places: IntArray) -> None:
-    row = 0
-    for i in range(len(entries)):
-        at = edges[entries[i]] + _PAIRS_HEAD
-        for k in range(counts[i]):
-            places[row, 0] = at + _INT_SIZE * k
-            places[row, 1] = at + _INT_SIZE * (counts[i] + k)
-            row += 1
-
-
-@kernel
-def _gather_4(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
-    """Write the numbers that stand after the places of some rows; rows that are not among the places stay."""
-    for i in range(len(row)):
-        if 0 <= row[i] < len(places):
-            at = places[row[i]] + offset
-            for k in range(out.shape[1]):
-                out[i, k] = _word(data, at)
-                at += 4
-
-
-@kernel
-def _gather_8(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
-    for i in range(len(row)):
-        if 0 <= row[i] < len(places):
-            at = places[row[i]] + offset
-            for k in range(out.shape[1]):
-                out[i, k] = (np.uint64(_word(data, at)) << np.uint64(32)) | np.uint64(_word(data, at + 4))
-                at += 8
-
-
-@kernel
-def _gather_small(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
-    size = out.itemsize
-    for i in range(len(row)):
-        if 0 <= row[i] < len(places):
-            at = places[row[i]] + offset
-            for k in range(out.shape[1]):
-                out[i, k] = data[at] if size == 1 else _half(data, at)
-                at += size
-
-
-@kernel
-def _gather_vectors(data: ByteArray, places: IntArray, counts: IntArray, out: AnyArray) -> None:
-    row = 0
-    for i in range(len(places)):
-        for k in range(counts[i]):
-            out[row] = _word(data, places[i] + _INT_SIZE * k)
-            row += 1
