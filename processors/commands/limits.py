@@ -106,15 +106,7 @@ def command(
     result, unless they are given. Writes limits.json and prints the table. The yield limit n_up is in produced events;
     that on the branching fraction is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
     """
-    if side_bands and background is not None:
-        msg = f"got --background {background:g} with --side-band; wanted one of them"
-        raise click.UsageError(msg)
-    if closure and checks:
-        msg = "got --closure with --checks; wanted one of them: the published inputs have no candidates to check"
-        raise click.UsageError(msg)
-    if background is None and background_sigma:
-        msg = f"got --background-sigma {background_sigma:g} without --background N, whose uncertainty it is"
-        raise click.UsageError(msg)
+    _refuse_contradictions(background, background_sigma, side_bands, checks_closure=closure and checks)
     if closure:
         _show_closure(output)
         return
@@ -144,6 +136,21 @@ def command(
     if checks:
         found = _show_checks(save, shown, inputs, confidence_level)
         _write_likelihoods(output, inputs, found)
+
+
+def _refuse_contradictions(
+    n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...], *, checks_closure: bool
+) -> None:
+    """Raise UsageError for options of which one would be ignored; `checks_closure`: both were asked for."""
+    if side_bands and n_bkg is not None:
+        msg = f"got --background {n_bkg:g} with --side-band; wanted one of them"
+        raise click.UsageError(msg)
+    if checks_closure:
+        msg = "got --closure with --checks; wanted one of them: the published inputs have no candidates to check"
+        raise click.UsageError(msg)
+    if n_bkg is None and sigma:
+        msg = f"got --background-sigma {sigma:g} without --background N, whose uncertainty it is"
+        raise click.UsageError(msg)
 
 
 def _scan_masses(
