@@ -127,31 +127,14 @@ def _picture(
     n_limit = _events_at_limit(source)
 
     def draw(axes: Axes) -> None:
-        if stack:
-            names, spectra = zip(*stack, strict=True)
-            colours = drawing.COLOURS[1 : len(names) + 1]
-            mplhep.histplot(
-                [h.values() for h in spectra], shown.axes[0].edges, ax=axes, stack=True, histtype="fill",
-                label=list(names), color=list(colours), flow="none",
-            )  # fmt: skip
-        if bound is not None:
-            low, high, per_width = bound
-            label = "background, 90 % bound"
-            width = shown.axes[0].widths[0]
-            axes.fill_between(
-                [low, high], 0.0, per_width * width, facecolor="none", edgecolor="0.4", hatch="////", label=label
-            )
+        _draw_background(axes, shown.axes[0], stack, bound)
         if signal is not None and drawing.n_entries(signal):
             scale = n_limit / drawing.n_entries(signal) * (len(M_KE_NAMES) if name == "m_ke" else 1)
             drawing.step_plot(axes, signal, label="signal at its limit", color=drawing.SIGNAL, scale=scale)
         if data is not None:
             drawing.points(axes, data, label="data")
         drawing.label_counts(axes, shown)
-        axes.set_yscale("log")
-        highest = max(1.0, 0.0 if data is None else drawing.upper_end(data))
-        smallest = min([float(v) for _, h in stack for v in h.values() if v > 0.0], default=1.0)
-        decades = np.clip(np.log10(highest / smallest), *DECADES)
-        axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM)
+        _set_decades(axes, data, stack)
         drawing.edges(axes, limits, 0.6)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper right", fontsize=9, ncols=2)
@@ -162,6 +145,32 @@ def _picture(
     said.append("Hatched: its bound at 90 % in the signal region, spread evenly." if bound else "")
     said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit != 1.0 else "")
     return Picture(name if name == "m_kkee" else f"{name}_data", title, " ".join(s for s in said if s), draw)
+
+
+def _draw_background(
+    axes: Axes, bins: Any, stack: Sequence[tuple[str, hist.Hist]], bound: tuple[float, float, float] | None
+) -> None:
+    """Draw the stack of processes, and hatched the bound: from, to, and events per unit of the axis."""
+    if stack:
+        names, spectra = zip(*stack, strict=True)
+        colours = drawing.COLOURS[1 : len(names) + 1]
+        mplhep.histplot(
+            [h.values() for h in spectra], bins.edges, ax=axes, stack=True, histtype="fill",
+            label=list(names), color=list(colours), flow="none",
+        )  # fmt: skip
+    if bound is not None:
+        low, high, per_width = bound
+        top, label = per_width * bins.widths[0], "background, 90 % bound"
+        axes.fill_between([low, high], 0.0, top, facecolor="none", edgecolor="0.4", hatch="////", label=label)
+
+
+def _set_decades(axes: Axes, data: hist.Hist | None, stack: Sequence[tuple[str, hist.Hist]]) -> None:
+    """Let a logarithmic axis reach from the smallest background to the data, within `DECADES`."""
+    axes.set_yscale("log")
+    highest = max(1.0, 0.0 if data is None else drawing.upper_end(data))
+    smallest = min([float(v) for _, h in stack for v in h.values() if v > 0.0], default=1.0)
+    decades = np.clip(np.log10(highest / smallest), *DECADES)
+    axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM)
 
 
 def _expectation(stack: Sequence[tuple[str, hist.Hist]]) -> str:
