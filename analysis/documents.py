@@ -15,12 +15,15 @@ import os
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from jpsi_lnv.analysis.errors import LnvError
 
@@ -204,6 +207,36 @@ class Form:
             return _validated(self.content, content)
         except _ContentError as fault:
             raise self.fault(place, str(fault)) from None
+
+    def arrays(
+        self, content: Any, shapes: Mapping[str, tuple[int, ...]], place: str | Path
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Return arrays of numbers that content holds by name; a name with dots is a place in objects inside.
+
+        Args:
+            content: What the file holds.
+            shapes: Name -> shape of each array; a length of -1 fits all.
+            place: The file, for messages.
+
+        Raises:
+            LnvError: The form's `error`: an array is missing, holds no numbers, or has another shape.
+        """
+        return {name: self._array(content, name, shape, place) for name, shape in shapes.items()}
+
+    def _array(self, content: Any, name: str, shape: tuple[int, ...], place: str | Path) -> npt.NDArray[np.float64]:
+        for key in name.split("."):
+            content = content.get(key) if isinstance(content, dict) else None
+        if content is None:
+            raise self.fault(place, f"{name} is missing")
+        try:
+            array = np.array(content, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise self.fault(place, f"{name} is no array of numbers") from None
+        fits = array.ndim == len(shape) and all(w in (-1, n) for n, w in zip(array.shape, shape, strict=True))
+        if not (fits and np.isfinite(array).all()):
+            what = "numbers that are not finite" if fits else f"the shape {array.shape}"
+            raise self.fault(place, f"{name} has {what}; wanted finite numbers of shape {shape}")
+        return array
 
     def fault(self, place: str | Path, what: str) -> LnvError:
         """Return the form's error on a file."""

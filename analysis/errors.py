@@ -4,6 +4,7 @@ LnvError
 ├── FilesetError      a fileset, its datasets or their metadata
 ├── NtupleError       a file or tree that cannot be read or written
 │   └── SchemaError   a column that is missing or of another type
+├── CalibrationError  constants of the identification or of a range of runs
 ├── ResultsError      a saved result of another version, cut set or fileset
 └── IncompleteError   a result that does not cover all its events
 """
@@ -25,6 +26,10 @@ class NtupleError(LnvError):
 
 class SchemaError(NtupleError):
     """A column is missing or has another type than the column table says."""
+
+
+class CalibrationError(LnvError):
+    """Constants are missing or damaged, or are those of other runs."""
 
 
 class ResultsError(LnvError):
