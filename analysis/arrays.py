@@ -1,21 +1,84 @@
-"""Types of arrays, and the way a loop over them is compiled: each once for the whole package."""
+"""Types of arrays, and how a loop over them is compiled and where its machine code is kept: once for the whole package.
+
+numba keeps the machine code beside the source or in the user's cache, and refuses to compile where it can write to
+neither: then it gets a private directory under ``TMPDIR``, which processes started by this one share.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Final
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis import kernel_cache
+# Environment variable with the directory that `lnv warm` has filled; without it, `kernels` beside the package's code.
+SHIPPED: Final = "JPSI_LNV_KERNELS"
+BESIDE: Final = Path(__file__).parent.parent / "kernels"
+# numba's own variables: the directory of its cache, and the CPU that it compiles for.
+DIRECTORY: Final = "NUMBA_CACHE_DIR"
+CPU: Final = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+
+
+def prepare() -> None:
+    """Make sure that numba can keep what it compiles; a directory that the user or a parent process chose stays."""
+    if os.environ.get(DIRECTORY):
+        return
+    shipped = Path(os.environ.get(SHIPPED, BESIDE))
+    if shipped.is_dir():
+        directory = _of_this_job()
+        shutil.copytree(shipped, directory, dirs_exist_ok=True)
+        _use({DIRECTORY: str(directory)} | CPU)
+    elif not (_is_writable(Path(__file__).parent / "__pycache__") or _is_writable(user_cache() / "numba")):
+        _use({DIRECTORY: str(_of_this_job())})
+
+
+def _use(variables: dict[str, str]) -> None:
+    """Set variables of numba for this process and those that it starts."""
+    os.environ.update(variables)
+    numba.config.reload_config()
+
+
+def _of_this_job() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="jpsi_lnv_kernels_"))
+    owner = os.getpid()
+
+    def remove() -> None:
+        # Not in a process that was forked off this one.
+        if os.getpid() == owner:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
+    return directory
+
+
+def user_cache() -> Path:
+    """Return the user's cache, which numba would use; without a home, a place where nobody can write."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 it does not raise
+    return Path(os.devnull if home.startswith("~") else home)
+
+
+def _is_writable(directory: Path) -> bool:
+    """Whether files can be made in a directory, which is made if need be: what permissions say is not enough."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return True
+    except OSError:
+        return False
+
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 AnyArray = npt.NDArray[Any]
 
-kernel_cache.prepare()
+prepare()
 # A compiled function: it releases the GIL, keeps its machine code on disk and divides as numpy does.
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

@@ -12,9 +12,50 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import documents, outputs
+from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
+
+# Of `lnv run`.
+ACCUMULATOR: Final = "accumulator.zip"
+BOOKKEEPING: Final = "bookkeeping.json"
+# Of the stages after it: stem of a JSON file that says from which result it was made -> the command.
+DERIVED: Final[Mapping[str, str]] = {
+    "limits": "lnv limits",
+    "limits_expected": "lnv limits --expected",
+    "limit_checks": "lnv limits --checks",
+    "mass_scan": "lnv limits",
+    "coverage": "lnv limits --checks",
+    "systematics": "lnv systematics",
+    "background": "lnv background",
+    "misid": "lnv background",
+    "optimization": "lnv optimize",
+    "topology": "lnv topology",
+    "paper_tables": "lnv paper",
+    "cutflow": "lnv report",
+}
+CORRECTIONS: Final = "corrections.json"
+TOPOLOGY_CSV: Final = "topology.csv"
+LIKELIHOOD: Final = "likelihood.json"
+LIKELIHOOD_HS3: Final = "likelihood.hs3.json"
+LIKELIHOODS: Final = "likelihoods.json"
+CLOSURE: Final = "closure.json"
+VALIDATION: Final = "validation.json"
+# Of the report and of the submission.
+PAGE: Final = "report.html"
+FIGURES: Final = "figures"
+TABLES: Final = "tables"
+HEPDATA: Final = "hepdata"
+# Of the checks of an installation and of a fileset, and of a skim.
+DOCTOR: Final = "doctor.json"
+FILESET_CHECK: Final = "fileset_check.json"
+SKIM: Final = "skim.json"
+
+
+def derived(output: Path, stem: str) -> Path:
+    """Return the path of one of `DERIVED` in a directory of results."""
+    return output / f"{stem}.json"
+
 
 MADE_FROM: Final = "made_from"
 NO_OPTIONS: Final[Mapping[str, Any]] = {}
@@ -43,7 +84,7 @@ def write(
     """
     read_too = {path.name if path.parent == output else str(path): documents.digest_of_file(path) for path in files}
     made_from = {**results.identity, "options": dict(options), "files": read_too}
-    return documents.write_json(outputs.derived(output, stem), {MADE_FROM: made_from, **content})
+    return documents.write_json(derived(output, stem), {MADE_FROM: made_from, **content})
 
 
 def load(path: Path, command: str) -> dict[str, Any]:
@@ -72,9 +113,9 @@ def read(output: Path, stem: str, results: Results, options: Mapping[str, Any] =
     Raises:
         ResultsError: The file is missing, broken, or made from something else; the message names the command to run.
     """
-    path = outputs.derived(output, stem)
-    content = load(path, outputs.DERIVED[stem])
-    require(content, results, path, outputs.DERIVED[stem], options)
+    path = derived(output, stem)
+    content = load(path, DERIVED[stem])
+    require(content, results, path, DERIVED[stem], options)
     return content
 
 

@@ -15,8 +15,7 @@ from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
-from jpsi_lnv.analysis.objects.emc_pid import KINDS
-from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.objects.emc_pid import KINDS, ControlTracks
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent
 from jpsi_lnv.analysis.selection.emc_probes import select
 from jpsi_lnv.processors.books import fileset as filesets

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from coffea.processor import accumulate
 
-from jpsi_lnv.analysis import outputs, provenance, results
+from jpsi_lnv.analysis import derived, provenance, results
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
@@ -21,12 +21,11 @@ from jpsi_lnv.analysis.documents import digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
 from jpsi_lnv.analysis.selection import blinding, registry
 from jpsi_lnv.processors.books import ledger, verify
-from jpsi_lnv.processors.books.bookkeeping import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import Span, common, share, work_items
 from jpsi_lnv.processors.books.fileset import Fileset, require_plausible, select, without
-from jpsi_lnv.processors.console import console, wrote
-from jpsi_lnv.processors.options import option
+from jpsi_lnv.processors.books.ledger import Books, Covariances, cause, describe_failures, print_books
+from jpsi_lnv.processors.console import console, option, wrote
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
@@ -314,7 +313,7 @@ def finish_part(books: Books, options: RunOptions) -> None:
     Raises:
         IncompleteError: Some of it is missing.
     """
-    wrote(write_json(options.output / outputs.BOOKKEEPING, books.to_dict() | {"part": options.part}))
+    wrote(write_json(options.output / derived.BOOKKEEPING, books.to_dict() | {"part": options.part}))
     for line in describe_failures(books.failed):
         console().print(f"failed: {line}", markup=False, soft_wrap=True)
     n_events = sum(d[ledger.LEDGER]["n_events"] for d in books.accumulator.values())
@@ -339,13 +338,13 @@ def finish(books: Books, options: RunOptions) -> None:
         msg = f"no chunk was processed, nothing is written: {describe_failures(books.failed)[0]}"
         raise IncompleteError(msg)
     try:
-        results.write(options.output / outputs.ACCUMULATOR, result)
-        write_json(options.output / outputs.BOOKKEEPING, result.bookkeeping)
+        results.write(options.output / derived.ACCUMULATOR, result)
+        write_json(options.output / derived.BOOKKEEPING, result.bookkeeping)
     except OSError as error:
         msg = f"{options.output}: cannot write the result ({error.strerror}); mend that, then `lnv run --resume`"
         raise ResultsError(msg) from error
     print_books(result)
-    wrote(options.output / outputs.ACCUMULATOR, options.output / outputs.BOOKKEEPING)
+    wrote(options.output / derived.ACCUMULATOR, options.output / derived.BOOKKEEPING)
     if options.is_limited and books.is_sound:
         console().print("limited on request: the result is marked incomplete, for tests only")
     elif not result.is_complete:

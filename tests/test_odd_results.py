@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.errors import LnvError
-from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.selection.search import book
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.processors.cli import lnv

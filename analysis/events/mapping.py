@@ -39,8 +39,7 @@ from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns, Jagged
 from jpsi_lnv.analysis.events.inspection import opened, tree_of, unequal_branches
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import RunTable
-from jpsi_lnv.analysis.events.schema import BRANCHES
-from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.analysis.events.schema import BRANCHES, conversion
 
 _FORM: Final = Form("mapping", 'wanted TOML with tree = "NAME" and a table [columns]', SchemaError, loads=from_toml)
 FROM_RUNS: Final = ("sqrt_s", "field", "period", "ip_x", "ip_y", "ip_z")

@@ -15,8 +15,7 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray
 from jpsi_lnv.analysis.constants import M_PION
 from jpsi_lnv.analysis.events.columns import Columns
-from jpsi_lnv.analysis.events.schema import BRANCHES, COVARIANCE, HELIX, HYPOTHESIS_SUFFIXES, branch
-from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.analysis.events.schema import BRANCHES, COVARIANCE, HELIX, HYPOTHESIS_SUFFIXES, branch, conversion
 
 # Column without the suffix of its hypothesis -> smallest and largest plausible median, in the unit of the table.
 TYPICAL: Final[Mapping[str, tuple[float, float]]] = {

@@ -24,8 +24,7 @@ from scipy import optimize, stats
 
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.inputs import Interval
-from jpsi_lnv.analysis.limits.profile import Counting, best_pull, deviance
-from jpsi_lnv.analysis.limits.terms import Gaussian
+from jpsi_lnv.analysis.limits.profile import Counting, Gaussian, best_pull, deviance
 
 # Standard deviations of the common scale that the fit looks at; the scale stays above zero.
 SCALE_REACH: Final = 8.0

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import derived, majorana, normalization, outputs
+from jpsi_lnv.analysis import derived, majorana, normalization
 from jpsi_lnv.analysis.background import totals
 from jpsi_lnv.analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
 from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, MISID, SEARCH, SIGNAL, mass_mev
@@ -143,7 +143,7 @@ def choose(
     """
     files: list[Path] = []
     if systematics is None and table.has_samples(results):
-        systematics = outputs.derived(output, "systematics")
+        systematics = derived.derived(output, "systematics")
     given = None
     if systematics is not None:
         given = read_systematics(systematics)
@@ -154,7 +154,7 @@ def choose(
         return Choices(systematics=given, background=background or NO_BACKGROUND, files=tuple(files))
     number = normalization.n_jpsi(results).value
     estimated = derived.read(output, "background", results, {"n_jpsi": number})
-    files.append(outputs.derived(output, "background"))
+    files.append(derived.derived(output, "background"))
     return Choices(systematics=given, per_channel=_per_channel(estimated), files=tuple(files))
 
 

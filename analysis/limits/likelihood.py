@@ -6,7 +6,7 @@ symmetric `histosys` (`normsys` is exponential and off by 1e-4 at 7 %, 8e-3 at 2
 carried over is a log-normal, `normsys`; equal names are one nuisance in all processes and channels.
 
 pyhf's own asymptotic limits hold for many events only: at one event without background its CLs limit is 19.2 where the
-exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analysis.limits.one_sided`.
+exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analysis.limits.marginal`.
 """
 
 from __future__ import annotations

@@ -10,20 +10,29 @@ cut Gaussian has weight at zero efficiency, where no yield can be excluded, so t
 (at 25 % its limit moves by 3 % with the number of nodes). At 7 % the two agree to 3 parts in 10 000. The signal count
 is then negative binomial: exact at any uncertainty, also above 100 % where the gamma density is singular at zero.
 The background is averaged over what its side bands leave open (`analysis.limits.sideband`).
+
+One-sided upper limits follow, exact: every ranking by a likelihood ratio of one count is a ranking by the count, so
+that no toys are needed. CLs(mu) = P(<= n_obs | mu)/P(<= n_obs | 0), excluded where it falls below 1 - CL: A. L. Read,
+J. Phys. G 28, 2693 (2002), doi:10.1088/0954-3899/28/10/313. The Bayesian limit has a prior that is flat in the yield:
+O. Helene, Nucl. Instrum. Meth. 212, 319 (1983), doi:10.1016/0167-5087(83)90709-3; at a relative efficiency uncertainty
+of 100 % or more its posterior has no finite integral, and there is no limit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, stats
+from scipy import linalg, optimize, stats
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
+from jpsi_lnv.analysis.limits.profile import SCALES_MAX
 from jpsi_lnv.analysis.limits.sideband import TAIL, Background, negative_binomial
 
 # Background counts this much less probable than the most probable one do not change a sum.
@@ -107,3 +116,73 @@ def count_model(
     shape = math.inf if delta < NEGLIGIBLE else delta**-2.0
     of_count = background if isinstance(background, Background) else Background(known=float(background))
     return CountModel(float(efficiency), float(shape), of_count)
+
+
+def confidence(model: CountModel, n_obs: int, mu: float) -> float:
+    """Return CLs of the produced yield `mu`."""
+    return model.cdf(int(n_obs), mu) / model.cdf(int(n_obs), 0.0)
+
+
+def cls_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: Any) -> float:
+    """Return the produced yield whose CLs is 1 - confidence_level; inf if there is none.
+
+    Args:
+        n_obs: Observed events.
+        confidence_level: One-sided, as a fraction.
+        **measured: `efficiency`, `efficiency_sigma`, `background` as in `marginal.count_model`.
+
+    Raises:
+        ValueError: A number is impossible.
+    """
+    checks.counts("n_obs", n_obs)
+    model = count_model(**measured)
+    level = 1.0 - checks.confidence_level(confidence_level)
+    return falling_to(level, lambda mu: confidence(model, n_obs, mu), (n_obs + 1.0) / model.efficiency)
+
+
+def bayesian_limit(n_obs: int, *, confidence_level: float = 0.90, **measured: Any) -> float:
+    """Return the produced yield below which the posterior probability is `confidence_level`; inf if there is none.
+
+    Args:
+        n_obs: Observed events.
+        confidence_level: Posterior probability below the limit, as a fraction.
+        **measured: `efficiency`, `efficiency_sigma`, `background` as in `marginal.count_model`.
+
+    Raises:
+        ValueError: A number is impossible.
+    """
+    checks.counts("n_obs", n_obs)
+    model = count_model(**measured)
+    level = 1.0 - checks.confidence_level(confidence_level)
+    if model.shape <= 1.0:
+        return math.inf
+    integrated = _over_efficiency(model)
+    # The integral of Poisson(n | mu e + b) over mu above m is P(<= n | m e + b)/e: a ratio of tails, as CLs is one.
+    return falling_to(level, lambda mu: confidence(integrated, n_obs, mu), (n_obs + 1.0) / model.efficiency)
+
+
+def _over_efficiency(model: CountModel) -> CountModel:
+    """Return the model whose efficiency density is divided by the efficiency: a gamma of the same scale, shape - 1."""
+    if math.isinf(model.shape):
+        return model
+    shape = model.shape - 1.0
+    return dataclasses.replace(model, efficiency=model.efficiency * shape / model.shape, shape=shape)
+
+
+def falling_to(level: float, function: Callable[[float], float], scale: float) -> float:
+    """Return where a function that falls from 1 at zero to 0 at infinity reaches a level.
+
+    Args:
+        level: In (0, 1).
+        function: The function.
+        scale: Positive number, doubled until the function is not above the level.
+
+    Returns:
+        The point; inf where it is beyond `SCALES_MAX` times the scale.
+    """
+    high = scale
+    while function(high) > level:
+        high *= 2.0
+        if high > SCALES_MAX * scale:
+            return math.inf
+    return float(optimize.brentq(lambda x: function(x) - level, 0.0, high, xtol=1e-10, rtol=1e-12))

@@ -27,7 +27,7 @@ from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL, mass_mev
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.limits import gather, methods, significance
+from jpsi_lnv.analysis.limits import gather, methods, sensitivity
 from jpsi_lnv.analysis.limits.gather import Choices
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sideband import Background
@@ -264,7 +264,7 @@ def _record(given: LimitInputs, confidence_level: float) -> dict[str, Any]:
         "n_bkg": given.n_bkg,
         "efficiency": given.efficiency,
         "delta_sys": given.delta_sys,
-        "local_p": None if given.n_obs is None else significance.local_p(given.n_obs, given.background),
+        "local_p": None if given.n_obs is None else sensitivity.local_p(given.n_obs, given.background),
     }
     counts = np.array([0 if given.n_obs is None else given.n_obs])
     for name in (methods.PUBLICATION, methods.RECOMMENDED):
@@ -305,7 +305,7 @@ def global_p(
         overall: Background of the whole search.
         rng: Source of random numbers.
     """
-    known = [(p, i) for i in found if i.n_obs and (p := significance.local_p(i.n_obs, i.background)) is not None]
+    known = [(p, i) for i in found if i.n_obs and (p := sensitivity.local_p(i.n_obs, i.background)) is not None]
     if not known or overall.mean == 0.0:
         return {"local_p": None, "m_majorana": None, "global_p": None, "trials_factor": trials_factor(scan)}
     smallest, at = min(known, key=lambda pair: pair[0])
@@ -334,7 +334,7 @@ class _Tails:
     def of(self, centre: int, n: int) -> float:
         """Return the probability of at least `n` events at a centre."""
         if (centre, n) not in self._known:
-            p = significance.local_p(n, self._backgrounds[centre])
+            p = sensitivity.local_p(n, self._backgrounds[centre])
             self._known[centre, n] = 0.0 if p is None else p
         return self._known[centre, n]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
-from jpsi_lnv.analysis.limits import feldman_cousins, one_sided, rolke
+from jpsi_lnv.analysis.limits import feldman_cousins, marginal, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sensitivity import ExpectedLimit, expected_limit
 from jpsi_lnv.analysis.limits.sideband import SideBand
@@ -152,7 +152,7 @@ METHODS: Final[dict[str, Method]] = {
     RECOMMENDED: Method(
         "CLs",
         "recommended for a new search",
-        _one_by_one(one_sided.cls_limit),
+        _one_by_one(marginal.cls_limit),
         "one-sided: CLs = P(<= n | s+b)/P(<= n | b) is 1 - CL, averaged over side bands and efficiency",
     ),
     "feldman-cousins": Method(
@@ -161,7 +161,7 @@ METHODS: Final[dict[str, Method]] = {
     "bayesian": Method(
         "Bayes",
         "cross-check",
-        _one_by_one(one_sided.bayesian_limit),
+        _one_by_one(marginal.bayesian_limit),
         "posterior probability below the limit, flat prior in the yield",
     ),
     "bounded-profile": Method(

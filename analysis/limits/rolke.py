@@ -28,8 +28,16 @@ from scipy import stats
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.inputs import Interval
-from jpsi_lnv.analysis.limits.profile import Counting, crossing, deviance
-from jpsi_lnv.analysis.limits.terms import Binomial, Gaussian, Known, PoissonSideband, Term
+from jpsi_lnv.analysis.limits.profile import (
+    Binomial,
+    Counting,
+    Gaussian,
+    Known,
+    PoissonSideband,
+    Term,
+    crossing,
+    deviance,
+)
 
 Rows = IntArray
 # Counts of some of the experiments, and which -> lower and upper ends.

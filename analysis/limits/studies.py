@@ -13,7 +13,7 @@ import numpy as np
 
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
-from jpsi_lnv.analysis.limits import combination, gather, significance
+from jpsi_lnv.analysis.limits import combination, gather, sensitivity
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.methods import Limit, upper_limit
 from jpsi_lnv.analysis.normalization import Survivors
@@ -70,13 +70,13 @@ def p_values(scan: Sequence[LimitInputs]) -> list[dict[str, Any]]:
     counted = [i.n_obs for i in scan if i.n_obs is not None]
     if not counted or len(counted) < len(scan):
         return []
-    found = significance.scan(counted, BACKGROUNDS)
+    found = sensitivity.scan(counted, BACKGROUNDS)
     return [dataclasses.asdict(s) | {"m_majorana": scan[s.index].m_majorana} for s in found]
 
 
 def overall_p(inputs: LimitInputs) -> float | None:
     """Return P(>= n_obs) of the overall search from its background; None while hidden or without any background."""
-    return None if inputs.n_obs is None else significance.local_p(inputs.n_obs, inputs.background)
+    return None if inputs.n_obs is None else sensitivity.local_p(inputs.n_obs, inputs.background)
 
 
 def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
-from jpsi_lnv.analysis.outputs import ACCUMULATOR
+from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.report.drawing import Section
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, fixed, located, significant

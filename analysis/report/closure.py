@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.derived import CLOSURE
 from jpsi_lnv.analysis.limits import rolke
-from jpsi_lnv.analysis.outputs import CLOSURE
 from jpsi_lnv.analysis.report import paper
 from jpsi_lnv.analysis.report.drawing import Section
 from jpsi_lnv.analysis.report.result import headline as limit

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis import outputs
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.limits import likelihood
@@ -96,7 +96,7 @@ def _write_likelihoods(directory: Path, source: Source) -> list[Path]:
     if record is None or record["n_obs"] is None:
         return []
     inputs = LimitInputs.from_record(record)
-    documents = {outputs.LIKELIHOOD: likelihood.workspace(inputs), outputs.LIKELIHOOD_HS3: likelihood.hs3(inputs)}
+    documents = {derived.LIKELIHOOD: likelihood.workspace(inputs), derived.LIKELIHOOD_HS3: likelihood.hs3(inputs)}
     for name, document in documents.items():
         (directory / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return [directory / name for name in documents]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from jpsi_lnv.analysis.outputs import ACCUMULATOR
+from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.report import source as sources
 from jpsi_lnv.analysis.report.drawing import Section, present
 from jpsi_lnv.analysis.report.source import Source

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from jpsi_lnv.analysis import derived, documents, outputs
+from jpsi_lnv.analysis import derived, documents
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.report import (
     background,
@@ -105,14 +105,14 @@ def write(
     """
     drawn = {}
     for picture in (p for section in sections for p in section.pictures):
-        drawn[picture.name] = draw(picture, source, output / outputs.FIGURES)
+        drawn[picture.name] = draw(picture, source, output / derived.FIGURES)
         advance(1)
     tables = tuple(t for section in sections for t in section.all_tables)
-    write_tables(output / outputs.TABLES, tables)
+    write_tables(output / derived.TABLES, tables)
     flows = derived.write(output, "cutflow", {"datasets": selection.cutflow_record(source)}, source.results)
-    documents.write_json(output / outputs.CLOSURE, closure.to_dict())
-    documents.write_text(output / outputs.PAGE, html(source, sections, drawn))
-    return [output / outputs.PAGE, output / outputs.TABLES / "index.html", output / outputs.FIGURES, flows]
+    documents.write_json(output / derived.CLOSURE, closure.to_dict())
+    documents.write_text(output / derived.PAGE, html(source, sections, drawn))
+    return [output / derived.PAGE, output / derived.TABLES / "index.html", output / derived.FIGURES, flows]
 
 
 @dataclass(frozen=True)

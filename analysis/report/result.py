@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
+from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.limits.methods import METHODS, PUBLICATION, RECOMMENDED
-from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
 from jpsi_lnv.analysis.report.source import LIMITS, Source, label

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, SEARCH, SIGNAL
+from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.efficiency import binomial_sigma
-from jpsi_lnv.analysis.outputs import ACCUMULATOR
 from jpsi_lnv.analysis.report import drawing, render, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from jpsi_lnv.analysis import derived, outputs, results
+from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.errors import ResultsError
@@ -29,7 +29,7 @@ CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     VALIDATION: ("rows", "efficiency", "identification", "note"),
 }
 SIMULATION: Final = "Fast simulation"
-COMMANDS: Final = {**outputs.DERIVED, VALIDATION: "lnv simulate --validate"}
+COMMANDS: Final = {**derived.DERIVED, VALIDATION: "lnv simulate --validate"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
     Raises:
         ResultsError: There is no accumulator, or a file is not what its name says.
     """
-    merged = results.read(accumulator or output / outputs.ACCUMULATOR)
-    content = {stem: _load(path) for stem in CONTENT if (path := outputs.derived(output, stem)).exists()}
+    merged = results.read(accumulator or output / derived.ACCUMULATOR)
+    content = {stem: _load(path) for stem in CONTENT if (path := derived.derived(output, stem)).exists()}
     foreign = {
         stem: f"{stem}.json: {reason}; run `{COMMANDS[stem]}` again"
         for stem, found in content.items()

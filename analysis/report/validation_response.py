@@ -16,7 +16,7 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import pid, tracks
-from jpsi_lnv.analysis.simulation import beam, identification
+from jpsi_lnv.analysis.simulation import beam, calorimeter
 from jpsi_lnv.analysis.simulation.decays import direction
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, PERIODS, DetectorParameters
@@ -138,15 +138,15 @@ _BOSS: Final = Form("numbers of BOSS tracks", "install the package again", Resul
 def boss_numbers() -> dict[str, FloatArray]:
     """Return the numbers of the real BOSS file: per track momentum, sine of theta, hits, dE/dx and five chi values
     (``dedx``), per TOF record momentum, path in cm and five expected times in ns (``tof``)."""  # noqa: D205, D209
-    path = Path(identification.__file__).with_name("boss_tracks.json")
+    path = Path(calorimeter.__file__).with_name("boss_tracks.json")
     return {name: np.array(rows) for name, rows in _BOSS.read(path).items()}
 
 
 def dedx_deviation() -> float:
     """Return the median of |chi of the model - chi of BOSS| over all tracks and hypotheses of the real file."""
     momentum, sine, hits, signal = boss_numbers()["dedx"][:, :4].T
-    mean = identification.expected_dedx(momentum[:, None] / identification.HYPOTHESIS_MASSES)
-    sigma = identification.dedx_resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
+    mean = calorimeter.expected_dedx(momentum[:, None] / calorimeter.HYPOTHESIS_MASSES)
+    sigma = calorimeter.dedx_resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
     return float(np.median(np.abs((signal[:, None] - mean) / sigma - boss_numbers()["dedx"][:, 4:])))
 
 

@@ -27,8 +27,7 @@ from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
-from jpsi_lnv.analysis.objects.emc_pid import KINDS
-from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.objects.emc_pid import KINDS, ControlTracks
 from jpsi_lnv.analysis.selection import misid
 from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
 from jpsi_lnv.analysis.selection.steps import Step, apply, count

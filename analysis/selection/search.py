@@ -15,8 +15,8 @@ import numpy as np
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.events.columns import variations
 from jpsi_lnv.analysis.events.schema import EVENT
-from jpsi_lnv.analysis.events.varied_columns import variations
 from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, smallest_by_name
 from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection

@@ -9,10 +9,9 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
-from jpsi_lnv.analysis.simulation import calorimeter, identification, tracking
+from jpsi_lnv.analysis.simulation import calorimeter, tracking
 from jpsi_lnv.analysis.simulation.beam import Beams
-from jpsi_lnv.analysis.simulation.calorimeter import Clusters, Impact
-from jpsi_lnv.analysis.simulation.identification import Hit
+from jpsi_lnv.analysis.simulation.calorimeter import Clusters, Hit, Impact
 from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import (
     ANTINEUTRON,
@@ -135,8 +134,8 @@ class Outer(NamedTuple):
 def _outer(charged: Charged, field: FloatArray, parameters: DetectorParameters) -> Outer:
     """Return what reaches TOF and calorimeter."""
     tracks = charged.tracks
-    hit, impact = identification.crossing(tracks, parameters), calorimeter.charged_impact(tracks, parameters)
-    time = identification.flight_time(hit.path, tracks.momentum, charged.mass)
+    hit, impact = calorimeter.crossing(tracks, parameters), calorimeter.charged_impact(tracks, parameters)
+    time = calorimeter.flight_time(hit.path, tracks.momentum, charged.mass)
     path = tracks.path(impact.turning)
     own = Outer(hit, time, impact, path, charged.code, tracks.momentum, np.ones(len(path), dtype=np.bool_))
     return _after_decay(charged, own, field, parameters)
@@ -152,10 +151,10 @@ def _after_decay(charged: Charged, own: Outer, field: FloatArray, parameters: De
     before, p3 = charged.decay_path[rows], charged.daughter[rows]
     point = charged.tracks.position(turning)[rows]
     daughters = trajectory(point, p3, charged.tracks.charge[rows], field[charged.event[rows]])
-    hit, impact = identification.crossing(daughters, parameters), calorimeter.charged_impact(daughters, parameters)
+    hit, impact = calorimeter.crossing(daughters, parameters), calorimeter.charged_impact(daughters, parameters)
     momentum = daughters.momentum
-    time = identification.flight_time(before, charged.tracks.momentum[rows], charged.mass[rows])
-    time += identification.flight_time(hit.path, momentum, M_MUON)
+    time = calorimeter.flight_time(before, charged.tracks.momentum[rows], charged.mass[rows])
+    time += calorimeter.flight_time(hit.path, momentum, M_MUON)
     is_before_tof = ~(own.hit.path[rows] < before)
     swap = rows[is_before_tof]
     hits = Hit(*(_replaced(a, swap, b[is_before_tof]) for a, b in zip(own.hit, hit, strict=True)))
@@ -207,10 +206,10 @@ def _track_columns(
     period = beams.period[charged.event[found]]
     measured = tracking.measure(rng, tracks, mass, np.array(parameters.pull_widths)[period], parameters)
     momentum = np.hypot(1.0, measured.parameters[:, 4]) / np.abs(measured.parameters[:, 2])
-    dedx = identification.measure_dedx(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
+    dedx = calorimeter.measure_dedx(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
     hit = Hit(outer.hit.path[found], outer.hit.z[found], outer.hit.is_barrel[found])
     endcap_sigma = np.array([p.tof_endcap_sigma for p in PERIODS])[period]
-    times = identification.measure_time(rng, hit, outer.time[found], momentum, endcap_sigma, parameters)
+    times = calorimeter.measure_time(rng, hit, outer.time[found], momentum, endcap_sigma, parameters)
     columns: Flat = {"charge": tracks.charge.astype(np.int8), "n_hits": hits}
     columns |= dict(zip(HELIX, measured.parameters.T, strict=True))
     columns |= dict(zip(COVARIANCE, measured.covariance.T, strict=True))

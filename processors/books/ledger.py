@@ -1,20 +1,28 @@
 """The ledger of a run: which entries of which file were processed, and the proof that each was processed once.
 
 Every chunk's accumulator carries ``{"files": {uuid: Spans}, "n_events": n}`` beside its results: whatever way results
-are merged, lost, repeated or resumed, what the merged ledger says is what the merged histograms hold.
+are merged, lost, repeated or resumed, what the merged ledger says is what the merged histograms hold. The books of the
+run set what was expected beside it: for people, and for the next stage.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import IntArray
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
+from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.kinfit.kernels import Status
+from jpsi_lnv.analysis.report import origin
+from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors.books.chunks import Span, common
 from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
+from jpsi_lnv.processors.console import console, show
 
 LEDGER: Final = "ledger"
 HOLE: Final = "hole"
@@ -139,3 +147,206 @@ def _faults_of_file(
         missing = common(missing, wanted.get(file.uuid, []))
     holes = [Fault(HOLE, dataset.name, file.path, *s) for s in missing]
     return holes + [Fault(OVERLAP, dataset.name, file.path, *s) for s in spans.overlaps()]
+
+
+# Share of bad covariances among the fits of a dataset above which the run stops, and fits before anything is said.
+FRACTION_MAX: Final = 0.01
+N_FITS_MIN: Final = 200
+_BAD: Final = Status.BAD_COVARIANCE.name.lower()
+_SKIPPED: Final = Status.SKIPPED.name.lower()
+MEGABYTE: Final = 1e6
+SHOWN_MAX: Final = 5
+# Columns of the table of files and events that a terminal shows.
+_SHOWN: Final = (
+    "dataset",
+    "files",
+    "files_skipped",
+    "events_expected",
+    "events_processed",
+    "events_skipped",
+    "produced_used",
+    "state",
+)
+
+
+@dataclass
+class Books:
+    """The record of a run: a processed fileset and what became of its files, events and chunks.
+
+    Attributes:
+        fileset: The datasets without skipped files.
+        accumulator: Merged result per dataset, with its ledger.
+        failed: Record of every chunk that failed for good.
+        metrics: Sums over all chunks.
+        faults: Holes and overlaps.
+        skipped: Record of every file that was left out.
+        requested: The datasets with skipped files.
+        problems: What else makes the result unusable.
+        n_chunks: Chunks of this run.
+        n_resumed: Events that came from stored parts.
+        wall_time: Duration in s.
+    """
+
+    fileset: Fileset
+    accumulator: dict[str, Any]
+    failed: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    faults: list[Fault] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    requested: Fileset = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    n_chunks: int = 0
+    n_resumed: int = 0
+    wall_time: float = 0.0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every event of the files that were not skipped is in the result exactly once, and nothing twice."""
+        return not (self.faults or self.problems or self._uncounted())
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all that was tried is in the result exactly once; what was not tried on request does not count."""
+        return not (self.failed or self.problems or any(f.kind == OVERLAP for f in self.faults))
+
+    def _uncounted(self) -> list[str]:
+        """Return the datasets without any file left, or whose J/psi or luminosity is of more files than were used."""
+        empty = [f"dataset {n!r}: none of its files is used" for n in self.requested if not self.fileset[n].files]
+        return empty + [
+            f"dataset {name!r}: {len(self.fileset[name].files)} of {len(d.files)} files are used, but its number of "
+            "J/psi or luminosity is that of all"
+            for name, d in self.requested.items()
+            if d.metadata.kind in (DATA, CONTINUUM) and len(self.fileset[name].files) < len(d.files)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `bookkeeping.json` holds."""
+        return {
+            "complete": self.is_complete,
+            "problems": [*self.problems, *self._uncounted(), *(str(f) for f in self.faults)],
+            "datasets": {name: self._dataset(name) for name in self.requested},
+            "totals": self._totals(),
+            "faults": [f.to_dict() for f in self.faults],
+            "failed_chunks": self.failed,
+            "skipped_files": [{k: r[k] for k in ("dataset", "file", "kind", "message")} for r in self.skipped],
+        }
+
+    def _dataset(self, name: str) -> dict[str, Any]:
+        requested, used = self.requested[name], self.fileset[name]
+        return {
+            "files": len(requested.files),
+            "files_skipped": len(requested.files) - len(used.files),
+            "events_expected": requested.num_entries,
+            "events_processed": self.accumulator.get(name, {}).get(LEDGER, {}).get("n_events", 0),
+            "events_skipped": requested.num_entries - used.num_entries,
+            "produced_expected": requested.n_produced,
+            "produced_used": used.n_produced,
+            "bytes": requested.size,
+        }
+
+    def _totals(self) -> dict[str, Any]:
+        peaks = {worker: int(rss) for worker, rss in sorted(self.metrics.get("memory", {}).items())}
+        return {
+            "events_processed": sum(d[LEDGER]["n_events"] for d in self.accumulator.values()),
+            "events_resumed": self.n_resumed,
+            "events_read": int(self.metrics.get("entries", 0)),
+            "bytes_read": int(self.metrics.get("bytesread", 0)),
+            "columns_read": sorted(self.metrics.get("columns", ())),
+            "chunks": self.n_chunks,
+            "chunks_failed": len(self.failed),
+            "chunks_retried": int(self.metrics.get("retried", 0)),
+            "wall_time_s": round(self.wall_time, 3),
+            "process_time_s": round(float(self.metrics.get("processtime", 0.0)), 3),
+            "cpu_time_s": round(float(self.metrics.get("cputime", 0.0)), 3),
+            "peak_memory_bytes": peaks,
+        }
+
+
+def cause(record: dict[str, Any]) -> str:
+    """Return the cause of a failure: our own message as it is, a foreign one with its kind."""
+    message: str = record["message"]
+    return message if record["is_ours"] else f"{record['kind']}: {message}"
+
+
+def describe_failures(failed: list[dict[str, Any]]) -> list[str]:
+    """Return one line per cause, the most frequent first: how many chunks, where the first was, and the cause."""
+    by_cause: dict[str, list[dict[str, Any]]] = {}
+    for record in failed:
+        by_cause.setdefault(cause(record), []).append(record)
+    return [
+        f"{len(records)} chunk(s), the first in dataset {records[0]['dataset']!r}, file {records[0]['file']}, "
+        f"entries {records[0]['start']} to {records[0]['stop']} after {records[0]['attempts']} attempt(s): {text}"
+        for text, records in sorted(by_cause.items(), key=lambda pair: -len(pair[1]))
+    ]
+
+
+def print_books(results: Results) -> None:
+    """Show the book-keeping of a run: a table of datasets, what the run cost, and all that went wrong."""
+    show(origin.books(results).only(*_SHOWN))
+    books = results.bookkeeping
+    for line in (*_costs(books["totals"]), *_troubles(books)):
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def _costs(totals: dict[str, Any]) -> list[str]:
+    wall, cpu, peaks = (totals[k] for k in ("wall_time_s", "cpu_time_s", "peak_memory_bytes"))
+    rate = totals["events_read"] / wall if wall else 0.0
+    lines = [
+        f"{totals['events_read']} events in {totals['chunks']} chunks, {totals['bytes_read'] / MEGABYTE:.1f} MB of "
+        f"{len(totals['columns_read'])} columns in {wall:.1f} s ({rate:.0f} events/s, CPU {cpu:.1f} s)"
+    ]
+    if peaks:
+        lines.append(f"peak memory of {len(peaks)} worker(s): {max(peaks.values()) / MEGABYTE:.0f} MB at most")
+    if totals["events_resumed"]:
+        lines.append(f"{totals['events_resumed']} events were taken from former runs")
+    if totals["chunks_retried"]:
+        lines.append(f"{totals['chunks_retried']} chunk(s) were tried again after an I/O error")
+    return lines
+
+
+def _troubles(books: dict[str, Any]) -> list[str]:
+    lines = [f"skipped: {r['file']}: {r['message']}" for r in books["skipped_files"]]
+    lines += [f"failed: {line}" for line in describe_failures(books["failed_chunks"])]
+    problems = books["problems"]
+    lines += problems[:SHOWN_MAX]
+    if len(problems) > SHOWN_MAX:
+        lines.append(f"... and {len(problems) - SHOWN_MAX} more, in bookkeeping.json")
+    return lines
+
+
+class CovarianceError(LnvError):
+    """A dataset has too many covariances that are not positive definite."""
+
+
+class Covariances:
+    """Counts how the fits of each dataset ended, group by group."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, Counter[str]] = {}
+
+    def add(self, results: dict[str, Any]) -> None:
+        """Count the fits of a group of chunks.
+
+        Args:
+            results: ``{dataset: {selection: {"status": {status: count}, ...}, ...}}``; what has no status is passed by.
+
+        Raises:
+            CovarianceError: More than 1 % of a dataset's fits met a bad covariance.
+        """
+        for dataset, selections in results.items():
+            ended = self._ended.setdefault(dataset, Counter())
+            for selection in selections.values():
+                if isinstance(selection, dict):
+                    ended.update(selection.get("status", {}))
+            _check(dataset, ended)
+
+
+def _check(dataset: str, ended: Counter[str]) -> None:
+    tried = ended.total() - ended[_SKIPPED]
+    if tried >= N_FITS_MIN and ended[_BAD] > FRACTION_MAX * tried:
+        msg = (
+            f"dataset {dataset!r}: {ended[_BAD]} of {tried} fits ({ended[_BAD] / tried:.1%}) met a track covariance "
+            f"that is not positive definite, wanted at most {FRACTION_MAX:.0%}; the ntuples were filled wrongly: the "
+            "columns cov0 to cov14 are the upper triangle, row by row"
+        )
+        raise CovarianceError(msg)

@@ -15,8 +15,7 @@ from click.core import ParameterSource
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import bar, console
-from jpsi_lnv.processors.options import options_of
+from jpsi_lnv.processors.console import bar, console, options_of
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import (
     DebugExecutor,

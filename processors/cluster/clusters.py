@@ -26,7 +26,7 @@ from distributed.utils import get_ip, get_loop_factory
 from tornado.ioloop import IOLoop
 
 from jpsi_lnv.analysis.documents import Form, from_toml
-from jpsi_lnv.processors.options import option
+from jpsi_lnv.processors.console import option
 from jpsi_lnv.processors.work.executors import ClusterError
 
 # Settings of the runs, unless the user's own dask configuration says otherwise.

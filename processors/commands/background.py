@@ -10,8 +10,7 @@ from jpsi_lnv.analysis import background, background_checks, derived, misid_rate
 from jpsi_lnv.analysis.report import background as report
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.processors.console import show, wrote
-from jpsi_lnv.processors.options import FILE, N_JPSI, merged_result
+from jpsi_lnv.processors.console import FILE, N_JPSI, merged_result, show, wrote
 
 
 @click.command()

@@ -11,8 +11,7 @@ from typing import Any, Final
 import click
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, read_preset
-from jpsi_lnv.processors.console import console, wrote
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH, console, wrote
 
 CALL: Final = "from jpsi_lnv.processors.cli import main; main()"
 # Number of a share, from 1, in a job's script.

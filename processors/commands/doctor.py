@@ -15,7 +15,7 @@ import click
 from distributed import Client
 from distributed.comm import connect as connect_to
 
-from jpsi_lnv.analysis import outputs, provenance
+from jpsi_lnv.analysis import derived, provenance
 from jpsi_lnv.analysis.arrays import kernel_directory
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
@@ -24,8 +24,7 @@ from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
 from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import console, show
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH, console, show
 from jpsi_lnv.processors.work.dask_loop import ask
 from jpsi_lnv.processors.work.executors import ClusterError
 
@@ -79,7 +78,7 @@ def command(where: ClusterOptions, output: Path) -> None:
         for line in log_tail(where):
             console().print(line, markup=False, soft_wrap=True)
         raise
-    write_json(output / outputs.DOCTOR, checked)
+    write_json(output / derived.DOCTOR, checked)
     console().print("all is well")
 
 

@@ -14,8 +14,7 @@ import click
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import show, wrote
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH, show, wrote
 
 
 @click.command("emc-tables")
@@ -51,7 +50,7 @@ def command(
 
     Of simulation the share of right probes is shown, as information.
     """
-    from jpsi_lnv.analysis.objects import emc_tables  # noqa: PLC0415 - keeps `lnv --help` fast
+    from jpsi_lnv.analysis.objects import emc_pid  # noqa: PLC0415 - keeps `lnv --help` fast
     from jpsi_lnv.analysis.objects.emc_pid import to_json  # noqa: PLC0415
     from jpsi_lnv.analysis.selection.emc_probes import EMC_CONTROL  # noqa: PLC0415
     from jpsi_lnv.processors import emc_probes  # noqa: PLC0415
@@ -60,7 +59,7 @@ def command(
     select = partial(emc_probes.select_item, pions_every=pions_every)
     found = _select(emc_probes.work_items(files, chunksize), select, executor, where)
     tracks = emc_probes.tracks_of(found)
-    samples = emc_probes.samples(found, [emc_tables.occupancy(t) for t in tracks])
+    samples = emc_probes.samples(found, [emc_pid.occupancy(t) for t in tracks])
     show(samples)
     made_from = {
         "files": [Path(f.path).name for f in files],
@@ -68,7 +67,7 @@ def command(
         "cuts": dataclasses.asdict(EMC_CONTROL),
         "samples": samples.rows,
     }
-    content = to_json(emc_tables.build(*tracks), made_from)
+    content = to_json(emc_pid.build(*tracks), made_from)
     _write(output, content)
     wrote(output)
 

@@ -9,16 +9,15 @@ from typing import Any, Final, get_args
 
 import click
 
-from jpsi_lnv.analysis import outputs
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events import inspection
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
-from jpsi_lnv.processors.books.duplicates import Duplicate, find
-from jpsi_lnv.processors.console import bar, show
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.books.verify import Duplicate, find
+from jpsi_lnv.processors.console import PATH, bar, show
 
 SHOWN_MAX: Final = 5
 
@@ -110,7 +109,7 @@ def check(source: Path, output: Path, how: verify.How, duplicates: bool, dataset
     bad = _bad_files(fileset, how)
     repeated = _repeated_pairs(fileset) if duplicates and not bad else []
     show(filesets.table(str(source), fileset))
-    write_json(output / outputs.FILESET_CHECK, {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
+    write_json(output / derived.FILESET_CHECK, {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
     if bad:
         msg = f"{len(bad)} bad file(s): " + "; ".join(bad[:SHOWN_MAX])
         raise NtupleError(msg)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import outputs
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.report import hepdata, source
-from jpsi_lnv.processors.console import wrote
-from jpsi_lnv.processors.options import result_options
+from jpsi_lnv.processors.console import result_options, wrote
 
 
 @click.command()
@@ -20,5 +19,5 @@ def command(*, accumulator: Path, output: Path) -> None:
     The submission holds the limits with their expected bands, the M(KKee) spectrum, cut flows and figures, and is
     checked by hepdata-validator. Needs the extra `hepdata`; no network.
     """
-    written = hepdata.write(output / outputs.HEPDATA, source.read(output, accumulator))
+    written = hepdata.write(output / derived.HEPDATA, source.read(output, accumulator))
     wrote(*written)

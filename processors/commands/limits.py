@@ -11,18 +11,17 @@ from typing import Any
 import click
 import numpy as np
 
-from jpsi_lnv.analysis import derived, outputs, results
+from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.limits import cautions, gather, likelihood, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.limits.mixing import Normalisation
-from jpsi_lnv.analysis.limits.mixing import read as read_curve
 from jpsi_lnv.analysis.limits.sideband import SideBand
+from jpsi_lnv.analysis.majorana import Normalisation
+from jpsi_lnv.analysis.majorana import read as read_curve
 from jpsi_lnv.analysis.report import mass_scan, result
 from jpsi_lnv.analysis.report import studies as study_tables
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.processors.console import console, show, wrote
-from jpsi_lnv.processors.options import ALLOW_INCOMPLETE, FILE, FiniteRange, result_options
+from jpsi_lnv.processors.console import ALLOW_INCOMPLETE, FILE, FiniteRange, console, result_options, show, wrote
 
 # Stem of a file and its content -> its path.
 Save = Callable[[str, Mapping[str, Any]], Path]
@@ -206,9 +205,9 @@ def _record(limit: methods.Limit, curve: Normalisation | None) -> dict[str, Any]
 
 def _says_more(output: Path, stem: str, shown: Source) -> bool:
     """Return whether the stored limits are of this result and hold all of these, by more methods."""
-    path = outputs.derived(output, stem)
+    path = derived.derived(output, stem)
     if not path.exists() or derived.difference(
-        stored := derived.load(path, outputs.DERIVED[stem]), shown.results, output
+        stored := derived.load(path, derived.DERIVED[stem]), shown.results, output
     ):
         return False
     return len(stored["limits"]) > len(shown.limits) and all(record in stored["limits"] for record in shown.limits)
@@ -252,9 +251,9 @@ def _write_likelihoods(output: Path, inputs: Sequence[LimitInputs], checks: Mapp
         return
     found = likelihood.of_search(inputs, {key: checks[key] for key in ("conjugate_channels", "periods") if checks[key]})
     wrote(
-        write_json(output / outputs.LIKELIHOOD, found["overall"]["pyhf"]),
-        write_json(output / outputs.LIKELIHOOD_HS3, found["overall"]["hs3"]),
-        write_json(output / outputs.LIKELIHOODS, found),
+        write_json(output / derived.LIKELIHOOD, found["overall"]["pyhf"]),
+        write_json(output / derived.LIKELIHOOD_HS3, found["overall"]["hs3"]),
+        write_json(output / derived.LIKELIHOODS, found),
     )
 
 
@@ -262,4 +261,4 @@ def _show_closure(output: Path) -> None:
     from jpsi_lnv.analysis.report import closure  # noqa: PLC0415 only this option reads the publication
 
     show(closure.row_table(), closure.relation_table())
-    wrote(write_json(output / outputs.CLOSURE, closure.to_dict()))
+    wrote(write_json(output / derived.CLOSURE, closure.to_dict()))

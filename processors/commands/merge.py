@@ -9,9 +9,9 @@ import click
 
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
-from jpsi_lnv.processors.books.private_files import output_lock
+from jpsi_lnv.processors.books.checkpoints import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH
 from jpsi_lnv.processors.run import RunOptions, finish, merge
 
 

@@ -15,8 +15,7 @@ from jpsi_lnv.analysis.optimization import Scan
 from jpsi_lnv.analysis.report import drawing, studies
 from jpsi_lnv.analysis.report.source import Source, stamp
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.processors.console import show, wrote
-from jpsi_lnv.processors.options import N_JPSI, merged_result
+from jpsi_lnv.processors.console import N_JPSI, merged_result, show, wrote
 
 HISTOGRAM = "chi2_4c_m_kkee"
 VARIABLES = ("chi2_4c", "m_kkee")

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import derived, outputs, results
+from jpsi_lnv.analysis import derived, results
 from jpsi_lnv.analysis.report.mass_scan import beside_published
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.systematics import overall
-from jpsi_lnv.processors.console import console, show, wrote
-from jpsi_lnv.processors.options import result_options
+from jpsi_lnv.processors.console import console, result_options, show, wrote
 
 
 @click.command()
@@ -30,6 +29,6 @@ def command(*, accumulator: Path, output: Path) -> None:
     is_blind = any(record["n_obs"] is None for record in limits if record["m_majorana"] is None)
     shown = "expected, the data are blind" if is_blind else "observed"
     console().print(f"limits: {shown}; the simulation is a fast one, agreement is not required")
-    used = [outputs.derived(output, stem) for stem in ("systematics", "limits")]
+    used = [derived.derived(output, stem) for stem in ("systematics", "limits")]
     content = {name: table.rows if table else () for name, table in tables.items()}
     wrote(derived.write(output, "paper_tables", content, merged, files=used))

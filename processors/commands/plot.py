@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import outputs
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.report import drawing, page, source
-from jpsi_lnv.processors.console import show, wrote
-from jpsi_lnv.processors.options import result_options
+from jpsi_lnv.processors.console import result_options, show, wrote
 
 
 @click.command()
@@ -31,5 +30,5 @@ def command(*, names: tuple[str, ...], accumulator: Path, output: Path, kind: st
         raise click.BadParameter(msg, param_hint="NAME")
     for name in names:
         figure = pictures[name].figure(*source.stamp(found))
-        (path,) = drawing.save(figure, output / outputs.FIGURES, name, [kind])
+        (path,) = drawing.save(figure, output / derived.FIGURES, name, [kind])
         wrote(path)

@@ -9,8 +9,7 @@ import click
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL
 from jpsi_lnv.analysis.report import page, result, selection, source
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import bar, console, show, wrote
-from jpsi_lnv.processors.options import result_options
+from jpsi_lnv.processors.console import bar, console, result_options, show, wrote
 
 
 @click.command()

@@ -14,13 +14,12 @@ from jpsi_lnv.analysis.datasets import HOW_N_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
-from jpsi_lnv.processors.books.private_files import output_lock
+from jpsi_lnv.processors.books.checkpoints import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
-from jpsi_lnv.processors.console import show
-from jpsi_lnv.processors.options import PATH, options_of
+from jpsi_lnv.processors.console import PATH, options_of, show
 from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.skim_plan import SkimOptions

@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import outputs
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import bar, console, show, wrote
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH, bar, console, show, wrote
 from jpsi_lnv.processors.sample_files import (
     Books,
     SimulateItem,
@@ -137,6 +136,6 @@ def _validate(results: Path, seed: int) -> None:
     with bar("validating", validation.N_STEPS, unit="steps") as advance:
         found = validation.validate(seed, advance).to_dict()
     show(*simulation.tables(found))
-    path = write_json(results / outputs.VALIDATION, found)
+    path = write_json(results / derived.VALIDATION, found)
     figures = simulation.save_figures(found, results)
     wrote(path, *figures)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import outputs
+from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import IncompleteError
@@ -20,11 +20,9 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import show, wrote
-from jpsi_lnv.processors.options import PATH, FiniteRange
-from jpsi_lnv.processors.skim_meter import forget, meter
+from jpsi_lnv.processors.console import PATH, FiniteRange, show, wrote
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
-from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
+from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim, forget, meter
 
 ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
@@ -154,7 +152,7 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
     """Show and write what there is; a missing output ends in an error."""
     books = read_books(items)
     table = skim_plan.table(f"{options.dataset} ({options.preselection})", books)
-    write_json(options.output / outputs.SKIM, {"files": table.rows, "failed": failed})
+    write_json(options.output / derived.SKIM, {"files": table.rows, "failed": failed})
     if books:
         show(table)
         for line in (*skim_plan.job_warnings(books), *skim_plan.fallback_warnings(books)):

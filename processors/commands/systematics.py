@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis import derived, normalization, outputs
+from jpsi_lnv.analysis import derived, normalization
 from jpsi_lnv.analysis.datasets import SIGNAL
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.systematics import overall, per_mass
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.systematics import corrections, table
-from jpsi_lnv.processors.console import console, show, wrote
-from jpsi_lnv.processors.options import FILE, merged_result
+from jpsi_lnv.processors.console import FILE, console, merged_result, show, wrote
 
 
 @click.command()
@@ -33,12 +32,12 @@ def command(*, merged: Results, output: Path, rule: str, compare: Path | None) -
     show(overall(found, other), per_mass(found))
     content |= {"efficiency": _correct(merged, output)}
     path = derived.write(output, "systematics", content, merged, {"rule": rule})
-    wrote(path, output / outputs.CORRECTIONS)
+    wrote(path, output / derived.CORRECTIONS)
 
 
 def _correct(merged: Results, output: Path) -> dict[str, float]:
     """Write the corrections, print and return the corrected efficiency of the signal."""
-    corrections.write(corrections.derive(merged), output / outputs.CORRECTIONS)
+    corrections.write(corrections.derive(merged), output / derived.CORRECTIONS)
     signal = merged.of_kind(SIGNAL)
     n_produced = normalization.signal_efficiency(signal).n_total
     efficiency = corrections.corrected_efficiency(merged, table.candidates(signal), n_produced)

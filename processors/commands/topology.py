@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis import derived, documents, outputs, topology
+from jpsi_lnv.analysis import derived, documents, topology
 from jpsi_lnv.analysis.datasets import TOPOLOGY
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.studies import chains
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.selection.steps import STAGES
-from jpsi_lnv.processors.console import console, show, wrote
-from jpsi_lnv.processors.options import merged_result
+from jpsi_lnv.processors.console import console, merged_result, show, wrote
 
 # Without a candidate the steps before these fail all later ones too: none of them can be the only one.
 DECIDED_ON_CANDIDATES = STAGES[1:]
@@ -48,10 +47,10 @@ def command(*, merged: Results, output: Path, step: str | None, separate_conjuga
         ran = merged.ran(TOPOLOGY)
         n_events = sum(dataset.n_events for dataset in ran.values())
         console().print(f"none of {n_events} simulated events of {', '.join(ran)} {what}", soft_wrap=True)
-    documents.write_text(output / outputs.TOPOLOGY_CSV, render.comma_separated(table))
+    documents.write_text(output / derived.TOPOLOGY_CSV, render.comma_separated(table))
     options = {"all_but": step, "separate_conjugates": separate_conjugates}
     path = derived.write(output, "topology", content, merged, options)
-    wrote(path, output / outputs.TOPOLOGY_CSV)
+    wrote(path, output / derived.TOPOLOGY_CSV)
 
 
 def _rows(dataset: str, counts: Counter[str]) -> list[dict[str, Any]]:

@@ -9,8 +9,7 @@ import click
 
 from jpsi_lnv.analysis.report.tables import Field, Table, text, yes_no
 from jpsi_lnv.processors.books.unblinding import BINDING, FROZEN, BlindingError, compare
-from jpsi_lnv.processors.console import show
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH, show
 
 _FIELDS: Final = (
     Field("what", "what"),

@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from jpsi_lnv.analysis import kernel_cache
+from jpsi_lnv.analysis import arrays
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.processors.console import console
-from jpsi_lnv.processors.options import PATH
+from jpsi_lnv.processors.console import PATH, console
 
 CALL = "from jpsi_lnv.processors.cli import main; main()"
 
@@ -28,7 +27,7 @@ def command(directory: Path) -> None:
     versions of Python and numba.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | kernel_cache.CPU | {kernel_cache.DIRECTORY: str(directory.resolve())}
+    environment = os.environ | arrays.CPU | {arrays.DIRECTORY: str(directory.resolve())}
     with TemporaryDirectory(prefix="jpsi_lnv_warm_") as scratch:
         samples, completed = f"{scratch}/samples", f"{scratch}/fileset.json"
         for call in (

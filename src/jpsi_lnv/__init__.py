@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time it is `_PL
     from jpsi_lnv.analysis.events.ntuple import BesSchema
     from jpsi_lnv.analysis.limits.feldman_cousins import upper_limit as feldman_cousins_limit
     from jpsi_lnv.analysis.limits.inputs import LimitInputs
+    from jpsi_lnv.analysis.limits.marginal import bayesian_limit, cls_limit
     from jpsi_lnv.analysis.limits.methods import upper_limit
-    from jpsi_lnv.analysis.limits.one_sided import bayesian_limit, cls_limit
     from jpsi_lnv.analysis.limits.rolke import Model as RolkeModel
     from jpsi_lnv.analysis.limits.rolke import upper_limit as rolke_limit
     from jpsi_lnv.analysis.results import Results
@@ -52,8 +52,8 @@ _PLACES: Final = {
     "Results": "analysis.results",
     "RolkeModel": "analysis.limits.rolke:Model",
     "SearchProcessor": "processors.search",
-    "bayesian_limit": "analysis.limits.one_sided",
-    "cls_limit": "analysis.limits.one_sided",
+    "bayesian_limit": "analysis.limits.marginal",
+    "cls_limit": "analysis.limits.marginal",
     "feldman_cousins_limit": "analysis.limits.feldman_cousins:upper_limit",
     "open_events": "processors.interactive",
     "read_results": "analysis.results:read",

@@ -17,8 +17,7 @@ from jpsi_lnv.analysis.events.mapping import FROM_RUNS, open_mapped, read_map
 from jpsi_lnv.analysis.events.mapping_draft import draft
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
-from jpsi_lnv.analysis.events.schema import BRANCHES
-from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.analysis.events.schema import BRANCHES, conversion
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.cli import main
 

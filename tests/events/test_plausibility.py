@@ -7,8 +7,7 @@ from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.plausibility import TYPICAL, doubts
-from jpsi_lnv.analysis.events.schema import BRANCHES
-from jpsi_lnv.analysis.events.units import conversion
+from jpsi_lnv.analysis.events.schema import BRANCHES, conversion
 from jpsi_lnv.analysis.simulation import processes, production
 
 pytestmark = pytest.mark.fast

@@ -13,9 +13,8 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.selection.chunk import Selection
 from jpsi_lnv.processors import run as runs
 from jpsi_lnv.processors.books import fileset as filesets
-from jpsi_lnv.processors.books.bookkeeping import Books
-from jpsi_lnv.processors.books.checkpoints import Parts
-from jpsi_lnv.processors.books.private_files import output_lock
+from jpsi_lnv.processors.books.checkpoints import Parts, output_lock
+from jpsi_lnv.processors.books.ledger import Books
 from jpsi_lnv.processors.work.executors import IterativeExecutor
 
 DAMAGES = ["a flipped bit", "a lost end", "an empty file", "zeros", "another part", "its own content twice", "noise"]

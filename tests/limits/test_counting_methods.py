@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from jpsi_lnv.analysis.limits import feldman_cousins, marginal, methods, one_sided
+from jpsi_lnv.analysis.limits import feldman_cousins, marginal, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 
@@ -148,16 +148,16 @@ def test_the_unified_limits_of_several_counts_are_those_of_each():
 
 @pytest.mark.parametrize(("n", "expected"), [(0, 2.3026), (1, 3.8897), (2, 5.3223), (5, 9.2747)])
 def test_without_background_cls_and_bayes_are_the_classical_limit(n, expected):
-    assert one_sided.cls_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
-    assert one_sided.bayesian_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
+    assert marginal.cls_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
+    assert marginal.bayesian_limit(n, efficiency=1.0) == pytest.approx(expected, abs=1e-4)
 
 
 @settings(max_examples=settings.default.max_examples // 4)
 @given(st.integers(0, 12), st.floats(0.0, 10.0))
 def test_with_a_known_background_bayes_and_cls_agree(n, background):
     """Known coincidence of the flat prior: the posterior tail is the ratio of the two Poisson tails."""
-    assert one_sided.bayesian_limit(n, efficiency=0.3, background=background) == pytest.approx(
-        one_sided.cls_limit(n, efficiency=0.3, background=background), rel=1e-7
+    assert marginal.bayesian_limit(n, efficiency=0.3, background=background) == pytest.approx(
+        marginal.cls_limit(n, efficiency=0.3, background=background), rel=1e-7
     )
 
 
@@ -213,14 +213,14 @@ def test_an_uncertain_count_is_folded_with_its_background():
 def test_limits_without_events_are_exact_at_any_uncertainty(delta):
     measured, shape = {"efficiency": 0.1583, "efficiency_sigma": 0.1583 * delta}, 1 / delta**2
     by_cls = math.expm1(math.log(10) / shape) * shape / 0.1583
-    assert one_sided.cls_limit(0, **measured) == pytest.approx(by_cls, rel=1e-8)
+    assert marginal.cls_limit(0, **measured) == pytest.approx(by_cls, rel=1e-8)
     by_bayes = math.expm1(math.log(10) / (shape - 1)) * shape / 0.1583 if shape > 1 else math.inf
-    assert one_sided.bayesian_limit(0, **measured) == pytest.approx(by_bayes, rel=1e-8)
+    assert marginal.bayesian_limit(0, **measured) == pytest.approx(by_bayes, rel=1e-8)
 
 
 def test_a_limit_beyond_all_scales_is_none():
-    assert one_sided.cls_limit(0, efficiency=0.2, efficiency_sigma=6.0) == math.inf
-    assert one_sided.bayesian_limit(3, efficiency=0.2, efficiency_sigma=0.199) == math.inf
+    assert marginal.cls_limit(0, efficiency=0.2, efficiency_sigma=6.0) == math.inf
+    assert marginal.bayesian_limit(3, efficiency=0.2, efficiency_sigma=0.199) == math.inf
 
 
 def test_an_improper_posterior_is_written_as_none():
@@ -236,7 +236,7 @@ def test_bayes_with_uncertainties_is_a_numerical_integral():
     posterior = stats.poisson.pmf(n, mu[:, None] * nodes + background).mean(axis=1)
     cumulative = np.concatenate([[0], np.cumsum(0.5 * (posterior[1:] + posterior[:-1]))])
     expected = np.interp(0.9, cumulative / cumulative[-1], mu)
-    found = one_sided.bayesian_limit(
+    found = marginal.bayesian_limit(
         n, efficiency=efficiency, efficiency_sigma=delta * efficiency, background=background
     )
     assert found == pytest.approx(expected, rel=1e-3)
@@ -251,7 +251,7 @@ def test_cls_toys_agree_with_the_sum():
     ratio = np.mean(rng.poisson(mu * e + b) <= n_obs) / np.mean(rng.poisson(b) <= n_obs)
     background = Background((SideBand("b", 2.0, 4.0),))
     model = marginal.count_model(efficiency=0.2, efficiency_sigma=0.04, background=background)
-    assert one_sided.confidence(model, n_obs, mu) == pytest.approx(ratio, abs=4 * math.sqrt(ratio / n_toys))
+    assert marginal.confidence(model, n_obs, mu) == pytest.approx(ratio, abs=4 * math.sqrt(ratio / n_toys))
 
 
 def test_a_feldman_cousins_end_is_where_the_acceptance_region_changes():
@@ -266,13 +266,13 @@ def test_a_feldman_cousins_end_is_where_the_acceptance_region_changes():
 
 
 def test_uncertainty_raises_the_limits():
-    for limit in (one_sided.cls_limit, one_sided.bayesian_limit):
+    for limit in (marginal.cls_limit, marginal.bayesian_limit):
         sharp, wide = (limit(1, efficiency=0.2, efficiency_sigma=s) for s in (0.0, 0.05))
         assert wide > sharp
 
 
 def test_the_limit_solves_its_equation():
-    limit = one_sided.cls_limit(2, efficiency=0.4, background=1.3, confidence_level=0.95)
+    limit = marginal.cls_limit(2, efficiency=0.4, background=1.3, confidence_level=0.95)
     expected = optimize.brentq(
         lambda s: stats.poisson.cdf(2, s + 1.3) / stats.poisson.cdf(2, 1.3) - 0.05, 0, 50, xtol=1e-12
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from jpsi_lnv.analysis.limits import likelihood, one_sided, rolke
+from jpsi_lnv.analysis.limits import likelihood, marginal, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.likelihood import Counted
 from jpsi_lnv.analysis.limits.sideband import SideBand
@@ -179,7 +179,7 @@ def asymptotic_limit(pyhf, given: LimitInputs) -> float:
 @uses_pyhf
 def test_with_many_events_pyhf_asymptotics_agree_with_the_exact_limit(pyhf):
     many = inputs(n_obs=50, n_bkg=50.0, n_bkg_sigma=0.0, side_bands=(SideBand("b", 5e5, 1e4),), delta_sys=0.0)
-    exact = one_sided.cls_limit(50, efficiency=EFFICIENCY, background=50.0)
+    exact = marginal.cls_limit(50, efficiency=EFFICIENCY, background=50.0)
     assert asymptotic_limit(pyhf, many) == pytest.approx(exact, rel=0.03)
 
 
@@ -187,7 +187,7 @@ def test_with_many_events_pyhf_asymptotics_agree_with_the_exact_limit(pyhf):
 def test_with_one_event_pyhf_asymptotics_are_wrong(pyhf):
     one = inputs(n_bkg=0.0, n_bkg_sigma=0.0, side_bands=(), delta_sys=0.0)
     assert asymptotic_limit(pyhf, one) == pytest.approx(19.2, abs=0.2)
-    assert one_sided.cls_limit(1, efficiency=EFFICIENCY) == pytest.approx(24.57, abs=0.01)
+    assert marginal.cls_limit(1, efficiency=EFFICIENCY) == pytest.approx(24.57, abs=0.01)
 
 
 def test_hidden_events_are_not_exported():

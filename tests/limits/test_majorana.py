@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jpsi_lnv.analysis import majorana
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.limits import mixing, significance, studies
+from jpsi_lnv.analysis.limits import sensitivity, studies
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.selection.search import CHI2_4C, M_KKEE_COARSE
 
@@ -17,14 +18,14 @@ pytestmark = pytest.mark.fast
 
 
 def test_without_background_no_p_value_is_stated():
-    (found,) = significance.scan([0, 1, 0], [0.0])
+    (found,) = sensitivity.scan([0, 1, 0], [0.0])
     assert (found.index, found.local_p, found.global_p) == (1, None, None)
 
 
 def test_the_global_p_value_of_one_event_is_the_chance_of_any():
     n_obs = [0] * 39
     n_obs[25] = 1
-    for found in significance.scan(n_obs, [0.01, 0.1, 1.0]):
+    for found in sensitivity.scan(n_obs, [0.01, 0.1, 1.0]):
         assert found.index == 25
         assert found.local_p == pytest.approx(1 - np.exp(-found.n_bkg / 39))
         assert found.global_p == pytest.approx(1 - np.exp(-found.n_bkg), rel=1e-6)
@@ -34,7 +35,7 @@ def test_the_global_p_value_agrees_with_toys():
     shares = np.linspace(0.5, 1.5, 39) / 39
     n_obs = np.zeros(39, dtype=int)
     n_obs[10] = 2
-    (found,) = significance.scan(n_obs, [3.0], shares=shares)
+    (found,) = sensitivity.scan(n_obs, [3.0], shares=shares)
     rng = np.random.default_rng(11)
     toys = rng.poisson(3.0 * shares, size=(50_000, 39))
     smallest = stats.poisson.sf(toys - 1, 3.0 * shares).min(axis=1)
@@ -43,7 +44,7 @@ def test_the_global_p_value_agrees_with_toys():
 
 
 def test_global_is_never_below_local():
-    for found in significance.scan([0, 2, 1], [0.1, 1.0, 5.0]):
+    for found in sensitivity.scan([0, 2, 1], [0.1, 1.0, 5.0]):
         assert found.global_p >= found.local_p * (1 - 1e-9)
 
 
@@ -55,10 +56,10 @@ def write_curve(tmp_path, text):
 
 def test_mixing_follows_the_curve(tmp_path):
     path = write_curve(tmp_path, "m_majorana,branching_fraction\n0.5,1e-12\n1.0,1e-10\n1.5,1e-11\n")
-    curve = mixing.read(path)
+    curve = majorana.read(path)
     assert curve.mixing(1.0, 2e-9) == pytest.approx(20.0)
     assert curve.mixing(0.75, 1e-9) == pytest.approx(100.0)
-    assert mixing.read(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
+    assert majorana.read(path, power=2).mixing(1.0, 2e-9) == pytest.approx(np.sqrt(20.0))
     with pytest.raises(ResultsError, match=r"mass 1\.6.*0\.5 to 1\.5"):
         curve.mixing(1.6, 1e-9)
 
@@ -69,7 +70,7 @@ def test_mixing_follows_the_curve(tmp_path):
 )
 def test_a_curve_of_another_form_is_refused(tmp_path, text):
     with pytest.raises(ResultsError, match=r"curve\.csv"):
-        mixing.read(write_curve(tmp_path, text))
+        majorana.read(write_curve(tmp_path, text))
 
 
 def plane(chi2, m_kkee):

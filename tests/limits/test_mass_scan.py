@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jpsi_lnv.analysis.limits import mass_scan, significance
+from jpsi_lnv.analysis.limits import mass_scan, sensitivity
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.mass_scan import Scan
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
@@ -99,8 +99,8 @@ def given(mass, n_obs, b):
 def test_local_p_is_the_tail_of_the_background():
     for n, b in ((1, 1e-9), (2, 0.3), (4, 1.0)):
         expected = stats.poisson.sf(n - 1, b)
-        assert significance.local_p(n, given(1.0, n, b).background) == pytest.approx(expected, rel=1e-6)
-    assert significance.local_p(1, Background()) is None
+        assert sensitivity.local_p(n, given(1.0, n, b).background) == pytest.approx(expected, rel=1e-6)
+    assert sensitivity.local_p(1, Background()) is None
 
 
 def test_the_global_p_of_one_event_is_the_chance_of_one_in_any_window(windows):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis.limits import combination, feldman_cousins, one_sided, rolke
+from jpsi_lnv.analysis.limits import combination, feldman_cousins, marginal, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.rolke import Model
 
@@ -123,8 +123,8 @@ BAD = [
     "method",
     [
         lambda **a: rolke.upper_limit(GAUSSIAN, background_sigma=0.1, **a),
-        one_sided.cls_limit,
-        one_sided.bayesian_limit,
+        marginal.cls_limit,
+        marginal.bayesian_limit,
         feldman_cousins.upper_limit,
     ],
     ids=["rolke", "recommended", "bayesian", "feldman-cousins"],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jpsi_lnv.analysis.limits import coverage, feldman_cousins, one_sided, rolke, sensitivity
+from jpsi_lnv.analysis.limits import coverage, feldman_cousins, marginal, rolke, sensitivity
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 
 pytestmark = pytest.mark.fast
@@ -40,7 +40,7 @@ def test_the_published_rule_covers_better():
     assert found.smallest == pytest.approx((0.865, 2.0), abs=5e-4)
 
 
-@pytest.mark.parametrize("limit", [one_sided.cls_limit, one_sided.bayesian_limit])
+@pytest.mark.parametrize("limit", [marginal.cls_limit, marginal.bayesian_limit])
 def test_one_sided_methods_cover_at_least_their_level(limit):
     table = coverage.IntervalTable.of_upper_limits(np.array([limit(n, efficiency=1.0) for n in range(N_MAX + 1)]))
     assert coverage.exact(table, SIGNAL).smallest[0] >= 0.90
@@ -77,7 +77,7 @@ def test_a_table_that_is_too_short_is_refused():
 
 
 def limits_of(counts):
-    return np.array([one_sided.cls_limit(int(n), efficiency=1.0) for n in counts])
+    return np.array([marginal.cls_limit(int(n), efficiency=1.0) for n in counts])
 
 
 def known(n_bkg):
@@ -152,7 +152,7 @@ def test_more_background_means_a_weaker_expected_limit():
     for b in (0.0, 0.5, 2.0, 5.0):
 
         def of_background(counts, b=b):
-            return np.array([one_sided.cls_limit(int(n), efficiency=1.0, background=b) for n in counts])
+            return np.array([marginal.cls_limit(int(n), efficiency=1.0, background=b) for n in counts])
 
         means.append(sensitivity.expected_limit(of_background, known(b)).mean)
     assert means == sorted(means)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jpsi_lnv.analysis.limits import one_sided
+from jpsi_lnv.analysis.limits import marginal
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand, negative_binomial
 
 pytestmark = pytest.mark.fast
@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 def limit(n, delta=0.07, background=NOTHING):
     measured = {"efficiency": EFFICIENCY, "efficiency_sigma": delta * EFFICIENCY}
-    return one_sided.cls_limit(n, background=background, **measured)
+    return marginal.cls_limit(n, background=background, **measured)
 
 
 def band(m, tau, kappa=0.0, name="a", factor="f"):

@@ -9,8 +9,8 @@ from scipy import stats
 from scipy.interpolate import RegularGridInterpolator
 
 from jpsi_lnv.analysis.events.columns import ArrayColumns
-from jpsi_lnv.analysis.objects import emc_pid, emc_tables
-from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.objects import emc_pid
+from jpsi_lnv.analysis.objects.emc_pid import ControlTracks
 from jpsi_lnv.analysis.objects.tracks import momentum
 
 pytestmark = pytest.mark.fast
@@ -28,7 +28,7 @@ def make_tracks(kind: str, n: int, seed: int) -> ControlTracks:
 
 @pytest.fixture(scope="module")
 def tables():
-    return emc_tables.build(make_tracks("e", 100_000, 1), make_tracks("pi", 100_000, 2))
+    return emc_pid.build(make_tracks("e", 100_000, 1), make_tracks("pi", 100_000, 2))
 
 
 @pytest.mark.parametrize(("kind", "own", "other_side"), [("e", 0, 1), ("pi", 1, -1)])
@@ -55,7 +55,7 @@ def test_score_is_linear_between_the_nodes(tables):
     inside = np.stack(
         [np.clip(tracks[2 + i], nodes[0], nodes[-1]) for i, nodes in enumerate((tables.e_over_p, tables.compactness))]
     )
-    np.testing.assert_allclose(emc_tables._scores(tables, tracks), grid(inside.T), atol=1e-9)
+    np.testing.assert_allclose(emc_pid._scores(tables, tracks), grid(inside.T), atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -124,23 +124,23 @@ def test_tables_of_the_wrong_shape_are_refused(tables):
 def test_too_few_tracks_say_which_bin_and_what_to_give(kind):
     n = {"e": 100_000, "pi": 100_000, kind: 1000}
     samples = [make_tracks(k, n[k], seed) for seed, k in enumerate(("e", "pi"))]
-    counts = emc_tables.occupancy(samples[kind == "pi"])
+    counts = emc_pid.occupancy(samples[kind == "pi"])
     thinnest = np.unravel_index(counts.argmin(), counts.shape)[0]
-    low, high = emc_tables.P_EDGES[thinnest : thinnest + 2]
+    low, high = emc_pid.P_EDGES[thinnest : thinnest + 2]
     message = rf"got {counts.min()} of kind '{kind}' with p in {low} to {high} .* wanted 300: .* times .*lnv simulate"
     with pytest.raises(emc_pid.EmcTableError, match=message):
-        emc_tables.build(*samples)
+        emc_pid.build(*samples)
 
 
 def test_occupancy_counts_every_track_of_the_tables_once():
     tracks = make_tracks("e", 10_000, 6)
-    edges = np.concatenate([emc_tables.P_EDGES, [np.nan]])
+    edges = np.concatenate([emc_pid.P_EDGES, [np.nan]])
     tracks.p[: len(edges)] = edges
     tracks.cos_theta[: len(edges)] = 0.5
     tracks.e_over_p[len(edges) : 100] = 0.0
     has_cluster = tracks.e_over_p > 0
     inside = has_cluster & (tracks.p >= 0.2) & (tracks.p < 2.0) & (np.abs(tracks.cos_theta) < 0.93)
-    assert emc_tables.occupancy(tracks).sum() == np.count_nonzero(inside)
+    assert emc_pid.occupancy(tracks).sum() == np.count_nonzero(inside)
     chi = emc_pid.evaluate(emc_pid.load(), *tracks)
     assert np.count_nonzero(np.isfinite(chi[has_cluster, 0])) == np.count_nonzero(inside)
 
@@ -175,7 +175,7 @@ def test_the_packages_tables_fit_generated_tracks(name, kind, own):
     assert abs(chi[chosen].mean()) < 0.02
     assert chi[chosen].std() == pytest.approx(1.0, abs=0.02)
     p = momentum(columns.flat("Track", "kappa"), columns.flat("Track", "tanl"))
-    for low, high in itertools.pairwise(emc_tables.P_EDGES[:-1]):
+    for low, high in itertools.pairwise(emc_pid.P_EDGES[:-1]):
         in_bin = chi[chosen & (p >= low) & (p < high)]
         assert abs(in_bin.mean()) < 0.05 + 4 / np.sqrt(len(in_bin))
         assert in_bin.std() == pytest.approx(1.0, abs=0.05 + 3 / np.sqrt(len(in_bin)))

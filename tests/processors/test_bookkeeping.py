@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.kinfit.kernels import count_status
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
-from jpsi_lnv.processors.books.bookkeeping import CovarianceError, Covariances
+from jpsi_lnv.processors.books.ledger import CovarianceError, Covariances
 
 pytestmark = pytest.mark.fast
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from jpsi_lnv.analysis.report.tables import Field, Table, count
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors import commands, console
-from jpsi_lnv.processors.books import bookkeeping
+from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.cli import lnv, main
 from jpsi_lnv.processors.console import bar
 
@@ -146,7 +146,7 @@ def test_the_summary_names_what_went_wrong(capsys):
         "failed_chunks": [record, record],
         "problems": [f"hole {k}" for k in range(8)],
     }  # fmt: skip
-    bookkeeping.print_books(Results({}, {}, books))
+    ledger.print_books(Results({}, {}, books))
     shown = capsys.readouterr().out
     for word in ("INCOMPLETE", "300 MB", "skipped: g.root", "2 chunk(s)", "ValueError: no", "and 3 more", "3 events"):
         assert word in shown

@@ -11,7 +11,7 @@ from run_cases import make_fileset, write_ntuple
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
-from jpsi_lnv.processors.books.duplicates import find
+from jpsi_lnv.processors.books.verify import find
 from jpsi_lnv.processors.cli import lnv
 from jpsi_lnv.processors.work.guard import is_io_error
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import FilesetError, IncompleteError, NtupleError
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
-from jpsi_lnv.analysis.objects import emc_pid, emc_tables
+from jpsi_lnv.analysis.objects import emc_pid
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.commands import fileset
 from jpsi_lnv.processors.commands.emc_tables import command
@@ -53,7 +53,7 @@ def files(tmp_path_factory):
 @pytest.fixture
 def small_samples(monkeypatch):
     """Allow bins of few tracks."""
-    monkeypatch.setattr(emc_tables, "N_TRACKS_MIN", 1)
+    monkeypatch.setattr(emc_pid, "N_TRACKS_MIN", 1)
 
 
 def run(*arguments):

@@ -23,7 +23,7 @@ from jpsi_lnv.analysis.events.dst_baskets import UnknownLayoutError
 from jpsi_lnv.analysis.events.ntuple_writer import make_block, remove_partials
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.processors import skim_meter
+from jpsi_lnv.processors import skimming
 from jpsi_lnv.processors.cli import main
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
@@ -309,22 +309,22 @@ def test_the_meter_tells_rate_survivors_and_time_left(tmp_path, capsys):
         key="k",
         size=4_000_000_000,
     )
-    assert skim_meter.done_of(item) == skim_meter.Done()
-    skim_meter.note(item, skim_meter.Done(100_000, 20_000, 1_000_000_000))
-    text = skim_meter.line(skim_meter.done_of(item), item.size, 10.0)
+    assert skimming.done_of(item) == skimming.Done()
+    skimming.note(item, skimming.Done(100_000, 20_000, 1_000_000_000))
+    text = skimming.line(skimming.done_of(item), item.size, 10.0)
     assert text == (
         "skimming: 1.00 of 4.00 GB, 10,000 events/s, 100 MB/s, kept 20,000 of 100,000 events (20.00%), 30 s left"
     )
-    with skim_meter.meter([item]):
+    with skimming.meter([item]):
         pass
     assert "kept 20,000 of 100,000" in capsys.readouterr().out
-    skim_meter.forget([item])
+    skimming.forget([item])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_line_is_printed_while_the_work_goes_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(skim_meter, "ELSEWHERE", 0.05)
-    with skim_meter.meter([]):
+    monkeypatch.setattr(skimming, "ELSEWHERE", 0.05)
+    with skimming.meter([]):
         time.sleep(0.5)
     assert capsys.readouterr().out.count("skimming:") > 2
 

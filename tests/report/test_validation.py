@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis.report import paper, validation, validation_sources
+from jpsi_lnv.analysis.report import paper, validation
 from jpsi_lnv.analysis.simulation.parameters import ASSUMPTION, MEMORY, NOMINAL, DetectorParameters
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL
 
@@ -47,7 +47,7 @@ def test_hadronic_backgrounds_do_not_survive(name):
 
 def test_single_particles_make_tracks_as_often_as_in_boss(rng):
     """The curve has three free numbers for twelve points; slow protons, whose range is not modelled, are the worst."""
-    rows = validation_sources.single_particles(rng, 8_000)
+    rows = validation.single_particles(rng, 8_000)
     residual = np.array([row["got"] - row["published"] for row in rows])
     statistics = np.sqrt([row["got"] * (1 - row["got"]) / 8_000 for row in rows])
     assert np.sqrt(np.mean(residual**2)) < 0.008
@@ -56,12 +56,12 @@ def test_single_particles_make_tracks_as_often_as_in_boss(rng):
 
 def test_kaons_survive_by_the_exponential_law(rng):
     n = 20_000
-    for row in validation_sources.kaon_survival(rng, n):
+    for row in validation.kaon_survival(rng, n):
         assert abs(row["got"] - row["wanted"]) < 4 * np.sqrt(row["wanted"] * (1 - row["wanted"]) / n)
 
 
 def test_every_assumption_has_a_range_that_holds_it():
-    named = {name for name, _, _ in validation_sources.ranges()}
+    named = {name for name, _, _ in validation.ranges()}
     for field in dataclasses.fields(DetectorParameters):
         if field.metadata["source"] in (ASSUMPTION, MEMORY):
             assert field.name in named or field.metadata["range"], field.name

@@ -13,8 +13,8 @@ from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import Block, make_block
-from jpsi_lnv.analysis.objects import emc_pid, emc_tables
-from jpsi_lnv.analysis.objects.emc_tables import ControlTracks
+from jpsi_lnv.analysis.objects import emc_pid
+from jpsi_lnv.analysis.objects.emc_pid import ControlTracks
 from jpsi_lnv.analysis.selection import blinding, misid, steps
 from jpsi_lnv.analysis.selection.emc_probes import (
     EMC_CONTROL,
@@ -71,8 +71,8 @@ def without_truth(columns):
 
 def build(electrons, pions, monkeypatch):
     """Return tables of samples that are smaller than is allowed."""
-    monkeypatch.setattr(emc_tables, "N_TRACKS_MIN", 3)
-    return emc_tables.build(electrons, pions)
+    monkeypatch.setattr(emc_pid, "N_TRACKS_MIN", 3)
+    return emc_pid.build(electrons, pions)
 
 
 @pytest.mark.parametrize("own", CHANNEL_OF)

@@ -10,11 +10,11 @@ import pytest
 import uproot
 
 from jpsi_lnv.analysis.constants import P_TO_RADIUS
-from jpsi_lnv.analysis.simulation import identification
+from jpsi_lnv.analysis.simulation import calorimeter
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 from jpsi_lnv.analysis.simulation.tracking import Trajectory
 
-FIXTURE = Path(identification.__file__).parent / "boss_tracks.json"
+FIXTURE = Path(calorimeter.__file__).parent / "boss_tracks.json"
 CHI = ("E", "Mu", "Pi", "K", "P")
 
 
@@ -62,8 +62,8 @@ def test_the_numbers_are_those_of_the_file(boss, boss_file):
 @pytest.mark.fast
 def test_dedx_curve_and_resolution_reproduce_the_chi_values(boss):
     p, sine, hits, signal = boss["dedx"][:, :4].T
-    mean = identification.expected_dedx(p[:, None] / identification.HYPOTHESIS_MASSES)
-    sigma = identification.dedx_resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
+    mean = calorimeter.expected_dedx(p[:, None] / calorimeter.HYPOTHESIS_MASSES)
+    sigma = calorimeter.dedx_resolution(mean, sine[:, None], hits[:, None], NOMINAL.dedx_resolution)
     deviation = np.abs((signal[:, None] - mean) / sigma - boss["dedx"][:, 4:])
     assert deviation.size == 95
     assert np.median(deviation) < 0.1
@@ -73,7 +73,7 @@ def test_dedx_curve_and_resolution_reproduce_the_chi_values(boss):
 @pytest.mark.fast
 def test_expected_times_are_the_path_at_the_speed_of_each_hypothesis(boss):
     p, path = boss["tof"][:, :2].T
-    ours = identification.flight_time(path[:, None], p[:, None], identification.HYPOTHESIS_MASSES)
+    ours = calorimeter.flight_time(path[:, None], p[:, None], calorimeter.HYPOTHESIS_MASSES)
     difference = np.abs(ours - boss["tof"][:, 2:])
     # Kaons and protons lose energy on the way, which the formula does not know.
     assert np.all(np.median(difference, axis=0) < [0.001, 0.001, 0.001, 0.003, 0.010])

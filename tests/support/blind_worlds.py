@@ -26,7 +26,7 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
-from jpsi_lnv.processors.books.bookkeeping import print_books
+from jpsi_lnv.processors.books.ledger import print_books
 from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import IterativeExecutor

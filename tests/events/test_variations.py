@@ -8,7 +8,7 @@ from coffea.nanoevents import NanoEventsFactory
 from scipy import stats
 
 from jpsi_lnv.analysis.constants import M_JPSI
-from jpsi_lnv.analysis.events import varied_columns
+from jpsi_lnv.analysis.events import columns as flat_columns
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
@@ -35,13 +35,13 @@ def columns(block):
 
 
 def test_momentum_scale(columns):
-    up = varied_columns.variations(columns)["momentum_scale_up"]
+    up = flat_columns.variations(columns)["momentum_scale_up"]
     ratio = columns.flat("Track", "kappa") / up.flat("Track", "kappa")
     np.testing.assert_allclose(ratio, 1.001, rtol=1e-6)
 
 
 def test_what_is_not_varied_is_the_same_array(columns):
-    for varied in varied_columns.variations(columns).values():
+    for varied in flat_columns.variations(columns).values():
         assert varied.flat("Track", "tof_path") is columns.flat("Track", "tof_path")
         assert varied.scalar("run") is columns.scalar("run")
         assert varied.offsets("Track") is columns.offsets("Track")
@@ -57,7 +57,7 @@ def covariances(columns):
 
 
 def test_the_smearing_widens_by_what_it_says_with_the_correlations_of_the_covariance(columns):
-    smeared = varied_columns.variations(columns)["resolution"]
+    smeared = flat_columns.variations(columns)["resolution"]
     moves = [smeared.flat("Track", name).astype(float) - columns.flat("Track", name) for name in HELIX]
     errors = np.sqrt(np.einsum("nii->ni", covariances(columns)))
     pulls = np.stack(moves, axis=-1) / errors
@@ -72,13 +72,13 @@ def test_the_smearing_widens_by_what_it_says_with_the_correlations_of_the_covari
 def test_lower_triangles_are_those_of_numpy(columns):
     upper = [columns.flat("Track", name).astype(float) for name in COVARIANCE]
     np.testing.assert_allclose(
-        varied_columns.lower_triangles(upper), np.linalg.cholesky(covariances(columns)), rtol=1e-3, atol=1e-9
+        flat_columns.lower_triangles(upper), np.linalg.cholesky(covariances(columns)), rtol=1e-3, atol=1e-9
     )
 
 
 def test_a_bad_covariance_moves_nothing_but_finite_numbers():
     upper = [np.array([value]) for value in (1.0, 2.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0, 0, 0, 1.0, 0, 1.0)]
-    lower = varied_columns.lower_triangles(upper)
+    lower = flat_columns.lower_triangles(upper)
     assert np.isfinite(lower).all()
     assert lower[0, 1, 1] == 0.0
     assert lower[0, 2, 2] == 0.0
@@ -86,24 +86,24 @@ def test_a_bad_covariance_moves_nothing_but_finite_numbers():
 
 def test_another_model_of_the_showers_lowers_a_few_energies(columns):
     energy = columns.flat("Track", "emc_energy")
-    varied = varied_columns.variations(columns)["showers"].flat("Track", "emc_energy")
+    varied = flat_columns.variations(columns)["showers"].flat("Track", "emc_energy")
     has = energy > 0
     assert np.all(varied <= energy)
-    assert np.mean(varied[has] < energy[has]) == pytest.approx(varied_columns.SHOWER_SHARE, abs=0.006)
+    assert np.mean(varied[has] < energy[has]) == pytest.approx(flat_columns.SHOWER_SHARE, abs=0.006)
     assert np.mean(1 - varied[varied < energy] / energy[varied < energy]) == pytest.approx(0.1, abs=0.03)
 
 
 def test_random_numbers_are_normal_and_independent(columns):
-    a, b = varied_columns.normal(columns, 0), varied_columns.normal(columns, 1)
+    a, b = flat_columns.normal(columns, 0), flat_columns.normal(columns, 1)
     assert stats.kstest(a, "norm").pvalue > 1e-3
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
     assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.05
 
 
 def test_chunks_see_the_same_numbers(block):
-    whole = varied_columns.normal(columns_of(block), 2)
+    whole = flat_columns.normal(columns_of(block), 2)
     cut = int(block.offsets["Track"][1234])
-    parts = [varied_columns.normal(columns_of(block.cut(*ends)), 2) for ends in ((0, 1234), (1234, block.n_events))]
+    parts = [flat_columns.normal(columns_of(block.cut(*ends)), 2) for ends in ((0, 1234), (1234, block.n_events))]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     assert len(parts[0]) == cut
 
