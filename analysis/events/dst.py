@@ -294,7 +294,7 @@ class Dst:
             ip = np.where(np.isnan(ip), self.spot, ip)
         axes = {f"ip_{axis}": ip[:, i] for i, axis in enumerate("xyz")}
         named = {"run": run, "event": event, **axes}
-        return named | {name: getattr(conditions, name) for name in ("sqrt_s", "field", "period")}
+        return named | {n: getattr(conditions, n) for n in ("sqrt_s", "field", "period")} | dict(conditions.optional)
 
 
 @contextmanager

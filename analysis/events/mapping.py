@@ -188,7 +188,7 @@ class MappedNtuple:
                 msg = f"{self.path}: {name} is neither in mapping {self._map.path} nor in the run table; give one"
                 raise SchemaError(msg)
             columns[name] = value
-        return columns
+        return columns | {n: value for n, value in conditions.optional.items() if n not in columns}
 
     def _check(self) -> None:
         """Compare every column with the table on the first events.

@@ -98,6 +98,14 @@ EVENT: Final = (
     Column("ip_z", "float32", "cm", "z of the interaction point"),
     Column("field", "float32", "T", "magnetic field"),
     Column("period", "int32", "", "data-taking period: 2009, 2012 or 2018 (2017-19)"),
+    *(
+        Column(f"ip_sigma_{axis}", "float32", "cm", f"spread of the collisions in {axis}", required=False)
+        for axis in "xyz"
+    ),
+    *(
+        Column(f"beam_{name}", "float32", "GeV", f"{what} of both beams together", required=False)
+        for name, what in {"px": "x momentum", "py": "y momentum", "pz": "z momentum", "energy": "energy"}.items()
+    ),
     *_kept("pid", "int64", {"time": ("s", "when the event was taken, since 1970")}),
     *_kept("pid", "float32", {"t0": ("ns", "start of the event as the TOF counts; 0: no TOF record")}),
 )
