@@ -289,7 +289,7 @@ def from_offlinedb(path: Path, release: str, runs: RunTable) -> RunTable:
     return RunTable(tuple(rows), f"run table from {path}")
 
 
-def _point(path: Path, run: int, values: Sequence[Any]) -> dict[str, tuple[float, ...]]:
+def _point(path: Path, run: int, values: Sequence[Any]) -> dict[str, Any]:
     ip, sigma = tuple(values[:_N_AXES]), tuple(values[_N_AXES:])
     if not all(map(_is_number, values)) or min(sigma) <= 0:
         msg = f"{path}: run {run} has Vx to SigmaVz {list(values)}; wanted six numbers in cm, the last three positive"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -29,6 +29,12 @@ ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 FIELD = FiniteRange(0, 2, min_open=True)
 KEEP_HELP = "Columns to keep beside the rest: groups separated by commas, or none. " + "; ".join(
     f"{name}: {what}" for name, what in schema.GROUPS.items()
+)
+
+_NO_POINT: Final = (
+    "WARNING: EACH EVENT'S OWN VERTEX STANDS FOR THE INTERACTION POINT, AND IS NONE: it is fitted to the tracks whose "
+    "distance to the interaction point is cut on, and moves with them; where an event has no vertex, the mean of the "
+    "file serves. Make a run table with `lnv run-table --offlinedb FILE --release R`."
 )
 
 
@@ -89,7 +95,7 @@ def command(
     mapped = None if mapping is None else read_map(mapping)
     is_complete = mapped is not None and not mapped.needs_runs
     options = SkimOptions(
-        runs=RunTable(()) if is_complete else conditions(run_table, sqrt_s, field, int(period)),
+        runs=RunTable(()) if is_complete else conditions(run_table, sqrt_s, field, int(period), is_dst=mapped is None),
         mapping=mapped,
         preselection="all" if keeps_all else preselection,
         **given,
@@ -117,7 +123,9 @@ def make_ntuples(
     return _finish(items, options, kind, failed)
 
 
-def conditions(run_table: Path | None, sqrt_s: float | None, field: float = 1.0, period: int = 2018) -> RunTable:
+def conditions(
+    run_table: Path | None, sqrt_s: float | None, field: float = 1.0, period: int = 2018, *, is_dst: bool = True
+) -> RunTable:
     """Return the run table, or the same conditions for all runs, with a warning that says which."""
     if run_table is not None:
         return read_run_table(run_table)
@@ -125,11 +133,9 @@ def conditions(run_table: Path | None, sqrt_s: float | None, field: float = 1.0,
         msg = "got neither --run-table nor --sqrt-s; wanted the energy of the beams from one of them"
         raise click.UsageError(msg)
     same = Conditions(sqrt_s=sqrt_s, field=field, period=period)
-    click.echo(
-        f"warning: no --run-table: all runs get {describe(same)}; interaction points are the events' primary "
-        "vertices, or the mean of the file where an event has none",
-        err=True,
-    )
+    click.secho(f"warning: no --run-table: all runs get {describe(same)}.", err=True, bold=True)
+    if is_dst:
+        click.secho(_NO_POINT, err=True, bold=True, fg="red")
     return uniform(same)
 
 

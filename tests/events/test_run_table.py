@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events.dst import spot_of_tracks
-from jpsi_lnv.analysis.events.run_table import Conditions, read_run_table, uniform
+from jpsi_lnv.analysis.events.run_table import (
+    BEAM_P4,
+    IP_SIGMA,
+    JPSI_RUNS,
+    Conditions,
+    from_offlinedb,
+    read_run_table,
+    to_json,
+    uniform,
+)
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
 
 pytestmark = pytest.mark.fast
 
@@ -81,3 +93,103 @@ def test_the_spot_is_found_among_secondary_tracks(spot):
 
 def test_the_spot_of_too_few_tracks_is_the_origin():
     assert spot_of_tracks(np.zeros((2, 5))) == (0.0, 0.0, 0.0)
+
+
+POINT = {"ip_sigma": [0.04, 0.001, 0.8], "p4": [0.034, 0.0, 0.0, 3.0969]}
+
+
+def test_spread_and_four_momentum_become_columns_where_the_table_has_them(tmp_path):
+    bare = read_run_table(write(tmp_path / "bare.json", {"runs": [ROW, NEXT]})).look_up([150, 250])
+    assert not bare.optional
+    full = read_run_table(
+        write(tmp_path / "full.json", {"runs": [ROW | POINT, NEXT | {"ip_sigma": POINT["ip_sigma"]}]})
+    ).look_up([150, 250])
+    assert [full.optional[name][0] for name in IP_SIGMA] == POINT["ip_sigma"]
+    p4 = np.stack([full.optional[name] for name in BEAM_P4], axis=1)
+    np.testing.assert_array_equal(p4, [POINT["p4"], initial_four_momentum(NEXT["sqrt_s"])])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ip_sigma": [0.1, 0.0, 0.1]}, "'ip_sigma' is"),
+        ({"p4": [0.034, 0.0, 3.0969]}, "'p4' is"),
+        ({"p4": [3.2, 0.0, 0.0, 3.0969]}, "'p4' is"),
+        ({"ip_sigma": [0.1, 0.1, 0.1]}, "runs 200 to 300 have no 'ip_sigma'"),
+    ],
+)
+def test_wrong_spreads_and_four_momenta_are_refused(tmp_path, change, message):
+    with pytest.raises(NtupleError, match=message):
+        read_run_table(write(tmp_path / "runs.json", {"runs": [ROW | change, NEXT]}))
+
+
+def make_offlinedb(path, versions, beams):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "CREATE TABLE CalVtxLumVer "
+            "(BossRelease TEXT, RunFrom INT, RunTo INT, DataType TEXT, SftVer TEXT, ParVer INT)"
+        )
+        db.execute(
+            "CREATE TABLE BeamPar (RunNo INT, SftVer TEXT, ParVer INT, Vx REAL, Vy REAL, Vz REAL, "
+            "SigmaVx REAL, SigmaVy REAL, SigmaVz REAL)"
+        )
+        db.executemany("INSERT INTO CalVtxLumVer VALUES (?, ?, ?, ?, ?, ?)", versions)
+        db.executemany("INSERT INTO BeamPar VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", beams)
+        db.commit()
+    return path
+
+
+VERSIONS = [
+    ("7.0.8", 9947, 10000, "LumVtx", "6.6.3", 1),
+    ("7.0.8", 10001, 10878, "LumVtx", "6.6.3", 2),
+    ("7.0.8", 9947, 10878, "Other", "6.6.4", 1),
+    ("6.6.4", 9947, 10878, "LumVtx", "6.6.4", 1),
+]
+BEAMS = [
+    (9950, "6.6.3", 1, 0.1, -0.2, 0.3, 0.04, 0.001, 0.8),
+    (9950, "6.6.4", 1, 9.0, 9.0, 9.0, 0.04, 0.001, 0.8),
+    (9951, "6.6.3", 1, 8.0, 8.0, 8.0, 0.04, 0.001, 0.8),
+    (9951, "6.6.3", 1, 0.4, -0.5, 0.6, 0.05, 0.002, 0.9),
+    (10001, "6.6.3", 1, 7.0, 7.0, 7.0, 0.04, 0.001, 0.8),
+    (10001, "6.6.3", 2, 0.7, -0.8, 0.9, 0.06, 0.003, 1.0),
+    (20000, "6.6.3", 1, 6.0, 6.0, 6.0, 0.04, 0.001, 0.8),
+]
+
+
+def test_interaction_points_come_from_the_version_that_the_release_takes_for_a_run(tmp_path):
+    path = make_offlinedb(tmp_path / "offline.db", VERSIONS, BEAMS)
+    table = from_offlinedb(path, "7.0.8", JPSI_RUNS)
+    assert [c.first for c in table.rows] == [9950, 9951, 10001]
+    found = table.look_up([-9950, 9951, 10001])
+    np.testing.assert_array_equal(found.ip, [[0.1, -0.2, 0.3], [0.4, -0.5, 0.6], [0.7, -0.8, 0.9]])
+    assert [found.optional[name][1] for name in IP_SIGMA] == [0.05, 0.002, 0.9]
+    assert set(found.period) == {2009}
+    written = read_run_table(write(tmp_path / "runs.json", to_json(table)))
+    assert written.rows == table.rows
+    with pytest.raises(NtupleError, match="run 9949"):
+        table.look_up([9949])
+
+
+@pytest.mark.parametrize(
+    ("release", "beams", "message"),
+    [
+        ("7.0.9", BEAMS, "release '7.0.9' for the runs of the J/psi samples; it knows 6.6.4, 7.0.8"),
+        ("7.0.8", BEAMS[-1:], "no interaction points of release '7.0.8'"),
+        ("7.0.8", [(9950, "6.6.3", 1, 0.1, None, 0.3, 0.04, 0.001, 0.8)], r"run 9950 has Vx to SigmaVz \[0.1, None"),
+        ("7.0.8", [(9950, "6.6.3", 1, 0.1, 0.2, 0.3, 0.04, 0.0, 0.8)], "run 9950"),
+    ],
+)
+def test_a_data_base_without_usable_points_is_refused(tmp_path, release, beams, message):
+    path = make_offlinedb(tmp_path / "offline.db", VERSIONS, beams)
+    with pytest.raises(NtupleError, match=message):
+        from_offlinedb(path, release, JPSI_RUNS)
+
+
+def test_what_is_no_data_base_is_refused(tmp_path):
+    (tmp_path / "text.db").write_text("no data base, " * 100)
+    with closing(sqlite3.connect(tmp_path / "empty.db")) as db:
+        db.execute("CREATE TABLE Other (a INT)")
+    for name in ("text.db", "empty.db", "absent.db"):
+        with pytest.raises(NtupleError, match=f"{name}: is no SQLite copy of offlinedb"):
+            from_offlinedb(tmp_path / name, "7.0.8", JPSI_RUNS)
+    assert not (tmp_path / "absent.db").exists()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from jpsi_lnv.analysis.events import dst
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.dst_baskets import UnknownLayoutError
 from jpsi_lnv.analysis.events.ntuple_writer import make_block, remove_partials
-from jpsi_lnv.analysis.events.run_table import Conditions, uniform
+from jpsi_lnv.analysis.events.run_table import BEAM_P4, IP_SIGMA, Conditions, uniform
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors import skimming
 from jpsi_lnv.processors.cli import main
@@ -211,6 +213,7 @@ def test_from_dst_to_the_accumulator(inputs, tmp_path, capsys):
     assert lnv("skim", *inputs, *common, "--all", "--sqrt-s", "3.097") == 0
     captured = capsys.readouterr()
     assert "no --run-table: all runs get sqrt(s) = 3.097 GeV, field = 1.0 T" in captured.err
+    assert "WARNING: EACH EVENT'S OWN VERTEX STANDS FOR THE INTERACTION POINT, AND IS NONE" in captured.err
     fileset = json.loads((tmp_path / "ntuples" / "fileset.json").read_text())["skim"]
     (entry,) = fileset["files"].values()
     assert entry["num_entries"] == entry["n_produced"] == N_FILES * N_EVENTS
@@ -220,6 +223,28 @@ def test_from_dst_to_the_accumulator(inputs, tmp_path, capsys):
     run_it = ("run", tmp_path / "ntuples" / "fileset.json", "--executor", "iterative", "--output", tmp_path / "results")
     assert lnv(*run_it) == 0
     assert (tmp_path / "results" / "accumulator.zip").exists()
+
+
+def test_a_run_table_of_the_data_base_gives_the_ntuple_points_spreads_and_four_momentum(inputs, tmp_path, capsys):
+    with closing(sqlite3.connect(tmp_path / "offline.db")) as db:
+        db.execute("CREATE TABLE CalVtxLumVer (BossRelease, RunFrom, RunTo, DataType, SftVer, ParVer)")
+        db.execute("CREATE TABLE BeamPar (RunNo, SftVer, ParVer, Vx, Vy, Vz, SigmaVx, SigmaVy, SigmaVz)")
+        db.execute("INSERT INTO CalVtxLumVer VALUES ('7.0.8', 9947, 10878, 'LumVtx', '6.6.3', 1)")
+        db.execute("INSERT INTO BeamPar VALUES (9989, '6.6.3', 1, 0.1, -0.2, 0.3, 0.04, 0.001, 0.8)")
+        db.commit()
+    ranges = {"first": 9947, "last": 10878, "sqrt_s": 3.097, "field": 1.0, "period": 2009, "p4": [0.034, 0, 0, 3.097]}
+    (tmp_path / "ranges.json").write_text(json.dumps({"runs": [ranges]}))
+    made = ("--runs", tmp_path / "ranges.json", "--output", tmp_path / "runs.json")
+    assert lnv("run-table", "--offlinedb", tmp_path / "offline.db", "--release", "7.0.8", *made) == 0
+    common = ("--output", tmp_path / "ntuples", "--executor", "iterative", "--all")
+    assert lnv("skim", inputs[0], *common, "--run-table", tmp_path / "runs.json") == 0
+    assert "INTERACTION POINT" not in capsys.readouterr().err
+    with uproot.open(tmp_path / "ntuples" / "skim_0.root") as file:
+        found = file["Events"].arrays([*IP_SIGMA, *BEAM_P4, "ip_x", "ip_y", "ip_z", "period"], library="np")
+    wanted = {"ip_x": 0.1, "ip_y": -0.2, "ip_z": 0.3, "ip_sigma_z": 0.8, "beam_px": 0.034, "beam_energy": 3.097}
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6)
+    assert set(found["period"]) == {2009}
 
 
 def test_a_preselection_keeps_the_normalisation(inputs, tmp_path):
