@@ -43,6 +43,7 @@ CLOSURE: Final = "closure.json"
 VALIDATION: Final = "validation.json"
 # Of the report and of the submission.
 PAGE: Final = "report.html"
+COMPARISON: Final = "compare.html"
 FIGURES: Final = "figures"
 TABLES: Final = "tables"
 HEPDATA: Final = "hepdata"

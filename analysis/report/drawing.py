@@ -24,6 +24,7 @@ from hist.intervals import poisson_interval
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.report.tables import Table
 from jpsi_lnv.analysis.results import SelectionResult
 
@@ -148,6 +149,9 @@ ARROW: Final = 0.07
 # Share of the height that the upper one of two axes has, and the gap between them.
 UPPER: Final = 0.7
 GAP: Final = 0.03
+# Half of the range of a ratio, at least, and what is shown of it above one, at most.
+RATIO_REACH: Final = 0.3
+RATIO_MOST: Final = 3.0
 # Free space above the highest point, as a multiple of it.
 HEADROOM: Final = 1.45
 
@@ -301,6 +305,39 @@ def below(axes: Axes) -> Axes:
     lower.set_xlabel(axes.get_xlabel())
     axes.set_xlabel("")
     return lower
+
+
+def at_points(x: FloatArray, values: FloatArray, errors: FloatArray | None = None) -> hist.Hist:
+    """Return a histogram with a narrow bin at each of some increasing points, as mplhep compares them.
+
+    Between these bins there are empty ones.
+    """
+    half = 0.25 * float(np.diff(x).min(initial=1.0))
+    filled = hist.Hist(
+        hist.axis.Variable(np.stack([x - half, x + half], axis=1).ravel()), storage=hist.storage.Weight()
+    )
+    filled.view().value[::2] = values
+    filled.view().variance[::2] = 0.0 if errors is None else np.square(errors)
+    return filled
+
+
+def ratio(axes: Axes, first: hist.Hist, second: hist.Hist, words: str) -> None:
+    """Draw the first of two histograms over the second below the axes, with the uncertainties of both.
+
+    Args:
+        axes: The axes above.
+        first: The dividend.
+        second: The divisor, with the same axis.
+        words: What the ratio is, for the numbers behind the figure.
+    """
+    lower, limits = below(axes), axes.get_xlim()
+    shown = mplhep.comp.get_comparison(first, second, "ratio")[0]
+    reach = max(RATIO_REACH, 1.2 * float(np.nanmax(np.abs(shown[np.isfinite(shown)] - 1.0), initial=0.0)))
+    mplhep.comp.comparison(
+        first, second, lower, xlabel=lower.get_xlabel(), comparison_ylabel="ratio", flow="none", label=words,
+        comparison_ylim=(max(1.0 - reach, 0.0), 1.0 + min(reach, RATIO_MOST)), color=DATA, markersize=6,
+    )  # fmt: skip
+    lower.set_xlim(limits)
 
 
 def looks() -> list[dict[str, str]]:

@@ -34,8 +34,6 @@ PUBLISHED: Final[dict[str, Any]] = {
 PUBLISHED_LABEL: Final = "published, arXiv:2507.06872"
 # Two samples of J/psi are the same one if their sizes agree to this.
 SAME_SAMPLE: Final = 0.05
-# Half of the range of a ratio, at least.
-RATIO_REACH: Final = 0.3
 BILLION: Final = 1e9
 
 
@@ -48,11 +46,12 @@ NAMES: Final = {"2nu": "m_ke", "1nu": "m_ke_1nu"}
 TITLES: Final = {"2nu": "both pairs from neutrinos", "1nu": "one pair from a neutrino"}
 
 
-def _mass(value: float | None) -> str:
+def mass(value: float | None) -> str:
+    """Return the mass of a search as a cell shows it."""
     return ALL if value is None else f"{value:.3f}"
 
 
-_M_MAJORANA: Final = Field("m_majorana", "M(ν)", _mass, "GeV/c²")
+_M_MAJORANA: Final = Field("m_majorana", "M(ν)", mass, "GeV/c²")
 _MIXING: Final = (Field("mixing_ul", "|V(eN)|² limit", significant(3)),)
 TABLE_2: Final = f"{paper.SOURCE}, Table 2"
 _BESIDE: Final = (
@@ -221,14 +220,8 @@ def _ratio(
     axes: Axes, mass: FloatArray, ours: FloatArray, published: Mapping[int, float], errors: FloatArray | None = None
 ) -> None:
     """Draw ours over published values below, at the masses of both."""
-    lower = drawing.below(axes)
     over = np.array([published.get(mass_mev(m), np.nan) for m in mass])
-    bars = None if errors is None else errors / over
-    lower.axhline(1.0, color=drawing.SIGNAL, linewidth=1)
-    lower.errorbar(mass, ours / over, yerr=bars, fmt="o", color=drawing.DATA, label="ours / published")
-    lower.set_ylabel("ratio")
-    reach = max(RATIO_REACH, 1.2 * float(np.nanmax(np.abs(ours / over - 1.0), initial=0.0)))
-    lower.set_ylim(1.0 - reach, 1.0 + reach)
+    drawing.ratio(axes, drawing.at_points(mass, ours, errors), drawing.at_points(mass, over), "ours / published")
 
 
 def _yields(records: Sequence[dict[str, Any]]) -> Picture:

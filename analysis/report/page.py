@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,9 +32,12 @@ from jpsi_lnv.analysis.report import (
     systematics,
 )
 from jpsi_lnv.analysis.report.drawing import Picture, Section
-from jpsi_lnv.analysis.report.source import Source, flags, label, stamp
+from jpsi_lnv.analysis.report.result import Fact
+from jpsi_lnv.analysis.report.source import Flag, Source, flags, label
 from jpsi_lnv.analysis.report.tables import Field, Table
 
+# Endings of the files of which there is one per figure or table.
+WRITTEN: Final = {".csv", ".png", ".pdf"}
 # Programs that print a page.
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Symbols of the tables and figures, in the order in which a reader meets them.
@@ -92,6 +95,41 @@ def pictures(source: Source) -> dict[str, Picture]:
     return {picture.name: picture for section in sections(source) for picture in section.pictures}
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page that is not written yet: what stands at its top, and its sections.
+
+    Attributes:
+        file: Name of the file.
+        title: Its title.
+        sentence: What it says, in one sentence.
+        sections: Its sections, in order.
+        data: Whose events were searched, said before all else; empty where there is nothing to say.
+        label: What stands above every figure, such as ``Fast simulation``.
+        flags: What a reader must know before the numbers.
+        facts: The numbers of the headline.
+    """
+
+    file: str
+    title: str
+    sentence: str
+    sections: Sequence[Section]
+    data: str = ""
+    label: str = ""
+    flags: Sequence[Flag] = ()
+    facts: Sequence[Fact] = ()
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All its figures."""
+        return [picture for section in self.sections for picture in section.pictures]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All its tables."""
+        return [table for section in self.sections for table in section.all_tables]
+
+
 def write(
     output: Path, source: Source, sections: Sequence[Section], advance: Callable[[int], None] = lambda _: None
 ) -> list[Path]:
@@ -103,16 +141,43 @@ def write(
         sections: Its sections.
         advance: Called with 1 after each figure.
     """
-    drawn = {}
-    for picture in (p for section in sections for p in section.pictures):
-        drawn[picture.name] = draw(picture, source, output / derived.FIGURES)
-        advance(1)
-    tables = tuple(t for section in sections for t in section.all_tables)
-    write_tables(output / derived.TABLES, tables)
+    written = leave(output, report(source, sections), advance)
     flows = derived.write(output, "cutflow", {"datasets": selection.cutflow_record(source)}, source.results)
     documents.write_json(output / derived.CLOSURE, closure.to_dict())
-    documents.write_text(output / derived.PAGE, html(source, sections, drawn))
-    return [output / derived.PAGE, output / derived.TABLES / "index.html", output / derived.FIGURES, flows]
+    return [*written, flows]
+
+
+def report(source: Source, sections: Sequence[Section]) -> Page:
+    """Return the page of a result."""
+    return Page(
+        file=derived.PAGE,
+        title="Search for J/ψ → K⁺K⁺e⁻e⁻ + c.c.",
+        sentence=result.sentence(source),
+        sections=sections,
+        data=result.data_sentence(source),
+        label=label(source.results),
+        flags=flags(source),
+        facts=result.facts(source),
+    )
+
+
+def leave(output: Path, page: Page, advance: Callable[[int], None] = lambda _: None) -> list[Path]:
+    """Write a page with its figures and tables, and return page, index of the tables, and directory of the figures.
+
+    Args:
+        output: Directory.
+        page: The page.
+        advance: Called with 1 after each figure.
+    """
+    stamp = page.label, [flag.label for flag in page.flags]
+    drawn = {}
+    _remove_others(output / derived.FIGURES, {picture.name for picture in page.pictures})
+    for picture in page.pictures:
+        drawn[picture.name] = draw(picture, stamp, output / derived.FIGURES)
+        advance(1)
+    write_tables(output / derived.TABLES, page.tables, page.file)
+    documents.write_text(output / page.file, html(page, drawn))
+    return [output / page.file, output / derived.TABLES / "index.html", output / derived.FIGURES]
 
 
 @dataclass(frozen=True)
@@ -123,24 +188,32 @@ class Drawn:
     data: str
 
 
-def draw(picture: Picture, source: Source, directory: Path) -> Drawn:
+def draw(picture: Picture, stamp: tuple[str, Sequence[str]], directory: Path) -> Drawn:
     """Write a figure as PNG and PDF, and its numbers as CSV."""
-    figure = picture.figure(*stamp(source))
+    figure = picture.figure(*stamp)
     png, _ = drawing.save(figure, directory, picture.name)
     data = render.comma_separated(figure_data.table(picture.name, figure))
     documents.write_text(directory / f"{picture.name}.csv", data)
     return Drawn(png.read_bytes(), data)
 
 
-def write_tables(directory: Path, tables: Sequence[Table]) -> None:
+def write_tables(directory: Path, tables: Sequence[Table], page: str = derived.PAGE) -> None:
     """Write one CSV file per table; all of them as LaTeX, Markdown and JSON; and an index of them."""
+    _remove_others(directory, {table.name for table in tables})
     for table in tables:
         documents.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
     parts = [part for table in tables for part in table.parts()]
     documents.write_text(directory / "tables.tex", "\n".join(map(render.latex, parts)))
     documents.write_text(directory / "tables.md", "\n".join(f"## {p.title}\n\n{render.markdown(p)}" for p in parts))
     documents.write_json(directory / "tables.json", [render.record(table) for table in tables])
-    documents.write_text(directory / "index.html", _template("tables.html.j2").render(tables=tables))
+    documents.write_text(directory / "index.html", _template("tables.html.j2").render(tables=tables, page=page))
+
+
+def _remove_others(directory: Path, names: Set[str]) -> None:
+    """Remove the figures or tables that a page of before left and this one has not."""
+    for path in directory.glob("*"):
+        if path.suffix in WRITTEN and path.stem not in names:
+            path.unlink()
 
 
 def _template(name: str) -> Template:
@@ -154,23 +227,16 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def html(source: Source, sections: Sequence[Section], drawn: Mapping[str, Drawn]) -> str:
-    """Return the whole page.
+def html(page: Page, drawn: Mapping[str, Drawn]) -> str:
+    """Return the whole page as one file.
 
     Args:
-        source: What the report is made from.
-        sections: Sections in order.
+        page: The page.
         drawn: Name of a picture -> what was drawn.
     """
     return _template("report.html.j2").render(
-        title="Search for J/ψ → K⁺K⁺e⁻e⁻ + c.c.",
-        sentence=result.sentence(source),
-        facts=result.facts(source),
-        data=result.data_sentence(source),
+        page=page,
         glossary=GLOSSARY,
-        flags=flags(source),
-        label=label(source.results),
-        sections=sections,
         drawn=drawn,
         cells=_cells,
         encoded=lambda content: base64.b64encode(content.encode() if isinstance(content, str) else content).decode(),

@@ -39,10 +39,10 @@ class Result:
         self.directory = directory
 
     def content(self, name):
-        archive, _, member = name.partition("/")
-        if not member:
+        archive, _, member = name.rpartition(".zip/")
+        if not archive:
             return json.loads((self.directory / name).read_text())
-        with zipfile.ZipFile(self.directory / archive) as opened:
+        with zipfile.ZipFile(self.directory / f"{archive}.zip") as opened:
             data = opened.read(member)
         return pq.read_table(io.BytesIO(data)).to_pylist() if name.endswith(".parquet") else json.loads(data)
 
