@@ -350,17 +350,9 @@ def _fit(values: AnyArray, column: schema.Column) -> AnyArray:
     wanted = np.dtype(column.dtype)
     if wanted.kind == "f":
         with np.errstate(over="ignore"):
-            return rounded(np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0), column.bits)
+            return schema.rounded(np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0), column.bits)
     limits = np.iinfo(wanted)
     return np.where((values >= limits.min) & (values <= limits.max), values, 0).astype(wanted)
-
-
-def rounded(values: AnyArray, bits: int) -> AnyArray:
-    """Return finite float32 numbers with so many bits of the mantissa, of 24."""
-    dropped = 24 - bits
-    if not dropped:
-        return values
-    return ((values.view(np.uint32) + np.uint32(1 << (dropped - 1))) & ~np.uint32((1 << dropped) - 1)).view(np.float32)
 
 
 def _preview(scalars: dict[str, AnyArray], offsets: IntArray, tracks: dict[str, AnyArray]) -> ArrayColumns:

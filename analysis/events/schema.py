@@ -17,6 +17,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from jpsi_lnv.analysis.arrays import AnyArray
+
 TREE: Final = "Events"
 META_TREE: Final = "Meta"
 
@@ -278,6 +282,15 @@ def branch(collection: str, column: str) -> str:
 BRANCHES: Final[dict[str, tuple[str, Column]]] = {
     branch(name, column.name): (name, column) for name, columns in COLLECTIONS.items() for column in columns
 }
+
+
+def rounded(values: AnyArray, bits: int) -> AnyArray:
+    """Return finite float32 numbers with so many bits of the mantissa, of 24."""
+    dropped = 24 - bits
+    if not dropped:
+        return values
+    return ((values.view(np.uint32) + np.uint32(1 << (dropped - 1))) & ~np.uint32((1 << dropped) - 1)).view(np.float32)
+
 
 # One row per source file of an ntuple: an unskimmed file has one row.
 META: Final = (

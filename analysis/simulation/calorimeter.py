@@ -83,13 +83,14 @@ NO_HIT: Final = 0
 
 
 class TimeOfFlight(NamedTuple):
-    """Time, path (n,), expected times (n, 5), resolution and quality (n,); resolution 0 without a measurement."""
+    """Time, path (n,), expected times (n, 5), resolution, quality and layers with a time (n,); all 0 without one."""
 
     time: FloatArray
     path: FloatArray
     expected: FloatArray
     sigma: FloatArray
     quality: IntArray
+    layers: IntArray
 
 
 class Hit(NamedTuple):
@@ -161,6 +162,7 @@ def measure_time(
         expected=flight_time(path[:, None], momentum[:, None], HYPOTHESIS_MASSES),
         sigma=np.where(has, time_resolution(hit, endcap_sigma, NOMINAL) * worse, 0.0),
         quality=np.where(has, GOOD, NO_HIT),
+        layers=np.where(has, layers, 0),
     )
 
 

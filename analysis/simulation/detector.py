@@ -9,7 +9,7 @@ import numpy as np
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
-from jpsi_lnv.analysis.simulation import calorimeter, tracking
+from jpsi_lnv.analysis.simulation import calorimeter, raw, tracking
 from jpsi_lnv.analysis.simulation.beam import Beams
 from jpsi_lnv.analysis.simulation.calorimeter import Clusters, Hit, Impact
 from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
@@ -67,7 +67,8 @@ def simulate(
         parameters: The detector.
 
     Returns:
-        Branch name -> event scalars (E,), or (offsets, values) of a collection, for `Track`, `Shower` and `Gen`.
+        Branch name -> event scalars (E,), or (offsets, values) of a collection, for `Track`, `Shower`, `Tof`
+        and `Gen`.
     """
     table, flight = decay_in_flight(rng, convert(rng, particles, parameters), beams.field, parameters)
     charged = _charged(rng, table, flight, beams.field, parameters)
@@ -75,12 +76,16 @@ def simulate(
     hits, is_found = _find(rng, charged, parameters)
     found = np.flatnonzero(is_found)
     cells = _clusters(rng, table, charged, outer, parameters)
-    columns = _track_columns(rng, charged, outer, found, hits, beams, parameters)
+    columns, records = _track_columns(rng, charged, outer, found, hits, beams, parameters)
     emc, showers = _emc_columns(rng, cells, found, len(charged.row), parameters)
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
+    events = charged.event[found[records["track"]]]
+    records["track"] = records["track"] - offsets[events]
+    tof_offsets = _offsets(events, table.n_events)
     return (
         {f"Track_{name}": (offsets, values) for name, values in columns.items()}
+        | {f"Tof_{name}": (tof_offsets, values) for name, values in raw.stored("Tof", records).items()}
         | {f"Shower_{name}": values for name, values in _with_offsets(showers, table.n_events).items()}
         | {f"Gen_{name}": (table.offsets, values) for name, values in _gen_columns(table).items()}
     )
@@ -199,8 +204,8 @@ def _track_columns(
     hits: IntArray,
     beams: Beams,
     parameters: DetectorParameters,
-) -> Flat:
-    """Return the columns of the found tracks from chamber and TOF."""
+) -> tuple[Flat, Flat]:
+    """Return the columns of the found tracks from chamber and TOF, and the TOF's records of them."""
     tracks = _take(charged.tracks, found)
     mass, hits = charged.mass[found], hits[found]
     period = beams.period[charged.event[found]]
@@ -217,7 +222,12 @@ def _track_columns(
     columns |= {"dedx_norm_ph": dedx.norm_ph, "dedx_n_hits": dedx.n_hits}
     columns |= {f"tof_texp_{h}": times.expected[:, i] for i, h in enumerate(PID_HYPOTHESES)}
     columns |= {"tof_time": times.time, "tof_path": times.path, "tof_sigma": times.sigma, "tof_quality": times.quality}
-    return columns
+    crossed = raw.crossing(tracks, hit, parameters)
+    columns |= raw.stored("Track", {"ext_z1": crossed.z1, "ext_z2": crossed.z2, "ext_rho": crossed.rho})
+    slowness = calorimeter.flight_time(np.ones(len(mass)), tracks.momentum, mass)
+    sigma = calorimeter.time_resolution(hit, endcap_sigma, parameters)
+    is_mrpc = np.array([p.has_mrpc for p in PERIODS])[period]
+    return columns, raw.tof_records(rng.spawn(1)[0], hit, times, crossed, slowness, sigma, is_mrpc)
 
 
 def _take(tracks: Trajectory, rows: IntArray) -> Trajectory:

@@ -89,6 +89,8 @@ class DetectorParameters:
     dedx_scale: float = parameter(1.0, "", ASSUMPTION, "factor on the measured dE/dx", (0.995, 1.005))
     # TOF
     tof_radius: float = parameter(84.2, "cm", BOSS, "radius of the barrel counters")
+    tof_inner_radius: float = parameter(81.35, "cm", BOSS, "radius of the first of two layers of barrel counters")
+    tof_outer_radius: float = parameter(87.05, "cm", BOSS, "radius of the second")
     tof_barrel_z: float = parameter(115.0, "cm", BOSS, "half length of the barrel counters")
     tof_endcap_z: float = parameter(133.2, "cm", BOSS, "position of the end-cap counters")
     tof_endcap_r_min: float = parameter(41.0, "cm", MEMORY, "inner radius of the end-cap counters", (40.0, 45.0))
@@ -191,6 +193,7 @@ class Period:
         field: Magnetic field in T, [paper].
         fraction: Share of the J/psi sample, arXiv:2111.07571.
         tof_endcap_sigma: Resolution of the end-cap TOF in ns; with its tails the 110 and 60 ps of the [paper].
+        has_mrpc: Whether the end-cap TOF is an MRPC, [paper].
         first_run: First of its `N_RUNS` run numbers.
         beam_spot: Mean of the interaction point in cm over all runs, the 2018 value from the [BOSS file].
     """
@@ -199,15 +202,16 @@ class Period:
     field: float
     fraction: float
     tof_endcap_sigma: float
+    has_mrpc: bool
     first_run: int
     beam_spot: tuple[float, float, float]
 
 
 N_RUNS: Final = 16
 PERIODS: Final = (
-    Period(2009, 1.0, 0.0222, 0.099, 9900, (0.235, -0.187, 0.116)),
-    Period(2012, 0.9, 0.1079, 0.099, 27200, (0.190, -0.150, 0.250)),
-    Period(2018, 1.0, 0.8699, 0.054, 53200, (0.241, -0.081, 0.618)),
+    Period(2009, 1.0, 0.0222, 0.099, False, 9900, (0.235, -0.187, 0.116)),
+    Period(2012, 0.9, 0.1079, 0.099, False, 27200, (0.190, -0.150, 0.250)),
+    Period(2018, 1.0, 0.8699, 0.054, True, 53200, (0.241, -0.081, 0.618)),
 )
 # Spread of the vertices about the run's interaction point and of that point from run to run, in cm.
 VERTEX_SPREAD: Final = (0.037, 0.0004, 0.77)  # [BOSS file]

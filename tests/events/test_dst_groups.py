@@ -8,7 +8,7 @@ from dst_oracle import RUNS
 
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.dst import OF_GROUP, open_dst, rounded
+from jpsi_lnv.analysis.events.dst import OF_GROUP, open_dst
 from jpsi_lnv.analysis.events.dst_tracks import TOF_CLUSTER, TOF_COUNTER, TOF_RAW
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 
@@ -113,6 +113,6 @@ def test_a_file_without_the_collections_is_told_what_to_leave_out(boss_file, mon
 
 def test_rounding_keeps_so_many_bits(rng):
     values = np.concatenate([rng.normal(0, 10.0 ** rng.integers(-20, 20, 1000)), [0.0, -0.0, 1.0]]).astype(np.float32)
-    np.testing.assert_allclose(rounded(values, 16), values, rtol=2.0**-16, atol=0)
-    assert np.all(rounded(values, 16).view(np.uint32) & 0xFF == 0)
-    assert rounded(values, 24).tobytes() == values.tobytes()
+    np.testing.assert_allclose(schema.rounded(values, 16), values, rtol=2.0**-16, atol=0)
+    assert np.all(schema.rounded(values, 16).view(np.uint32) & 0xFF == 0)
+    assert schema.rounded(values, 24).tobytes() == values.tobytes()

@@ -1,0 +1,143 @@
+"""Raw records: they give the measurements again, and are numbered and worded as BOSS does it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import uproot
+
+from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES
+from jpsi_lnv.analysis.simulation import raw, samplesets
+from jpsi_lnv.analysis.simulation.calorimeter import Hit, TimeOfFlight
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON
+from jpsi_lnv.analysis.simulation.production import make_block
+
+N = 8_000
+BARREL, CLUSTER, MRPC = 1 << 4, 1 << 3, 1 << 24
+COUNTER = 1 << 2
+
+
+@pytest.fixture(scope="module")
+def columns():
+    dataset = samplesets.signal(N)
+    return make_block(dataset.recipe, dataset.name, 0, N, 1)
+
+
+def of_tracks(columns, name):
+    return np.asarray(columns[f"Track_{name}"][1])
+
+
+def of_records(columns, name):
+    return np.asarray(columns[f"Tof_{name}"][1])
+
+
+def rows(columns):
+    """Return the row of each record's track among all tracks."""
+    first = np.repeat(columns["Track_charge"][0][:-1], np.diff(columns["Tof_track"][0]))
+    return first + of_records(columns, "track")
+
+
+def layer(columns):
+    return of_records(columns, "status") >> 6 & 3
+
+
+def test_every_measured_time_has_a_cluster(columns):
+    is_cluster = (of_records(columns, "status") & CLUSTER) != 0
+    row = rows(columns)[is_cluster]
+    assert len(np.unique(row)) == len(row)
+    np.testing.assert_array_equal(row, np.flatnonzero(of_tracks(columns, "tof_quality") == 1))
+
+
+@pytest.mark.parametrize("name", ["time", "sigma", *(f"texp_{h}" for h in PID_HYPOTHESES)])
+def test_the_cluster_over_both_layers_is_what_was_measured(columns, name):
+    both = layer(columns) == 3
+    measured = of_tracks(columns, f"tof_{name}")[rows(columns)[both]]
+    np.testing.assert_allclose(of_records(columns, name)[both], measured, rtol=2.0**-15)
+
+
+def lateness(columns, hypothesis, code):
+    """Return for each record how late it is, and whether its track is of a kind."""
+    late = of_records(columns, "time") - of_records(columns, f"texp_{hypothesis}")
+    gen = np.repeat(columns["Gen_pdg_id"][0][:-1], np.diff(columns["Track_gen"][0])) + of_tracks(columns, "gen")
+    return late, (np.abs(columns["Gen_pdg_id"][1]) == code)[gen][rows(columns)]
+
+
+@pytest.mark.parametrize(("hypothesis", "code"), [("e", ELECTRON), ("k", KAON)])
+def test_records_are_as_late_as_the_measurement(columns, hypothesis, code):
+    """Some kaons decay on the way, and their daughters are of another speed between the layers."""
+    late, is_own = lateness(columns, hypothesis, code)
+    measured = (of_tracks(columns, "tof_time") - of_tracks(columns, f"tof_texp_{hypothesis}"))[rows(columns)]
+    single = (of_records(columns, "status") & CLUSTER) != 0
+    inner, outer = (np.flatnonzero((layer(columns) == k) & ~single) for k in (1, 2))
+    np.testing.assert_array_equal(rows(columns)[inner], rows(columns)[outer])
+    np.testing.assert_allclose((late[inner] + late[outer]) / 2, measured[inner], atol=1e-3)
+    assert np.quantile(np.abs(late - measured)[single & is_own], 0.95) < 0.02
+
+
+@pytest.mark.parametrize(("hypothesis", "code"), [("e", ELECTRON), ("k", KAON)])
+def test_layers_are_apart_by_what_their_errors_say(columns, hypothesis, code):
+    late, is_own = lateness(columns, hypothesis, code)
+    single = (of_records(columns, "status") & CLUSTER) != 0
+    inner, outer = (np.flatnonzero((layer(columns) == k) & ~single & is_own) for k in (1, 2))
+    sigma = of_records(columns, "sigma")
+    pull = (late[inner] - late[outer]) / np.hypot(sigma[inner], sigma[outer])
+    assert abs(np.median(pull)) < 0.1
+    assert np.subtract(*np.quantile(pull, [0.841, 0.159])) / 2 == pytest.approx(1.0, rel=0.05)
+
+
+def test_end_caps_are_mrpc_in_their_period_alone(columns):
+    is_endcap = (of_records(columns, "status") & BARREL) == 0
+    year = np.repeat(columns["period"], np.diff(columns["Tof_track"][0]))
+    assert is_endcap.any()
+    assert np.array_equal((of_records(columns, "status") & MRPC) != 0, is_endcap & (year == 2018))
+
+
+def test_counters_are_in_range_and_all_are_there(columns):
+    status, counter = of_records(columns, "status"), of_records(columns, "counter")
+    is_barrel, is_mrpc = (status & BARREL) != 0, (status & MRPC) != 0
+    assert set(counter[is_barrel]) == set(range(2 * raw.N_BARREL))
+    assert set(counter[is_mrpc]) <= set(range(2 * raw.N_MRPC * raw.N_STRIPS))
+    assert set(counter[~is_barrel & ~is_mrpc]) <= set(range(2 * raw.N_ENDCAP))
+
+
+def test_extrapolations_lie_on_the_layers(columns):
+    rho, has = of_tracks(columns, "ext_rho"), of_tracks(columns, "tof_quality") == 1
+    z1, z2 = of_tracks(columns, "ext_z1"), of_tracks(columns, "ext_z2")
+    is_endcap = np.abs(z1) > 120
+    np.testing.assert_allclose(rho[has & ~is_endcap], 81.35, rtol=1e-4)
+    assert np.mean(z2[is_endcap] == 0) > 0.95  # daughters of decays can hit what their mothers point past
+    outward = np.sign(z1) * (z2 - z1) > -1.0
+    assert np.mean(outward[has & ~is_endcap]) > 0.98
+
+
+def boss_records(path):
+    """Return counters, words of status and extrapolations (x1, y1, x2, y2) of the real file's barrel records."""
+    import pybes3  # noqa: F401 registers the readers of BOSS's classes
+
+    tree = uproot.open(path)["Event/TDstEvent"]
+    times, extrapolated = tree["m_tofTrackCol"].array(), tree["m_extTrackCol"].array()
+    for event in range(len(times)):
+        at = {int(e["m_trackId"]): e for e in extrapolated[event]}
+        for t in times[event]:
+            if int(t["m_status"]) & (COUNTER | CLUSTER) and int(t["m_trackID"]) in at:
+                e = at[int(t["m_trackID"])]
+                place = [float(e[f"myTof{k}Position{axis}"]) for k in (1, 2) for axis in "XY"]
+                yield int(t["m_tofID"]), int(t["m_status"]), place, float(e["myTof1PositionZ"])
+
+
+def test_counters_and_status_are_those_of_the_real_file(boss_file):
+    """The simulation's numbering, at the extrapolations of real tracks, gives BOSS's counters and words of status."""
+    is_same = []
+    for counter, status, (x1, y1, x2, y2), z in boss_records(boss_file):
+        is_barrel, place = bool(status & BARREL), (status >> 6 & 3) - 1
+        place = place if is_barrel else raw.ENDCAP
+        one, mrpc = np.array([0]), np.array([False])
+        azimuth = np.array([[np.arctan2(y1, x1), np.arctan2(y2, x2)]])
+        crossed = raw.Crossing(np.array([z]), np.zeros(1), np.hypot([x1], [y1]), azimuth, np.zeros(1))
+        is_same.append(raw._counter(one, np.array([place]), crossed, mrpc)[0] == counter)
+        layers = 2 if place == raw.BOTH or (is_barrel and not status & CLUSTER) else 1
+        times = TimeOfFlight(*np.zeros((5, 1)), np.array([layers]))
+        hit = Hit(np.ones(1), np.array([z]), np.array([is_barrel]))
+        assert raw._status(one, np.array([place]), hit, times, mrpc) == status
+    assert len(is_same) > 40
+    assert np.mean(is_same) > 0.9  # one real track hits the counter beside the one that it points at
