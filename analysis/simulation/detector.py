@@ -37,6 +37,10 @@ _PHOTON_MIN: Final = 0.010  # GeV: softer photons cannot make a cluster
 _NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of the visible share of K_L and neutrons, [assumption]
 _TIME_SPREAD: Final = 4.0  # ns: resolution of cluster times, [assumption]
 
+# Mass in GeV/c^2 of what can make a track, by the size of its code.
+_MASSES: Final = np.zeros(max(CHARGED) + 1)
+_MASSES[list(CHARGED)] = [KINDS[code].mass for code in CHARGED]
+
 
 class Charged(NamedTuple):
     """Charged particles that can make a track, n of them: row in the table, event, code, mass in GeV/c^2, helix, decay.
@@ -80,6 +84,7 @@ def simulate(
     emc, showers = _emc_columns(rng, cells, found, len(charged.row), parameters)
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
+    columns |= _muon_columns(rng.spawn(1)[0], charged, outer, cells, found, parameters)
     events = charged.event[found[records["track"]]]
     records["track"] = records["track"] - offsets[events]
     tof_offsets = _offsets(events, table.n_events)
@@ -108,11 +113,9 @@ def _charged(
     code, vertex, event = table.pdg_id[row], table.vertex[row], table.event[row]
     kept = bremsstrahlung(rng, table.p4[row, :3], size[row] == ELECTRON, parameters)
     tracks = trajectory(vertex, table.p4[row, :3] * kept[:, None], signed_charge(code), field[event])
-    masses = np.zeros(max(CHARGED) + 1)
-    masses[list(CHARGED)] = [KINDS[c].mass for c in CHARGED]
     radiated = table.p4[row, 3] * (1.0 - kept)
     decay = (flight.decay_path[row], flight.daughter[row])
-    return Charged(row, event, code, masses[size[row]], tracks, radiated, vertex, *decay)
+    return Charged(row, event, code, _MASSES[size[row]], tracks, radiated, vertex, *decay)
 
 
 class Outer(NamedTuple):
@@ -228,6 +231,24 @@ def _track_columns(
     sigma = calorimeter.time_resolution(hit, endcap_sigma, parameters)
     is_mrpc = np.array([p.has_mrpc for p in PERIODS])[period]
     return columns, raw.tof_records(rng.spawn(1)[0], hit, times, crossed, slowness, sigma, is_mrpc)
+
+
+def _muon_columns(
+    rng: np.random.Generator,
+    charged: Charged,
+    outer: Outer,
+    cells: Clusters,
+    found: IntArray,
+    parameters: DetectorParameters,
+) -> Flat:
+    """Return the columns of the found tracks from the muon chambers: nothing of what showers before them."""
+    is_stopped = np.abs(outer.code) == ELECTRON
+    is_stopped[cells.track[(cells.kind == calorimeter.HADRONIC) & (cells.track >= 0)]] = True
+    mass = _MASSES[np.abs(outer.code[found])]
+    columns = raw.muon_columns(
+        rng, _take(charged.tracks, found), mass, outer.momentum[found], is_stopped[found], parameters
+    )
+    return raw.stored("Track", columns)
 
 
 def _take(tracks: Trajectory, rows: IntArray) -> Trajectory:

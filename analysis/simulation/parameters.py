@@ -153,6 +153,12 @@ class DetectorParameters:
     neutral_hadron_response: float = parameter(
         0.4, "", ASSUMPTION, "share of K_L and neutrons that leave a cluster", (0.3, 0.6)
     )
+    # Muon chambers
+    muc_front: float = parameter(
+        22.0, "cm", CALCULATED, "iron that stops as the calorimeter, TOF and coil before the chambers do", (18.0, 27.0)
+    )
+    muc_efficiency: float = parameter(0.96, "", MEMORY, "probability of a hit in a crossed layer", (0.92, 0.98))
+    iron_interaction_length: float = parameter(16.77, "cm", PDG, "nuclear interaction length of iron")
 
     @property
     def material(self) -> float:

@@ -11,10 +11,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_MUON
 from jpsi_lnv.analysis.events.schema import BRANCHES, PID_HYPOTHESES, Column, branch, rounded
 from jpsi_lnv.analysis.simulation.calorimeter import Hit, TimeOfFlight
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 from jpsi_lnv.analysis.simulation.tracking import Trajectory
+from jpsi_lnv.analysis.simulation.transport import straight_to_radius
 
 Flat = dict[str, AnyArray]
 
@@ -24,8 +26,31 @@ N_BARREL: Final = 88
 N_ENDCAP: Final = 48
 N_MRPC: Final = 36
 N_STRIPS: Final = 12
-# Radii in cm between which the strips stand side by side: 36 modules of strips 8.6 to 14.1 cm long, [memory].
-MRPC_RHO: Final = (49.0, 83.8)
+MRPC_RHO: Final = 82.55  # cm: outer edge of strip 0 [geometry]
+MRPC_PITCH: Final = 2.7  # cm
+# Azimuth in degrees where module 0 begins, east and west; both count clockwise [geometry].
+_MRPC_START: Final = (-1.7, 11.7)
+
+# Muon chambers: radii of the barrel's layers and |z| of the end caps' in cm [geometry]. Between them is iron but for
+# 4 cm per layer; how much lies before each agrees with the depths in the [BOSS file].
+MUC_RADII: Final = np.array([171.9, 178.5, 185.5, 192.5, 200.5, 208.5, 220.5, 232.5, 244.5])
+MUC_Z: Final = np.array([210.5, 218.5, 225.5, 232.5, 239.5, 248.5, 260.5, 272.5])
+IRON_BARREL: Final = np.array([0.0, 3.0, 6.0, 9.0, 13.0, 17.0, 25.0, 33.0, 41.0])
+IRON_ENDCAP: Final = np.array([0.0, 4.0, 7.0, 10.0, 13.0, 18.0, 26.0, 34.0, np.inf])
+MUC_HALF_LENGTH: Final = 186.0
+MUC_ENDCAP_RHO: Final = (106.0, 255.0)
+COIL_RADIUS: Final = 144.0  # cm: the field ends here, [memory]
+# Layers with hits that a track in the chambers needs to be a good one: BOSS has 3 without and 6 with [BOSS file].
+_LAYERS_GOOD: Final = 4
+_STRAGGLING: Final = 0.04  # relative spread of ranges, [assumption]
+_LEAKAGE: Final = 6.0  # cm of iron: mean length that a hadron's shower goes on, [assumption]
+_NEIGHBOUR: Final = 0.15  # further hits per layer of a lone particle, [assumption]
+_SHOWER_HITS: Final = 0.8  # further hits per layer of one that interacts, [assumption]
+_DISTANCE: Final = 5.0  # cm GeV/c: scattering of the first hit [BOSS file]
+_ANGLE: Final = 0.2  # rad GeV/c, [BOSS file]
+# Where the range in iron is tabulated, from the Bethe equation; Sternheimer's numbers of the density effect, [PDG].
+_BETA_GAMMA: Final = np.geomspace(0.05, 100.0, 400)
+_DENSITY: Final = (-0.0012, 3.1531, 0.1468, 2.9632, 4.2911)
 
 # What a record stands for: one layer of the barrel, both, an end cap.
 INNER, OUTER, BOTH, ENDCAP = 0, 1, 2, 3
@@ -148,9 +173,10 @@ def _counter(track: IntArray, place: IntArray, crossed: Crossing, is_mrpc: BoolA
     outer = N_BARREL + np.floor(turns[:, 1] * N_BARREL + 0.5).astype(np.int64) % N_BARREL
     is_west = crossed.z1 < 0.0
     scintillator = is_west * N_ENDCAP + np.floor(turns[:, 0] * N_ENDCAP).astype(np.int64)
-    module = is_west * N_MRPC + np.floor(turns[:, 0] * N_MRPC).astype(np.int64)
-    strip = np.clip((crossed.rho - MRPC_RHO[0]) / (MRPC_RHO[1] - MRPC_RHO[0]) * N_STRIPS, 0, N_STRIPS - 1)
-    endcap = np.where(is_mrpc, N_STRIPS * module + strip.astype(np.int64), scintillator)
+    past = np.where(is_west, _MRPC_START[1], _MRPC_START[0]) / 360.0 - turns[:, 0]
+    module = is_west * N_MRPC + np.floor(past * N_MRPC).astype(np.int64) % N_MRPC
+    strip = np.clip((MRPC_RHO - crossed.rho) / MRPC_PITCH, 0, N_STRIPS - 1).astype(np.int64)
+    endcap = np.where(is_mrpc, N_STRIPS * module + strip, scintillator)
     return np.stack([inner, outer, inner, endcap], axis=1)[track, place]
 
 
@@ -159,6 +185,117 @@ def _status(track: IntArray, place: IntArray, hit: Hit, times: TimeOfFlight, is_
     endcap = np.where(is_mrpc, _STATUS_MRPC, _STATUS_SCINTILLATOR) | np.where(hit.z > 0.0, _EAST, 0)
     barrel = _STATUS[np.minimum(place, BOTH)] | np.where(times.layers[track] > 1, 0, _CLUSTER)
     return np.where(place == ENDCAP, endcap[track], barrel)
+
+
+def _ranges() -> FloatArray:
+    """Return the range in iron over the mass in cm/GeV at each of `_BETA_GAMMA`."""
+    bg = _BETA_GAMMA
+    beta2 = bg**2 / (1.0 + bg**2)
+    excitation, density, charge_over_mass = 286e-9, 7.874, 26 / 55.845  # GeV, g/cm^3
+    logarithm = np.log(2.0 * M_ELECTRON * bg**2 / excitation)
+    x0, x1, a, k, c = _DENSITY
+    x = np.log10(bg)
+    effect = np.where(x > x0, np.log(10.0) * x - c / 2.0 + a * np.clip(x1 - x, 0.0, None) ** k / 2.0, 0.0)
+    loss = 0.307075e-3 * charge_over_mass * density / beta2 * np.maximum(logarithm - beta2 - effect, 0.5)
+    energy = np.hypot(1.0, bg)
+    steps = np.diff(energy) * (1.0 / loss[1:] + 1.0 / loss[:-1]) / 2.0
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+_RANGE: Final = _ranges()
+
+
+class Entry(NamedTuple):
+    """How particles enter the muon chambers: in the barrel, at all, and the cosine to the plates' normal; (n,)."""
+
+    is_barrel: BoolArray
+    is_inside: BoolArray
+    cosine: FloatArray
+
+
+def enter_chambers(tracks: Trajectory) -> Entry:
+    """Return how tracks enter the muon chambers: bent up to the coil, straight behind it."""
+    turning = tracks.turning_to_radius(COIL_RADIUS)
+    turning = np.fmin(turning, np.maximum(tracks.turning_to_z(MUC_HALF_LENGTH), 0.0))
+    is_out = np.isfinite(turning) & (turning < np.pi)
+    turning = np.where(is_out, turning, 0.0)
+    point, p3 = tracks.position(turning), tracks.direction(turning)
+    barrel = straight_to_radius(point, p3, MUC_RADII[0])
+    is_barrel = np.abs(barrel[:, 2]) < MUC_HALF_LENGTH
+    with np.errstate(divide="ignore", invalid="ignore"):
+        length = (np.copysign(MUC_Z[0], p3[:, 2]) - point[:, 2]) / p3[:, 2]
+    rho = np.hypot(*(point[:, :2] + p3[:, :2] * length[:, None]).T)
+    is_endcap = ~is_barrel & (rho > MUC_ENDCAP_RHO[0]) & (rho < MUC_ENDCAP_RHO[1])
+    outward = (barrel[:, :2] * p3[:, :2]).sum(axis=1) / np.hypot(barrel[:, 0], barrel[:, 1])
+    cosine = np.abs(np.where(is_barrel, outward, p3[:, 2])) / tracks.momentum
+    return Entry(is_barrel, is_out & (is_barrel | is_endcap), np.maximum(cosine, 0.2))
+
+
+def muon_columns(
+    rng: np.random.Generator,
+    tracks: Trajectory,
+    mass: FloatArray,
+    momentum: FloatArray,
+    is_stopped: BoolArray,
+    parameters: DetectorParameters,
+) -> Flat:
+    """Return the columns of the muon chambers.
+
+    A particle leaves hits as far as its range goes; a hadron, until it interacts and its shower ends.
+
+    Args:
+        rng: Source of random numbers.
+        tracks: The found tracks, n of them.
+        mass: Masses of what reaches the chambers, which after a decay is the daughter, in GeV/c^2, (n,).
+        momentum: Its momentum in GeV/c, (n,).
+        is_stopped: Whether it ends in the calorimeter: electrons, and what showers there, (n,).
+        parameters: Detector.
+    """
+    entry = enter_chambers(tracks)
+    length = mass * np.interp(momentum / mass, _BETA_GAMMA, _RANGE) * rng.normal(1.0, _STRAGGLING, len(mass))
+    rows = np.flatnonzero(entry.is_inside & ~is_stopped & (length > parameters.muc_front))
+    length, is_hadron = length[rows] - parameters.muc_front, mass[rows] > M_MUON
+    free = parameters.iron_interaction_length * rng.exponential(size=rows.size)
+    is_interacting = is_hadron & (free < length)
+    shower = _LEAKAGE * rng.exponential(size=rows.size)
+    length = np.where(is_interacting, np.minimum(free + shower, length), length)
+    is_barrel = entry.is_barrel[rows]
+    depth = np.where(is_barrel[:, None], IRON_BARREL, IRON_ENDCAP) / entry.cosine[rows, None]
+    is_hit = (depth < length[:, None]) & (rng.uniform(size=depth.shape) < parameters.muc_efficiency)
+    more = rng.poisson(np.where(is_interacting, _SHOWER_HITS, _NEIGHBOUR)[:, None], depth.shape)
+    found = _chamber_track(rng, is_hit, is_hit * (1 + more), depth, is_barrel)
+    scattering = rng.normal(size=(2, rows.size)) / momentum[rows]
+    found["muc_distance"] = np.where(found["muc_n_layers"] > 0, _DISTANCE * scattering[0], 0.0)
+    found["muc_dphi"] = np.where(found["muc_status"] > 0, np.abs(_ANGLE * scattering[1]), 0.0)
+    empty = {"muc_status": -1, "muc_last_barrel": -1, "muc_last_endcap": -1}
+    return {name: _at_rows(len(mass), rows, values, empty.get(name, 0)) for name, values in found.items()}
+
+
+def _chamber_track(
+    rng: np.random.Generator, is_hit: BoolArray, hits: IntArray, depth: FloatArray, is_barrel: BoolArray
+) -> Flat:
+    """Return what is made of hits in layers, (n, 9)."""
+    n_layers = is_hit.sum(axis=1)
+    last = np.where(n_layers > 0, is_hit.shape[1] - 1 - np.argmax(is_hit[:, ::-1], axis=1), -1)
+    is_good = n_layers >= _LAYERS_GOOD
+    dof = np.where(is_good, n_layers // 2, 0)
+    return {
+        "muc_depth": np.where(n_layers > 0, depth[np.arange(len(last)), last], 0.0),
+        "muc_chi2": np.where(is_good, 2.0 * rng.standard_gamma(dof / 2.0), 0.0),
+        "muc_status": np.where(is_good, 1, -1),
+        "muc_dof": dof,
+        "muc_n_hits": hits.sum(axis=1),
+        "muc_n_layers": n_layers,
+        "muc_max_hits": hits.max(axis=1, initial=0),
+        "muc_last_barrel": np.where(is_barrel, last, -1),
+        "muc_last_endcap": np.where(is_barrel, -1, last),
+    }
+
+
+def _at_rows(n: int, rows: IntArray, values: AnyArray, default: int) -> AnyArray:
+    out = np.full(n, default, dtype=values.dtype)
+    out[rows] = values
+    return out
 
 
 def stored(collection: str, columns: Flat) -> Flat:

@@ -7,9 +7,12 @@ import pytest
 import uproot
 
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES
+from jpsi_lnv.analysis.report import validation_response as response
 from jpsi_lnv.analysis.simulation import raw, samplesets
 from jpsi_lnv.analysis.simulation.calorimeter import Hit, TimeOfFlight
-from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON
+from jpsi_lnv.analysis.simulation.detector import simulate
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
+from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PION, PROTON
 from jpsi_lnv.analysis.simulation.production import make_block
 
 N = 8_000
@@ -141,3 +144,35 @@ def test_counters_and_status_are_those_of_the_real_file(boss_file):
         assert raw._status(one, np.array([place]), hit, times, mrpc) == status
     assert len(is_same) > 40
     assert np.mean(is_same) > 0.9  # one real track hits the counter beside the one that it points at
+
+
+def gun(rng, code, momentum, n=4_000):
+    """Return what the muon chambers show of particles of a momentum, found tracks only."""
+    table, beams = response.gun(rng, code, np.full(n, momentum), rng.uniform(-0.7, 0.7, n), (2018,))
+    columns = simulate(rng, table, beams, NOMINAL)
+    is_own = columns["Track_gen"][1] == 0
+    return {name: columns[f"Track_muc_{name}"][1][is_own] for name in ("depth", "n_layers", "n_hits", "max_hits")}
+
+
+def test_particles_reach_as_deep_as_their_mass_and_interactions_let_them(rng):
+    depth = {code: gun(rng, code, 1.2)["depth"].mean() for code in (ELECTRON, MUON, PION, KAON, PROTON)}
+    assert depth[ELECTRON] == 0.0
+    assert depth[MUON] > 2 * depth[PION]
+    assert depth[PION] > depth[KAON] > depth[PROTON]
+
+
+@pytest.mark.parametrize(("momentum", "least", "most"), [(0.35, 0.0, 0.02), (1.4, 0.9, 1.0)])
+def test_muons_of_1_gev_cross_the_chambers_and_slow_ones_do_not_reach_them(rng, momentum, least, most):
+    assert least <= np.mean(gun(rng, MUON, momentum)["n_layers"] >= 4) <= most
+
+
+def test_interacting_pions_leave_more_hits_in_a_layer_than_muons(rng):
+    hits = {code: gun(rng, code, 1.4) for code in (MUON, PION)}
+    crowded = {code: found["max_hits"][found["n_layers"] > 0].mean() for code, found in hits.items()}
+    assert crowded[PION] > crowded[MUON]
+
+
+def test_the_smallest_loss_in_iron_is_that_of_the_pdg():
+    """PDG, atomic and nuclear properties of iron: 1.451 MeV cm2/g."""
+    loss = np.diff(np.hypot(1.0, raw._BETA_GAMMA)) / np.diff(raw._RANGE)
+    assert loss.min() == pytest.approx(1.451e-3 * 7.874, rel=0.03)
