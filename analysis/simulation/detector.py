@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
-from jpsi_lnv.analysis.constants import M_KAON, M_MUON, M_PROTON, SPEED_OF_LIGHT
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION, M_PROTON, SPEED_OF_LIGHT
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
 from jpsi_lnv.analysis.simulation import calorimeter, raw, tracking
 from jpsi_lnv.analysis.simulation.beam import Beams
@@ -27,8 +27,8 @@ from jpsi_lnv.analysis.simulation.particles import (
     Particles,
     signed_charge,
 )
-from jpsi_lnv.analysis.simulation.tracking import Trajectory, trajectory
-from jpsi_lnv.analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight
+from jpsi_lnv.analysis.simulation.tracking import Measurement, Trajectory, trajectory
+from jpsi_lnv.analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight, momentum_lost
 
 Flat = dict[str, AnyArray]
 Column = AnyArray | tuple[IntArray, AnyArray]
@@ -37,6 +37,8 @@ _PHOTON_MIN: Final = 0.010  # GeV: softer photons cannot make a cluster
 _NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of the visible share of K_L and neutrons, [assumption]
 _TIME_SPREAD: Final = 4.0  # ns: resolution of cluster times, [assumption]
 
+# Suffix in the column table -> mass of the hypothesis in GeV/c^2.
+_HYPOTHESES: Final = {"": M_PION, "_e": M_ELECTRON, "_mu": M_MUON, "_k": M_KAON, "_p": M_PROTON}
 # Mass in GeV/c^2 of what can make a track, by the size of its code.
 _MASSES: Final = np.zeros(max(CHARGED) + 1)
 _MASSES[list(CHARGED)] = [KINDS[code].mass for code in CHARGED]
@@ -60,7 +62,12 @@ class Charged(NamedTuple):
 
 
 def simulate(
-    rng: np.random.Generator, particles: Particles, beams: Beams, parameters: DetectorParameters
+    rng: np.random.Generator,
+    particles: Particles,
+    beams: Beams,
+    parameters: DetectorParameters,
+    *,
+    has_hypotheses: bool = False,
 ) -> dict[str, Column]:
     """Return the columns of simulated events.
 
@@ -69,6 +76,8 @@ def simulate(
         particles: Generated particles in the laboratory.
         beams: Period, run, vertex and field of the events.
         parameters: The detector.
+        has_hypotheses: Whether tracks have a helix per mass hypothesis, the plain one being that of the pion; else
+            there is one helix, fitted under the true mass.
 
     Returns:
         Branch name -> event scalars (E,), or (offsets, values) of a collection, for `Track`, `Shower`, `Tof`
@@ -80,7 +89,9 @@ def simulate(
     hits, is_found = _find(rng, charged, parameters)
     found = np.flatnonzero(is_found)
     cells = _clusters(rng, table, charged, outer, parameters)
-    columns, records = _track_columns(rng, charged, outer, found, hits, beams, parameters)
+    columns, records, measured = _track_columns(rng, charged, outer, found, hits, beams, parameters)
+    if has_hypotheses:
+        columns |= _hypotheses(measured, _take(charged.tracks, found), charged.mass[found], parameters)
     emc, showers = _emc_columns(rng, cells, found, len(charged.row), parameters)
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
@@ -207,8 +218,8 @@ def _track_columns(
     hits: IntArray,
     beams: Beams,
     parameters: DetectorParameters,
-) -> tuple[Flat, Flat]:
-    """Return the columns of the found tracks from chamber and TOF, and the TOF's records of them."""
+) -> tuple[Flat, Flat, Measurement]:
+    """Return the columns of the found tracks from chamber and TOF, the TOF's records, and the measured helices."""
     tracks = _take(charged.tracks, found)
     mass, hits = charged.mass[found], hits[found]
     period = beams.period[charged.event[found]]
@@ -230,7 +241,21 @@ def _track_columns(
     slowness = calorimeter.flight_time(np.ones(len(mass)), tracks.momentum, mass)
     sigma = calorimeter.time_resolution(hit, endcap_sigma, parameters)
     is_mrpc = np.array([p.has_mrpc for p in PERIODS])[period]
-    return columns, raw.tof_records(rng.spawn(1)[0], hit, times, crossed, slowness, sigma, is_mrpc)
+    records = raw.tof_records(rng.spawn(1)[0], hit, times, crossed, slowness, sigma, is_mrpc)
+    return columns, records, measured
+
+
+def _hypotheses(measured: Measurement, tracks: Trajectory, mass: FloatArray, parameters: DetectorParameters) -> Flat:
+    """Return helices and covariances under every hypothesis; of the muon, helices alone, as a skim keeps them."""
+    lost = momentum_lost(tracks.momentum, mass, tracks.sin_theta, parameters)
+    columns: Flat = {}
+    for suffix, hypothesis in _HYPOTHESES.items():
+        gained = momentum_lost(tracks.momentum, hypothesis, tracks.sin_theta, parameters) - lost
+        found = tracking.refit(measured, tracks, hypothesis, gained, parameters)
+        columns |= {f"{name}{suffix}": values for name, values in zip(HELIX, found.parameters.T, strict=True)}
+        if suffix != "_mu":
+            columns |= {f"{name}{suffix}": values for name, values in zip(COVARIANCE, found.covariance.T, strict=True)}
+    return columns
 
 
 def _muon_columns(

@@ -39,6 +39,7 @@ class DetectorParameters:
     # Al films; together 0.58 g/cm^2.
     pipe_material: float = parameter(0.0097, "X0", GEOMETRY, "beam pipe at normal incidence")
     wall_material: float = parameter(0.0064, "X0", GEOMETRY, "inner wall of the MDC")
+    inner_mass: float = parameter(0.58, "g/cm^2", GEOMETRY, "both together")
     gas_material: float = parameter(
         0.0025, "X0", CALCULATED, "gas and wires of the MDC, spread over it", (0.0015, 0.0035)
     )

@@ -43,6 +43,7 @@ class Recipe:
         parameters: The detector.
         years: Data-taking periods; empty: all, in the shares of the J/psi sample.
         has_truth: Whether the generated particles are written; pseudo-data have none, like data.
+        has_hypotheses: Whether tracks have a helix per mass hypothesis, as BOSS's have (`detector.simulate`).
     """
 
     processes: tuple[tuple[Process | None, float], ...]
@@ -50,6 +51,7 @@ class Recipe:
     parameters: DetectorParameters = NOMINAL
     years: tuple[int, ...] = ()
     has_truth: bool = True
+    has_hypotheses: bool = False
 
 
 def generator_of(seed: int, dataset: str, block: int) -> np.random.Generator:
@@ -79,7 +81,8 @@ def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> d
     """
     rng = generator_of(seed, dataset, block)
     beams = beam.cross(rng, n, recipe.years)
-    columns = simulate(rng, _particles(rng, recipe, beams), beams, recipe.parameters)
+    particles = _particles(rng, recipe, beams)
+    columns = simulate(rng, particles, beams, recipe.parameters, has_hypotheses=recipe.has_hypotheses)
     if not recipe.has_truth:
         columns = {k: v for k, v in columns.items() if not k.startswith("Gen_") and k != "Track_gen"}
     sign = -1 if recipe.has_truth else 1  # BOSS numbers the runs of simulations negatively

@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.constants import M_ELECTRON, M_MUON
+from jpsi_lnv.analysis.constants import M_MUON
 from jpsi_lnv.analysis.events.schema import BRANCHES, PID_HYPOTHESES, Column, branch, rounded
 from jpsi_lnv.analysis.simulation.calorimeter import Hit, TimeOfFlight
 from jpsi_lnv.analysis.simulation.parameters import DetectorParameters
 from jpsi_lnv.analysis.simulation.tracking import Trajectory
-from jpsi_lnv.analysis.simulation.transport import straight_to_radius
+from jpsi_lnv.analysis.simulation.transport import IRON, ionisation, straight_to_radius
 
 Flat = dict[str, AnyArray]
 
@@ -48,9 +48,8 @@ _NEIGHBOUR: Final = 0.15  # further hits per layer of a lone particle, [assumpti
 _SHOWER_HITS: Final = 0.8  # further hits per layer of one that interacts, [assumption]
 _DISTANCE: Final = 5.0  # cm GeV/c: scattering of the first hit [BOSS file]
 _ANGLE: Final = 0.2  # rad GeV/c, [BOSS file]
-# Where the range in iron is tabulated, from the Bethe equation; Sternheimer's numbers of the density effect, [PDG].
-_BETA_GAMMA: Final = np.geomspace(0.05, 100.0, 400)
-_DENSITY: Final = (-0.0012, 3.1531, 0.1468, 2.9632, 4.2911)
+_IRON_DENSITY: Final = 7.874  # g/cm^3, [PDG]
+_BETA_GAMMA: Final = np.geomspace(0.05, 100.0, 400)  # where the range in iron is tabulated
 
 # What a record stands for: one layer of the barrel, both, an end cap.
 INNER, OUTER, BOTH, ENDCAP = 0, 1, 2, 3
@@ -189,16 +188,8 @@ def _status(track: IntArray, place: IntArray, hit: Hit, times: TimeOfFlight, is_
 
 def _ranges() -> FloatArray:
     """Return the range in iron over the mass in cm/GeV at each of `_BETA_GAMMA`."""
-    bg = _BETA_GAMMA
-    beta2 = bg**2 / (1.0 + bg**2)
-    excitation, density, charge_over_mass = 286e-9, 7.874, 26 / 55.845  # GeV, g/cm^3
-    logarithm = np.log(2.0 * M_ELECTRON * bg**2 / excitation)
-    x0, x1, a, k, c = _DENSITY
-    x = np.log10(bg)
-    effect = np.where(x > x0, np.log(10.0) * x - c / 2.0 + a * np.clip(x1 - x, 0.0, None) ** k / 2.0, 0.0)
-    loss = 0.307075e-3 * charge_over_mass * density / beta2 * np.maximum(logarithm - beta2 - effect, 0.5)
-    energy = np.hypot(1.0, bg)
-    steps = np.diff(energy) * (1.0 / loss[1:] + 1.0 / loss[:-1]) / 2.0
+    slowness = 1.0 / (_IRON_DENSITY * ionisation(_BETA_GAMMA, IRON))
+    steps = np.diff(np.hypot(1.0, _BETA_GAMMA)) * (slowness[1:] + slowness[:-1]) / 2.0
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 

@@ -282,6 +282,13 @@ def sample_set(name: str, seed: int = DEFAULT_SEED) -> SampleSet:
     return SampleSet(name, seed, SETS[name]())
 
 
+def with_hypotheses(samples: SampleSet) -> SampleSet:
+    """Return the set with a helix per mass hypothesis."""
+    recipes = (dataclasses.replace(d.recipe, has_hypotheses=True) for d in samples.datasets)
+    made = (dataclasses.replace(d, recipe=recipe) for d, recipe in zip(samples.datasets, recipes, strict=True))
+    return dataclasses.replace(samples, datasets=tuple(made))
+
+
 def file_jobs(samples: SampleSet) -> tuple[FileJob, ...]:
     """Return the files of a sample set.
 

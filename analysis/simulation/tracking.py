@@ -246,5 +246,29 @@ def measure(
     scale = pull_width * np.where(is_tail, parameters.pull_tail_scale, 1.0)
     measured = tracks.parameters + (rng.normal(size=(n, 5)) @ _LOWER.T) * sigma * scale[:, None]
     measured[:, 1] %= 2.0 * np.pi
+    return Measurement(measured, _packed(sigma))
+
+
+def _packed(sigma: FloatArray) -> FloatArray:
+    """Return the packed covariances (n, 15) of quoted errors (n, 5)."""
     rows, columns = UPPER_TRIANGLE
-    return Measurement(measured, CORRELATION[rows, columns] * sigma[:, rows] * sigma[:, columns])
+    return CORRELATION[rows, columns] * sigma[:, rows] * sigma[:, columns]
+
+
+def refit(
+    measured: Measurement, tracks: Trajectory, mass: float, gained: FloatArray, parameters: DetectorParameters
+) -> Measurement:
+    """Return what the fit gives under a mass hypothesis, as BOSS's Kalman filter does it.
+
+    Args:
+        measured: What it gives under the true one.
+        tracks: True helices.
+        mass: The hypothesis in GeV/c^2.
+        gained: Momentum in GeV/c that the hypothesis puts back for the loss before the chamber, less what the truth
+            puts back, (n,).
+        parameters: Detector.
+    """
+    helix = measured.parameters.copy()
+    momentum = np.hypot(1.0, helix[:, 4]) / np.abs(helix[:, 2])
+    helix[:, 2] *= momentum / (momentum + gained)
+    return Measurement(helix, _packed(resolutions(tracks, np.full(len(helix), mass), parameters)))

@@ -40,6 +40,20 @@ KAON_DECAYS: Final[tuple[tuple[float, tuple[int, ...]], ...]] = (
     (0.0176, (PION, PION0, PION0)),
 )
 PION_DECAYS: Final[tuple[tuple[float, tuple[int, ...]], ...]] = ((1.0, (-MUON, 14)),)
+
+
+class Medium(NamedTuple):
+    """What ionisation depends on: Z/A in mol/g, excitation energy in GeV, and x0, x1, a, k, C of the density effect."""
+
+    z_over_a: float
+    excitation: float
+    density_effect: tuple[float, float, float, float, float]
+
+
+# Sternheimer's numbers, [PDG]. Pipe and wall are beryllium, oil and carbon fibre, with thin gold and aluminium: carbon.
+IRON: Final = Medium(26 / 55.845, 286.0e-9, (-0.0012, 3.1531, 0.1468, 2.9632, 4.2911))
+CARBON: Final = Medium(6 / 12.011, 78.0e-9, (-0.0178, 2.3415, 0.26142, 2.8697, 2.8926))
+_BETHE: Final = 0.307075e-3  # GeV cm^2/mol
 _PAIR_FRACTION: Final = 7.0 / 9.0
 _CONVERSION_MIN: Final = 0.005  # photons below this energy in GeV leave no track: not converted
 _ENERGY_LEAST: Final = 2.0 * M_ELECTRON  # of each electron of a pair, so that none is at rest
@@ -174,6 +188,25 @@ def bremsstrahlung(
     lost = rng.standard_gamma(thickness / np.maximum(sine, 1e-3) / np.log(2.0))
     kept[is_electron] = np.maximum(np.exp(-lost), _KEPT_MIN)
     return kept
+
+
+def ionisation(beta_gamma: npt.ArrayLike, medium: Medium) -> FloatArray:
+    """Return the mean energy loss of a heavy particle in GeV cm^2/g: the Bethe equation, PDG 2024, eq. 34.5."""
+    bg = np.asarray(beta_gamma, dtype=np.float64)
+    beta2 = bg**2 / (1.0 + bg**2)
+    x0, x1, a, k, c = medium.density_effect
+    x = np.log10(bg)
+    effect = np.where(x > x0, np.log(10.0) * x - c / 2.0 + a * np.clip(x1 - x, 0.0, None) ** k / 2.0, 0.0)
+    logarithm = np.log(2.0 * M_ELECTRON * bg**2 / medium.excitation)
+    return np.asarray(_BETHE * medium.z_over_a / beta2 * np.maximum(logarithm - beta2 - effect, 0.5))
+
+
+def momentum_lost(
+    momentum: FloatArray, mass: FloatArray | float, sin_theta: FloatArray, parameters: DetectorParameters
+) -> FloatArray:
+    """Return the momentum in GeV/c that a mass in GeV/c^2 loses to ionisation before the chamber, (n,)."""
+    beta = momentum / np.hypot(momentum, mass)
+    return np.asarray(ionisation(momentum / mass, CARBON) * parameters.inner_mass / sin_theta / beta)
 
 
 def decay_in_flight(

@@ -33,6 +33,7 @@ from jpsi_lnv.processors.sample_files import (
 @click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
 @click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
 @click.option("--events", type=int, default=10_000, help="Number of events without a set.")
+@click.option("--hypotheses", is_flag=True, help="A helix per mass hypothesis, with its energy loss, as BOSS has.")
 @click.option("--output", type=PATH, default=Path("samples"), help="Directory of all sample sets.")
 @click.option("--if-missing", is_flag=True, help="Keep files made before of the same recipe and code: resumes.")
 @click.option("--seed", type=click.IntRange(0), default=samplesets.DEFAULT_SEED, help="Seed of all random numbers.")
@@ -49,6 +50,7 @@ def command(
     validate: bool,
     results: Path,
     seed: int,
+    hypotheses: bool,
     **chosen: Any,
 ) -> None:
     """Simulate a sample set and write its fileset beside the files.
@@ -59,6 +61,8 @@ def command(
         _validate(results, seed)
         return
     samples = _samples(seed, **chosen)
+    if hypotheses:
+        samples = samplesets.with_hypotheses(samples)
     items = plan(samples, output)
     directory = items[0].directory
     books = Books(directory, items)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import uproot
 
+from jpsi_lnv.analysis.constants import M_KAON, M_PION
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES
 from jpsi_lnv.analysis.report import validation_response as response
 from jpsi_lnv.analysis.simulation import raw, samplesets
@@ -14,6 +15,7 @@ from jpsi_lnv.analysis.simulation.detector import simulate
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PION, PROTON
 from jpsi_lnv.analysis.simulation.production import make_block
+from jpsi_lnv.analysis.simulation.transport import CARBON, ionisation
 
 N = 8_000
 BARREL, CLUSTER, MRPC = 1 << 4, 1 << 3, 1 << 24
@@ -176,3 +178,31 @@ def test_the_smallest_loss_in_iron_is_that_of_the_pdg():
     """PDG, atomic and nuclear properties of iron: 1.451 MeV cm2/g."""
     loss = np.diff(np.hypot(1.0, raw._BETA_GAMMA)) / np.diff(raw._RANGE)
     assert loss.min() == pytest.approx(1.451e-3 * 7.874, rel=0.03)
+
+
+def helices(rng, code, momentum, n=4_000):
+    """Return the mean difference of the momentum to the truth in MeV/c, by suffix of the hypothesis."""
+    table, beams = response.gun(rng, code, np.full(n, momentum), rng.uniform(-0.7, 0.7, n), (2018,))
+    columns = simulate(rng, table, beams, NOMINAL, has_hypotheses=True)
+    is_own = columns["Track_gen"][1] == 0
+    kappa = {s: columns[f"Track_kappa{s}"][1][is_own] for s in ("", "_e", "_mu", "_k", "_p")}
+    cosh = np.hypot(1.0, columns["Track_tanl"][1][is_own])
+    return {s: 1e3 * float(np.median(cosh / np.abs(values)) - momentum) for s, values in kappa.items()}
+
+
+@pytest.mark.parametrize(("code", "suffix"), [(ELECTRON, "_e"), (PION, ""), (KAON, "_k"), (PROTON, "_p")])
+def test_the_own_hypothesis_is_right_and_heavier_ones_put_back_more(rng, code, suffix):
+    momentum = 0.35
+    found = helices(rng, code, momentum)
+    brems = -3.0 if code == ELECTRON else 0.0
+    assert found[suffix] == pytest.approx(brems, abs=0.4 if code != ELECTRON else 3.0)
+    assert found["_p"] > found["_k"] > found[""] > found["_mu"]
+
+
+def test_a_slow_kaon_taken_for_a_pion_misses_what_the_bethe_equation_says(rng):
+    """0.58 g/cm2 of mostly carbon: a kaon of 0.35 GeV/c loses 2.8 MeV/c more than a pion does."""
+    found = helices(rng, KAON, 0.35)
+    beta = {mass: 0.35 / np.hypot(0.35, mass) for mass in (M_KAON, M_PION)}
+    loss = {mass: ionisation(0.35 / mass, CARBON) * 0.58 / beta[mass] for mass in beta}
+    inclined = np.mean(1.0 / np.sqrt(1.0 - np.linspace(-0.7, 0.7, 201) ** 2))
+    assert found["_k"] - found[""] == pytest.approx(1e3 * (loss[M_KAON] - loss[M_PION]) * inclined, rel=0.15)
