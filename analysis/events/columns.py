@@ -12,9 +12,7 @@ look at the offsets afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import combinations_with_replacement
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -23,7 +21,7 @@ from scipy import special
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.errors import SchemaError
-from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, branch
+from jpsi_lnv.analysis.events.schema import HELIX, branch
 
 # Offsets and values of a column of a collection.
 Jagged = tuple[AnyArray, AnyArray]
@@ -237,7 +235,6 @@ Change = Callable[[Columns], AnyArray]
 
 # Size of each variation.
 MOMENTUM_SCALE: Final = 0.001
-RESOLUTION: Final = 0.10
 DEDX_SHIFT: Final = 0.10
 TOF_SHIFT: Final = 0.005
 ENERGY_SCALE: Final = 0.005
@@ -246,14 +243,16 @@ SUFFIXES: Final = ("", "_e", "_k", "_p")
 # Share of the clusters that lose energy in another model of the showers, and the mean share that they lose.
 SHOWER_SHARE: Final = 0.03
 SHOWER_SCALE: Final = 0.10
+# First stream of their random numbers.
+SHOWER_STREAM: Final = 5
 
 
 class VariedColumns:
-    """Columns of a chunk with changes to some track columns, each computed at its first use.
+    """Columns of a chunk with changes to some of them, each computed at its first use.
 
     Args:
         columns: The chunk; what is not changed is read from it once for all variations.
-        changes: Track column -> function of the chunk that returns its new values.
+        changes: Branch -> function of the chunk that returns its new values; it may be a branch that the file lacks.
     """
 
     def __init__(self, columns: Columns, changes: Mapping[str, Change]) -> None:
@@ -268,19 +267,21 @@ class VariedColumns:
 
     def flat(self, collection: str, name: str) -> AnyArray:
         """Return a column of a collection, changed where the variation says so."""
-        if collection != "Track" or name not in self._changes:
-            return self._columns.flat(collection, name)
-        if name not in self._cache:
-            self._cache[name] = self._changes[name](self._columns)
-        return self._cache[name]
+        key = branch(collection, name)
+        return self._changed(key) if key in self._changes else self._columns.flat(collection, name)
 
     def scalar(self, name: str) -> AnyArray:
-        """Return an event scalar."""
-        return self._columns.scalar(name)
+        """Return an event scalar, changed where the variation says so."""
+        return self._changed(name) if name in self._changes else self._columns.scalar(name)
 
     def has(self, collection: str, name: str) -> bool:
         """Whether the column exists."""
-        return self._columns.has(collection, name)
+        return branch(collection, name) in self._changes or self._columns.has(collection, name)
+
+    def _changed(self, key: str) -> AnyArray:
+        if key not in self._cache:
+            self._cache[key] = self._changes[key](self._columns)
+        return self._cache[key]
 
 
 def scaled(name: str, factor: float) -> Change:
@@ -293,52 +294,6 @@ def shifted(name: str, shift: float) -> Change:
     return lambda columns: columns.flat("Track", name) + np.float32(shift)
 
 
-def smeared(suffix: str, extra: float) -> dict[str, Change]:
-    """Return the changes that smear a set of helices so that its errors grow by a relative `extra`.
-
-    Smearing by sqrt((1 + extra)^2 - 1) of the quoted error, with the correlations of the covariance, widens the pulls,
-    which the covariance does not know: BESIII corrects its simulation this way until the pulls are those of the data.
-    """
-    width = float(np.sqrt((1.0 + extra) ** 2 - 1.0))
-    moves: dict[int, FloatArray] = {}
-
-    def change(columns: Columns, i: int) -> AnyArray:
-        if id(columns) not in moves:
-            moves.clear()
-            moves[id(columns)] = width * correlated(columns, suffix)
-        values = columns.flat("Track", HELIX[i] + suffix)
-        return (values + moves[id(columns)][:, i]).astype(values.dtype)
-
-    return {name + suffix: partial(change, i=i) for i, name in enumerate(HELIX)}
-
-
-def correlated(columns: Columns, suffix: str) -> FloatArray:
-    """Return normal numbers with the covariances of the tracks, (n, 5): lower triangles times independent ones."""
-    lower = lower_triangles([columns.flat("Track", name + suffix).astype(np.float64) for name in COVARIANCE])
-    noise = np.stack([normal(columns, stream) for stream in range(len(HELIX))], axis=-1)
-    return np.asarray(np.einsum("nij,nj->ni", lower, noise))
-
-
-def lower_triangles(upper: Sequence[FloatArray]) -> FloatArray:
-    """Return L with L L^T = V of covariances given as 15 columns, (n, 5, 5), row by row (Cholesky).
-
-    Where a matrix is not positive definite, the parameters that make it so do not move.
-    """
-    size = len(HELIX)
-    covariance = np.zeros((len(upper[0]), size, size))
-    for (i, j), values in zip(combinations_with_replacement(range(size), 2), upper, strict=True):
-        covariance[:, j, i] = values
-    lower = np.zeros_like(covariance)
-    for j in range(size):
-        rest = covariance[:, j, j] - (lower[:, j, :j] ** 2).sum(axis=1)
-        is_good = rest > 0.0
-        lower[:, j, j] = np.sqrt(np.where(is_good, rest, 0.0))
-        for i in range(j + 1, size):
-            left = covariance[:, i, j] - (lower[:, i, :j] * lower[:, j, :j]).sum(axis=1)
-            lower[is_good, i, j] = left[is_good] / lower[is_good, j, j]
-    return lower
-
-
 def lossy_showers(columns: Columns) -> AnyArray:
     """Return cluster energies of which a share has lost an exponential part: another model of the showers."""
     energy = columns.flat("Track", "emc_energy")
@@ -347,12 +302,19 @@ def lossy_showers(columns: Columns) -> AnyArray:
     return (energy * kept).astype(energy.dtype)
 
 
-def normal(columns: Columns, stream: int) -> FloatArray:
-    """Return one standard normal number per track, from run, event, place in the event and stream."""
+def normal(columns: Columns, stream: int, chosen: IntArray | None = None) -> FloatArray:
+    """Return one standard normal number per track, from run, event, place in the event and stream.
+
+    Args:
+        columns: The chunk.
+        stream: Which of many numbers.
+        chosen: Indices of the tracks, in the order of the result; all where it is left out.
+    """
     offsets = columns.offsets("Track")
-    counts = np.diff(offsets)
-    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-    run, event = (np.repeat(columns.scalar(name), counts).astype(np.int64) for name in ("run", "event"))
+    track = np.arange(offsets[-1]) if chosen is None else chosen
+    row = np.searchsorted(offsets, track, side="right") - 1
+    place = track - offsets[row]
+    run, event = (columns.scalar(name)[row].astype(np.int64) for name in ("run", "event"))
     key = _mix(_mix(_mix(run.view(np.uint64)) ^ event.view(np.uint64)) ^ np.uint64(stream + 1))
     bits = _mix(key ^ place.astype(np.uint64)) >> np.uint64(11)
     return special.ndtri((bits.astype(np.float64) + 0.5) * 2.0**-53)
@@ -366,13 +328,12 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+def _of_tracks(changes: Mapping[str, Change]) -> dict[str, Change]:
+    return {branch("Track", name): change for name, change in changes.items()}
+
+
 def _helix_scale(columns: Columns, factor: float) -> dict[str, Change]:
     return {f"kappa{s}": scaled(f"kappa{s}", factor) for s in SUFFIXES if columns.has("Track", f"kappa{s}")}
-
-
-def _helix_smear(columns: Columns, extra: float) -> dict[str, Change]:
-    sets = [s for s in SUFFIXES if columns.has("Track", f"kappa{s}")]
-    return {name: change for s in sets for name, change in smeared(s, extra).items()}
 
 
 def _dedx(shift: float) -> dict[str, Change]:
@@ -382,14 +343,12 @@ def _dedx(shift: float) -> dict[str, Change]:
 def variations(columns: Columns) -> dict[str, VariedColumns]:
     """Return every variation of a chunk.
 
-    Names and sizes: ``momentum_scale_up/down`` 0.1 %, ``resolution`` 10 % wider pulls of all helix parameters,
-    ``dedx_up/down`` 0.1 sigma, ``tof_up/down`` 5 ps, ``emc_up/down`` 0.5 % of the energy, ``showers`` 3 % of the
-    clusters with a tail of 10 %.
+    Names and sizes: ``momentum_scale_up/down`` 0.1 %, ``dedx_up/down`` 0.1 sigma, ``tof_up/down`` 5 ps,
+    ``emc_up/down`` 0.5 % of the energy, ``showers`` 3 % of the clusters with a tail of 10 %.
     """
     changes: dict[str, Mapping[str, Change]] = {
         "momentum_scale_up": _helix_scale(columns, 1.0 / (1.0 + MOMENTUM_SCALE)),
         "momentum_scale_down": _helix_scale(columns, 1.0 / (1.0 - MOMENTUM_SCALE)),
-        "resolution": _helix_smear(columns, RESOLUTION),
         "dedx_up": _dedx(DEDX_SHIFT),
         "dedx_down": _dedx(-DEDX_SHIFT),
         "tof_up": {"tof_time": shifted("tof_time", TOF_SHIFT)},
@@ -398,4 +357,4 @@ def variations(columns: Columns) -> dict[str, VariedColumns]:
         "emc_down": {"emc_energy": scaled("emc_energy", 1.0 - ENERGY_SCALE)},
         "showers": {"emc_energy": lossy_showers},
     }
-    return {name: VariedColumns(columns, of) for name, of in changes.items()}
+    return {name: VariedColumns(columns, _of_tracks(of)) for name, of in changes.items()}

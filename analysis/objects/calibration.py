@@ -6,16 +6,25 @@ its own simulation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
+from jpsi_lnv.analysis.documents import Form, digest
 from jpsi_lnv.analysis.errors import CalibrationError
-from jpsi_lnv.analysis.objects import emc_pid
+from jpsi_lnv.analysis.events.columns import Change, Columns, VariedColumns, of_event
+from jpsi_lnv.analysis.events.run_table import BEAM_P4, RunTable, read_run_table, refuse_overlap
+from jpsi_lnv.analysis.kinematics import initial_four_momentum
+from jpsi_lnv.analysis.objects import dedx, emc_pid, helix_correction, networks, tofcorr
+from jpsi_lnv.analysis.objects.dedx import DedxCorrection
 from jpsi_lnv.analysis.objects.emc_pid import EmcTables
+from jpsi_lnv.analysis.objects.helix_correction import ChunkCorrection, HelixCorrection
 from jpsi_lnv.analysis.objects.networks import Network
 from jpsi_lnv.analysis.objects.tofcorr import TofCorr
 
@@ -32,11 +41,15 @@ class Constants:
         emc: Tables, or a network of the layout `networks.EMC`.
         tofcorr: Parameters of the times of flight, for ``pid_tof = "tofcorr"``.
         muc: A network of the layout `networks.MUC`.
+        dedx: Corrections of dE/dx by hypothesis, for recorded events.
+        helix: Corrections of helices, for simulated events.
     """
 
     emc: EmcTables | Network | None = None
     tofcorr: TofCorr | None = None
     muc: Network | None = None
+    dedx: dict[str, DedxCorrection] | None = None
+    helix: HelixCorrection | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +69,15 @@ class Calibration:
         name: The file, or `SIMULATED`.
         digest: Of all constants.
         ranges: In rising order of runs, none of which stands in two.
+        source: Where it is from, in words.
+        run_table: Interaction points, their spread and the beams' four-momentum; None: those of the files.
     """
 
     name: str
     digest: str
     ranges: tuple[RunRange, ...]
+    source: str = ""
+    run_table: RunTable | None = None
 
     def parts(self, run: AnyArray) -> list[tuple[Constants, BoolArray]]:
         """Return the constants of the events of a chunk, each with a mask of shape (events,).
@@ -82,8 +99,181 @@ class Calibration:
             raise CalibrationError(msg)
         return [(self.ranges[i].constants, row == i) for i in np.unique(row)]
 
+    def helix_correction(self, run: AnyArray) -> ChunkCorrection | None:
+        """Return what corrects the helices of a chunk's simulated events; None: nothing does.
+
+        Args:
+            run: (E,) run numbers, of which those of simulation are negative.
+        """
+        if not any(r.constants.helix for r in self.ranges) or not (run < 0).any():
+            return None
+        return ChunkCorrection([(c.helix, events & (run < 0)) for c, events in self.parts(run) if c.helix])
+
+    def without_helix(self) -> Calibration:
+        """Return the same without corrections of helices."""
+        return replace(self, ranges=tuple(replace(r, constants=replace(r.constants, helix=None)) for r in self.ranges))
+
 
 @cache
 def simulated() -> Calibration:
     """Return the package's own constants, which serve for all runs."""
     return Calibration(SIMULATED, emc_pid.digest(), (RunRange(0, LAST_RUN, Constants(emc=emc_pid.load())),))
+
+
+FORMAT: Final = "jpsi-lnv calibration 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """Constants of a range of runs, as a file names them: the names of other files beside it."""
+
+    first: Annotated[int, Ge(0)]
+    last: Annotated[int, Ge(0)]
+    simulation: bool
+    emc: str | None = None
+    tofcorr: str | None = None
+    muc: str | None = None
+    dedx: str | None = None
+    helix: str | None = None
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A calibration as its file has it."""
+
+    format: Literal["jpsi-lnv calibration 1"]
+    source: str
+    ranges: list[_Entry]
+    run_table: str | None = None
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
+_FORM: Final = Form(
+    "calibration",
+    f'wanted {{"format": "{FORMAT}", "source": TEXT, "ranges": [{{"first": RUN, "last": RUN, "simulation": BOOL, '
+    '"emc", "tofcorr", "muc", "dedx", "helix": FILE}], "run_table": FILE}; '
+    "import BOSS's parameters with `lnv calibration import`",
+    CalibrationError,
+    content=_File,
+)
+
+
+def read(path: str | Path, *, is_simulation: bool) -> Calibration:
+    """Return the calibration of recorded or of simulated events.
+
+    Args:
+        path: JSON; the files that it names are found from its directory.
+        is_simulation: Which of its ranges count.
+
+    Raises:
+        CalibrationError: A file is absent or damaged, ranges overlap, or constants are those of other runs.
+        NtupleError: The run table is not usable.
+    """
+    content: _File = _FORM.read(path)
+    entries = sorted((e for e in content.ranges if e.simulation == is_simulation), key=lambda e: e.first)
+    kind = "simulated" if is_simulation else "recorded"
+    if not entries:
+        raise _FORM.fault(path, f"has no ranges of {kind} runs")
+    if wrong := next((e for e in entries if e.last < e.first), None):
+        raise _FORM.fault(path, f"has a range from run {wrong.first} to {wrong.last}")
+    refuse_overlap(entries, f"calibration {path}, {kind} runs", CalibrationError)
+    directory = Path(path).parent
+    ranges = tuple(RunRange(e.first, e.last, _constants(e, directory)) for e in entries)
+    named = {file for e in entries for file in _files(e).values()}
+    table = None
+    if content.run_table is not None:
+        named.add(content.run_table)
+        table = read_run_table(directory / content.run_table)
+    stamp = digest(*(Path(p).read_bytes() for p in (path, *(directory / file for file in sorted(named)))))
+    return Calibration(str(path), stamp, ranges, content.source, table)
+
+
+def kinds(path: str | Path) -> list[bool]:
+    """Return which kinds of events a file has ranges of: False for recorded, True for simulated ones.
+
+    Raises:
+        CalibrationError: The file is absent or damaged.
+    """
+    content: _File = _FORM.read(path)
+    return sorted({entry.simulation for entry in content.ranges})
+
+
+def _files(entry: _Entry) -> dict[str, str]:
+    named = {name: getattr(entry, name) for name in ("emc", "tofcorr", "muc", "dedx", "helix")}
+    return {name: file for name, file in named.items() if file is not None}
+
+
+def _constants(entry: _Entry, directory: Path) -> Constants:
+    files = {name: str(directory / file) for name, file in _files(entry).items()}
+    loaders: dict[str, Callable[[str], Any]] = {
+        "emc": _emc,
+        "tofcorr": tofcorr.load,
+        "muc": networks.load,
+        "dedx": dedx.load,
+        "helix": lambda file: helix_correction.of_runs(helix_correction.read(file), entry.first, entry.last, file),
+    }
+    return Constants(**{name: loaders[name](file) for name, file in files.items()})
+
+
+def _emc(path: str) -> EmcTables | Network:
+    """Return tables or a network, as the file says that it holds."""
+    return emc_pid.load(path) if _ANY.read(path).get("format") == emc_pid.FORMAT else networks.load(path)
+
+
+_ANY: Final = Form("constants of the EMC", "make them with `lnv emc-tables` or import them", CalibrationError)
+
+
+def applied(columns: Columns, calibration: Calibration) -> Columns:
+    """Return a chunk with what a calibration says of its columns.
+
+    Its run table gives interaction points, their spread and the beams' four-momentum; recorded events get their chi of
+    dE/dx corrected.
+
+    Raises:
+        CalibrationError: A run is in no range, or its period is not that of the run table.
+        NtupleError: A run is not in the run table.
+    """
+    changes = _of_runs(columns, calibration) | _of_dedx(columns, calibration)
+    return VariedColumns(columns, changes) if changes else columns
+
+
+def _of_runs(columns: Columns, calibration: Calibration) -> dict[str, Change]:
+    if calibration.run_table is None:
+        return {}
+    run, period = columns.scalar("run"), columns.scalar("period")
+    found = calibration.run_table.look_up(run)
+    if differs := np.flatnonzero(found.period != period).tolist():
+        at = differs[0]
+        msg = (
+            f"run {run[at]}: the file says period {period[at]}, {calibration.run_table.source} {found.period[at]}; "
+            "wanted the table of these runs: mend it, or the fileset that names it"
+        )
+        raise CalibrationError(msg)
+    p4 = dict(zip(BEAM_P4, initial_four_momentum(found.sqrt_s).T, strict=True))
+    point = {f"ip_{axis}": found.ip[:, i] for i, axis in enumerate("xyz") if not np.isnan(found.ip).any()}
+    values = p4 | point | dict(found.optional)
+    return {name: partial(_constant, value=value) for name, value in values.items()}
+
+
+def _constant(columns: Columns, value: AnyArray) -> AnyArray:  # noqa: ARG001 what a change is called with
+    return value
+
+
+def _of_dedx(columns: Columns, calibration: Calibration) -> dict[str, Change]:
+    run = columns.scalar("run")
+    parts = [(c.dedx, events & (run > 0)) for c, events in calibration.parts(run) if c.dedx]
+    names = {name for of, _ in parts for name in of}
+    return {f"Track_dedx_chi_{name}": partial(_dedx_of_parts, name=name, parts=parts) for name in names}
+
+
+def _dedx_of_parts(
+    columns: Columns, name: str, parts: Sequence[tuple[dict[str, DedxCorrection], BoolArray]]
+) -> AnyArray:
+    chi: AnyArray = columns.flat("Track", f"dedx_chi_{name}")
+    for of, events in parts:
+        if name in of:
+            chi = np.where(of_event(columns.offsets("Track"), events), dedx.corrected(columns, name, of[name]), chi)
+    return chi

@@ -9,18 +9,18 @@ The geometry and its derivation stand in `analysis.kinematics`, the plain numpy 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
-from jpsi_lnv.analysis.constants import P_TO_RADIUS
+from jpsi_lnv.analysis.constants import P_TO_RADIUS, Species
 from jpsi_lnv.analysis.events.schema import HELIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from jpsi_lnv.analysis.cuts import Cuts
     from jpsi_lnv.analysis.events.columns import Columns
@@ -29,13 +29,21 @@ Column = npt.NDArray[np.floating]
 
 # The covariance elements that the momentum at the interaction point depends on: every one without dz.
 MOMENTUM_COVARIANCE: Final = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
-# Column suffixes of the hypotheses e, pi, K: the order of `Species`.
-SPECIES_SUFFIXES: Final = ("_e", "", "_k")
+# Column suffixes of the hypotheses, in the order of `Species`, and the hypotheses that the search fits.
+SUFFIX_OF: Final = ("_e", "", "_k", "_p")
+FITTED: Final = (Species.E, Species.PI, Species.K)
 # Bounds are widened by this factor, so that no rounding lets one decide what the full formula would decide otherwise.
 ROUNDING: Final = 1.0 + 1e-9
 
 # In one pass: the arrays in between cost numpy more than the arithmetic.
 elementwise = numba.vectorize(cache=True)
+
+
+class Correction(Protocol):
+    """What corrects helices before a fit: see `analysis.objects.helix_correction`."""
+
+    def helix(self, columns: Columns, species: Species, suffix: str, chosen: IntArray) -> tuple[Column, ...]:
+        """Return the columns dr, phi0, kappa, dz, tanl of one hypothesis, corrected for the chosen tracks."""
 
 
 class EventFrame(NamedTuple):
@@ -67,31 +75,52 @@ def read_helix(columns: Columns, suffix: str = "") -> tuple[Column, ...]:
     return tuple(columns.flat("Track", name + suffix) for name in HELIX)
 
 
-def read_momenta(columns: Columns, frame: EventFrame, chosen: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
+def read_momenta(
+    columns: Columns, frame: EventFrame, chosen: IntArray | None = None, correction: Correction | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Return momenta and covariances at the interaction point under every mass hypothesis the file has.
 
     Args:
         columns: The chunk.
         frame: Its `EventFrame`.
         chosen: (N,) indices of the tracks to compute, in the order of the result; all where it is left out.
+        correction: Corrections of the helices, which give each hypothesis one of its own.
 
     Returns:
         p ``(N, S, 3)`` in GeV/c and v ``(N, S, 6)`` in (GeV/c)^2 as xx, xy, xz, yy, yz, zz: S = 3 (e, pi, K) where
-        the file has a helix per hypothesis, S = 1 (one for all) otherwise.
+        there is a helix per hypothesis, S = 1 (one for all) otherwise.
     """
-    suffixes = SPECIES_SUFFIXES if columns.has("Track", "dr_e") else ("",)
+    if chosen is None:
+        chosen = np.arange(columns.offsets("Track")[-1])
     sets = [
-        momenta_at_ip(
-            read_helix(columns, suffix),
-            [columns.flat("Track", name + suffix) for name in MOMENTUM_COVARIANCE],
-            frame,
-            chosen,
-        )
-        for suffix in suffixes
+        momenta_at_ip(helix, [columns.flat("Track", name + suffix) for name in MOMENTUM_COVARIANCE], frame, chosen)
+        for helix, suffix in read_sets(columns, chosen, correction)
     ]
     if len(sets) == 1:
         return sets[0][0][:, None, :], sets[0][1][:, None, :]
     return np.stack([p for p, _ in sets], axis=1), np.stack([v for _, v in sets], axis=1)
+
+
+def read_sets(
+    columns: Columns, chosen: IntArray, correction: Correction | None, species: Sequence[Species] = FITTED
+) -> Iterator[tuple[tuple[Column, ...], str]]:
+    """Return the helix of each hypothesis, and the suffix of the set that it is from; of one for all, that alone.
+
+    Args:
+        columns: The chunk.
+        chosen: (N,) indices of the tracks that are corrected.
+        correction: Corrections of the helices.
+        species: The hypotheses.
+    """
+    suffixes = [s if columns.has("Track", "dr" + s) else "" for s in (SUFFIX_OF[of] for of in species)]
+    if correction is None and not any(suffixes):
+        yield read_helix(columns), ""
+        return
+    for of, suffix in zip(species, suffixes, strict=True):
+        if correction is None:
+            yield read_helix(columns, suffix), suffix
+        else:
+            yield correction.helix(columns, of, suffix, chosen), suffix
 
 
 def momenta_at_ip(

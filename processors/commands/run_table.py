@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import click
-from jpsi_lnv.processors.options import FILE
 
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.events.run_table import JPSI_RUNS, RunTable, from_offlinedb, read_run_table, to_json
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
-from jpsi_lnv.processors.console import show, wrote
+from jpsi_lnv.processors.console import FILE, show, wrote
 
 _FIELDS: Final = (
     Field("period", "period", str),

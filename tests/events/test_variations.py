@@ -12,7 +12,6 @@ from jpsi_lnv.analysis.events import columns as flat_columns
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
-from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.search import SearchProcessor
 
@@ -46,42 +45,6 @@ def test_what_is_not_varied_is_the_same_array(columns):
         assert varied.scalar("run") is columns.scalar("run")
         assert varied.offsets("Track") is columns.offsets("Track")
         assert varied.has("Track", "kappa")
-
-
-def covariances(columns):
-    matrix = np.zeros((len(columns.flat("Track", "dr")), 5, 5))
-    rows, places = np.triu_indices(5)
-    stored = [columns.flat("Track", name).astype(float) for name in COVARIANCE]
-    matrix[:, rows, places] = matrix[:, places, rows] = np.stack(stored, axis=-1)
-    return matrix
-
-
-def test_the_smearing_widens_by_what_it_says_with_the_correlations_of_the_covariance(columns):
-    smeared = flat_columns.variations(columns)["resolution"]
-    moves = [smeared.flat("Track", name).astype(float) - columns.flat("Track", name) for name in HELIX]
-    errors = np.sqrt(np.einsum("nii->ni", covariances(columns)))
-    pulls = np.stack(moves, axis=-1) / errors
-    np.testing.assert_allclose(pulls.std(axis=0), np.sqrt(1.1**2 - 1), rtol=0.05)
-    quoted = (covariances(columns) / errors[:, :, None] / errors[:, None]).mean(axis=0)
-    np.testing.assert_allclose(np.corrcoef(pulls.T), quoted, atol=4 / np.sqrt(len(pulls)))
-    for name in HELIX:
-        assert smeared.flat("Track", name).dtype == np.float32
-        assert smeared.flat("Track", name) is smeared.flat("Track", name)
-
-
-def test_lower_triangles_are_those_of_numpy(columns):
-    upper = [columns.flat("Track", name).astype(float) for name in COVARIANCE]
-    np.testing.assert_allclose(
-        flat_columns.lower_triangles(upper), np.linalg.cholesky(covariances(columns)), rtol=1e-3, atol=1e-9
-    )
-
-
-def test_a_bad_covariance_moves_nothing_but_finite_numbers():
-    upper = [np.array([value]) for value in (1.0, 2.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0, 0, 0, 1.0, 0, 1.0)]
-    lower = flat_columns.lower_triangles(upper)
-    assert np.isfinite(lower).all()
-    assert lower[0, 1, 1] == 0.0
-    assert lower[0, 2, 2] == 0.0
 
 
 def test_another_model_of_the_showers_lowers_a_few_energies(columns):
@@ -120,7 +83,7 @@ def test_one_pass_counts_every_variation(block, tmp_path):
     output = SearchProcessor().process(events)["d"]
     nominal = output["search"]["cutflow"]
     varied = {name: found for name, found in output.items() if name.startswith("search_")}
-    assert len(varied) == 10
+    assert len(varied) == 9
     for selection in varied.values():
         assert list(selection["cutflow"]) == list(nominal)
         assert selection["cutflow"]["signal_region"] == pytest.approx(nominal["signal_region"], rel=0.15)

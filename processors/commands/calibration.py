@@ -1,0 +1,229 @@
+"""Import BOSS's parameters of the identification, and show what a calibration holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+
+from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.documents import write_json
+from jpsi_lnv.analysis.errors import CalibrationError
+from jpsi_lnv.analysis.objects import calibration as calibrations
+from jpsi_lnv.analysis.objects import networks, tofcorr
+from jpsi_lnv.analysis.objects.calibration import FORMAT, LAST_RUN
+from jpsi_lnv.analysis.report.tables import Field, Table
+from jpsi_lnv.processors.console import DIRECTORY, FILE, show, wrote
+
+# Sizes of the layers of the networks; rows of momentum in use, their first edge and width in GeV/c.
+_NETWORKS: Final = {"emc": ((12, 24, 1), 18, (0.2, 0.1)), "muc": ((8, 16, 1), 12, (0.5, 0.1))}
+# First edge and width of the bins of a network's output.
+_OUTPUT: Final = (0.5, 0.01)
+_BINS: Final = 300
+# File of the densities of each kind of particle.
+_KIND: Final = {"e": "elec", "mu": "muon", "pi": "pion"}
+_TOFCORR: Final = Path("TofCorrPID", "jpsi2012")
+# Factor on the resolution of pions by beta gamma, a + b exp(-(beta gamma - c)/d): BOSS has it in its code.
+_PION_SCALE: Final = {"data": [0.994072, 1.0, 0.356345, 0.767124], "mc": [1.0, 0.0, 0.0, 1.0]}
+# Momenta by z, and by rho, in the tables of slow protons.
+_SLOW: Final = (7, 20, 46)
+_SLOW_ENDCAP: Final = (20, 7)
+_CONSTANTS: Final = ("emc", "tofcorr", "muc", "dedx", "helix")
+_FIELDS: Final = (
+    Field("events", "events"),
+    Field("first", "first run", str),
+    Field("last", "last run", str),
+    *(Field(name, name) for name in _CONSTANTS),
+    Field("points", "interaction points"),
+    Field("digest", "digest"),
+)
+
+
+@click.group()
+def command() -> None:
+    """Import BOSS's parameters of the identification, and show what a calibration holds."""
+
+
+@command.command("import")
+@click.argument("share", metavar="DIR", type=DIRECTORY)
+@click.option("--output", type=DIRECTORY, default=Path("calibration"), help="Directory of the files to write.")
+def import_(share: Path, output: Path) -> None:
+    """Convert DIR, your copy of the directory share of BOSS's or BEAN's ParticleID, into a calibration.
+
+    Writes calibration.json, which the metadata of a dataset name as "calibration", and the files that it names: the
+    network and the densities of the calorimeter, those of the muon chambers, and TofCorr's parameters of recorded and
+    of simulated events. BOSS takes each for all runs. Add your own run table and helix corrections to it.
+    """
+    contents: dict[str, Any] = {f"{kind}.json": network(share, kind) for kind in _NETWORKS}
+    contents |= {f"tofcorr_{kind}.json": tof(share / _TOFCORR / kind, kind) for kind in _PION_SCALE}
+    of_all = {"first": 0, "last": int(LAST_RUN), "emc": "emc.json", "muc": "muc.json"}
+    contents["calibration.json"] = {
+        "format": FORMAT,
+        "source": f"{share.resolve().name} of BOSS's ParticleID: EMC and muon chambers, TofCorr jpsi2012",
+        "ranges": [of_all | {"simulation": kind == "mc", "tofcorr": f"tofcorr_{kind}.json"} for kind in _PION_SCALE],
+    }
+    for name, content in contents.items():
+        write_json(output / name, content)
+    path = output / "calibration.json"
+    show(described(path))
+    wrote(path)
+
+
+@command.command("show")
+@click.argument("path", metavar="FILE", type=FILE)
+def show_(path: Path) -> None:
+    """Read FILE, a calibration, with all that it names, and show which constants it has for which runs."""
+    show(described(path))
+
+
+def described(path: Path) -> Table:
+    """Return which constants a calibration has for which runs, from all of its files.
+
+    Raises:
+        CalibrationError: One of them is absent or damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    for is_simulation in calibrations.kinds(path):
+        found = calibrations.read(path, is_simulation=is_simulation)
+        table = found.run_table.source if found.run_table else None
+        for r in found.ranges:
+            has = {name: _called(getattr(r.constants, name)) for name in _CONSTANTS}
+            kind = "simulated" if is_simulation else "recorded"
+            edges = {"events": kind, "first": r.first, "last": r.last, "points": table, "digest": found.digest}
+            rows.append({**edges, **has})
+    return Table("calibration", f"{path}: {found.source}", _FIELDS, tuple(rows))
+
+
+def _called(constants: object) -> str | None:
+    """Return what constants are, in a word; None where there are none."""
+    if constants is None:
+        return None
+    return {"EmcTables": "tables", "Network": "network"}.get(type(constants).__name__, "yes")
+
+
+def network(share: Path, kind: str) -> dict[str, Any]:
+    """Return a network of ROOT's TMultiLayerPerceptron as `objects.networks` reads it.
+
+    Args:
+        share: The directory.
+        kind: emc or muc.
+
+    Raises:
+        CalibrationError: A file is absent, or does not have the numbers that the network needs.
+    """
+    path = share / f"{kind}.txt"
+    (n_in, n_hidden, n_out), rows, p_edges = _NETWORKS[kind]
+    blocks = _blocks(path)
+    inputs = _shaped(blocks.get("input normalization", []), (n_in, 2), path, "input normalization")
+    bias = _shaped(blocks.get("neurons weights", []), (n_in + n_hidden + n_out,), path, "neurons weights")
+    weights = _shaped(blocks.get("synapses weights", []), (n_hidden * (n_in + n_out),), path, "synapses weights")
+    return {
+        "format": networks.FORMAT,
+        "kind": kind,
+        "source": path.name,
+        "shift": inputs[:, 1].tolist(),
+        "scale": inputs[:, 0].tolist(),
+        "hidden_bias": bias[n_in:-n_out].tolist(),
+        "hidden_weights": weights[: n_hidden * n_in].reshape(n_hidden, n_in).tolist(),
+        "output_bias": bias[-n_out:].tolist(),
+        "output_weights": weights[n_hidden * n_in :].tolist(),
+        "p_edges": p_edges,
+        "output_edges": _OUTPUT,
+        "density": {
+            name: _density(share / f"{_KIND[name]}_{kind}_hist.txt", rows) for name in networks.LAYOUTS[kind].kinds
+        },
+    }
+
+
+def tof(directory: Path, kind: str) -> dict[str, Any]:
+    """Return TofCorr's parameters as `objects.tofcorr` reads them.
+
+    Args:
+        directory: That of the text files.
+        kind: data or mc.
+
+    Raises:
+        CalibrationError: A file is absent, or does not have as many numbers as it should.
+    """
+    files = {
+        "counter_sigma": "calib_barrel_sigma.txt",
+        "endcap_sigma": "calib_endcap_sigma.txt",
+        "pulse": "curve_Q0_BetaGamma.txt",
+        "walk": "parameter_A_B.txt",
+        "sigma": "parameter_sigma.txt",
+    }
+    arrays = {name: _table(directory / file, tofcorr.SHAPES[name]) for name, file in files.items()}
+    arrays["common"] = _table(directory / "calib_barrel_common.txt", (4,))[:1]
+    for name in ("offset", "sigma"):
+        of_z, of_rho = _slow(directory / f"parameter_{name}_proton.txt")
+        arrays |= {f"slow_{name}": of_z, f"slow_{name}_endcap": of_rho}
+    content = {name: arrays[name].tolist() for name in tofcorr.SHAPES if name in arrays}
+    source = f"{directory.parent.name}/{directory.name}"
+    return {"format": tofcorr.FORMAT, "source": source} | content | {"pion_scale": _PION_SCALE[kind]}
+
+
+def _slow(path: Path) -> tuple[FloatArray, FloatArray]:
+    """Return the tables of slow protons in the barrel (2, 7, 20, 46) and in the end caps (2, 20, 7)."""
+    n = int(np.prod(_SLOW))
+    of_charge = _table(path, (2, n + int(np.prod(_SLOW_ENDCAP))))
+    return of_charge[:, :n].reshape(2, *_SLOW), of_charge[:, n:].reshape(2, *_SLOW_ENDCAP)
+
+
+def _density(path: Path, rows: int) -> list[list[float]]:
+    """Return the rows of densities that are in use; a file may have more."""
+    numbers = _numbers(path, _words(path))
+    if len(numbers) % _BINS or len(numbers) < rows * _BINS:
+        msg = f"{path}: got {len(numbers)} numbers; wanted at least {rows} rows of {_BINS}: copy the file again"
+        raise CalibrationError(msg)
+    found: list[list[float]] = numbers.reshape(-1, _BINS)[:rows].tolist()
+    return found
+
+
+def _blocks(path: Path) -> dict[str, list[str]]:
+    """Return the words of a dump of a network by the titles that stand above them behind a #."""
+    blocks: dict[str, list[str]] = {}
+    for line in _text(path).splitlines():
+        if line.startswith("#"):
+            blocks[line[1:].strip()] = []
+        elif blocks:
+            blocks[next(reversed(blocks))] += line.split()
+    return blocks
+
+
+def _table(path: Path, shape: tuple[int, ...]) -> FloatArray:
+    return _shaped(_words(path), shape, path, "the file")
+
+
+def _words(path: Path) -> list[str]:
+    return _text(path).split()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        msg = f"{path}: cannot be read ({reason}); wanted a file of the directory share of BOSS's ParticleID"
+        raise CalibrationError(msg) from None
+
+
+def _numbers(path: Path, words: list[str]) -> FloatArray:
+    try:
+        found = np.array(words, dtype=np.float64)
+    except ValueError as error:
+        msg = f"{path}: holds something that is no number ({error}); copy the file again"
+        raise CalibrationError(msg) from None
+    if not np.isfinite(found).all():
+        msg = f"{path}: holds numbers that are not finite; copy the file again"
+        raise CalibrationError(msg)
+    return found
+
+
+def _shaped(words: list[str], shape: tuple[int, ...], path: Path, what: str) -> FloatArray:
+    numbers, n = _numbers(path, words), int(np.prod(shape))
+    if len(numbers) != n:
+        msg = f"{path}: {what} has {len(numbers)} numbers; wanted {n}, {shape}: copy the file again"
+        raise CalibrationError(msg)
+    return numbers.reshape(shape)

@@ -1,0 +1,140 @@
+"""`lnv calibration import` keeps every number of the parameter files, and says which file is not as it should be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jpsi_lnv.analysis.objects import calibration
+from jpsi_lnv.processors.cli import main
+
+pytestmark = pytest.mark.fast
+
+EMC, MUC = (12, 24, 1), (8, 16, 1)
+TOFCORR = {
+    "calib_barrel_common": (4,),
+    "calib_barrel_sigma": (176, 15),
+    "calib_endcap_sigma": (96, 3),
+    "curve_Q0_BetaGamma": (3, 5),
+    "parameter_A_B": (20, 22),
+    "parameter_sigma": (32, 12),
+    "parameter_offset_proton": (2, 7 * 20 * 46 + 140),
+    "parameter_sigma_proton": (2, 7 * 20 * 46 + 140),
+}
+
+
+def lnv(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return caught.value.code
+
+
+def lines(array):
+    return "\n".join(" ".join(map(repr, row)) for row in np.atleast_2d(array).tolist()) + "\n\n"
+
+
+def write_network(path, layers, rng):
+    n_in, n_hidden, n_out = layers
+    inputs = rng.uniform(0.5, 1.5, (n_in, 2))
+    bias, weights = rng.normal(size=sum(layers)), rng.normal(size=n_hidden * (n_in + n_out))
+    path.write_text(
+        f"#input normalization\n{lines(inputs)}#output normalization\n1 0\n"
+        f"#neurons weights\n{lines(bias[:, None])}#synapses weights\n{lines(weights[:, None])}"
+    )
+    return inputs, bias, weights
+
+
+@pytest.fixture
+def share(tmp_path):
+    """A directory of the form of ParticleID's share with random numbers, and what the files hold."""
+    rng, directory, held = np.random.default_rng(1), tmp_path / "share", {}
+    for kind in ("data", "mc"):
+        (directory / "TofCorrPID" / "jpsi2012" / kind).mkdir(parents=True)
+        for name, shape in TOFCORR.items():
+            held[kind, name] = rng.normal(size=shape)
+            (directory / "TofCorrPID" / "jpsi2012" / kind / f"{name}.txt").write_text(lines(held[kind, name]))
+    for kind, layers, rows, particles in (
+        ("emc", EMC, 18, ("elec", "muon", "pion")),
+        ("muc", MUC, 15, ("muon", "pion")),
+    ):
+        held[kind] = write_network(directory / f"{kind}.txt", layers, rng)
+        for particle in particles:
+            held[kind, particle] = rng.uniform(0.0, 0.6, (rows, 300))
+            (directory / f"{particle}_{kind}_hist.txt").write_text(lines(held[kind, particle]))
+    return directory, held
+
+
+def test_every_number_arrives_where_it_belongs(share, tmp_path, capsys):
+    directory, held = share
+    output = tmp_path / "calibration"
+    assert lnv("calibration", "import", directory, "--output", output) == 0
+    assert "recorded" in capsys.readouterr().out
+    for is_simulation, kind in ((False, "data"), (True, "mc")):
+        found = calibration.read(output / "calibration.json", is_simulation=is_simulation)
+        ((constants, _),) = found.parts(np.array([1, 9950, -59015]))
+        tof = constants.tofcorr
+        np.testing.assert_array_equal(tof.counter_sigma.ravel(), held[kind, "calib_barrel_sigma"].ravel())
+        np.testing.assert_array_equal(tof.walk.ravel(), held[kind, "parameter_A_B"].ravel())
+        np.testing.assert_array_equal(tof.sigma.ravel(), held[kind, "parameter_sigma"].ravel())
+        np.testing.assert_array_equal(tof.common, held[kind, "calib_barrel_common"][:1])
+        slow = np.concatenate([tof.slow_offset.reshape(2, -1), tof.slow_offset_endcap.reshape(2, -1)], axis=1)
+        np.testing.assert_array_equal(slow, held[kind, "parameter_offset_proton"])
+        assert tof.pion_scale[1] == (kind == "data")
+    for network, kind, (n_in, n_hidden, _), rows in ((constants.emc, "emc", EMC, 18), (constants.muc, "muc", MUC, 12)):
+        inputs, bias, weights = held[kind]
+        np.testing.assert_array_equal(np.stack([network.scale, network.shift], axis=1), inputs)
+        np.testing.assert_array_equal(np.concatenate([network.hidden_bias, network.output_bias]), bias[n_in:])
+        np.testing.assert_array_equal(network.hidden_weights, weights[: n_in * n_hidden].reshape(n_hidden, n_in))
+        np.testing.assert_array_equal(network.output_weights, weights[n_in * n_hidden :])
+        assert network.chi.shape[1:] == (rows, 300)
+    assert lnv("calibration", "show", output / "calibration.json") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (
+            "emc.txt",
+            lambda text: text.replace("#synapses", "#others"),
+            "emc.txt: synapses weights has 0 numbers; wanted 312",
+        ),
+        ("muc.txt", lambda text: text[: len(text) // 2], "muc.txt: "),
+        ("pion_emc_hist.txt", lambda text: text[:5000], "pion_emc_hist.txt: got "),
+        ("TofCorrPID/jpsi2012/mc/parameter_sigma.txt", lambda text: text + " 1.0", "has 385 numbers; wanted 384"),
+        ("TofCorrPID/jpsi2012/data/parameter_A_B.txt", lambda text: text + " x", "holds something that is no number"),
+        (
+            "TofCorrPID/jpsi2012/data/curve_Q0_BetaGamma.txt",
+            lambda text: text.replace(text.split()[0], "nan"),
+            "not finite",
+        ),
+        ("emc.txt", None, "emc.txt: cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_damaged_file_is_named(share, tmp_path, capsys, file, change, message):
+    path = share[0] / file
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(change(path.read_text()))
+    assert lnv("calibration", "import", share[0], "--output", tmp_path / "out") == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert str(path) in shown
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif("BEAN_SHARE" not in os.environ, reason="set BEAN_SHARE to the directory share of BEAN's ParticleID")
+def test_a_share_of_bean_is_imported(tmp_path):
+    copy = shutil.copytree(Path(os.environ["BEAN_SHARE"]), tmp_path / "share")
+    assert lnv("calibration", "import", copy, "--output", tmp_path / "out") == 0
+    found = calibration.read(tmp_path / "out" / "calibration.json", is_simulation=True)
+    ((constants, _),) = found.parts(np.array([-9989]))
+    assert constants.tofcorr.common[0] == 0.0374564
+    assert constants.emc.hidden_weights.shape == (24, 12)
+    # Half of a kind lies below the middle of its distribution.
+    assert (np.diff(constants.emc.chi[:, :, 5:290], axis=-1) >= 0).mean() > 0.95
