@@ -31,8 +31,19 @@ KINDS: Final = {
 SEARCH: Final = "search"
 CONTROL_EE: Final = "control_ee"
 CONTROL_EEEE: Final = "control_eeee"
+CONTROL_CONVERSION: Final = "control_conversion"
 CONTROL_KKPI0: Final = "control_kkpi0"
+CONTROL_KKPIPI: Final = "control_kkpipi"
 CONTROL_PPBARPIPI: Final = "control_ppbarpipi"
+# All control samples, in the order in which a skim names them.
+CONTROL_SELECTIONS: Final = (
+    CONTROL_EE,
+    CONTROL_EEEE,
+    CONTROL_CONVERSION,
+    CONTROL_KKPI0,
+    CONTROL_KKPIPI,
+    CONTROL_PPBARPIPI,
+)
 MISID: Final = "misid"
 TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"

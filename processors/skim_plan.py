@@ -15,10 +15,7 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import (
-    CONTROL_EE,
-    CONTROL_EEEE,
-    CONTROL_KKPI0,
-    CONTROL_PPBARPIPI,
+    CONTROL_SELECTIONS,
     SEARCH,
     DatasetMetadata,
 )
@@ -237,7 +234,7 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
 
 def selections(preselection: str) -> list[str]:
     """Return the selections that can run on a skim: the search, and the control samples unless they were cut away."""
-    controls = [] if preselection == SEARCH else [CONTROL_EE, CONTROL_EEEE, CONTROL_KKPI0, CONTROL_PPBARPIPI]
+    controls = [] if preselection == SEARCH else CONTROL_SELECTIONS
     return [SEARCH, *controls]
 
 

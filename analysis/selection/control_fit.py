@@ -1,20 +1,23 @@
-"""J/psi -> p pbar pi+ pi-: the kinematic fit and the signal region. It has four tracks and no neutral particle.
+"""J/psi -> p pbar pi+ pi- and K+ K- pi+ pi-: the fit, the signal region and the veto of other hypotheses.
 
-The last steps are the numerators of efficiencies whose denominators are the steps before them.
+They have four tracks and no neutral particle. The last steps are the numerators of efficiencies whose denominators are
+the steps before them. K+ K- pi+ pi- competes with K+ K- e+ e-, 2(pi+ pi-) and 2(K+ K-) as the signal competes with
+K K pi pi and these: the same masses the other way round.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final
+from functools import cached_property, partial
+from typing import ClassVar, Final, TypeVar
 
 import hist
 import numpy as np
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.constants import M_JPSI, M_PION, M_PROTON
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION, M_PROTON
 from jpsi_lnv.analysis.cuts import OURS, requirement
 from jpsi_lnv.analysis.events.columns import of_event
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
@@ -27,10 +30,8 @@ from jpsi_lnv.analysis.selection.steps import Step, apply
 
 HYPOTHESES: Final = ("pi", "k", "p")
 PION, KAON, PROTON = range(3)
-# Rows of the momenta and masses of this view.
-MASSES: Final = (M_PION, M_PROTON)
-SPECIES: Final = (1, 1, 0, 0)
 N_TRACKS: Final = 4
+DELTA_CHI2: Final = hist.axis.Regular(60, -20, 100, name="delta_chi2", label=r"$\chi^2_\mathrm{other}-\chi^2$")
 MASS: Final = hist.axis.Regular(200, 3.0, 3.2, name="m_ppbarpipi", label=r"$M(p\bar p\pi^+\pi^-)$ [GeV/$c^2$]")
 
 
@@ -52,13 +53,27 @@ class FitCuts:
 FIT: Final = FitCuts()
 
 
-class ProtonEvents:
-    """A view of a chunk of events.
+View = TypeVar("View", bound="HadronEvents")
+
+
+class HadronEvents:
+    """A view of a chunk of events with two heavy hadrons and two pions.
+
+    Attributes:
+        heavy: Index in `HYPOTHESES` of the heavy ones.
+        masses: Rows of the momenta and of masses in GeV/c^2.
+        suffixes: Sets of helices of these rows.
+        assignments: What the tracks are, as rows, first the decay itself: shape (A, 4).
 
     Args:
         search: The chunk as the search looks at it, which defines good tracks and the requirement on chi2.
         control: The requirements of the sample.
     """
+
+    heavy: ClassVar[int]
+    masses: ClassVar[tuple[float, ...]]
+    suffixes: ClassVar[tuple[str, ...]]
+    assignments: ClassVar[tuple[tuple[int, ...], ...]]
 
     def __init__(self, search: SearchEvents, control: FitCuts = FIT) -> None:
         self.search = search
@@ -79,10 +94,10 @@ class ProtonEvents:
 
     @cached_property
     def cand(self) -> IntArray:
-        """Track indices (p, pbar, pi+, pi-) of the events that have one good track of each, shape (B, 4)."""
+        """Track indices (p, pbar, pi+, pi-) or (K+, K-, pi+, pi-) of events with one good track of each, (B, 4)."""
         charge = self.search.charge
         largest = np.where(self.search.is_good & (self.cl.max(axis=1) > 0), self.cl.argmax(axis=1), -1)
-        wanted = [(PROTON, 1), (PROTON, -1), (PION, 1), (PION, -1)]
+        wanted = [(self.heavy, 1), (self.heavy, -1), (PION, 1), (PION, -1)]
         masks = [(largest == species) & (charge == sign) for species, sign in wanted]
         counts = np.stack([self.search.count_tracks(m) for m in masks])
         is_complete = self.has_four_tracks & (counts == 1).all(axis=0)
@@ -101,8 +116,8 @@ class ProtonEvents:
 
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (4 B, 2, 3) and covariances (4 B, 2, 6) of the candidates' tracks as pion and as proton."""
-        suffixes = ("", "_p" if self.columns.has("Track", "dr_p") else "")
+        """Momenta (4 B, S, 3) and covariances (4 B, S, 6) of the candidates' tracks in each row of `masses`."""
+        suffixes = (s if self.columns.has("Track", f"dr{s}") else "" for s in self.suffixes)
         sets = [
             tracks.momenta_at_ip(
                 tracks.read_helix(self.columns, suffix),
@@ -121,9 +136,10 @@ class ProtonEvents:
 
     @cached_property
     def mass(self) -> FloatArray:
-        """Measured M(p pbar pi pi), scaled by m(J/psi)/sqrt(s), shape (B,), in GeV/c^2."""
+        """Measured mass of the four, scaled by m(J/psi)/sqrt(s), shape (B,), in GeV/c^2."""
         p, _ = self.momenta
-        p4 = four_momentum(p[self._rows, np.array(SPECIES)], [MASSES[row] for row in SPECIES]).sum(axis=1)
+        decay = self.assignments[0]
+        p4 = four_momentum(p[self._rows, np.array(decay)], [self.masses[row] for row in decay]).sum(axis=1)
         return invariant_mass(p4) * (M_JPSI / self.search.sqrt_s)
 
     @cached_property
@@ -132,12 +148,17 @@ class ProtonEvents:
         return np.abs(self.mass - M_JPSI) < self.control.m_ppbarpipi_sideband
 
     @cached_property
-    def chi2(self) -> FloatArray:
-        """chi2 of the 4C fit, shape (B,); inf where it did not converge."""
+    def chi2_of_each(self) -> FloatArray:
+        """chi2 of the 4C fit with every assignment, shape (B, A); inf where it did not converge."""
         p, v = self.momenta
         p4_total = initial_four_momentum(self.search.sqrt_s)
-        fit = fourc.fit4c(p, v, self._rows, np.array([SPECIES]), p4_total, mass=MASSES)
-        return np.where(fit.status[:, 0] == fourc.Status.OK, fit.chi2[:, 0], np.inf)
+        fit = fourc.fit4c(p, v, self._rows, np.array(self.assignments), p4_total, mass=self.masses)
+        return np.where(fit.status == fourc.Status.OK, fit.chi2, np.inf)
+
+    @property
+    def chi2(self) -> FloatArray:
+        """chi2 of the 4C fit as the decay itself, shape (B,)."""
+        return self.chi2_of_each[:, 0]
 
     @cached_property
     def passes_fit(self) -> BoolArray:
@@ -149,6 +170,11 @@ class ProtonEvents:
         """Candidates that pass the fit and lie in the signal region."""
         return self.passes_fit & (np.abs(self.mass - M_JPSI) < self.control.m_ppbarpipi_half_width)
 
+    @cached_property
+    def is_smallest(self) -> BoolArray:
+        """Candidates in the signal region whose chi2 is smallest as the decay itself."""
+        return self.in_signal_region & (self.chi2 <= self.chi2_of_each.min(axis=1))
+
     def of_event(self, decision: BoolArray) -> BoolArray:
         """Return a decision on the candidates as one per event."""
         per_event = np.zeros(self.n_events, dtype=np.bool_)
@@ -156,29 +182,52 @@ class ProtonEvents:
         return per_event
 
 
-def four_tracks(events: ProtonEvents) -> BoolArray:
+class ProtonEvents(HadronEvents):
+    """J/psi -> p pbar pi+ pi-."""
+
+    heavy = PROTON
+    masses = (M_PION, M_PROTON)
+    suffixes = ("", "_p")
+    assignments = ((1, 1, 0, 0),)
+
+
+class KaonEvents(HadronEvents):
+    """J/psi -> K+ K- pi+ pi-, and with pions as electrons, kaons as pions, pions as kaons."""
+
+    heavy = KAON
+    masses = (M_ELECTRON, M_PION, M_KAON)
+    suffixes = ("_e", "", "_k")
+    assignments = ((2, 2, 1, 1), (2, 2, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2))
+
+
+def four_tracks(events: HadronEvents) -> BoolArray:
     """Four good tracks, charges that add up to zero, and no more."""
     return events.has_four_tracks
 
 
-def hadrons(events: ProtonEvents) -> BoolArray:
-    """A proton, an antiproton, a pi+ and a pi-, each by its largest confidence level among pi, K, p."""
+def hadrons(events: HadronEvents) -> BoolArray:
+    """Two heavy hadrons, a pi+ and a pi-, each by its largest confidence level among pi, K, p."""
     return events.has_candidate
 
 
-def near_jpsi(events: ProtonEvents) -> BoolArray:
-    """|M(p pbar pi pi) - m(J/psi)| < 0.1 GeV/c^2: the denominator of the fit's efficiency."""
+def near_jpsi(events: HadronEvents) -> BoolArray:
+    """|M - m(J/psi)| < 0.1 GeV/c^2: the denominator of the fit's efficiency."""
     return events.of_event(events.in_sideband)
 
 
-def chi2_4c(events: ProtonEvents) -> BoolArray:
+def chi2_4c(events: HadronEvents) -> BoolArray:
     """chi2_4C < 20 as in the search: the numerator of the fit's efficiency, denominator of the signal region's."""
     return events.of_event(events.passes_fit)
 
 
-def signal_region(events: ProtonEvents) -> BoolArray:
-    """|M(p pbar pi pi) - m(J/psi)| < 0.016 GeV/c^2, three times the resolution as in the search."""
+def signal_region(events: HadronEvents) -> BoolArray:
+    """|M - m(J/psi)| < 0.016 GeV/c^2, three times the resolution as in the search."""
     return events.of_event(events.in_signal_region)
+
+
+def smallest_chi2(events: KaonEvents) -> BoolArray:
+    """chi2 as K+ K- pi+ pi- is smaller than as K+ K- e+ e-, 2(pi+ pi-) and 2(K+ K-)."""
+    return events.of_event(events.is_smallest)
 
 
 PPBARPIPI_STEPS: Final = (
@@ -190,14 +239,23 @@ PPBARPIPI_STEPS: Final = (
 )
 
 
-def select(chunk: Chunk) -> dict[str, Found]:
-    """Return cut flow and histograms of the sample."""
-    view = ProtonEvents(chunk.events)
-    flow = chunk.cut_flow(PPBARPIPI_STEPS, apply(PPBARPIPI_STEPS, view), ProtonEvents)
-    return {datasets.CONTROL_PPBARPIPI: {"cutflow": flow, "histograms": fill(view)}}
+KKPIPI_STEPS: Final = (
+    PPBARPIPI_STEPS[0],
+    Step("hadrons", "K+, K-, pi+, pi- identified", hadrons, hides=True),
+    *PPBARPIPI_STEPS[2:],
+    Step("smallest_chi2", "smallest chi2 of all hypotheses", smallest_chi2),
+)
 
 
-def fill(view: ProtonEvents) -> dict[str, hist.Hist]:
+def select(
+    chunk: Chunk, name: str, view: type[View], steps: Sequence[Step], histograms: Callable[[View], dict[str, hist.Hist]]
+) -> dict[str, Found]:
+    """Return cut flow and histograms of one sample."""
+    of = view(chunk.events)
+    return {name: {"cutflow": chunk.cut_flow(steps, apply(steps, of), view), "histograms": histograms(of)}}
+
+
+def fill(view: HadronEvents) -> dict[str, hist.Hist]:
     """Return chi2 against mass of the candidates near the J/psi of a chunk."""
     chosen = view.in_sideband
     filled = hist.Hist(CHI2_4C, MASS, storage=hist.storage.Int64())
@@ -205,4 +263,19 @@ def fill(view: ProtonEvents) -> dict[str, hist.Hist]:
     return {"chi2_4c_m_ppbarpipi": filled}
 
 
-PPBARPIPI: Final = Selection(select, GOOD_TRACKS | pid.reads(HYPOTHESES))
+def fill_competition(view: KaonEvents) -> dict[str, hist.Hist]:
+    """Return by how much chi2 is smaller than that of the nearest other hypothesis, in the signal region."""
+    filled = hist.Hist(DELTA_CHI2, storage=hist.storage.Int64())
+    chosen = view.chi2_of_each[view.in_signal_region]
+    filled.fill(chosen[:, 1:].min(axis=1) - chosen[:, 0])
+    return {"delta_chi2": filled}
+
+
+READS: Final = GOOD_TRACKS | pid.reads(HYPOTHESES)
+KKPIPI: Final = Selection(
+    partial(select, name=datasets.CONTROL_KKPIPI, view=KaonEvents, steps=KKPIPI_STEPS, histograms=fill_competition),
+    READS,
+)
+PPBARPIPI: Final = Selection(
+    partial(select, name=datasets.CONTROL_PPBARPIPI, view=ProtonEvents, steps=PPBARPIPI_STEPS, histograms=fill), READS
+)

@@ -1,9 +1,9 @@
-"""Tag and probe in J/psi -> e+ e- (gamma), 2(e+ e-) and pi0 K+ K-: tracking and identification of electrons and kaons.
+"""Tag and probe in J/psi -> e+ e- (gamma), 2(e+ e-) and pi0 K+ K-: tracking and identification of electrons, kaons.
 
-A tag is one identified track, in 2(e+ e-) three. What the initial four-momentum leaves after the tag and the neutral
-particles is the probe: its momentum is known whether or not its track was found, and its species whether or not it was
-identified. Every track of an event can be of a tag. The last steps are the numerators of efficiencies whose
-denominators are the steps before them.
+A tag is one identified track, in 2(e+ e-) and with a converted photon three. What the initial four-momentum leaves
+after the tag and the neutral particles is the probe: its momentum is known whether or not its track was found, and its
+species whether or not it was identified. Every track of an event can be of a tag. The last steps are the numerators of
+efficiencies whose denominators are the steps before them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from jpsi_lnv.analysis.cuts import OURS, requirement
 from jpsi_lnv.analysis.events.schema import branch
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum
 from jpsi_lnv.analysis.objects import photons, pid, tracks
+from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import Step, apply
@@ -339,6 +340,28 @@ class FourElectronProbes(ElectronProbes):
         return self.against_tag
 
 
+class ConversionProbes(FourElectronProbes):
+    """J/psi -> e+ e- gamma, gamma -> e+ e- in the material: probes that form a conversion with an electron of the tag.
+
+    The geometry says that they are electrons, whatever their identification: slow ones from photons of any energy.
+    """
+
+    @cached_property
+    def is_clean(self) -> BoolArray:
+        """Clean tags as of four electrons, whose probe forms a conversion with one of them."""
+        clean = np.flatnonzero(self.is_found & (self.search.n_good == self.n_tracks)[self.event])
+        probe = np.repeat(self.probe[clean], self.tags.shape[1])
+        of_tag = np.repeat(clean, self.tags.shape[1])
+        helix = tracks.read_helix(self.columns, "_e" if self.columns.has("Track", "dr_e") else "")
+        partner, event = self.tags[clean].ravel(), self.event[of_tag]
+        pairs = conversion.geometry(probe, partner, event, helix, self.search.frame.field)
+        is_pair = conversion.is_conversion(pairs, self.search.cuts)
+        is_pair &= self.search.charge[probe] * self.search.charge[partner] < 0
+        found = np.zeros(len(self.tag), dtype=np.bool_)
+        found[of_tag[is_pair]] = True
+        return found
+
+
 class KaonProbes(ProbeEvents):
     """J/psi -> pi0 K+ K-."""
 
@@ -437,6 +460,11 @@ EEEE_STEPS: Final = (
     Step("four_tracks", "no further track", two_tracks),
     _PROBE[4],
 )
+CONVERSION_STEPS: Final = (
+    *EEEE_STEPS[:4],
+    Step("conversion", "no further track, probe of a conversion", two_tracks),
+    _PROBE[4],
+)
 KKPI0_STEPS: Final = (Step("tag", "identified kaon", tag), Step("pi0", "pi0", pi0), *_PROBE)
 
 
@@ -471,5 +499,8 @@ PROBE_READS: Final = (
 EE: Final = Selection(partial(select, name=datasets.CONTROL_EE, view=ElectronProbes, steps=EE_STEPS), PROBE_READS)
 EEEE: Final = Selection(
     partial(select, name=datasets.CONTROL_EEEE, view=FourElectronProbes, steps=EEEE_STEPS), TRACK_READS
+)
+CONVERSION: Final = Selection(
+    partial(select, name=datasets.CONTROL_CONVERSION, view=ConversionProbes, steps=CONVERSION_STEPS), TRACK_READS
 )
 KKPI0: Final = Selection(partial(select, name=datasets.CONTROL_KKPI0, view=KaonProbes, steps=KKPI0_STEPS), PROBE_READS)

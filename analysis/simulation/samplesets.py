@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from jpsi_lnv.analysis.constants import M_JPSI
-from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.datasets import CONTROL_CONVERSION, CONTROL_EEEE, CONTROL_KKPIPI, DatasetMetadata
 from jpsi_lnv.analysis.documents import digest
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
@@ -47,6 +47,11 @@ PSEUDO_DATA_PROCESSES: Final = (
 )
 # K+ K- e+ e- and K+ K- pi+ pi- come nearest to the search; the others need more tracks to be taken for others.
 DEMO_BACKGROUNDS: Final = ("kkpipi", "pipipipi", "kkkk", "eeee", "kkee", "kskpi")
+# Backgrounds that are control samples too, and the selection that runs on them: 2(e+ e-) and conversions have electrons
+# as slow as the signal's, K+ K- pi+ pi- competes with other hypotheses as the signal does.
+CONTROL_BACKGROUNDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"eeee": CONTROL_EEEE, "ee_converted": CONTROL_CONVERSION, "kkpipi": CONTROL_KKPIPI}
+)
 INJECTED_SIGNAL: Final = 6
 PROCESS_NAMES: Final = ("signal", *BACKGROUNDS, *CONTROLS)
 
@@ -204,16 +209,17 @@ def exclusive(name: str, n_events: int) -> Dataset:
     return control(name, n_events) if name in CONTROLS else background(name, n_events)
 
 
-def four_electrons(n_events: int) -> Dataset:
-    """Return J/psi -> 2(e+ e-) as a control sample: its electrons are as slow as the signal's."""
-    made = background("eeee", n_events)
-    metadata = dataclasses.replace(made.metadata, kind="control", selections=("control_eeee",))
-    return dataclasses.replace(made, name="eeee_control", metadata=metadata)
+def control_of_background(name: str, selection: str, n_events: int) -> Dataset:
+    """Return a background as a control sample, which its own selection runs on alone."""
+    made = background(name, n_events)
+    metadata = dataclasses.replace(made.metadata, kind="control", selections=(selection,), part_of=None)
+    return dataclasses.replace(made, name=f"{name}_control", metadata=metadata)
 
 
 def controls(n_events: int) -> tuple[Dataset, ...]:
     """Return the simulation of every control sample, and pseudo-data of each."""
-    made = (*(control(name, n_events) for name in CONTROLS), four_electrons(n_events))
+    others = (control_of_background(name, of, n_events) for name, of in CONTROL_BACKGROUNDS.items())
+    made = (*(control(name, n_events) for name in CONTROLS), *others)
     return (*made, *map(control_data, made))
 
 

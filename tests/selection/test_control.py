@@ -17,7 +17,13 @@ from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.selection import control_fit, control_probes, misid, registry, steps
 from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
-from jpsi_lnv.analysis.selection.control_probes import NO_TRACK, ElectronProbes, FourElectronProbes, KaonProbes
+from jpsi_lnv.analysis.selection.control_probes import (
+    NO_TRACK,
+    ConversionProbes,
+    ElectronProbes,
+    FourElectronProbes,
+    KaonProbes,
+)
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
@@ -118,6 +124,32 @@ def test_slow_electrons_are_identified_as_often_as_the_generated_ones():
     for low, high in itertools.pairwise((0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2)):
         probed, generated = (view.is_identified[t[(p[t] > low) & (p[t] < high)]] for t in (probes, tracks))
         assert_same(probed, generated)
+
+
+def test_electrons_of_conversions_are_identified_as_often_as_other_slow_ones(four_electron_view):
+    """As in 2(e+ e-). Not as often as all electrons of conversions: two that share a cluster are no tag and probe."""
+    view = ConversionProbes(SearchEvents(columns_of(simulate("ee_converted", 16_000)), SELECTION, SQRT_S))
+    assert np.all(misid.true_species(view.columns)[view.probe[view.is_clean]] == misid.SPECIES.index("e"))
+
+    def identified(of):
+        probes = of.probe[of.is_clean]
+        return np.linalg.norm(of.p4[probes, :3], axis=1), of.is_identified[probes]
+
+    (p, is_identified), (p_other, other) = identified(view), identified(four_electron_view)
+    for low, high in itertools.pairwise((0.15, 0.2, 0.3, 0.5, 1.2)):
+        assert_same(is_identified[(p > low) & (p < high)], other[(p_other > low) & (p_other < high)])
+
+
+def test_kkpipi_loses_to_other_hypotheses_what_its_fits_say():
+    view = control_fit.KaonEvents(SearchEvents(columns_of(simulate("kkpipi", 8_000)), SELECTION, SQRT_S))
+    counts = flow(control_fit.KKPIPI_STEPS, view)
+    assert list(counts.values()) == sorted(counts.values(), reverse=True)
+    assert 0.98 < counts["smallest_chi2"] / counts["signal_region"] < 1.0
+    inside = view.in_signal_region
+    wins = view.chi2_of_each[inside].argmin(axis=1)
+    assert counts["smallest_chi2"] == np.count_nonzero(wins == 0)
+    filled = control_fit.fill_competition(view)["delta_chi2"]
+    assert filled.sum(flow=True) == counts["signal_region"]
 
 
 def assert_same(probed, generated):
