@@ -24,7 +24,7 @@ from scipy import stats
 from jpsi_lnv.analysis import majorana, misid_rates, normalization
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, MISID, SEARCH
+from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, MISID, MISID_FAILED, SEARCH
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.misid_rates import Rates
 from jpsi_lnv.analysis.normalization import Count, all_passed
@@ -150,6 +150,8 @@ class Sample:
         n_direct: Simulated events that pass the whole search.
         weight: Largest number of data events that a simulated event stands for.
         kappa: Width of the logarithm of its branching fraction.
+        failing: Columns of the candidates that fail one step only; empty where none are stored.
+        failing_expected: (M,) events of the data that each of them would stand for.
     """
 
     name: str
@@ -160,6 +162,8 @@ class Sample:
     n_direct: int
     weight: float
     kappa: float
+    failing: Candidates = field(default_factory=dict)
+    failing_expected: FloatArray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -240,9 +244,8 @@ def exclusive(results: Results) -> dict[str, DatasetResult]:
 
 
 def _sample(process: str, datasets: Mapping[str, DatasetResult], weights: Mapping[str, float], rates: Rates) -> Sample:
-    tables = {name: d.selections[MISID].candidates for name, d in datasets.items()}
-    expected = np.concatenate([weights[name] * rates.of_candidates(table) for name, table in tables.items()])
-    candidates = {c: np.concatenate([t[c] for t in tables.values()]) for c in next(iter(tables.values()))}
+    candidates, expected = _together(datasets, weights, rates, MISID)
+    failing, of_failing = _together(datasets, weights, rates, MISID_FAILED)
     possible = [_largest(d, weights[name], rates) for name, d in datasets.items()]
     return Sample(
         name=process or next(iter(datasets)),
@@ -253,7 +256,20 @@ def _sample(process: str, datasets: Mapping[str, DatasetResult], weights: Mappin
         n_direct=sum(d.selections[SEARCH].n_passed for d in datasets.values() if SEARCH in d.selections),
         weight=max(weights[name] for name in datasets),
         kappa=max(_branching_width(d) for d in datasets.values()),
+        failing=failing,
+        failing_expected=of_failing,
     )
+
+
+def _together(
+    datasets: Mapping[str, DatasetResult], weights: Mapping[str, float], rates: Rates, selection: str
+) -> tuple[Candidates, FloatArray]:
+    """Return the candidates that a selection stored in all datasets of a process, and the events each stands for."""
+    tables = {name: d.selections[selection].candidates for name, d in datasets.items() if selection in d.selections}
+    if not tables:
+        return {}, np.zeros(0)
+    columns = {c: np.concatenate([t[c] for t in tables.values()]) for c in next(iter(tables.values()))}
+    return columns, np.concatenate([weights[name] * rates.of_candidates(table) for name, table in tables.items()])
 
 
 def _branching_width(dataset: DatasetResult) -> float:

@@ -45,6 +45,7 @@ CONTROL_SELECTIONS: Final = (
     CONTROL_PPBARPIPI,
 )
 MISID: Final = "misid"
+MISID_FAILED: Final = "misid_failed"
 TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"
 MAJORANA_MODES: Final = ("2nu", "1nu")

@@ -90,6 +90,21 @@ def closest_approach(
     return new_dr, phi0 + turn, dz + sign * r * tanl * turn - z
 
 
+def along(helix: npt.ArrayLike, field: float, length: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return (x, y, z) in cm, each (N,), on a track that has gone some way in the transverse plane since its pivot.
+
+    Args:
+        helix: (5,) dr, phi0, kappa, dz, tanl about the origin.
+        field: Magnetic field in T.
+        length: (N,) lengths in the transverse plane in cm.
+    """
+    dr, phi0, kappa, dz, tanl = np.asarray(helix, dtype=np.float64)
+    way, signed = np.asarray(length, dtype=np.float64), np.sign(kappa) * radius(kappa, field)
+    phi = phi0 + way / signed
+    x, y = ((dr - signed) * turn(phi0) + signed * turn(phi) for turn in (np.cos, np.sin))
+    return x, y, dz + tanl * way
+
+
 _UPPER = np.triu_indices(5)
 
 

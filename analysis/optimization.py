@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.efficiency import binomial_sigma
 
 PUNZI_SIGMAS: Final = 3.0
 # A threshold is as good as the best one if its figure of merit is this share of it.
@@ -47,6 +48,8 @@ class Scan:
         efficiency: (N,) signal efficiency.
         n_bkg: (N,) expected background.
         figure_of_merit: (N,) Punzi's.
+        low: (N,) lower end of its statistical band.
+        high: (N,) upper end.
     """
 
     variable: str
@@ -54,6 +57,8 @@ class Scan:
     efficiency: FloatArray
     n_bkg: FloatArray
     figure_of_merit: FloatArray
+    low: FloatArray
+    high: FloatArray
 
     @property
     def best(self) -> int:
@@ -79,6 +84,8 @@ class Scan:
             "efficiency": self.efficiency,
             "n_bkg": self.n_bkg,
             "figure_of_merit": self.figure_of_merit,
+            "figure_of_merit_low": self.low,
+            "figure_of_merit_high": self.high,
         }
         return [{k: float(v[i]) for k, v in columns.items()} for i in range(every - 1, len(self.threshold), every)]
 
@@ -86,29 +93,52 @@ class Scan:
 def scan_below(
     signal: hist.Hist, n_produced: int, background: hist.Hist, variable: str, windows: dict[str, tuple[float, float]]
 ) -> Scan:
-    """Return the figure of merit of "variable below x" for every upper bin edge x.
+    """Return the figure of merit of "variable below x" for every upper bin edge x, with its statistical band.
+
+    The band is what the number of simulated events leaves open: efficiencies within their binomial errors, and a
+    background larger or smaller by the error of its weights, larger also by one event of the largest weight, that which
+    the next simulated event could have. A step that one event makes lies within it.
 
     Args:
         signal: Counts of simulated signal in any number of axes, before the requirement.
         n_produced: Signal events generated.
-        background: Expected background events in the same axes.
+        background: Expected background events in the same axes, with their variances.
         variable: Axis of the requirement.
         windows: Axis name -> range the other requirements keep; ranges end at bin edges.
 
     Raises:
-        ValueError: No signal was generated, an axis does not exist, or a range does not end at bin edges.
+        ValueError: No signal was generated, the background has no variances, an axis does not exist, or a range does
+            not end at bin edges.
     """
+    if background.variances() is None:
+        msg = "the background has weights without variances; wanted a histogram with the storage Weight"
+        raise ValueError(msg)
     if n_produced <= 0:
         msg = f"n_produced is {n_produced}; wanted the number of generated signal events"
         raise ValueError(msg)
-    efficiency = np.cumsum(project(signal, variable, windows)) / n_produced
-    n_bkg = np.cumsum(project(background, variable, windows))
-    axis = signal.axes[variable]
-    return Scan(variable, np.asarray(axis.edges[1:]), efficiency, n_bkg, punzi(efficiency, n_bkg))
+    n_passed = np.cumsum(project(signal, signal.values(), variable, windows))
+    efficiency = n_passed / n_produced
+    expected, variances = (
+        project(background, of, variable, windows) for of in (background.values(), background.variances())
+    )
+    n_bkg, merit = np.cumsum(expected), punzi(efficiency, np.cumsum(expected))
+    of_efficiency = merit * binomial_sigma(n_passed, n_produced) / np.maximum(efficiency, np.finfo(float).tiny)
+    largest = float(np.max(variances[expected > 0] / expected[expected > 0], initial=0.0))
+    sigma = np.sqrt(np.cumsum(variances))
+    fewer = punzi(efficiency, np.maximum(n_bkg - sigma, 0.0))
+    more = punzi(efficiency, n_bkg + np.hypot(sigma, largest))
+    low, high = merit - np.hypot(of_efficiency, merit - more), merit + np.hypot(of_efficiency, fewer - merit)
+    return Scan(variable, np.asarray(signal.axes[variable].edges[1:]), efficiency, n_bkg, merit, low, high)
 
 
-def project(histogram: hist.Hist, variable: str, windows: dict[str, tuple[float, float]]) -> FloatArray:
-    """Return the contents along one axis, within windows of other axes, without underflow and overflow.
+def project(histogram: hist.Hist, values: Any, variable: str, windows: dict[str, tuple[float, float]]) -> FloatArray:
+    """Return values of the bins added up along one axis, within windows of other axes, without under- and overflow.
+
+    Args:
+        histogram: The histogram, for its axes.
+        values: Its contents, or their variances.
+        variable: The axis that remains.
+        windows: Axis name -> range that is added up; ranges end at bin edges.
 
     Raises:
         ValueError: An axis does not exist, or a range does not end at bin edges.
@@ -117,7 +147,7 @@ def project(histogram: hist.Hist, variable: str, windows: dict[str, tuple[float,
     if unknown := sorted({variable, *windows} - set(names)):
         msg = f"the histogram has no axis {unknown}; it has {names}"
         raise ValueError(msg)
-    contents = np.asarray(histogram.values(), dtype=np.float64)
+    contents = np.asarray(values, dtype=np.float64)
     for i, axis in reversed(list(enumerate(histogram.axes))):
         if axis.name != variable:
             contents = contents[(slice(None),) * i + (_window(axis, windows.get(axis.name)),)].sum(axis=i)

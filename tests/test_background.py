@@ -364,6 +364,21 @@ def simulated(tmp_path, process, n_events):
     return Results({"b": DatasetResult(record, n_events, n_events, selections)}, {}, {"complete": True})
 
 
+def test_candidates_that_fail_one_step_are_stored_beside_those_that_pass(tmp_path):
+    recipe = production.Recipe(processes=((processes.BACKGROUNDS["kkpipi"], 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, "b", 0, 6000, 9))
+    found = run(tmp_path / "b.root", block, selections=["misid"])
+    passing, failing = (found[name]["candidates"].columns for name in ("misid", "misid_failed"))
+    assert set(failing["failed"]) <= {"alternative_hypotheses", "conversion_veto"}
+    others = failing["failed"] == "alternative_hypotheses"
+    assert np.count_nonzero(others) > 10
+    assert (failing["chi2_difference"][others] <= 0).all()
+    assert (failing["chi2_difference"][~others] > 0).all()
+    assert (passing["chi2_difference"] > 0).all()
+    assert (failing["chi2_4c"] < SELECTION.chi2_4c_max).all()
+    assert set(failing) == {*passing, "failed"}
+
+
 def test_weighted_signal_counts_what_the_search_selects(tmp_path):
     """Closure on a decay that does pass: K+ K+ e- e- itself, whose tracks are taken for what they are."""
     results = simulated(tmp_path, processes.SIGNAL, 6000)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 
 pytestmark = pytest.mark.fast
@@ -36,3 +37,16 @@ def test_a_track_has_its_mass(p3, mass):
 
 def test_rounding_below_zero_is_zero():
     assert invariant_mass([1.0, 0.0, 0.0, 1.0 - 1e-12]) == 0
+
+
+def test_a_track_goes_along_its_momentum_and_passes_points_of_its_helix():
+    helix, way = np.array([0.3, 0.7, -1.2, 2.0, 0.5]), np.array([0.0, 1e-4, 25.0])
+    x, y, z = kinematics.along(helix, 1.0, way)
+    assert (x[0], y[0], z[0]) == pytest.approx((0.3 * np.cos(0.7), 0.3 * np.sin(0.7), 2.0))
+    px, py, pz = kinematics.momentum(helix[1], helix[2], helix[4])
+    step = np.array([x[1] - x[0], y[1] - y[0], z[1] - z[0]])
+    np.testing.assert_allclose(
+        step / np.linalg.norm(step), np.array([px, py, pz]) / np.hypot(px, np.hypot(py, pz)), atol=1e-5
+    )
+    dr, _, dz = kinematics.closest_approach(*helix, x=x[2], y=y[2], z=z[2], field=1.0)
+    assert (dr, dz) == pytest.approx((0.0, 0.0), abs=1e-9)

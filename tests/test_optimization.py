@@ -30,7 +30,7 @@ def signal(rng):
 
 @pytest.fixture
 def background(rng):
-    h = hist.Hist(*axes(), storage=hist.storage.Double())
+    h = hist.Hist(*axes(), storage=hist.storage.Weight())
     h.fill(rng.uniform(0, 200, 4000), rng.uniform(2.95, 3.2, 4000), weight=np.full(4000, 0.05))
     return h
 
@@ -53,6 +53,29 @@ def test_the_scan_is_the_brute_force_one(signal, background):
     low, high = scan.plateau
     assert low <= scan.threshold[scan.best] <= high
     assert scan.threshold[scan.at(20.0)] == 20.0
+
+
+def test_the_step_of_one_event_lies_in_the_band(signal):
+    one = hist.Hist(*axes(), storage=hist.storage.Weight())
+    one.fill([30.5], [3.1], weight=[4.0])
+    scan = optimization.scan_below(signal, 100_000, one, "chi2_4c", WINDOW)
+    before, after = scan.at(30.0), scan.at(31.0)
+    assert scan.figure_of_merit[after] < 0.5 * scan.figure_of_merit[before]
+    assert scan.low[before] < scan.figure_of_merit[after]
+    assert scan.high[after] > scan.figure_of_merit[before]
+
+
+def test_without_background_the_band_is_that_of_the_efficiency(signal):
+    scan = optimization.scan_below(signal, 100_000, hist.Hist(*axes()), "chi2_4c", WINDOW)
+    error = np.sqrt(scan.efficiency * (1 - scan.efficiency) / 100_000)
+    assert scan.high - scan.figure_of_merit == pytest.approx(error / 1.5)
+    assert scan.figure_of_merit - scan.low == pytest.approx(error / 1.5)
+
+
+def test_weights_without_variances_are_refused(signal):
+    weighted = hist.Hist(*axes()).fill([1.0], [3.1], weight=[0.5])
+    with pytest.raises(ValueError, match="storage Weight"):
+        optimization.scan_below(signal, 9, weighted, "chi2_4c", WINDOW)
 
 
 def test_without_background_the_loosest_requirement_wins(signal):
@@ -83,9 +106,10 @@ def test_bad_inputs(signal, background):
 
 def test_the_plateau_is_one_range():
     merit = np.array([0.5, 0.995, 1.0, 0.992, 0.9, 0.995])
-    scan = optimization.Scan("x", np.arange(6.0), merit, np.zeros(6), merit)
+    scan = optimization.Scan("x", np.arange(6.0), merit, np.zeros(6), merit, merit, merit)
     assert scan.plateau == (1.0, 3.0)
-    rising = optimization.Scan("x", np.arange(3.0), np.arange(3), np.zeros(3), np.array([0.1, 0.5, 1.0]))
+    values = np.array([0.1, 0.5, 1.0])
+    rising = optimization.Scan("x", np.arange(3.0), np.arange(3), np.zeros(3), values, values, values)
     assert rising.plateau == (2.0, 2.0)
 
 

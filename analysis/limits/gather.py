@@ -52,12 +52,14 @@ class GivenSystematics:
         overall: Fraction for the overall search.
         per_mass: Mass in MeV/c^2 -> fraction.
         made_from: Identity of the result they were measured on; empty for values from elsewhere.
+        sources: What the overall one is made of: title of a source -> fraction; empty where the file does not say.
     """
 
     source: str
     overall: float
     per_mass: dict[int, float]
     made_from: dict[str, str | None] = field(default_factory=dict)
+    sources: dict[str, float] = field(default_factory=dict)
 
     def of(self, m_majorana: float | None) -> float:
         """Return the fraction for one mass (GeV/c^2) or, for None, the overall one.
@@ -87,7 +89,9 @@ def read_systematics(path: Path) -> GivenSystematics:
         if derived.MADE_FROM not in given:
             checks.fraction("overall or per_mass", [overall_value, *per_mass.values()])
         source = f"{given.get('source', 'given')} ({path.name})"
-        return GivenSystematics(source, overall_value, per_mass, dict(given.get(derived.MADE_FROM, {})))
+        rows = next((table["rows"] for table in given.get("tables", ()) if table["m_majorana"] is None), ())
+        sources = {str(row["title"]): float(row["value"]) for row in rows}
+        return GivenSystematics(source, overall_value, per_mass, dict(given.get(derived.MADE_FROM, {})), sources)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
         msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"

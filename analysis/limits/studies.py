@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,44 @@ def _counted(results: Results, kind: str, survivors: Survivors) -> int:
 def _efficiency(results: Results, survivors: Survivors) -> float:
     """Return the efficiency of the signal samples taken together as for the overall limit."""
     return gather.together(results, _searched(results, SIGNAL), survivors).efficiency
+
+
+def ranking(whole: Limit, sources: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return a limit as it would be without each source of uncertainty, the source that moves it most first.
+
+    Args:
+        whole: The limit.
+        sources: Parts of its relative systematic uncertainty, which add up in quadrature: title -> fraction.
+
+    Returns:
+        Rows with the ``source``, its ``value`` (None for the background), ``n_up`` without it, which is the expected
+        limit while events are hidden, and its ``effect``: by which fraction the limit is larger with it.
+    """
+
+    def without(changed: LimitInputs) -> float | None:
+        return _shown_yield(upper_limit(changed, method=whole.method, confidence_level=whole.confidence_level))
+
+    inputs = whole.inputs
+    exact = dataclasses.replace(inputs, n_bkg_sigma=0.0, side_bands=())
+    cases: list[tuple[str, float | None, LimitInputs]] = [
+        (title, value, dataclasses.replace(inputs, delta_sys=math.sqrt(max(inputs.delta_sys**2 - value**2, 0.0))))
+        for title, value in sources.items()
+    ]
+    cases.append(("expected background", None, exact))
+    cases.append(("all of them", None, dataclasses.replace(exact, delta_sys=0.0)))
+    n_up = _shown_yield(whole)
+    rows = []
+    for title, value, changed in cases:
+        left_out = without(changed)
+        effect = None if n_up is None or left_out is None else n_up / left_out - 1.0
+        rows.append({"source": title, "value": value, "n_up": left_out, "effect": effect})
+    return sorted(rows, key=lambda row: -abs(row["effect"] or 0.0))
+
+
+def _shown_yield(limit: Limit) -> float | None:
+    """Return the limit on the yield or, while events are hidden, the median expected one; None if there is none."""
+    n_up = limit.expected.median if limit.n_up is None else limit.n_up
+    return n_up if math.isfinite(n_up) else None
 
 
 def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The selected candidates of the data."""
+"""The selected candidates of the data: masses and fits, tracks, and a display of each event."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, Rectangle
+
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.derived import ACCUMULATOR
-from jpsi_lnv.analysis.report.drawing import Section
+from jpsi_lnv.analysis.events.schema import HELIX
+from jpsi_lnv.analysis.kinematics import along, radius
+from jpsi_lnv.analysis.report import drawing
+from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, fixed, located, significant
+from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, file_name, fixed, located, significant
 from jpsi_lnv.analysis.results import SelectionResult
 from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
+from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 
 CANDIDATES_SHOWN: Final = 30
 # Other hypotheses of a candidate, and how they are read.
@@ -36,6 +44,23 @@ _OF_TRACK: Final = (
     ("cl_e", "CL e", significant(2), ""),
     ("cl_pi", "CL π", significant(2), ""),
     ("cl_k", "CL K", significant(2), ""),
+    ("delta_xy", "pair: gap", fixed(2), "cm"),
+    ("radius", "radius", fixed(2), "cm"),
+    ("m_ee", "m(ee)", fixed(3), "GeV/c²"),
+)
+# Events that are displayed, and points of a track.
+DISPLAYED: Final = 12
+N_POINTS: Final = 120
+# Lower left corner, width and height of both views, as fractions of the figure; above them is room for the legend.
+VIEWS: Final = ((0.12, 0.2, 0.36, 0.47), (0.61, 0.2, 0.36, 0.47))
+# Radius and half length in cm of what the views show: beam pipe, wall and first and last layer of the drift chamber,
+# time of flight counters, calorimeter.
+DETECTOR: Final = (
+    (NOMINAL.pipe_radius, NOMINAL.mdc_half_length),
+    (NOMINAL.wall_radius, NOMINAL.mdc_half_length),
+    (NOMINAL.mdc_radius_out, NOMINAL.mdc_half_length),
+    (NOMINAL.tof_radius, NOMINAL.tof_barrel_z),
+    (NOMINAL.emc_radius, NOMINAL.emc_endcap_z),
 )
 _TRACKS: Final = (
     Field("dataset", "dataset"),
@@ -50,13 +75,72 @@ def section(source: Source) -> Section:
     """Return the section of the candidates."""
     table = candidates(source, DATA, CONTINUUM)
     introduction = "Events of the data that pass every requirement, as far as they are not hidden."
-    return Section("candidates", "Candidates", introduction, tables=tuple(t for t in (table, tracks(table)) if t.rows))
+    shown = tuple(t for t in (table, tracks(table)) if t.rows)
+    return Section("candidates", "Candidates", introduction, displays(table), shown)
+
+
+def displays(candidates: Table) -> tuple[Picture, ...]:
+    """Return a display of each of the first candidates whose tracks are stored."""
+    stored = [row for row in candidates.rows if {f"{HELIX[0]}_{TRACKS[0]}", "field"} <= row.keys()]
+    return tuple(_display(row) for row in stored[:DISPLAYED])
+
+
+def _display(row: Mapping[str, Any]) -> Picture:
+    where = f"{row['dataset']}, run {row['run']}, event {row['event']}"
+
+    def draw(axes: Axes) -> None:
+        axes.set_position(VIEWS[0])
+        other = axes.figure.add_axes(VIEWS[1])
+        _outline(axes, other)
+        for name, color in zip(TRACKS, drawing.COLOURS, strict=False):
+            x, y, z = _track_points(row, name)
+            words = f"{_track_name(name)}{'+' if row[f'kappa_{name}'] > 0 else '−'}, {row[f'p_{name}']:.2f} GeV/c"
+            axes.plot(x, y, color=color, label=words)
+            # The half of the detector into which the track goes.
+            other.plot(z, np.copysign(np.hypot(x, y), y[-1]), color=color, label=f"{words}, r against z")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.2, 1.1), ncols=2, fontsize=11)
+
+    return Picture(
+        file_name(f"event_{row['dataset']}_{row['run']}_{row['event']}"),
+        f"Event display: {where}",
+        "The four tracks from their helices up to the calorimeter, along the beams (left) and from the side (right, r "
+        f"with the sign of y); M(KKee) = {row['m_kkee']:.4f} GeV/c², χ²₄C = {row['chi2_kkee']:.1f}.",
+        draw,
+    )
+
+
+def _outline(axes: Axes, side: Axes) -> None:
+    """Draw the detector along the beams and from the side."""
+    for r, z in DETECTOR:
+        axes.add_patch(Circle((0.0, 0.0), r, fill=False, color="0.7", linewidth=0.8))
+        side.add_patch(Rectangle((-z, -r), 2.0 * z, 2.0 * r, fill=False, color="0.7", linewidth=0.8))
+    reach, length = 1.1 * NOMINAL.emc_radius, 1.1 * NOMINAL.emc_endcap_z
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="x [cm]", ylabel="y [cm]")
+    side.set(xlim=(-length, length), ylim=(-reach, reach), xlabel="z [cm]", ylabel="r [cm]")
+
+
+def _track_points(row: Mapping[str, Any], name: str) -> tuple[Any, Any, Any]:
+    """Return x, y, z in cm from the point nearest to the axis to the calorimeter, or for half a turn."""
+    helix = [row[f"{parameter}_{name}"] for parameter in HELIX]
+    half_turn = math.pi * radius(row[f"kappa_{name}"], row["field"])
+    x, y, z = along(helix, row["field"], np.linspace(0.0, min(half_turn, 2.0 * NOMINAL.emc_radius), N_POINTS))
+    inside = (np.hypot(x, y) < NOMINAL.emc_radius) & (np.abs(z) < NOMINAL.emc_endcap_z)
+    end = len(x) if inside.all() else max(int(np.argmin(inside)), 1)
+    return x[:end], y[:end], z[:end]
+
+
+def _track_name(name: str) -> str:
+    return f"{'K' if name.startswith('k') else 'e'}{name[1]}"
 
 
 def tracks(candidates: Table) -> Table:
     """Return the four tracks of each candidate: momentum, direction, and what identifies it."""
     rows = tuple(_track(row, name) for row in candidates.rows for name in TRACKS if f"p_{name}" in row)
-    note = "measured momentum; confidence levels of the hypotheses electron, pion and kaon"
+    note = (
+        "measured momentum; confidence levels of the hypotheses electron, pion and kaon; pair: of an electron and the "
+        "track of the other charge with which m(ee) is smallest, as the conversion veto sees it: gap of the circles, "
+        "radius, m(ee)"
+    )
     return Table("candidate_tracks", "Tracks of the selected candidates", _TRACKS, rows, note)
 
 
@@ -86,7 +170,8 @@ def candidates(source: Source, *kinds: str) -> Table:
         title="Selected candidates",
         fields=_CANDIDATES,
         rows=tuple(listed[:CANDIDATES_SHOWN]),
-        note="masses of K e pairs after the fit" + (f"; {left} more in the accumulator" if left > 0 else ""),
+        note="masses of K e pairs after the fit: the first two are one pairing, the last two the other"
+        + (f"; {left} more in the accumulator" if left > 0 else ""),
     )
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
-from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, SEARCH, SIGNAL
+from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, INCLUSIVE, MISID, MISID_FAILED, SEARCH, SIGNAL
 from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.report import drawing, render, spectra
-from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
+from jpsi_lnv.analysis.report.drawing import Edge, Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, file_name, located, percent, yes_no
 from jpsi_lnv.analysis.results import DatasetResult
@@ -47,10 +47,18 @@ _CUTFLOW: Final = (
     Field("efficiency", "total", percent(3), "%"),
     Field("efficiency_error", "±", percent(3), "%"),
 )
-# Steps whose variable the candidates without identification carry: the column, and what passes all other steps.
+# Variable of a step that the candidates without identification carry, and which of them pass all other steps.
 _OF_STEP: Final = {
+    "alternative_hypotheses": ("chi2_difference", spectra.in_region),
     "chi2_4c": ("chi2_4c", spectra.in_window),
+    "conversion_veto": ("conversion_radius", spectra.in_region),
     "signal_region": ("m_kkee", spectra.below_chi2),
+}
+# Variables of the conversion veto and what they are.
+CONVERSIONS: Final = {
+    "delta_xy": ("gap of the two circles", "all pairs; a negative gap is an overlap"),
+    "radius": ("radius of the point where they touch", "pairs whose circles touch"),
+    "m_ee": ("m(ee) at that point", "pairs whose circles touch in the material"),
 }
 # What the wide table shows of every step: key -> group of columns, how it is shown, unit.
 _WIDE: Final = {
@@ -84,7 +92,8 @@ _CUTS: Final = (
 
 def section(source: Source) -> Section:
     """Return the section of the selection."""
-    ran = dict.fromkeys(s for d in source.results.datasets.values() for s in d.selections if s != SEARCH)
+    shown = (s for d in source.results.datasets.values() for s in d.selections if s not in {SEARCH, MISID_FAILED})
+    ran = dict.fromkeys(shown)
     return Section(
         "selection",
         "Selection",
@@ -100,6 +109,7 @@ def pictures(source: Source, cuts: Cuts = SELECTION) -> tuple[Picture, ...]:
     return present(
         _cutflow(source),
         *_n_minus_1(source, cuts),
+        *_conversions(source, cuts),
         _chi2(source, cuts),
         _chi2_against_mass(source, cuts),
         *(_of_role(source, name) for name in ROLES),
@@ -308,16 +318,43 @@ def _n_minus_1(source: Source, cuts: Cuts) -> list[Picture]:
     ]
 
 
+def _conversions(source: Source, cuts: Cuts) -> list[Picture]:
+    """Return each variable of the veto for generated conversions and for the pairs of signal."""
+    gap, mass = cuts.conversion_delta_xy_max, cuts.conversion_m_ee_max
+    limits: dict[str, list[Edge]] = {
+        "delta_xy": [(-gap, -1), (gap, 1)],
+        "radius": [(cuts.conversion_radius_min, -1), (cuts.conversion_radius_max, 1)],
+        "m_ee": [(mass, 1)],
+    }
+    with_truth = {name: d.selections[MISID] for name, d in source.results.ran(MISID).items()}
+    found = {}
+    for variable in CONVERSIONS:
+        samples = {"converted photons": with_truth, "signal": source.searches(SIGNAL), "data": source.searches(DATA)}
+        name = f"conversion_{variable}"
+        found[variable] = _not_empty([(words, total(of, name)) for words, of in samples.items()], 1)
+    return [
+        Picture(
+            f"conversion_{variable}",
+            f"Conversion veto: {CONVERSIONS[variable][0]}",
+            f"Pairs of an electron and a track of the other charge, read as e⁺e⁻: {CONVERSIONS[variable][1]}. Those of "
+            "generated converted photons against those of signal after all other requirements, each scaled to one; the "
+            "arrows show what is kept.",
+            drawing.shapes(groups, limits[variable]),
+        )
+        for variable, groups in found.items()
+        if groups
+    ]
+
+
 def _weighted(source: Source, step: str) -> list[tuple[str, hist.Hist]]:
     """Return the expected background of each process against the variable of a step that its candidates carry."""
-    column, passes = _OF_STEP.get(step, ("", None))
+    column, passes = _OF_STEP[step]
     name, cuts = f"n_minus_1_{step}", cuts_of(source.results)
     like = total(source.searches(), name)
-    if passes is None or like is None:
+    found = spectra.processes(source)
+    if like is None or any(column not in w.candidates for w in found):
         return []
-    named = [
-        (w.name, w.spectrum(like.axes[0], (column,), passes(w.candidates, cuts))) for w in spectra.processes(source)
-    ]
+    named = [(w.name, w.all_but(step, like.axes[0], column, passes(w.candidates, cuts))) for w in found]
     return _not_empty(named[: spectra.SHOWN_MAX], REBIN.get(name, 1))
 
 

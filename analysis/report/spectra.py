@@ -44,17 +44,26 @@ class Weighted:
         name: The process.
         candidates: Column -> values.
         expected: (N,) events of the data per candidate.
+        failing: The same of those that fail one step only, whose name they have as `failed`; None without them.
     """
 
     name: str
     candidates: Candidates
     expected: AnyArray
+    failing: Weighted | None = None
 
     def spectrum(self, axis: Any, columns: Sequence[str], chosen: BoolArray) -> hist.Hist:
         """Return the expected events against columns of the candidates that are chosen, each column counted."""
         filled = hist.Hist(axis, storage=hist.storage.Double())
         for column in columns:
             filled.fill(np.asarray(self.candidates[column])[chosen], weight=self.expected[chosen])
+        return filled
+
+    def all_but(self, step: str, axis: Any, column: str, chosen: BoolArray) -> hist.Hist:
+        """Return the spectrum of the candidates that are chosen and of those that fail one step only."""
+        filled = self.spectrum(axis, (column,), chosen)
+        if self.failing is not None:
+            filled += self.failing.spectrum(axis, (column,), np.asarray(self.failing.candidates["failed"]) == step)
         return filled
 
 
@@ -76,7 +85,8 @@ def processes(source: Source) -> tuple[Weighted, ...]:
     for sample in samples:
         sum_inside = float(sample.expected[inside(sample.candidates)].sum())
         scale = stored.get(sample.name, 0.0) / sum_inside if sum_inside else 1.0
-        found.append(Weighted(sample.name, sample.candidates, scale * sample.expected))
+        failing = Weighted(sample.name, sample.failing, scale * sample.failing_expected) if sample.failing else None
+        found.append(Weighted(sample.name, sample.candidates, scale * sample.expected, failing))
     return tuple(sorted(found, key=lambda w: -float(w.expected.sum())))
 
 

@@ -118,6 +118,8 @@ def scan_table(found: dict[str, Any], every: int = 1) -> Table:
         Field("efficiency", "ε", percent(2), "%"),
         Field("n_bkg", "N bkg", significant(3)),
         Field("figure_of_merit", "figure of merit", significant(4)),
+        Field("figure_of_merit_low", "band from", significant(4)),
+        Field("figure_of_merit_high", "to", significant(4)),
     )
     return Table(
         "optimization",
@@ -179,12 +181,15 @@ def optimization(found: dict[str, Any]) -> Picture:
     x, merit, efficiency, background = (
         np.array([r[key] for r in rows]) for key in (variable, "figure_of_merit", "efficiency", "n_bkg")
     )
+    band = [np.array([r.get(f"figure_of_merit_{end}", np.nan) for r in rows]) for end in ("low", "high")]
 
     def draw(axes: Axes) -> None:
         curves = {"figure of merit": (merit, "-"), "efficiency": (efficiency, "--"), "background": (background, ":")}
         for name, (values, look) in curves.items():
             largest = values.max()
             axes.plot(x, values / largest if largest else values, look, label=f"{name}, largest {largest:.3g}")
+        low, high = (end / merit.max() for end in band)
+        axes.fill_between(x, low, high, color=drawing.SIGNAL, alpha=0.2, linewidth=0, label="statistical band")
         within = f"within {1 - NEARLY:.0%} of the largest"
         axes.axvspan(*found["plateau"], color=drawing.BAND_1, alpha=0.5, label=within)
         axes.axvline(found["chosen"], color=drawing.REGION, label=f"chosen: {found['chosen']:g}")
@@ -197,7 +202,9 @@ def optimization(found: dict[str, Any]) -> Picture:
     return Picture(
         "optimization",
         f"Punzi figure of merit against the requirement on {words}",
-        f"Largest at {found['best']:g}; the selection has {found['chosen']:g}.",
+        f"Largest at {found['best']:g}; the selection has {found['chosen']:g}. The band is what the numbers of "
+        "simulated events leave open, one more background event of the largest weight among it: a step inside it means "
+        "nothing.",
         draw,
     )
 

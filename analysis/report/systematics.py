@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.datasets import mass_mev
-from jpsi_lnv.analysis.report import drawing, paper
+from jpsi_lnv.analysis.report import drawing, paper, result
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
 from jpsi_lnv.analysis.report.mass_scan import PERCENT, PUBLISHED_LABEL, TABLE_2
 from jpsi_lnv.analysis.report.source import Source
@@ -37,6 +37,12 @@ _SHORT: Final = {
     "mc_statistics": "MC stat.",
     "mc_modelling": "MC model",
 }
+_RANKING: Final = (
+    Field("source", "source"),
+    Field("value", "uncertainty", percent(2), "%"),
+    Field("n_up", "N up without", fixed(3)),
+    Field("effect", "effect", percent(2), "%"),
+)
 _PER_MASS: Final = (
     Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),
     *(Field(key, head, percent(2), "%") for key, head in _SHORT.items()),
@@ -51,8 +57,8 @@ def section(source: Source) -> Section:
         "systematics",
         "Systematic uncertainties",
         "How well the efficiency is known, from control samples and from other models of the decay.",
-        present(_sources(source), _pulls(source)),
-        present(overall(source), per_mass(source)),
+        present(_sources(source), _ranking(source), _pulls(source)),
+        present(overall(source), ranking(source), per_mass(source)),
     )
 
 
@@ -117,6 +123,38 @@ def per_mass(source: Source) -> Table | None:
     )
     title = "Systematic uncertainties at each mass"
     return Table("systematics_per_mass", title, _PER_MASS, rows) if rows else None
+
+
+def ranking(source: Source) -> Table | None:
+    """Return what each source of uncertainty does to the overall limit; None where `lnv limits` did not say."""
+    first = result.headline(source) or {}
+    rows = located(first.get("ranking", ()), f"{first.get(PLACE)}/ranking")
+    note = f"method {first.get('method')}; effect: by how much the limit is larger than without the source"
+    title = "Sources of uncertainty by their effect on the overall limit"
+    return Table("ranking", title, _RANKING, rows, note) if rows else None
+
+
+def _ranking(source: Source) -> Picture | None:
+    table = ranking(source)
+    if table is None:
+        return None
+    rows = [row for row in table.rows if row["effect"] is not None]
+
+    def draw(axes: Axes) -> None:
+        effects = [100.0 * row["effect"] for row in rows]
+        axes.barh(np.arange(len(rows)), effects, height=0.6, color=drawing.SIGNAL, label="effect on the limit")
+        name_rows(axes, [row["source"] for row in rows], fontsize=10)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.axvline(0.0, color=drawing.COLOURS[-1], linewidth=1)
+        axes.set_xlabel("Change of the limit by the source [%]")
+
+    return Picture(
+        "ranking",
+        "Sources of uncertainty by their effect on the overall limit",
+        "By how much the limit is larger than without the source: what is worth measuring better stands above.",
+        draw,
+        left=0.37,
+    )
 
 
 def _sources(source: Source) -> Picture | None:

@@ -43,6 +43,10 @@ class Pairs(NamedTuple):
     delta_xy: FloatArray
     m_ee: FloatArray
 
+    def of(self, chosen: BoolArray) -> Pairs:
+        """Return the pairs that a mask (P,) selects."""
+        return Pairs(*(values[chosen] for values in self))  # type: ignore[arg-type] # types of fields get lost in a loop
+
 
 def find_pairs(
     offsets: IntArray,
@@ -96,6 +100,30 @@ def is_conversion(pairs: Pairs, cuts: Cuts) -> BoolArray:
     touches = np.abs(pairs.delta_xy) < cuts.conversion_delta_xy_max
     in_material = (pairs.radius > cuts.conversion_radius_min) & (pairs.radius < cuts.conversion_radius_max)
     return touches & in_material & (pairs.m_ee < cuts.conversion_m_ee_max)
+
+
+def in_turn(pairs: Pairs, cuts: Cuts) -> dict[str, FloatArray]:
+    """Return each variable of the veto for the pairs that the requirements before it take for conversions.
+
+    First the gap of all pairs, then the radius of those that touch, then m(ee) of those that touch in the material.
+    """
+    touches = np.abs(pairs.delta_xy) < cuts.conversion_delta_xy_max
+    in_material = touches & (pairs.radius > cuts.conversion_radius_min) & (pairs.radius < cuts.conversion_radius_max)
+    return {"delta_xy": pairs.delta_xy, "radius": pairs.radius[touches], "m_ee": pairs.m_ee[in_material]}
+
+
+def nearest(pairs: Pairs, electrons: IntArray) -> dict[str, FloatArray]:
+    """Return gap, radius and m(ee) of the pair with the smallest m(ee) of each electron, (N,); NaN without any pair."""
+    order = np.argsort(pairs.m_ee, kind="stable")
+    tracks, first = np.unique(pairs.electron[order], return_index=True)
+    place = np.searchsorted(tracks, electrons)
+    has_pair = np.isin(electrons, tracks)
+    row = np.zeros(len(electrons), dtype=np.int64)
+    row[has_pair] = order[first[place[has_pair]]]
+    columns = {"delta_xy": pairs.delta_xy, "radius": pairs.radius, "m_ee": pairs.m_ee}
+    return {
+        name: np.where(has_pair, values[row] if len(values) else np.nan, np.nan) for name, values in columns.items()
+    }
 
 
 def closest_radius(pairs: Pairs, electrons: IntArray) -> FloatArray:

@@ -21,8 +21,9 @@ from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS, book_conversions, fill_conversions
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
 from jpsi_lnv.analysis.selection.topology import chains
@@ -34,7 +35,12 @@ ROLES: Final = ("none", "electron", "kaon")
 NO_PARTICLE: Final = -1
 # Steps whose requirements are chosen again from the stored candidates.
 OPEN_STEPS: Final = tuple(i for i, step in enumerate(SECTION_III) if step.name in {"chi2_4c", "signal_region"})
+# Steps of which a candidate may fail one, to show what they reject.
+STEPS_TO_FAIL: Final = tuple(
+    i for i, step in enumerate(SECTION_III) if step.name in {"alternative_hypotheses", "conversion_veto"}
+)
 KAON_CHARGES: Final = (1, -1)
+ELECTRON, PHOTON = 11, 22
 
 # Identification loosened for the closure of the weights: with the search's own nothing passes that could be counted.
 E_OVER_P_LOOSENED: Final = 0.5
@@ -99,9 +105,18 @@ class MisidEvents(SearchEvents):
         return self.is_identified & (self.charge == -self.kaon_charge)
 
     @cached_property
+    def decisions(self) -> BoolArray:
+        """Every step's decision on the best candidates, shape (steps, B)."""
+        return apply(SECTION_III, self)[:, self.best.event]
+
+    @property
     def is_chosen(self) -> BoolArray:
         """Best candidates that pass every step but the requirements on chi2 and the signal region, shape (B,)."""
-        return passes_all_but(apply(SECTION_III, self), OPEN_STEPS)[self.best.event]
+        return passes_all_but(self.decisions, OPEN_STEPS)
+
+    def fails_only(self, step: int) -> BoolArray:
+        """Return the best candidates that fail one step and pass all others, shape (B,)."""
+        return passes_all_but(self.decisions, [step]) & ~self.decisions[step]
 
 
 def true_species(columns: Columns) -> IntArray:
@@ -148,8 +163,8 @@ def select(chunk: Chunk) -> dict[str, Found]:
         SchemaError: The file has no generated particles.
     """
     views = [MisidEvents(chunk.events, charge) for charge in KAON_CHARGES]
-    found = [candidates(view) for view in views]
-    merged = {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
+    merged = joined([candidates(view, view.is_chosen) for view in views])
+    failed = joined([failing(view, i) for view in views for i in STEPS_TO_FAIL])
     loose = SearchEvents(chunk.events.columns, loosened(chunk.cuts), chunk.events.sqrt_s)
     is_counted = passes_all_but(apply(SECTION_III, loose), OPEN_STEPS)
     return {
@@ -163,9 +178,14 @@ def select(chunk: Chunk) -> dict[str, Found]:
                 "roles": maps(chunk.events),
                 "roles_loose": maps(loose),
                 **combinations(views),
+                **conversions(chunk.events),
             },
             "candidates": merged,
-        }
+        },
+        datasets.MISID_FAILED: {
+            "cutflow": {ALL_EVENTS: chunk.n_read, "fail_one_step": len(failed["run"])},
+            "candidates": failed,
+        },
     }
 
 
@@ -205,14 +225,63 @@ def combinations(views: Sequence[MisidEvents]) -> dict[str, hist.Hist]:
     return {"combinations": of_species, "tracks": of_tracks}
 
 
-def candidates(view: MisidEvents) -> dict[str, AnyArray]:
-    """Return one row per chosen candidate: run, event, period, decay, chi2, masses; per track p, angle and species."""
-    columns, chosen = view.columns, view.is_chosen
+def joined(found: Sequence[dict[str, AnyArray]]) -> dict[str, AnyArray]:
+    """Return the rows of several tables of the same columns."""
+    return {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
+
+
+def failing(view: MisidEvents, step: int) -> dict[str, AnyArray]:
+    """Return one row per candidate that fails one step only, with the name of that step as `failed`."""
+    rows = candidates(view, view.fails_only(step))
+    return rows | {"failed": np.full(len(rows["run"]), SECTION_III[step].name)}
+
+
+def conversions(view: SearchEvents) -> dict[str, hist.Hist]:
+    """Return the variables of the conversion veto for pairs of good tracks of one generated, converted photon."""
+    filled, columns = book_conversions(), view.columns
+    photon = converted_photon(columns)
+    legs = np.flatnonzero(view.is_good & (photon != NO_PARTICLE) & (view.charge < 0))
+    event = np.searchsorted(view.offsets, legs, side="right") - 1
+    first, second, event = conversion.find_pairs(view.offsets, view.charge, legs, event, view.is_good)
+    pairs = conversion.geometry(first, second, event, tracks.read_helix(columns), view.frame.field)
+    fill_conversions(filled, pairs.of(photon[first] == photon[second]), view.cuts)
+    return filled
+
+
+def converted_photon(columns: Columns) -> IntArray:
+    """Return the row of the generated photon of which a track is a leg, shape (tracks,); `NO_PARTICLE` for the others.
+
+    Raises:
+        SchemaError: The file has no generated particles.
+    """
+    offsets, event = columns.offsets("Gen"), np.repeat(np.arange(columns.n_events), np.diff(columns.offsets("Track")))
+    of_track = columns.flat("Track", "gen").astype(np.int64)
+    codes, mothers = columns.flat("Gen", "pdg_id"), columns.flat("Gen", "mother").astype(np.int64)
+    known = np.flatnonzero(of_track != NO_PARTICLE)
+    row = offsets[event[known]] + of_track[known]
+    is_leg = (np.abs(codes[row]) == ELECTRON) & (mothers[row] != NO_PARTICLE)
+    known, mother = known[is_leg], offsets[event[known[is_leg]]] + mothers[row[is_leg]]
+    found = np.full(len(of_track), NO_PARTICLE)
+    found[known] = np.where(codes[mother] == PHOTON, mother, NO_PARTICLE)
+    return found
+
+
+def candidates(view: MisidEvents, chosen: BoolArray) -> dict[str, AnyArray]:
+    """Return one row per chosen candidate: run, event, period, decay, chi2, masses; per track p, angle and species.
+
+    With them the variables of the other steps of which the candidates may fail one: chi2_difference, the radius in cm.
+
+    Args:
+        view: The events.
+        chosen: Which of the best candidates, shape (B,).
+    """
+    columns = view.columns
     best = view.best[chosen]
     kappa, tanl = columns.flat("Track", "kappa"), columns.flat("Track", "tanl")
     species = true_species(columns)
     rows: dict[str, AnyArray] = {name: columns.scalar(name)[best.event] for name in ("run", "event", "period")}
     rows |= {"chi2_4c": best.chi2_4c, "m_kkee": view.best_m_kkee[chosen]}
+    rows |= {"chi2_difference": view.chi2_difference[chosen], "conversion_radius": view.conversion_radius[chosen]}
     rows["decay"] = np.array(chains(columns, best.event), dtype=np.str_)
     rows |= dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
     for i, name in enumerate(TRACKS):

@@ -7,6 +7,7 @@ brings continuum data into the same window. Units: GeV/c^2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import hist
@@ -15,10 +16,12 @@ import numpy as np
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import variations
-from jpsi_lnv.analysis.events.schema import EVENT
+from jpsi_lnv.analysis.events.schema import EVENT, HELIX
 from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, smallest_by_name
 from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES, apply, depth, passes_all_but
@@ -39,6 +42,12 @@ CHI2_DIFFERENCE: Final = hist.axis.Regular(
     label=r"smallest alternative $\chi^2_\mathrm{4C}$ - $\chi^2_\mathrm{4C}(KKee)$",
 )
 CONVERSION_RADIUS: Final = hist.axis.Regular(60, 0.0, 30.0, name="conversion_radius", label="conversion radius [cm]")
+# Of pairs of an electron and a track of the other charge: what makes a conversion.
+OF_CONVERSIONS: Final = (
+    hist.axis.Regular(80, -2.0, 2.0, name="delta_xy", label="gap of the circles [cm]"),
+    hist.axis.Regular(60, 0.0, 30.0, name="radius", label="radius of the pair [cm]"),
+    hist.axis.Regular(60, 0.0, 0.3, name="m_ee", label=r"$m(ee)$ [GeV/$c^2$]"),
+)
 E_OVER_P: Final = hist.axis.Regular(150, 0.0, 1.5, name="e_over_p", label=r"$E/p$ [$c$]")
 CONFIDENCE_LEVEL: Final = hist.axis.Regular(
     100, 0.0, 1.0, name="confidence_level", label="confidence level of its role"
@@ -60,12 +69,13 @@ M_KE_NAMES: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 def select(chunk: Chunk) -> dict[str, Found]:
     """Return cut flow, histograms, fit status and candidates of J/psi -> K+ K+ e- e- + c.c."""
     view, decisions = chunk.events, chunk.decisions
+    selected, is_recorded = np.all(decisions, axis=0), chunk.metadata.is_recorded_kind
     return {
         datasets.SEARCH: {
             "cutflow": chunk.cut_flow(SECTION_III, decisions),
             "histograms": fill(view, decisions),
             "status": view.fit_status,
-            "candidates": candidates(view, np.all(decisions, axis=0)),
+            "candidates": candidates(view, selected) | (display(view, selected) if is_recorded else {}),
         }
     }
 
@@ -83,7 +93,8 @@ def book() -> dict[str, hist.Hist]:
     """Return the empty histograms of the search for one dataset.
 
     Returns:
-        Name -> histogram. `n_minus_1_<step>` holds the variable of a step after all other steps.
+        Name -> histogram. `n_minus_1_<step>` holds the variable of a step after all other steps, and
+        `conversion_<variable>` a variable of the conversion veto after all other steps.
     """
     int64 = hist.storage.Int64
     return {
@@ -98,6 +109,7 @@ def book() -> dict[str, hist.Hist]:
         "n_minus_1_chi2_4c": hist.Hist(CHI2_4C, storage=int64()),
         "n_minus_1_conversion_veto": hist.Hist(CONVERSION_RADIUS, storage=int64()),
         "n_minus_1_signal_region": hist.Hist(M_KKEE, storage=int64()),
+        **book_conversions(),
     }
 
 
@@ -125,6 +137,7 @@ def fill(view: SearchEvents, decisions: BoolArray) -> dict[str, hist.Hist]:
     for step, values in _n_minus_1(view).items():
         rest = passes_all_but(of_best, [_index(step)])
         filled[f"n_minus_1_{step}"].fill(values[rest])
+    fill_conversions(filled, view.conversions_of(passes_all_but(of_best, [_index("conversion_veto")])), view.cuts)
     _fill_tracks(filled, view, view.best_tracks[reached > _index(STAGES[0])])
     return filled
 
@@ -141,16 +154,23 @@ def _index(step: str) -> int:
 
 def _n_minus_1(view: SearchEvents) -> dict[str, FloatArray]:
     """Return the variable of every step on candidates, one value per best candidate."""
-    best = view.best
-    # Without a fit there is no difference; such candidates fail the fit and are in no N-1 histogram anyway.
-    signal = np.where(best.has_chi2, best.chi2_4c, 0.0)
-    difference = np.minimum(best.chi2_alternative - signal, CHI2_MAX)
     return {
-        "alternative_hypotheses": difference,
-        "chi2_4c": best.chi2_4c,
+        "alternative_hypotheses": view.chi2_difference,
+        "chi2_4c": view.best.chi2_4c,
         "conversion_veto": view.conversion_radius,
         "signal_region": view.best_m_kkee,
     }
+
+
+def book_conversions() -> dict[str, hist.Hist]:
+    """Return the empty histograms of the variables of the conversion veto, `conversion_<variable>`."""
+    return {f"conversion_{axis.name}": hist.Hist(axis, storage=hist.storage.Int64()) for axis in OF_CONVERSIONS}
+
+
+def fill_conversions(filled: Mapping[str, hist.Hist], pairs: conversion.Pairs, cuts: Cuts) -> None:
+    """Fill each variable of the veto with the pairs that the requirements before it take for conversions."""
+    for name, values in conversion.in_turn(pairs, cuts).items():
+        filled[f"conversion_{name}"].fill(values)
 
 
 def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: IntArray) -> None:
@@ -181,6 +201,28 @@ def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray
     chi2 = {f"chi2_{name}": values for name, values in smallest_by_name(best.chi2).items()}
     charge = {"charge": view.charge[of[:, 0]]}
     return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
+
+
+def display(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:
+    """Return what a display of each selected event needs besides, for the few events of the data.
+
+    Columns: interaction point ip_x, ip_y, ip_z in cm and field in T; per track k1, k2, e1, e2 its helix at the pivot
+    (0, 0, 0), dr_, phi0_, kappa_, dz_, tanl_; per electron of the pair with the smallest m(ee) delta_xy_ and radius_ in
+    cm and m_ee_ in GeV/c^2, NaN without a track of the other charge.
+
+    Args:
+        view: The events.
+        is_selected: Events to store, shape (events,); each must have a best candidate.
+    """
+    chosen = is_selected[view.best.event]
+    of, event = view.best_tracks[chosen], view.best.event[chosen]
+    columns: dict[str, AnyArray] = {name: _scalar(view, name, event) for name in ("ip_x", "ip_y", "ip_z", "field")}
+    for i, name in enumerate(TRACKS):
+        columns |= {f"{parameter}_{name}": view.columns.flat("Track", parameter)[of[:, i]] for parameter in HELIX}
+    for i, name in enumerate(TRACKS[2:], 2):
+        pairs = conversion.nearest(view.conversions, of[:, i])
+        columns |= {f"{variable}_{name}": values for variable, values in pairs.items()}
+    return columns
 
 
 def _scalar(view: SearchEvents, name: str, event: IntArray) -> AnyArray:

@@ -211,12 +211,25 @@ class SearchEvents:
         return self.m_kkee[self.best.row]
 
     @cached_property
+    def chi2_difference(self) -> FloatArray:
+        """By how much the best other assignment of the best candidates is worse, (B,), at most the edge of the axis."""
+        # Without a fit there is no difference; such candidates fail the fit, and are in no histogram of it anyway.
+        signal = np.where(self.best.has_chi2, self.best.chi2_4c, 0.0)
+        return np.minimum(self.best.chi2_alternative - signal, fourc.CHI2_MAX)
+
+    @cached_property
     def conversions(self) -> conversion.Pairs:
         """Geometry of every pair of a best candidate's electron and a good track of the other charge."""
         is_partner = self.is_good if self.cuts.conversion_partners == "all" else self.is_good & ~self.is_kaon
         selected, event = self.best_tracks[:, 2:].ravel(), np.repeat(self.best.event, 2)
         pairs = conversion.find_pairs(self.offsets, self.charge, selected, event, is_partner)
         return conversion.geometry(*pairs, tracks.read_helix(self.columns), self.frame.field)
+
+    def conversions_of(self, chosen: BoolArray) -> conversion.Pairs:
+        """Return the pairs of the electrons of some best candidates, which a mask (B,) selects."""
+        is_theirs = np.zeros(len(self.charge), dtype=np.bool_)
+        is_theirs[self.best_tracks[chosen, 2:]] = True
+        return self.conversions.of(is_theirs[self.conversions.electron])
 
     @cached_property
     def has_conversion(self) -> BoolArray:

@@ -124,6 +124,7 @@ def command(
     options = {"method": method, "lead": lead, "confidence_level": confidence_level, "expected": expected}
     save = partial(derived.write, output, results=merged, options=options, files=choices.files)
     shown = _shown(merged, limits, curve)
+    shown.limits[0]["ranking"] = _ranking(limits[0][0], choices)
     show(result.methods(shown), mass_scan.by_method(shown), mass_scan.scan(shown))
     for line in (result.sentence(shown), *filter(None, [result.cautions(shown)])):
         console().print(line, markup=False, soft_wrap=True)
@@ -193,6 +194,13 @@ def _names(method: str, lead: str) -> list[str]:
 def _shown(merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> Source:
     """Return what shows the limits."""
     return Source(merged, tuple(_record(limit, curve) for by_method in limits for limit in by_method))
+
+
+def _ranking(overall: methods.Limit, choices: gather.Choices) -> list[dict[str, Any]]:
+    """Return what each source of uncertainty does to the overall limit."""
+    from jpsi_lnv.analysis.limits import studies  # noqa: PLC0415
+
+    return studies.ranking(overall, choices.systematics.sources if choices.systematics else {})
 
 
 def _record(limit: methods.Limit, curve: Normalisation | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from jpsi_lnv.analysis.limits import gather, studies
+from jpsi_lnv.analysis.limits import gather, methods, studies
 from jpsi_lnv.analysis.report import source
 from jpsi_lnv.analysis.report import studies as study_report
 
@@ -43,6 +43,24 @@ def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
     names = [d["name"] for d in every["conjugate_channels"]["hs3"]["distributions"]]
     assert len(set(names)) == len(names) == 4
     assert "Conjugate channels" in printed
+
+
+def test_sources_are_ranked_by_what_they_do_to_the_limit(run, tmp_path, merged):
+    inputs = gather.overall(merged(), gather.Choices(systematics=GIVEN))
+    limit = methods.upper_limit(inputs, method="rolke")
+    rows = studies.ranking(limit, {"small": 0.01, "large": 0.0692820323})
+    assert [row["source"] for row in rows][:3] == ["all of them", "large", "small"]
+    known = methods.upper_limit(dataclasses.replace(inputs, delta_sys=0.01), method="rolke")
+    assert rows[1]["n_up"] == pytest.approx(known.n_up)
+    assert rows[1]["effect"] == pytest.approx(limit.n_up / known.n_up - 1)
+    assert rows[-1] == {"source": "expected background", "value": None, "n_up": limit.n_up, "effect": 0.0}
+
+
+def test_the_first_limit_carries_the_ranking_even_of_hidden_events(run, tmp_path, merged):
+    run(merged(blind=True))
+    first, *others = json.loads((tmp_path / "limits.json").read_text())["limits"]
+    assert {row["source"] for row in first["ranking"]} >= {"all of them", "expected background"}
+    assert all("ranking" not in record for record in others)
 
 
 def test_checks_of_blinded_data_hide_the_events(run, tmp_path, merged):

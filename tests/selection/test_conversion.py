@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 
+import hist
 import numpy as np
 import pytest
 from distances import r_xy_r_z
@@ -14,7 +15,8 @@ from jpsi_lnv.analysis.constants import M_JPSI, P_TO_RADIUS
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.objects import tracks
-from jpsi_lnv.analysis.selection import conversion
+from jpsi_lnv.analysis.selection import conversion, misid
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTROLS, SIGNAL
 from jpsi_lnv.analysis.simulation.production import Recipe, make_block
 
@@ -132,6 +134,32 @@ def test_closest_pair_of_a_candidate():
 
 
 @pytest.mark.fast
+def test_nearest_pair_of_an_electron():
+    electron, m_ee = np.array([3, 0, 3, 1]), np.array([0.2, 0.5, 0.1, 0.3])
+    pairs = conversion.Pairs(electron, electron, 10 * m_ee, -m_ee, m_ee)
+    found = conversion.nearest(pairs, np.array([3, 1, 2]))
+    np.testing.assert_array_equal(found["m_ee"], [0.1, 0.3, np.nan])
+    np.testing.assert_array_equal(found["radius"], [1.0, 3.0, np.nan])
+    np.testing.assert_array_equal(found["delta_xy"], [-0.1, -0.3, np.nan])
+    nothing = pairs.of(np.zeros(4, dtype=bool))
+    assert np.isnan(conversion.nearest(nothing, np.array([3]))["m_ee"]).all()
+    assert conversion.nearest(nothing, np.zeros(0, dtype=int))["m_ee"].shape == (0,)
+
+
+@pytest.mark.fast
+def test_each_variable_is_shown_of_the_pairs_that_those_before_it_take_for_conversions():
+    four = np.arange(4)
+    pairs = conversion.Pairs(
+        four, four, np.array([3.0, 3.0, 1.0, 3.0]), np.array([0.1, -1.0, 0.1, 0.0]), np.array([0.01, 0.02, 0.03, 0.2])
+    )
+    found = conversion.in_turn(pairs, SELECTION)
+    assert found["delta_xy"].tolist() == [0.1, -1.0, 0.1, 0.0]
+    assert found["radius"].tolist() == [3.0, 1.0, 3.0]
+    assert found["m_ee"].tolist() == [0.01, 0.2]
+    assert conversion.is_conversion(pairs, SELECTION).tolist() == [True, False, False, False]
+
+
+@pytest.mark.fast
 def test_no_tracks():
     nothing = np.zeros(0, dtype=bool)
     arguments = (np.zeros(3, np.int64), np.zeros(0, np.int8), np.empty((5, 0)), np.ones(2), nothing, nothing, nothing)
@@ -183,6 +211,25 @@ def test_conversions_are_rejected():
     is_same = sample.mother[pairs.electron] == sample.mother[pairs.partner]
     assert np.count_nonzero(is_same) > 1000
     assert conversion.is_conversion(pairs, SELECTION)[is_same].mean() > 0.90
+
+
+def test_legs_of_a_photon_are_found_by_what_was_generated():
+    recipe = Recipe(processes=((BACKGROUNDS["ee_converted"], 1.0),), sqrt_s=M_JPSI)
+    block = make_block(recipe, "conversion", 0, 2000, 17)
+    arrays = {name: value[1] if isinstance(value, tuple) else value for name, value in block.items()}
+    offsets = {"Track": block["Track_kappa"][0], "Gen": block["Gen_pdg_id"][0]}
+    columns = ArrayColumns(arrays, offsets, 2000)
+    sample = Sample(BACKGROUNDS["ee_converted"], 2000)
+    photon = misid.converted_photon(columns)
+    is_leg = (np.abs(columns.flat("Gen", "pdg_id")) == 11)[
+        offsets["Gen"][sample.event] + columns.flat("Track", "gen")
+    ] & sample.is_of_photon
+    np.testing.assert_array_equal(photon != misid.NO_PARTICLE, is_leg)
+    found = misid.conversions(SearchEvents(columns, SELECTION, M_JPSI))
+    gaps = found["conversion_delta_xy"]
+    assert gaps.sum() > 200
+    touching = gaps[hist.loc(-SELECTION.conversion_delta_xy_max) : hist.loc(SELECTION.conversion_delta_xy_max) : sum]
+    assert touching > 0.95 * gaps.sum(flow=True)
 
 
 def test_signal_is_kept():

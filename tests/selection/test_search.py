@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ArrayColumns, ChosenEvents
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX
 from jpsi_lnv.analysis.selection import search, steps
+from jpsi_lnv.analysis.selection.chunk import Chunk
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
 from jpsi_lnv.analysis.simulation import processes, production
@@ -95,3 +97,46 @@ def test_table_has_one_row_per_selected_event_and_its_masses(view, decisions):
     assert all((total < 3.0969 + 1e-6).all() for total in pairs)
     assert (table["e_over_p_e1"] > 0.8).all()
     assert (table["e_over_p_k2"] < 0.8).all()
+
+
+def test_pairs_of_the_veto_are_those_of_candidates_that_pass_all_else(view, decisions, filled):
+    veto = [step.name for step in SECTION_III].index("conversion_veto")
+    rest = steps.passes_all_but(decisions, [veto])[view.best.event]
+    electrons = view.best_tracks[rest, 2:]
+    opposite = [
+        np.count_nonzero(view.is_good[a:b] & (view.charge[a:b] == -view.charge[e]))
+        for e, a, b in zip(
+            electrons.ravel(),
+            *np.repeat(
+                np.stack([view.offsets[view.best.event[rest]], view.offsets[view.best.event[rest] + 1]]), 2, axis=1
+            ),
+            strict=True,
+        )
+    ]
+    assert filled["conversion_delta_xy"].sum(flow=True) == sum(opposite) > 0
+    lost = np.count_nonzero(rest & view.has_conversion)
+    below = filled["conversion_m_ee"][: hist.loc(SELECTION.conversion_m_ee_max) : sum]
+    assert lost <= below <= 4 * lost
+
+
+def test_a_display_has_the_tracks_of_each_selected_event(view, decisions):
+    selected = decisions.all(axis=0)
+    table, shown = search.candidates(view, selected), search.display(view, selected)
+    assert {len(values) for values in shown.values()} == {int(selected.sum())}
+    momentum = np.sqrt(1 + shown["tanl_k1"] ** 2) / np.abs(shown["kappa_k1"])
+    np.testing.assert_allclose(momentum, table["p_k1"], rtol=1e-6)
+    np.testing.assert_array_equal(np.sign(shown["kappa_k1"]), table["charge"])
+    cuts = view.cuts
+    for electron in ("e1", "e2"):
+        touches = np.abs(shown[f"delta_xy_{electron}"]) < cuts.conversion_delta_xy_max
+        inside = (shown[f"radius_{electron}"] > cuts.conversion_radius_min) & (
+            shown[f"radius_{electron}"] < cuts.conversion_radius_max
+        )
+        assert not (touches & inside & (shown[f"m_ee_{electron}"] < cuts.conversion_m_ee_max)).any()
+
+
+@pytest.mark.parametrize(("kind", "is_there"), [("data", True), ("signal", False)])
+def test_displays_are_stored_for_data_alone(view, kind, is_there):
+    metadata = DatasetMetadata(kind=kind, sqrt_s=3.0969, blind=False)
+    found = search.select(Chunk(view.columns, "d", metadata, SELECTION))["search"]["candidates"]
+    assert ("dr_k1" in found) == is_there
