@@ -20,9 +20,13 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 
+# What turns a four-momentum into that of the frame that sees it at rest.
+REVERSED: Final = np.array([-1.0, -1.0, -1.0, 1.0])
 _PILOT_EVENTS: Final = 20_000
 _PILOT_MARGIN: Final = 1.1
 _TWO_BODIES: Final = 2
+# Steps of Newton's method from momenta that are right to a few MeV.
+_N_NEWTON: Final = 5
 # A pilot is made for a mass rounded up to this step in GeV, so that masses that vary share one.
 _PILOT_STEP: Final = 0.005
 
@@ -90,6 +94,23 @@ def phase_space(rng: np.random.Generator, mass: npt.ArrayLike, masses: Sequence[
     _check_threshold(parent, daughters)
     nested = _nested_masses(rng, parent, daughters)
     return _momenta(rng, nested, daughters)
+
+
+def scale_to(mass: FloatArray, p3: FloatArray, masses: FloatArray) -> FloatArray:
+    """Return four-momenta (n, k, 4) of decays whose momenta are all stretched by what makes the energies add up.
+
+    Args:
+        mass: Energies of the decays in their rest frames in GeV, (n,), above the sums of the masses.
+        p3: Momenta in GeV/c, (n, k, 3).
+        masses: Masses in GeV/c^2, (n, k).
+    """
+    p2 = np.square(p3).sum(axis=-1)
+    factor = np.ones(len(mass))
+    for _ in range(_N_NEWTON):
+        energy = np.sqrt(np.square(masses) + factor[:, None] ** 2 * p2)
+        factor -= (energy.sum(axis=1) - mass) / (factor[:, None] * p2 / energy).sum(axis=1)
+    energy = np.sqrt(np.square(masses) + factor[:, None] ** 2 * p2)
+    return np.concatenate([p3 * factor[:, None, None], energy[..., None]], axis=-1)
 
 
 def maximum_weight(mass: float, masses: tuple[float, ...]) -> float:

@@ -12,12 +12,14 @@ from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import M_ELECTRON
 from jpsi_lnv.analysis.simulation.beam import Beams, jpsi_momentum, virtual_photon
 from jpsi_lnv.analysis.simulation.decays import (
+    REVERSED,
     boost,
     break_up_momentum,
     direction,
     phase_space,
     radiate,
     rotate_to,
+    scale_to,
     transverse_cos_theta,
 )
 from jpsi_lnv.analysis.simulation.particles import (
@@ -92,6 +94,55 @@ def generate(
     return decay_pions(rng, table)
 
 
+def of_decays(
+    rng: np.random.Generator,
+    tree: Node,
+    momenta: FloatArray,
+    is_conjugated: BoolArray,
+    beams: Beams,
+    emitters: tuple[int, ...] = CHARGED,
+) -> Particles:
+    """Return the particles of J/psi decays that somebody else made, in the laboratory, with final-state radiation.
+
+    Args:
+        rng: Source of random numbers.
+        tree: The J/psi and its decay chain: each decay radiates in the rest frame of what decays.
+        momenta: (px, py, pz, E) in GeV of the last particles of the chain (n, k, 4), in their order, in the rest frame
+            of the J/psi, the beams along z. They are stretched to the mass that each J/psi has, for the energy of the
+            beams varies.
+        is_conjugated: Which decays are the conjugate (n,).
+        beams: Period, run and vertex of the events.
+        emitters: Codes of the particles that radiate, whatever their charge.
+    """
+    top = jpsi_momentum(rng, len(beams.run))
+    grown = _Tree([tree.pdg_id], [-1], [top], [beams.vertex], [])
+    masses = np.broadcast_to([known_mass(leaf) for leaf in last_of(tree)], momenta.shape[:2])
+    _follow(rng, tree, 0, grown, emitters, scale_to(_mass(top), momenta[..., :3], masses))
+    return _table(grown, is_conjugated)
+
+
+def _follow(
+    rng: np.random.Generator, node: Node, row: int, tree: _Tree, emitters: tuple[int, ...], momenta: FloatArray
+) -> None:
+    """Append a node's descendants, of which the last ones have momenta (n, k, 4) in its rest frame."""
+    ends = np.cumsum([len(last_of(d)) for d in node.daughters])
+    groups = np.split(momenta, ends[:-1], axis=1)
+    sums = np.stack([group.sum(axis=1) for group in groups], axis=1)
+    rows = _attach(rng, node, row, tree, emitters, _mass(sums), sums)
+    for daughter, place, group, total in zip(node.daughters, rows, groups, sums.swapaxes(0, 1), strict=True):
+        if daughter.daughters:
+            _follow(rng, daughter, place, tree, emitters, boost(group, (total * REVERSED)[:, None]))
+
+
+def last_of(node: Node) -> tuple[Node, ...]:
+    """Return the particles at the ends of a decay chain, in its order."""
+    return tuple(leaf for d in node.daughters for leaf in last_of(d)) if node.daughters else (node,)
+
+
+def _mass(p4: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt(np.maximum(p4[..., 3] ** 2 - (p4[..., :3] ** 2).sum(axis=-1), 0.0)))
+
+
 def _initial(rng: np.random.Generator, node: Node, sqrt_s: float, n: int) -> tuple[FloatArray, FloatArray | None]:
     if node.pdg_id == JPSI:
         return jpsi_momentum(rng, n), None
@@ -110,10 +161,24 @@ def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree, emitters:
     if not node.daughters:
         return
     parent = tree.momenta[row]
-    mass = np.sqrt(parent[:, 3] ** 2 - (parent[:, :3] ** 2).sum(axis=1))
+    mass = _mass(parent)
     masses = _daughter_masses(rng, node, mass)
-    momenta = _decay(rng, node, mass, masses)
-    codes = np.array([d.pdg_id for d in node.daughters])
+    rows = _attach(rng, node, row, tree, emitters, masses, _decay(rng, node, mass, masses))
+    for daughter, place in zip(node.daughters, rows, strict=True):
+        _grow(rng, daughter, place, tree, emitters)
+
+
+def _attach(
+    rng: np.random.Generator,
+    node: Node,
+    row: int,
+    tree: _Tree,
+    emitters: tuple[int, ...],
+    masses: FloatArray,
+    momenta: FloatArray,
+) -> range:
+    """Let the daughters (n, k, 4) of a node radiate in its rest frame, append them, and return their rows."""
+    parent, codes = tree.momenta[row], np.array([d.pdg_id for d in node.daughters])
     radiation = radiate(rng, momenta, masses, np.isin(np.abs(codes), emitters))
     rows = range(len(tree.codes), len(tree.codes) + len(codes))
     vertex = tree.vertices[row] + _flight(rng, node, parent)
@@ -125,8 +190,7 @@ def _grow(rng: np.random.Generator, node: Node, row: int, tree: _Tree, emitters:
         tree.mothers.append(row)
         tree.momenta.append(laboratory[:, i])
         tree.vertices.append(vertex)
-    for daughter, place in zip(node.daughters, rows, strict=True):
-        _grow(rng, daughter, place, tree, emitters)
+    return rows
 
 
 def _flight(rng: np.random.Generator, node: Node, p4: FloatArray) -> FloatArray:
@@ -294,7 +358,7 @@ def _leptons(rng: np.random.Generator, pair: FloatArray, q2: FloatArray) -> Floa
     momentum = np.sqrt(np.maximum(q2 / 4.0 - M_ELECTRON**2, 0.0))
     axis = rotate_to(direction(_pair_cosine(rng, q2), rng.uniform(-np.pi, np.pi, len(q2))), pair[:, :3])
     first = np.concatenate([axis * momentum[:, None], np.sqrt(q2)[:, None] / 2.0], axis=1)
-    leptons = np.stack([first, first * [-1.0, -1.0, -1.0, 1.0]], axis=1)
+    leptons = np.stack([first, first * REVERSED], axis=1)
     return boost(leptons, pair[:, None])
 
 

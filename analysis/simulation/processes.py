@@ -259,6 +259,14 @@ SIGNAL: Final = Process(
     "J/psi -> K+ K+ e- e- + c.c., phase space", jpsi(KAON, KAON, ELECTRON, ELECTRON), is_conjugated=True
 )
 
+_NEUTRINO = Node(MAJORANA_NEUTRINO, leaves(KAON, ELECTRON))
+# Chains whose last particles are K+ e- K+ e-, by the number of neutrinos: the first pair comes from the first of them.
+CHAINS: Final = (
+    jpsi(KAON, ELECTRON, KAON, ELECTRON),
+    jpsi(_NEUTRINO, KAON, ELECTRON),
+    jpsi(_NEUTRINO, _NEUTRINO),
+)
+
 
 def majorana(mass: float, mode: str) -> Process:
     """Return the signal through Majorana neutrinos nu -> K+ e-.

@@ -12,14 +12,15 @@ from typing import Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import IntArray
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation import beam
 from jpsi_lnv.analysis.simulation.detector import Column, simulate
-from jpsi_lnv.analysis.simulation.generator import generate
+from jpsi_lnv.analysis.simulation.generator import generate, of_decays
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import Particles, interleave
-from jpsi_lnv.analysis.simulation.processes import Process
+from jpsi_lnv.analysis.simulation.processes import CHAINS, SIGNAL, Process
 from jpsi_lnv.analysis.simulation.transport import force_conversion, seen_conversions
 
 BLOCK_EVENTS: Final = 16_384
@@ -81,15 +82,44 @@ def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> d
     """
     rng = generator_of(seed, dataset, block)
     beams = beam.cross(rng, n, recipe.years)
-    particles = _particles(rng, recipe, beams)
+    return _recorded(rng, _particles(rng, recipe, beams), beams, recipe, block * BLOCK_EVENTS)
+
+
+def make_block_of_decays(
+    momenta: FloatArray, n_neutrinos: IntArray, is_conjugated: BoolArray, dataset: str, block: int, seed: int
+) -> dict[str, Column]:
+    """Return the columns of one block of J/psi -> K+ e- K+ e- + c.c. that somebody else made.
+
+    Args:
+        momenta: (px, py, pz, E) in GeV of kaon, electron, kaon, electron (n, 4, 4) in the rest frame of the J/psi.
+        n_neutrinos: How many of the pairs come from a neutrino, the first one first (n,).
+        is_conjugated: Which decays have negative kaons (n,).
+        dataset: Name of the dataset.
+        block: Number of the block.
+        seed: Seed of the random numbers.
+    """
+    rng, recipe = generator_of(seed, dataset, block), Recipe(processes=((SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    beams = beam.cross(rng, len(momenta), recipe.years)
+    parts = []
+    for n, tree in enumerate(CHAINS):
+        events = np.flatnonzero(n_neutrinos == n)
+        own = beams.take(events)
+        parts.append((events, of_decays(rng, tree, momenta[events], is_conjugated[events], own)))
+    return _recorded(rng, interleave(parts, len(momenta)), beams, recipe, block * BLOCK_EVENTS)
+
+
+def _recorded(
+    rng: np.random.Generator, particles: Particles, beams: beam.Beams, recipe: Recipe, first: int
+) -> dict[str, Column]:
+    """Return the columns of events, of which `first` came before, as the detector sees them."""
     columns = simulate(rng, particles, beams, recipe.parameters, has_hypotheses=recipe.has_hypotheses)
     if not recipe.has_truth:
         columns = {k: v for k, v in columns.items() if not k.startswith("Gen_") and k != "Track_gen"}
     sign = -1 if recipe.has_truth else 1  # BOSS numbers the runs of simulations negatively
     return columns | {
         "run": sign * beams.run,
-        "event": block * BLOCK_EVENTS + np.arange(n) + 1,
-        "sqrt_s": np.full(n, recipe.sqrt_s),
+        "event": first + np.arange(len(beams.run)) + 1,
+        "sqrt_s": np.full(len(beams.run), recipe.sqrt_s),
         "ip_x": beams.ip[:, 0],
         "ip_y": beams.ip[:, 1],
         "ip_z": beams.ip[:, 2],
