@@ -44,6 +44,11 @@ def paired_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
         msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
         raise ResultsError(msg)
     masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_NAMES], axis=-1)
+    return nearest_pairing(masses)
+
+
+def nearest_pairing(masses: FloatArray) -> FloatArray:
+    """Return of M(K1e1), M(K2e2), M(K1e2), M(K2e1) (N, 4) the pairing whose masses differ least (N, 2)."""
     straight, crossed = masses[:, :2], masses[:, 2:]
     is_straight = np.abs(np.diff(straight)) <= np.abs(np.diff(crossed))
     return np.where(is_straight, straight, crossed)

@@ -119,12 +119,12 @@ def read(path: Path) -> Decays:
 
 
 def _of_table(path: Path) -> Particles:
-    import pyarrow  # noqa: PLC0415 only files of decays need it
+    import pyarrow as pa  # noqa: PLC0415 only files of decays need it
     from pyarrow import csv, parquet  # noqa: PLC0415
 
     try:
         table = parquet.read_table(path) if path.suffix.lower() == ".parquet" else csv.read_csv(path)
-    except pyarrow.ArrowInvalid as error:
+    except pa.ArrowInvalid as error:
         msg = f"no table ({str(error).splitlines()[0]}); wanted columns {', '.join(COLUMNS)}, a row per particle"
         raise DecaysError(msg) from None
     if missing := [name for name in COLUMNS if name not in table.column_names]:
@@ -138,10 +138,10 @@ def _of_table(path: Path) -> Particles:
 
 
 def _numbers(name: str, column: Any) -> FloatArray:
-    import pyarrow  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
 
     kind = column.type
-    if pyarrow.types.is_boolean(kind) or not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+    if pa.types.is_boolean(kind) or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         msg = f"column {name!r} holds {kind}; wanted numbers"
         raise DecaysError(msg)
     values = np.asarray(column.to_numpy(), dtype=np.float64)
@@ -212,26 +212,24 @@ def decays(particles: Particles) -> Decays:
     _refuse("the file", len(first) == 0, "no decay in it; wanted at least one")
     for i in np.flatnonzero(sizes != N_BODIES)[:1]:
         _refuse_content(event[first[i]], particles.pdg_id[first[i] : first[i] + sizes[i]])
-    codes, p4, neutrino = (
-        values.reshape(len(first), N_BODIES, *values.shape[1:])
-        for values in (particles.pdg_id, particles.p4, particles.neutrino)
-    )
+    codes, neutrino = (v.reshape(-1, N_BODIES) for v in (particles.pdg_id, particles.neutrino))
+    p4 = particles.p4.reshape(-1, N_BODIES, 4)
     for i in np.flatnonzero((neutrino >= _NO_NEUTRINO).any(axis=1))[:1]:
         _refuse(f"event {event[first[i]]}", True, f"neutrino {neutrino[i].max()}; wanted 1 or 2, or 0 for none")
     order = np.lexsort((np.abs(codes) == ELECTRON, _pair(codes, neutrino)), axis=1)
     sorted_codes, of_pair = np.take_along_axis(codes, order, 1), np.take_along_axis(neutrino, order, 1)
     momenta = np.take_along_axis(p4, order[..., None], 1)
-    is_conjugated = sorted_codes[:, 0] == -KAON
-    wrong = (sorted_codes != np.where(is_conjugated, -1, 1)[:, None] * CONTENT).any(axis=1)
+    sign = np.sign(codes[:, :1])
+    wrong = (np.sort(sign * codes, axis=1) != np.sort(CONTENT)).any(axis=1)
     for i in np.flatnonzero(wrong)[:1]:
         _refuse_content(event[first[i]], codes[i])
-    mixed = (of_pair[:, 0::2] != of_pair[:, 1::2]).any(axis=1)
+    mixed = (of_pair[:, 0::2] != of_pair[:, 1::2]).any(axis=1) | (sorted_codes != sign * CONTENT).any(axis=1)
     for i in np.flatnonzero(mixed)[:1]:
         _refuse(f"event {event[first[i]]}", True, f"neutrinos {neutrino[i]} of {codes[i]}; wanted K and e of each")
     weight = particles.weight[first]
     _refuse("weights", bool((weight < 0).any() or not weight.sum() > 0), "wanted none below zero and a sum above")
     n_neutrinos = np.count_nonzero(of_pair[:, 0::2] > 0, axis=1)
-    return Decays(_at_rest(event[first], momenta), n_neutrinos, is_conjugated, weight)
+    return Decays(_at_rest(event[first], momenta), n_neutrinos, sign[:, 0] < 0, weight)
 
 
 def _pair(codes: IntArray, neutrino: IntArray) -> IntArray:
@@ -297,9 +295,14 @@ def passed(found: Decays, dataset: str, block: int, seed: int, cuts: Cuts = SELE
     return is_passed
 
 
-def efficiency(is_passed: BoolArray, weight: FloatArray) -> tuple[float, float]:
-    """Return the efficiency of weighted decays and its standard error; that of one decay where none passes or fails."""
+def efficiency(passes: BoolArray | FloatArray, weight: FloatArray) -> tuple[float, float]:
+    """Return the efficiency of weighted decays and its standard error; of one decay at least where all are alike.
+
+    Args:
+        passes: Whether a decay passes, or how probably (N,).
+        weight: (N,).
+    """
     share = weight / weight.sum()
-    value = float(share @ is_passed)
-    spread = math.sqrt(float(np.square(share * (is_passed - value)).sum()))
+    value = float(share @ passes)
+    spread = math.sqrt(float(np.square(share * (passes - value)).sum()))
     return value, spread or float(share.max())

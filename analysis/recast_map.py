@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from scipy.spatial import KDTree
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.documents import replacing
+from jpsi_lnv.analysis.majorana import nearest_pairing
 from jpsi_lnv.analysis.recast import Decays, DecaysError
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 
@@ -34,7 +36,7 @@ FEATURES: Final = ("p_k1", "p_k2", "p_e1", "p_e2", "cos_theta_max", "m_ee")
 # What makes distances of the features comparable: GeV/c, 1, GeV/c^2.
 SCALES: Final = (0.3, 0.3, 0.3, 0.3, 0.25, 0.6)
 N_NEAREST: Final = 20
-# Closure that is wanted beyond two standard errors, from the mass on in GeV/c^2, and that with which a model is refused.
+# Closure that is wanted beyond two standard errors, from this mass on in GeV/c^2; and what is refused.
 WANTED: Final = 0.03
 WANTED_FROM: Final = 0.75
 WORST: Final = 0.10
@@ -77,6 +79,12 @@ class Closure:
         """What of the deviation two standard errors do not explain, zero or more."""
         return max(0.0, abs(self.deviation) - 2.0 * self.error / self.simulated)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the deviation is within what is wanted at its mass."""
+        is_low = self.m_majorana is not None and self.m_majorana < WANTED_FROM
+        return is_low or self.beyond <= WANTED
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record of the closure table."""
         return dataclasses.asdict(self) | {"deviation": self.deviation, "beyond": self.beyond}
@@ -98,9 +106,12 @@ class Map:
 
     def looked_up(self, decays: Decays) -> FloatArray:
         """Return the efficiency of each decay (N,)."""
-        tree = KDTree(self.features / SCALES)
-        nearest = tree.query(features(decays.momenta) / SCALES, k=N_NEAREST, workers=-1)[1]
+        nearest = self._tree.query(features(decays.momenta) / SCALES, k=N_NEAREST, workers=-1)[1]
         return np.asarray(self.passed[nearest].mean(axis=1))
+
+    @cached_property
+    def _tree(self) -> KDTree:
+        return KDTree(self.features / SCALES)
 
     def expected_deviation(self, decays: Decays) -> float:
         """Return how wrong the table may be on a model: the worst closure at the mass of each decay's pairs, averaged.
@@ -130,10 +141,7 @@ def features(momenta: FloatArray) -> FloatArray:
 
 def pair_masses(momenta: FloatArray) -> FloatArray:
     """Return both M(Ke) of decays (N, 2) in GeV/c^2, in the pairing whose masses differ least."""
-    masses = _mass(momenta[:, [0, 2, 0, 2]] + momenta[:, [1, 3, 3, 1]])
-    straight, crossed = masses[:, :2], masses[:, 2:]
-    is_straight = np.abs(np.diff(straight)) <= np.abs(np.diff(crossed))
-    return np.where(is_straight, straight, crossed)
+    return nearest_pairing(_mass(momenta[:, [0, 2, 0, 2]] + momenta[:, [1, 3, 3, 1]]))
 
 
 def _mass(p4: FloatArray) -> FloatArray:
@@ -229,7 +237,7 @@ def write(path: Path, table: Map, about: Mapping[str, Any]) -> Path:
 
 
 def _encoding(columns: Mapping[str, Any]) -> dict[str, str]:
-    return {name: "BYTE_STREAM_SPLIT" for name in columns} | {"passed": "PLAIN"}
+    return dict.fromkeys(columns, "BYTE_STREAM_SPLIT") | {"passed": "PLAIN"}
 
 
 def read(path: Path) -> Map:
@@ -244,5 +252,6 @@ def read(path: Path) -> Map:
         columns = np.column_stack([stored[name].to_numpy() for name in FEATURES]).astype(np.float64)
         return Map(columns, stored["passed"].to_numpy(), tuple(content["closure"]))
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        msg = f"{path}: no map of the efficiency ({type(error).__name__}: {error}); make one with `lnv recast --make-map`"
+        what = f"no map of the efficiency ({type(error).__name__}: {error})"
+        msg = f"{path}: {what}; make one with `lnv recast --make-map`"
         raise DecaysError(msg) from None

@@ -23,6 +23,8 @@ from jpsi_lnv.analysis.limits.sideband import SideBand
 
 PUBLICATION: Final = "rolke"
 RECOMMENDED: Final = "recommended"
+# The two that stand side by side.
+BOTH: Final = (PUBLICATION, RECOMMENDED)
 # Limits are computed for one method, given as (inputs, counts (N,), confidence level) -> yields (N,).
 LimitsOf = Callable[[LimitInputs, IntArray, float], FloatArray]
 

@@ -15,12 +15,13 @@ import numpy as np
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
+from jpsi_lnv.analysis.documents import digest_of_file
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.limits import likelihood
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.report import drawing, mass_scan, page, result, selection, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, total
-from jpsi_lnv.analysis.report.source import LIMITS, Source, flags, label, stamp
+from jpsi_lnv.analysis.report.source import LIMITS, RECAST_CLOSURE, Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
 
 SUBMISSION: Final = "submission"
@@ -31,6 +32,7 @@ _LIKELIHOODS: Final = (
     ("Likelihood in the HistFactory JSON of pyhf", "HistFactory"),
     ("Likelihood in the HEP Statistics Serialization Standard, for ROOT and pyhs3", "HS3"),
 )
+_MAP: Final = "Map of the efficiency for other models: simulated decays and which of them pass, Parquet"
 _INSTALL: Final = "pip install 'jpsi-lnv[hepdata]' or make install-all"
 
 
@@ -65,6 +67,8 @@ def write(directory: Path, source: Source) -> list[Path]:
     likelihoods = _write_likelihoods(directory, source)
     for path, (description, file_type) in zip(likelihoods, _LIKELIHOODS, strict=False):
         submission.add_additional_resource(description, str(path), copy_file=True, file_type=file_type)
+    if (of_map := _map(directory.parent, source)) is not None:
+        submission.add_additional_resource(_MAP, str(of_map), copy_file=True)
     for table in _tables(source, directory):
         submission.add_table(table)
     archive = _create(submission, directory)
@@ -100,6 +104,22 @@ def _write_likelihoods(directory: Path, source: Source) -> list[Path]:
     for name, document in documents.items():
         (directory / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return [directory / name for name in documents]
+
+
+def _map(results: Path, source: Source) -> Path | None:
+    """Return the map of the efficiency whose closure the report shows; None without one.
+
+    Raises:
+        HepdataError: The file is another one than that of the closure.
+    """
+    closure = source.extras.get(RECAST_CLOSURE)
+    if closure is None:
+        return None
+    path, wanted = results / closure["map"]["file"], closure["map"]["digest"]
+    if (got := digest_of_file(path)) != wanted:
+        msg = f"{path}: digest {got}, its closure is of {wanted}; run `lnv recast --make-map` again"
+        raise HepdataError(msg)
+    return path
 
 
 def _tables(source: Source, directory: Path) -> list[Any]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.derived import ACCUMULATOR
-from jpsi_lnv.analysis.limits.methods import METHODS, PUBLICATION, RECOMMENDED
+from jpsi_lnv.analysis.limits.methods import BOTH, METHODS
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
 from jpsi_lnv.analysis.report.source import LIMITS, Source, label
@@ -38,7 +38,6 @@ BANDS: Final = (
 )
 HEADROOM: Final = 1.5
 BRANCHING_FRACTION: Final = "B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.)"
-BOTH: Final = (PUBLICATION, RECOMMENDED)
 # Searches that a caution names one by one.
 N_NAMED: Final = 5
 METHODS_NOTE: Final = (

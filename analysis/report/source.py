@@ -15,8 +15,10 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results, SelectionResult
 
 LIMITS: Final = "limits"
-# Made from no result: the simulation beside its references.
+# Made from no result: the simulation beside its references, and the map of the efficiency beside simulation.
 VALIDATION: Final = "validation"
+RECAST_CLOSURE: Final = "recast_closure"
+OF_NO_RESULT: Final = (VALIDATION, RECAST_CLOSURE)
 # What other stages may have left: stem of the file -> what it must hold to be shown.
 CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     LIMITS: ("limits",),
@@ -27,9 +29,14 @@ CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     "coverage": ("curves",),
     "topology": ("all_but", "chains"),
     VALIDATION: ("rows", "efficiency", "identification", "note"),
+    RECAST_CLOSURE: ("map", "n_beyond", "closure"),
 }
 SIMULATION: Final = "Fast simulation"
-COMMANDS: Final = {**derived.DERIVED, VALIDATION: "lnv simulate --validate"}
+COMMANDS: Final = {
+    **derived.DERIVED,
+    VALIDATION: "lnv simulate --validate",
+    RECAST_CLOSURE: "lnv recast --make-map",
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,9 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
     foreign = {
         stem: f"{stem}.json: {reason}; run `{COMMANDS[stem]}` again"
         for stem, found in content.items()
-        if stem != VALIDATION and (reason := derived.difference(found, merged, output))
+        if stem not in OF_NO_RESULT and (reason := derived.difference(found, merged, output))
     }
-    shown = {stem: found for stem, found in content.items() if stem == VALIDATION or derived.MADE_FROM in found}
+    shown = {stem: found for stem, found in content.items() if stem in OF_NO_RESULT or derived.MADE_FROM in found}
     limits = shown.pop(LIMITS, {LIMITS: []})[LIMITS]
     return Source(merged, tuple(limits), shown, foreign)
 

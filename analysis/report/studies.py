@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.optimization import NEARLY
+from jpsi_lnv.analysis.recast_map import WANTED, WANTED_FROM, WORST
 from jpsi_lnv.analysis.report import drawing, result
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
-from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.source import RECAST_CLOSURE, Source
 from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, fixed, located, percent, significant
 
 HEADROOM: Final = 1.4
@@ -58,11 +59,30 @@ _COVERAGE: Final = (
     Field("error", "±", fixed(3)),
     Field("smallest_at", "at signal", fixed(2)),
 )
+_RECAST: Final = (
+    Field("method", "method"),
+    Field("n_obs", "N obs", result.observed),
+    Field("n_bkg", "N bkg", significant(2)),
+    Field("efficiency", "ε", percent(2), "%"),
+    Field("efficiency_error", "±", percent(2), "%"),
+    Field("branching_fraction_ul", "B limit", significant(3)),
+    Field("expected", "expected", significant(3)),
+)
+_MAP: Final = (
+    Field("mode", "model"),
+    Field("m_majorana", "M(ν)", fixed(3), "GeV/c²"),
+    Field("simulated", "ε simulated", percent(2), "%"),
+    Field("error", "±", percent(2), "%"),
+    Field("looked_up", "ε of the map", percent(2), "%"),
+    Field("deviation", "deviation", percent(1), "%"),
+    Field("beyond", "beyond 2σ", percent(1), "%"),
+)
 _CHANNEL_TITLES: Final = {"conjugate_channels": "Conjugate channels", "periods": "Data-taking periods"}
 
 
 def section(source: Source) -> Section:
     """Return the section of the studies that were made."""
+    closure = source.extras.get(RECAST_CLOSURE)
     scan, topology = source.extras.get("optimization"), source.extras.get("topology")
     return Section(
         "studies",
@@ -72,7 +92,7 @@ def section(source: Source) -> Section:
             *coverage_pictures(source), optimization(scan) if scan else None, *(_scan(source, name) for name in SCANS)
         ),
         (*checks(source), *present(chains(topology) if topology and topology["chains"] else None)),
-        present(scan_table(scan) if scan else None),
+        present(scan_table(scan) if scan else None, map_closure(closure) if closure else None),
     )
 
 
@@ -101,6 +121,36 @@ def _coverages(source: Source) -> Table | None:
     note = "sums over the count are exact and have no error"
     title = "Smallest coverage for 0 to 20 signal events"
     return Table(COVERAGE, title, _COVERAGE, rows, note) if rows else None
+
+
+def recast(content: dict[str, Any]) -> Table:
+    """Return efficiency and limits of a model.
+
+    Args:
+        content: Content of ``recast.json``.
+    """
+    of_model = {key: content[key] for key in ("efficiency", "efficiency_error")}
+    limits = located(content["limits"], "recast.json#/limits") or ({},)
+    rows = tuple({**r, **of_model, "expected": result.expected(r) if r else None} for r in limits)
+    title = f"The model of {content['events']['file']}"
+    means = [f"{r['method']}: {r['confidence_level_means']}" for r in content["limits"]]
+    return Table("recast", title, _RECAST, rows, ". ".join([content["source"], *means]))
+
+
+def map_closure(content: dict[str, Any]) -> Table:
+    """Return the efficiencies of models as simulated and as looked up in the map.
+
+    Args:
+        content: Content of ``recast_closure.json``.
+    """
+    about, rows = content["map"], located(content["closure"], f"{RECAST_CLOSURE}.json#/closure")
+    low = [abs(r["deviation"]) for r in rows if (r["m_majorana"] or WANTED_FROM) < WANTED_FROM]
+    note = (
+        f"{about['file']}, digest {about['digest']}, {count(about['n'])} simulated decays; from {WANTED_FROM:g} GeV/c² "
+        f"on {content['n_beyond']} models deviate by more than {WANTED:.0%} beyond 2σ of counting; below, by "
+        f"{max(low, default=0.0):.1%} at most; a model whose masses deviate by more than {WORST:.0%} is refused"
+    )
+    return Table(RECAST_CLOSURE, "Closure of the published map of the efficiency", _MAP, rows, note)
 
 
 def scan_table(found: dict[str, Any], every: int = 1) -> Table:

@@ -1,13 +1,16 @@
 """The HEPData submission: valid, with the numbers of the result, and its likelihood readable by pyhf."""
 
+import dataclasses
 import json
 import tarfile
 
 import pytest
 import yaml
 
+from jpsi_lnv.analysis.documents import digest_of_file
 from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.report import hepdata, source
+from jpsi_lnv.analysis.report.source import RECAST_CLOSURE
 
 from .conftest import make_limits, make_results
 
@@ -33,6 +36,20 @@ def test_the_archive_holds_tables_figures_and_likelihood(written):
     assert {"submission.yaml", "limits.yaml", "mass_of_kkee.yaml", "cut_flow_signal.yaml", "limits.png"} <= names
     assert {"thumb_limits.png", "likelihood.json", "likelihood.hs3.json"} <= names
     assert [path.name for path in likelihoods] == ["likelihood.json", "likelihood.hs3.json"]
+
+
+def test_the_map_of_the_efficiency_is_handed_on_with_the_digest_of_its_closure(tmp_path, whole):
+    path = tmp_path / "recast_map.parquet"
+    path.write_bytes(b"rows")
+    about = {"file": path.name, "digest": digest_of_file(path), "n": 1}
+    closure = {"map": about, "n_beyond": 0, "closure": []}
+    mapped = dataclasses.replace(whole, extras={**whole.extras, RECAST_CLOSURE: closure})
+    archive, *_ = hepdata.write(tmp_path / "hepdata", mapped)
+    with tarfile.open(archive) as tar:
+        assert path.name in tar.getnames()
+    path.write_bytes(b"other rows")
+    with pytest.raises(hepdata.HepdataError, match=r"recast_map\.parquet: digest .*--make-map"):
+        hepdata.write(tmp_path / "hepdata", mapped)
 
 
 def test_numbers_are_those_of_the_limits(written, whole):

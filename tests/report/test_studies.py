@@ -108,3 +108,15 @@ def test_the_validation_of_the_simulation_has_its_own_section(whole):
 
 def test_closure_is_shown_with_a_limit(whole):
     assert {t.name for t in section(whole, "closure").folded} == {"closure", "closure_relations"}
+
+
+def test_the_closure_of_the_map_says_what_it_reaches(studied):
+    row = {"mode": "2nu", "simulated": 0.2, "error": 0.002, "looked_up": 0.19, "deviation": -0.05, "beyond": 0.03}
+    about = {"file": "recast_map.parquet", "digest": "abc", "n": 1000}
+    content = {"map": about, "n_beyond": 0, "closure": [row | {"m_majorana": m} for m in (0.6, 0.9)]}
+    shown = section(dataclasses.replace(studied, extras={**studied.extras, "recast_closure": content}), "studies")
+    found = next(t for t in shown.all_tables if t.name == "recast_closure")
+    assert [r["m_majorana"] for r in found.rows] == [0.6, 0.9]
+    assert "digest abc" in found.note
+    assert "on 0 models deviate by more than 3%" in found.note
+    assert "below, by 5.0% at most" in found.note
