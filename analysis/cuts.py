@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from jpsi_lnv.analysis.documents import digest_of_json
 
 OURS = "ours: the publication gives no number"
+BOSS = "BOSS ParticleID, setChiMinCut"
 
 
 def requirement(default: Any, *, unit: str, source: str, meaning: str) -> Any:
@@ -35,12 +36,34 @@ class Cuts:
     )
     n_tracks_min: int = requirement(4, unit="", source="III, par. 1", meaning="smallest number of good tracks")
     net_charge: int = requirement(0, unit="e", source="III, par. 1", meaning="sum of the good tracks' charges")
-    pid_chi_max: float = requirement(
-        4.0, unit="sigma", source="BOSS ParticleID", meaning="a subsystem counts if any hypothesis has |chi| below"
+    pid_identify: str = requirement(
+        "e pi k",
+        unit="",
+        source="BOSS ParticleID, identify; " + OURS,
+        meaning="hypotheses (of e mu pi k p) of which one has to fit for a subsystem to count",
+    )
+    pid_dedx_chi_min: float = requirement(-4.0, unit="sigma", source=BOSS, meaning="dE/dx fits with chi above")
+    pid_dedx_chi_max: float = requirement(4.0, unit="sigma", source=BOSS, meaning="dE/dx fits with chi below")
+    pid_tof: Literal["record", "tof12e", "tofcorr"] = requirement(
+        "record",
+        unit="",
+        source="BOSS ParticleID; " + OURS,
+        meaning="time of flight: one record of a track, or BOSS's TOF1, TOF2 and TOFE, or its TofCorr",
+    )
+    pid_tof_chi_min: float = requirement(-4.0, unit="sigma", source=BOSS, meaning="TOF fits with chi above")
+    pid_tof_chi_max: float = requirement(
+        4.0, unit="sigma", source=BOSS + "; setChiMaxCut for TofCorr: 6", meaning="TOF fits with chi below"
     )
     pid_emc: bool = requirement(
         True, unit="", source="III, par. 2", meaning="EMC energy and shower shape enter the confidence levels"
     )
+    pid_emc_chi_min: float = requirement(-4.0, unit="sigma", source=BOSS, meaning="EMC fits with chi above")
+    pid_emc_chi_max: float = requirement(4.0, unit="sigma", source=BOSS, meaning="EMC fits with chi below")
+    pid_muc: bool = requirement(
+        False, unit="", source="BOSS ParticleID", meaning="muon chambers enter the confidence levels"
+    )
+    pid_muc_chi_min: float = requirement(-4.0, unit="sigma", source=BOSS, meaning="muon chambers fit with chi above")
+    pid_muc_chi_max: float = requirement(4.0, unit="sigma", source=BOSS, meaning="muon chambers fit with chi below")
     cl_e_min: float = requirement(0.001, unit="", source="III, par. 2", meaning="electron: CL_e above")
     cl_e_ratio_min: float = requirement(
         0.8, unit="", source="III, par. 2", meaning="electron: CL_e/(CL_e+CL_K+CL_pi) above"
@@ -79,9 +102,20 @@ class Cuts:
     m_kkee_min: float = requirement(3.07, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) from")
     m_kkee_max: float = requirement(3.12, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) to")
 
+    def pid_window(self, subsystem: str) -> tuple[float, float]:
+        """Return the window of chi in which a subsystem of the identification counts: dedx, tof, emc or muc."""
+        return getattr(self, f"pid_{subsystem}_chi_min"), getattr(self, f"pid_{subsystem}_chi_max")
+
     def digest(self) -> str:
         """Return a short digest of every value: two results agree in it only if their cuts do."""
         return digest_of_json(dataclasses.asdict(self))
 
 
 SELECTION = Cuts()
+# The identification as BOSS's users vary it, each as changes of the requirements:
+# ``dataclasses.replace(SELECTION, **PID_VARIANTS["tofcorr"])``.
+PID_VARIANTS: Final[dict[str, dict[str, Any]]] = {
+    "tof12e": {"pid_tof": "tof12e"},
+    "tofcorr": {"pid_tof": "tofcorr", "pid_tof_chi_max": 6.0},
+    "all_five": {"pid_identify": "e mu pi k p"},
+}

@@ -114,7 +114,7 @@ def identify(tracks: ak.Array) -> ak.Array:
         emc = emc_chi(p, abs(flat["tanl"] / length), flat["emc_energy"] / p, flat["emc_e3x3"] / flat["emc_e5x5"])
         chi2, ndof = np.zeros((3, len(p))), np.zeros(len(p), dtype=np.int64)
         for chi in (dedx, tof, emc):
-            counts = np.isfinite(chi.sum(axis=0)) & (abs(chi).min(axis=0) < CUTS.pid_chi_max)
+            counts = np.isfinite(chi.sum(axis=0)) & (abs(chi).min(axis=0) < CUTS.pid_dedx_chi_max)
             chi2 += np.where(counts, chi**2, 0.0)
             ndof += counts
     cl = np.select([ndof == k for k in (1, 2, 3)], [survival(ARRAY, chi2, k) for k in (1, 2, 3)], -1.0)

@@ -119,7 +119,7 @@ def identify(t: dict[str, Any], tables: emc_pid.EmcTables) -> None:
     if t["emc_energy"] > 0 and t["emc_e5x5"] != 0:
         subsystems.append(emc_chi(t, abs(t["tanl"] / length), tables))
     for chi in subsystems:
-        if math.isfinite(sum(chi)) and min(map(abs, chi)) < CUTS.pid_chi_max:
+        if math.isfinite(sum(chi)) and min(map(abs, chi)) < CUTS.pid_dedx_chi_max:
             t["chi2"] = [total + x * x for total, x in zip(t["chi2"], chi, strict=True)]
             t["ndof"] += 1
     t["cl"] = [survival(SCALAR, x, t["ndof"]) for x in t["chi2"]] if t["ndof"] else [-1.0] * 3

@@ -149,7 +149,9 @@ class ChunkColumns:
 
     def has(self, collection: str, name: str) -> bool:
         """Whether the file has the column."""
-        return name in (self._layout(collection).content.fields if collection else self._events.fields)
+        if not collection:
+            return name in self._events.fields
+        return collection in self._events.fields and name in self._layout(collection).content.fields
 
     def _layout(self, collection: str) -> Any:
         if collection not in self._layouts:
@@ -239,7 +241,7 @@ DEDX_SHIFT: Final = 0.10
 TOF_SHIFT: Final = 0.005
 ENERGY_SCALE: Final = 0.005
 HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")
-SUFFIXES: Final = ("", "_e", "_k", "_p")
+SUFFIXES: Final = ("", "_e", "_k", "_p", "_mu", "_mdc")
 # Share of the clusters that lose energy in another model of the showers, and the mean share that they lose.
 SHOWER_SHARE: Final = 0.03
 SHOWER_SCALE: Final = 0.10
@@ -289,9 +291,9 @@ def scaled(name: str, factor: float) -> Change:
     return lambda columns: columns.flat("Track", name) * np.float32(factor)
 
 
-def shifted(name: str, shift: float) -> Change:
-    """Return the change that adds to a track column."""
-    return lambda columns: columns.flat("Track", name) + np.float32(shift)
+def shifted(name: str, shift: float, collection: str = "Track") -> Change:
+    """Return the change that adds to a column of a collection."""
+    return lambda columns: columns.flat(collection, name) + np.float32(shift)
 
 
 def lossy_showers(columns: Columns) -> AnyArray:
@@ -328,16 +330,17 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _of_tracks(changes: Mapping[str, Change]) -> dict[str, Change]:
-    return {branch("Track", name): change for name, change in changes.items()}
-
-
 def _helix_scale(columns: Columns, factor: float) -> dict[str, Change]:
-    return {f"kappa{s}": scaled(f"kappa{s}", factor) for s in SUFFIXES if columns.has("Track", f"kappa{s}")}
+    return {f"Track_kappa{s}": scaled(f"kappa{s}", factor) for s in SUFFIXES if columns.has("Track", f"kappa{s}")}
 
 
 def _dedx(shift: float) -> dict[str, Change]:
-    return {f"dedx_chi_{h}": shifted(f"dedx_chi_{h}", shift) for h in HYPOTHESES}
+    return {f"Track_dedx_chi_{h}": shifted(f"dedx_chi_{h}", shift) for h in HYPOTHESES}
+
+
+def _tof(shift: float) -> dict[str, Change]:
+    """Return the change of all times, of the record that stands for a track and of the others."""
+    return {"Track_tof_time": shifted("tof_time", shift), "Tof_time": shifted("time", shift, "Tof")}
 
 
 def variations(columns: Columns) -> dict[str, VariedColumns]:
@@ -351,10 +354,10 @@ def variations(columns: Columns) -> dict[str, VariedColumns]:
         "momentum_scale_down": _helix_scale(columns, 1.0 / (1.0 - MOMENTUM_SCALE)),
         "dedx_up": _dedx(DEDX_SHIFT),
         "dedx_down": _dedx(-DEDX_SHIFT),
-        "tof_up": {"tof_time": shifted("tof_time", TOF_SHIFT)},
-        "tof_down": {"tof_time": shifted("tof_time", -TOF_SHIFT)},
-        "emc_up": {"emc_energy": scaled("emc_energy", 1.0 + ENERGY_SCALE)},
-        "emc_down": {"emc_energy": scaled("emc_energy", 1.0 - ENERGY_SCALE)},
-        "showers": {"emc_energy": lossy_showers},
+        "tof_up": _tof(TOF_SHIFT),
+        "tof_down": _tof(-TOF_SHIFT),
+        "emc_up": {"Track_emc_energy": scaled("emc_energy", 1.0 + ENERGY_SCALE)},
+        "emc_down": {"Track_emc_energy": scaled("emc_energy", 1.0 - ENERGY_SCALE)},
+        "showers": {"Track_emc_energy": lossy_showers},
     }
-    return {name: VariedColumns(columns, _of_tracks(of)) for name, of in changes.items()}
+    return {name: VariedColumns(columns, of) for name, of in changes.items()}

@@ -77,11 +77,12 @@ COLLECTIONS: Final = {
     "tof": Collection("TDstEvent/m_tofTrackCol", "TTofTrack"),
     "emc": Collection("TDstEvent/m_emcTrackCol", "TEmcTrack"),
 }
-# Group of columns -> the collection that it needs beside those.
+# Group of columns -> the collections that it needs beside those.
+_EXT: Final = Collection("TDstEvent/m_extTrackCol", "TExtTrack")
 OF_GROUP: Final[dict[str, dict[str, Collection]]] = {
-    "pid": {"ext": Collection("TDstEvent/m_extTrackCol", "TExtTrack")},
+    "pid": {"ext": _EXT},
     "ends": {},
-    "muon": {"muc": Collection("TDstEvent/m_mucTrackCol", "TMucTrack")},
+    "muon": {"muc": Collection("TDstEvent/m_mucTrackCol", "TMucTrack"), "ext": _EXT},
     "v0": {"vee": Collection("TEvtRecObject/m_evtRecVeeVertexCol", "TEvtRecVeeVertex")},
 }
 PARTICLES: Final = Collection("TMcEvent/m_mcParticleCol", "TMcParticle")
@@ -199,14 +200,14 @@ class Dst:
     def _groups(self, event: Event, entries: IntArray, tracks: dict[str, AnyArray]) -> dict[str, AnyArray | Jagged]:
         """Return the columns of the groups that are kept; what is of `Track` is added to the tracks."""
         columns: dict[str, AnyArray | Jagged] = {}
-        if event.ext is not None:
+        if event.ext is not None and "pid" in self.keep:
             tracks |= _fitting("Track", pid_columns(event, event.ext))
             kinds = TOF_ALL if "ends" in self.keep else TOF_RAW | TOF_COUNTER | TOF_CLUSTER
             offsets, records = tof_columns(event, kinds)
             columns |= _named("Tof", offsets, _fitting("Tof", records))
             columns |= _fitting("", {"t0": start_times(event), "time": self._times(entries)})
-        if event.muc is not None:
-            tracks |= _fitting("Track", muon_columns(event, event.muc))
+        if event.ext is not None and event.muc is not None:
+            tracks |= _fitting("Track", muon_columns(event, event.muc, event.ext))
         if event.vee is not None:
             offsets, pairs = v0_columns(event.links, event.vee)
             columns |= _named("V0", offsets, _fitting("V0", pairs))

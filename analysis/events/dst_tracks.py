@@ -78,7 +78,7 @@ class Event:
         dedx: `m_mdcDedxCol`.
         tof: `m_tofTrackCol`.
         emc: `m_emcTrackCol`.
-        ext: `m_extTrackCol`, for the group `pid`.
+        ext: `m_extTrackCol`, for the groups `pid` and `muon`.
         muc: `m_mucTrackCol`, for the group `muon`.
         vee: `m_evtRecVeeVertexCol`, for the group `v0`.
     """
@@ -295,17 +295,19 @@ def start_times(event: Event) -> FloatArray:
     return event.tof.pick("m_t0", np.where(np.diff(event.tof.offsets) > 0, first, NO_LINK), 0.0)
 
 
-def muon_columns(event: Event, muc: Records) -> dict[str, AnyArray]:
+def muon_columns(event: Event, muc: Records, ext: Records) -> dict[str, AnyArray]:
     """Return the columns of `Track` that the group `muon` adds, each ``(T,)``."""
     is_track = event.links.column("m_mdcTrackId") != NO_LINK
     row = _rows(event.links, is_track, muc, "m_mucTrackId")
     mdc = _rows(event.links, is_track, event.mdc, "m_mdcTrackId")
     kal = _rows(event.links, is_track, event.kal, "m_mdcKalTrackId")
     helix, _ = _helix(event.kal, event.mdc, kal, mdc, "_mu")
+    reached = ext.pick("myMucVolumeNumber", _rows(event.links, is_track, ext, "m_extTrackId"), NO_LINK)
     return {
         **{f"{name}_mu": helix[:, i] for i, name in enumerate(schema.HELIX)},
         **_members(muc, _MUC, row),
         "muc_status": muc.pick("m_status", row, NO_LINK),
+        "muc_volume": np.where(row != NO_LINK, reached, NO_LINK),
         **{name: muc.pick(member, row, 0) for name, member in _MUC_COUNTS.items()},
     }
 

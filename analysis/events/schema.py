@@ -185,6 +185,11 @@ TRACK: Final = (
             "muc_last_endcap": ("", "last layer with hits in an end cap"),
         },
     ),
+    *_kept(
+        "muon",
+        "int32",
+        {"muc_volume": ("", "volume of the muon chambers that the extrapolation reaches; -1: none, or no track there")},
+    ),
 )
 
 TOF: Final = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import numpy as np
 from annotated_types import Ge
@@ -28,8 +28,13 @@ from jpsi_lnv.analysis.objects.helix_correction import ChunkCorrection, HelixCor
 from jpsi_lnv.analysis.objects.networks import Network
 from jpsi_lnv.analysis.objects.tofcorr import TofCorr
 
+T = TypeVar("T")
 # The name by which metadata ask for the package's own tables.
 SIMULATED: Final = "simulated"
+# Resolutions in ns of the package's simulation: of both layers of the barrel together, which falls from the middle to
+# the ends, by powers of z in cm, and of the end caps' scintillators.
+SIGMA_BARREL: Final = (0.0659, 0.0, -2.04e-6)
+SIGMA_ENDCAP: Final = 0.099
 LAST_RUN: Final = np.iinfo(np.int32).max
 
 
@@ -50,6 +55,21 @@ class Constants:
     muc: Network | None = None
     dedx: dict[str, DedxCorrection] | None = None
     helix: HelixCorrection | None = None
+
+
+def given(constants: T | None, name: str) -> T:
+    """Return constants that there are.
+
+    Raises:
+        CalibrationError: There are none.
+    """
+    if constants is None:
+        msg = (
+            f"the cuts ask for constants {name!r}, which the calibration of these runs does not have: "
+            "name one that has, as 'calibration' of the dataset's metadata"
+        )
+        raise CalibrationError(msg)
+    return constants
 
 
 @dataclass(frozen=True)
@@ -117,7 +137,8 @@ class Calibration:
 @cache
 def simulated() -> Calibration:
     """Return the package's own constants, which serve for all runs."""
-    return Calibration(SIMULATED, emc_pid.digest(), (RunRange(0, LAST_RUN, Constants(emc=emc_pid.load())),))
+    constants = Constants(emc_pid.load(), tofcorr.without_corrections(SIGMA_BARREL, SIGMA_ENDCAP))
+    return Calibration(SIMULATED, emc_pid.digest(), (RunRange(0, LAST_RUN, constants),))
 
 
 FORMAT: Final = "jpsi-lnv calibration 1"

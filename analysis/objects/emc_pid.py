@@ -65,19 +65,23 @@ class EmcTables(NamedTuple):
     quantiles: FloatArray
 
 
-def chi_of_chosen(columns: Columns, tables: EmcTables, chosen: IntArray) -> FloatArray:
-    """Return chi of the calorimeter for e, pi, K of chosen tracks, in their order, ``(N, 3)``.
+def chi_of_chosen(
+    columns: Columns, tables: EmcTables, chosen: IntArray, hypotheses: tuple[str, ...] = HYPOTHESES
+) -> FloatArray:
+    """Return chi of the calorimeter of chosen tracks, in their order, for H hypotheses, ``(N, H)``.
 
     Args:
         columns: The chunk.
         tables: The tables, of `load`.
         chosen: (N,) indices of the tracks.
+        hypotheses: Their names; those that are neither e nor pi take the pion's chi.
     """
     names = ("kappa", "tanl", "emc_energy", "emc_e3x3", "emc_e5x5")
     kappa, tanl, energy, e3x3, e5x5 = (columns.flat("Track", n)[chosen].astype(np.float64) for n in names)
     p = momentum(kappa, tanl)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return evaluate(tables, p, cos_theta(tanl), np.where(energy > 0, energy / p, np.nan), e3x3 / e5x5)
+        chi = evaluate(tables, p, cos_theta(tanl), np.where(energy > 0, energy / p, np.nan), e3x3 / e5x5)
+    return chi if hypotheses == HYPOTHESES else chi[:, [0 if name == "e" else 1 for name in hypotheses]]
 
 
 def evaluate(

@@ -9,15 +9,21 @@ Source: BOSS ParticleID, EmcPID and MucPID; the networks are those of ROOT's TMu
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
-from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.documents import Form
-from jpsi_lnv.analysis.errors import CalibrationError
+from jpsi_lnv.analysis.errors import CalibrationError, SchemaError
+from jpsi_lnv.analysis.events.schema import branch
+from jpsi_lnv.analysis.objects import tracks
+
+if TYPE_CHECKING:
+    from jpsi_lnv.analysis.events.columns import Columns
 
 FORMAT: Final = "jpsi-lnv network 1"
 _FORM: Final = Form("network", "import it again with `lnv calibration import`", CalibrationError)
@@ -55,6 +61,15 @@ MUC: Final = Layout(
     counts_own_bin=False,
 )
 LAYOUTS: Final = {"emc": EMC, "muc": MUC}
+# Volume of a track that reaches no crystal, or no chamber.
+NOWHERE: Final = -1
+# BOSS takes the second moment in these units of cm^2, and this for pi.
+SECOND_MOMENT: Final = 1000.0
+PI: Final = 3.14159
+# Muon chambers: smallest momentum in GeV/c, largest abs(cos theta) and depth.
+P_MUC_MIN: Final = 0.5
+COS_THETA_MUC_MAX: Final = 0.83
+DEPTH_MAX: Final = 1e5
 # Of a number whose distribution is 0 or 1 there: far enough to exclude the kind, and only that one.
 BEYOND: Final = -99.0
 
@@ -124,6 +139,85 @@ def _length(content: Any, *path: str | int) -> int:
     return len(content) if isinstance(content, list) else -1
 
 
+def emc_chi(columns: Columns, network: Network, chosen: IntArray) -> FloatArray:
+    """Return chi of the calorimeter for all five hypotheses, ``(N, 5)``; NaN without a cluster on the track's way.
+
+    Args:
+        columns: The chunk.
+        network: One of the layout `EMC`.
+        chosen: (N,) indices of the tracks.
+
+    Raises:
+        SchemaError: The file lacks a column.
+    """
+    suffix = "_e" if columns.has("Track", "kappa_e") else ""
+    shower = ("emc_energy", "emc_e_seed", "emc_e3x3", "emc_e5x5", "emc_second_moment")
+    shape = ("emc_lat_moment", "emc_a20", "emc_a42", "emc_dtheta", "emc_dphi")
+    kappa, tanl, volume, *values = _read(
+        columns, chosen, f"kappa{suffix}", f"tanl{suffix}", "emc_volume", *shower, *shape
+    )
+    values[shower.index("emc_second_moment")] /= SECOND_MOMENT
+    with np.errstate(divide="ignore"):
+        inputs = np.stack([tracks.momentum(kappa, tanl), 1.0 / kappa, *values], axis=1)
+    return _chi(network, EMC, inputs, (volume != NOWHERE) & (values[0] > 0))
+
+
+def muc_chi(columns: Columns, network: Network, chosen: IntArray) -> FloatArray:
+    """Return chi of the muon chambers for all five hypotheses, ``(N, 5)``; NaN without a track there.
+
+    Args:
+        columns: The chunk.
+        network: One of the layout `MUC`.
+        chosen: (N,) indices of the tracks.
+
+    Raises:
+        SchemaError: The file lacks a column.
+    """
+    chambers = ("muc_depth", "muc_max_hits", "muc_chi2", "muc_distance", "muc_dphi")
+    kappa, tanl, phi0, volume, *values = _read(
+        columns, chosen, "kappa_mdc", "tanl_mdc", "phi0_mdc", "muc_volume", *chambers
+    )
+    p, cos_theta = tracks.momentum(kappa, tanl), tracks.cos_theta(tanl)
+    phi = np.remainder(phi0 + 0.5 * np.pi, 2 * np.pi)
+    values[chambers.index("muc_dphi")] = PI - values[chambers.index("muc_dphi")]
+    in_reach = (p >= P_MUC_MIN) & (np.abs(cos_theta) <= COS_THETA_MUC_MAX)
+    is_valid = in_reach & (volume != NOWHERE) & (values[0] <= DEPTH_MAX)
+    return _chi(network, MUC, np.stack([p, phi, cos_theta, *values], axis=1), is_valid)
+
+
+def output(network: Network, inputs: FloatArray) -> FloatArray:
+    """Return what the network makes of inputs (N, I), (N,)."""
+    found = np.empty(len(inputs))
+    _output(network, inputs, found)
+    return found
+
+
+def _read(columns: Columns, chosen: IntArray, *names: str) -> list[FloatArray]:
+    """Return track columns of chosen tracks as float64."""
+    if missing := [branch("Track", name) for name in names if not columns.has("Track", name)]:
+        msg = (
+            f"a network identifies the tracks, and branch {missing[0]!r} is missing ({len(missing)} in all): "
+            "skim the .dst again with `--keep pid,muon`, or take a calibration without networks"
+        )
+        raise SchemaError(msg)
+    return [columns.flat("Track", name)[chosen].astype(np.float64) for name in names]
+
+
+def _chi(network: Network, layout: Layout, inputs: FloatArray, is_valid: BoolArray) -> FloatArray:
+    """Return chi (N, 5) of inputs (N, I) whose first is the momentum; NaN where not valid or beyond the bins."""
+    found = output(network, inputs)
+    with np.errstate(invalid="ignore"):
+        bins = np.trunc((found - network.output_edges[0]) / network.output_edges[1])
+        rows = np.trunc((inputs[:, 0] - network.p_edges[0]) / network.p_edges[1])
+    n_rows, n_bins = network.chi.shape[1:]
+    # BOSS takes the number just beyond the last bin as well.
+    inside = is_valid & (bins >= 0) & (bins <= n_bins)
+    at_row = np.clip(np.nan_to_num(rows), 0, n_rows - 1).astype(np.int64)
+    at_bin = np.clip(np.nan_to_num(bins), 0, n_bins - 1).astype(np.int64)
+    of_kind: AnyArray = network.chi[:, at_row, at_bin].T
+    return np.where(inside[:, None], of_kind[:, layout.of_hypothesis], np.nan)
+
+
 def _layout(content: Any, place: str) -> Layout:
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
@@ -145,10 +239,27 @@ def load(path: str) -> Network:
 
 
 def _quantiles(density: FloatArray, width: float, counts_own_bin: bool) -> FloatArray:
-    """Return chi of densities (K, P, B). Sums are those of single precision, as BOSS's: the tails are made of them."""
-    total = np.cumsum(density, axis=-1, dtype=np.float32) * np.float32(width)
-    if not counts_own_bin:
-        total = np.concatenate([np.zeros_like(total[..., :1]), total[..., :-1]], axis=-1)
-    share = total.astype(np.float64)
+    """Return chi of densities (K, P, B).
+
+    The sums are in single precision and in BOSS's order, since the tails are made of what that leaves: EmcPID adds
+    densities up and multiplies them by the width of a bin, MucPID multiplies first.
+    """
+    first, then = (1.0, width) if counts_own_bin else (width, 1.0)
+    total, share = np.zeros(density.shape[:-1], dtype=np.float32), np.zeros(density.shape)
+    for b in range(density.shape[-1] - (not counts_own_bin)):
+        total = (total + first * density[..., b]).astype(np.float32)
+        share[..., b + (not counts_own_bin)] = (then * total.astype(np.float64)).astype(np.float32)
     is_inside = (share > 0) & (share < 1)
     return np.where(is_inside, ndtri(np.where(is_inside, share, 0.5)), BEYOND)
+
+
+@kernel
+def _output(network: Network, inputs: FloatArray, found: FloatArray) -> None:
+    for i in range(len(inputs)):
+        total = network.output_bias[0]
+        for m in range(len(network.hidden_bias)):
+            x = network.hidden_bias[m]
+            for k in range(len(network.shift)):
+                x += network.hidden_weights[m, k] * (inputs[i, k] - network.shift[k]) / network.scale[k]
+            total += network.output_weights[m] / (1.0 + math.exp(-x))
+        found[i] = total

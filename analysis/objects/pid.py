@@ -1,37 +1,38 @@
 """Particle identification as BOSS's ParticleID does it, chi, sums of chi2, confidence levels; electrons and kaons.
 
-A subsystem (dE/dx, TOF, EMC) measures a track if it has a valid measurement and at least one of the considered
-hypotheses e, pi, K lies within `chi_max` of it; it then adds its chi2 to all of them. The confidence level (CL) of a
-hypothesis is the survival probability of its sum, with the same number of subsystems for all. A track that no subsystem
-measures has no CL: -1, which no requirement accepts.
+A subsystem (dE/dx, TOF, EMC, muon chambers) measures a track if it has a valid measurement and at least one of the
+hypotheses that the cuts ask for has its chi within the subsystem's window; it then adds its chi2 to all of them. The
+confidence level (CL) of a hypothesis is the survival probability of its sum, with the same number of subsystems for
+all. A track that no subsystem measures has no CL: -1, which no requirement accepts.
 
-Source: BOSS ParticleID, probability method (setChiMinCut, IsPidInfoValid); publication III, par. 2.
+Source: BOSS ParticleID, probability method (setChiMinCut, setChiMaxCut, identify, IsPidInfoValid); publication III,
+par. 2.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.events.schema import branch
-from jpsi_lnv.analysis.objects.emc_pid import chi_of_chosen, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from jpsi_lnv.analysis.cuts import Cuts
-    from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES, branch
+from jpsi_lnv.analysis.objects import emc_pid, networks, tof_pid, tofcorr
+from jpsi_lnv.analysis.objects.calibration import Calibration, Constants, given, simulated
+from jpsi_lnv.analysis.objects.emc_pid import EmcTables
+from jpsi_lnv.analysis.objects.networks import Network
 
 Column = npt.NDArray[np.floating]
+Window = tuple[float, float]
 
 # The hypotheses that are compared, in the order of `Species`.
 CONSIDERED: Final = ("e", "pi", "k")
-TOF_GOOD: Final = 1
 INVALID: Final = -1.0
 
 
@@ -49,27 +50,71 @@ class Identification(NamedTuple):
     ndof: npt.NDArray[np.int8]
 
 
+class Question(NamedTuple):
+    """Which hypotheses a subsystem is asked about.
+
+    Attributes:
+        hypotheses: H names, the considered ones first.
+        asked: Indices of those of which one has to fit.
+    """
+
+    hypotheses: tuple[str, ...]
+    asked: tuple[int, ...]
+
+    @property
+    def of_five(self) -> list[int]:
+        """Places of the hypotheses among all five."""
+        return [PID_HYPOTHESES.index(name) for name in self.hypotheses]
+
+
+class Measurement(NamedTuple):
+    """chi ``(T, H)`` of a subsystem, not finite where it did not measure, and the window of chi in which it counts."""
+
+    chi: FloatArray
+    window: Window
+
+
+Measurements = tuple[Measurement, ...]
+
+
+# What measures N chosen tracks of a chunk whose runs have these constants.
+Subsystem = Callable[[Columns, Constants, IntArray, Cuts, Question], Measurements]
+
+
 def reads(hypotheses: Sequence[str]) -> frozenset[str]:
-    """Return the branches that dE/dx and TOF of some hypotheses are read from."""
-    measured = ("dedx_n_hits", *(f"tof_{name}" for name in ("time", "sigma", "quality")))
-    expected = (f"{kind}_{h}" for kind in ("dedx_chi", "tof_texp") for h in hypotheses)
-    return frozenset(branch("Track", name) for name in (*measured, *expected))
+    """Return the branches that dE/dx and TOF of some hypotheses are read from, without a variant of the TOF."""
+    dedx = ("dedx_n_hits", *(f"dedx_chi_{h}" for h in hypotheses))
+    return tof_pid.reads(hypotheses) | {branch("Track", name) for name in dedx}
 
 
-def identify(columns: Columns, cuts: Cuts, chosen: IntArray | None = None) -> Identification:
-    """Identify tracks with dE/dx, TOF and, unless ``cuts.pid_emc`` is off, the EMC.
+def identify(
+    columns: Columns,
+    cuts: Cuts,
+    chosen: IntArray | None = None,
+    calibration: Calibration | None = None,
+    considered: tuple[str, ...] = CONSIDERED,
+) -> Identification:
+    """Identify tracks with the subsystems that the cuts name.
 
     Args:
         columns: The chunk.
         cuts: The requirements.
         chosen: Indices of the tracks to identify, in the order of the result; all where it is left out.
+        calibration: Constants of the runs; those of the package's simulation where it is left out.
+        considered: Three hypotheses to identify instead of e, pi, K.
+
+    Raises:
+        CalibrationError: A run has no constants, or none of a subsystem that the cuts name.
+        SchemaError: The file lacks what a subsystem is computed from.
     """
     if chosen is None:
         chosen = np.arange(len(columns.flat("Track", "dedx_n_hits")))
-    return confidence_levels(tuple(chi(columns, chosen) for chi in _subsystems(cuts)), cuts.pid_chi_max)
+    question = _question(cuts, considered)
+    found = (_by_runs(columns, s, chosen, calibration, cuts, question) for s in _subsystems(cuts))
+    return confidence_levels([measurement for measurements in found for measurement in measurements], question.asked)
 
 
-def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray) -> BoolArray:
+def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray, calibration: Calibration | None = None) -> BoolArray:
     """Return the tracks that any subsystem measures: those to which `identify` gives confidence levels, ``(T,)``.
 
     A subsystem is asked only about the tracks that those before it did not measure.
@@ -78,41 +123,109 @@ def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray) -> BoolArray:
         columns: The chunk.
         cuts: The requirements.
         needed: (T,) tracks to look at; the others count as not measured.
+        calibration: Constants of the runs; those of the package's simulation where it is left out.
     """
-    measured = np.zeros(len(needed), dtype=np.bool_)
+    measured, question = np.zeros(len(needed), dtype=np.bool_), _question(cuts, CONSIDERED)
     # Nearly every track has a dE/dx: all are asked in one pass.
-    chi_dedx = tuple(columns.flat("Track", f"dedx_chi_{h}") for h in CONSIDERED)
-    _mark_dedx(needed, columns.flat("Track", "dedx_n_hits"), chi_dedx, cuts.pid_chi_max, measured)
+    chi_dedx = tuple(columns.flat("Track", f"dedx_chi_{h}") for h in question.hypotheses)
+    n_hits, window = columns.flat("Track", "dedx_n_hits"), cuts.pid_window("dedx")
+    _mark_dedx(needed, n_hits, chi_dedx, question.asked, window, measured)
     rest = np.flatnonzero(needed & ~measured)
-    for chi in _subsystems(cuts)[1:]:
-        n_left = _mark(chi(columns, rest), cuts.pid_chi_max, rest, measured)
-        rest = rest[:n_left]
+    for subsystem in _subsystems(cuts)[1:]:
+        for chi, window in _by_runs(columns, subsystem, rest, calibration, cuts, question):
+            _mark(chi, question.asked, window, rest, measured)
+        rest = rest[~measured[rest]]
     return measured
 
 
-def _subsystems(cuts: Cuts) -> tuple[Callable[[Columns, IntArray], FloatArray], ...]:
-    """Return what gives chi ``(N, 3)`` of e, pi, K of N chosen tracks, one function per subsystem."""
-    return (_dedx_chi, _tof_chi, _emc_chi) if cuts.pid_emc else (_dedx_chi, _tof_chi)
+def _question(cuts: Cuts, considered: tuple[str, ...]) -> Question:
+    """Return the considered hypotheses, and those that the cuts ask for.
+
+    Raises:
+        ValueError: The cuts ask for something else than hypotheses.
+    """
+    names = cuts.pid_identify.split()
+    if not names or not set(names) <= set(PID_HYPOTHESES):
+        msg = f"pid_identify is {cuts.pid_identify!r}; wanted names of hypotheses, of {' '.join(PID_HYPOTHESES)}"
+        raise ValueError(msg)
+    hypotheses = (*considered, *(name for name in names if name not in considered))
+    return Question(hypotheses, tuple(hypotheses.index(name) for name in names))
 
 
-def _dedx_chi(columns: Columns, chosen: IntArray) -> FloatArray:
-    return dedx_chi(columns, chosen=chosen)
+def _by_runs(
+    columns: Columns,
+    subsystem: Subsystem,
+    chosen: IntArray,
+    calibration: Calibration | None,
+    cuts: Cuts,
+    question: Question,
+) -> Measurements:
+    """Return what a subsystem says of chosen tracks, each with the constants of its run."""
+    of_runs = calibration or simulated()
+    parts = of_runs.parts(columns.scalar("run"))
+    if len(parts) <= 1:
+        # A chunk without events gets arrays of their form all the same.
+        return subsystem(columns, parts[0][0] if parts else of_runs.ranges[0].constants, chosen, cuts, question)
+    event = np.searchsorted(columns.offsets("Track"), chosen, side="right") - 1
+    of_parts = [np.flatnonzero(events[event]) for _, events in parts]
+    found = [
+        subsystem(columns, constants, chosen[rows], cuts, question)
+        for (constants, _), rows in zip(parts, of_parts, strict=True)
+    ]
+    order = np.argsort(np.concatenate(of_parts))
+    return tuple(
+        Measurement(np.concatenate([m.chi for m in same])[order], same[0].window) for same in zip(*found, strict=True)
+    )
 
 
-def _tof_chi(columns: Columns, chosen: IntArray) -> FloatArray:
-    return tof_chi(columns, chosen=chosen)
+def _subsystems(cuts: Cuts) -> tuple[Subsystem, ...]:
+    """Return what measures tracks, dE/dx first."""
+    return (_dedx, _TOF[cuts.pid_tof], *((_emc,) if cuts.pid_emc else ()), *((_muc,) if cuts.pid_muc else ()))
 
 
-def _emc_chi(columns: Columns, chosen: IntArray) -> FloatArray:
-    return chi_of_chosen(columns, load(), chosen)
+def _dedx(columns: Columns, _: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    return (Measurement(dedx_chi(columns, question.hypotheses, chosen), cuts.pid_window("dedx")),)
+
+
+def _tof_record(columns: Columns, _: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    return (Measurement(tof_pid.record_chi(columns, question.hypotheses, chosen), cuts.pid_window("tof")),)
+
+
+def _tof12e(columns: Columns, _: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    window = cuts.pid_window("tof")
+    both = tof_pid.barrel_and_endcap_chi(columns, chosen, window)
+    return tuple(Measurement(chi[:, question.of_five], window) for chi in both)
+
+
+def _tofcorr(columns: Columns, constants: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    window = cuts.pid_window("tof")
+    chi = tofcorr.chi(columns, given(constants.tofcorr, "tofcorr"), chosen, window)
+    return (Measurement(chi[:, question.of_five], window),)
+
+
+def _emc(columns: Columns, constants: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    of = given(constants.emc, "emc")
+    if isinstance(of, EmcTables):
+        chi = emc_pid.chi_of_chosen(columns, of, chosen, question.hypotheses)
+    else:
+        chi = networks.emc_chi(columns, cast("Network", of), chosen)[:, question.of_five]
+    return (Measurement(chi, cuts.pid_window("emc")),)
+
+
+def _muc(columns: Columns, constants: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    chi = networks.muc_chi(columns, given(constants.muc, "muc"), chosen)
+    return (Measurement(chi[:, question.of_five], cuts.pid_window("muc")),)
+
+
+_TOF: Final[dict[str, Subsystem]] = {"record": _tof_record, "tof12e": _tof12e, "tofcorr": _tofcorr}
 
 
 def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | None = None) -> FloatArray:
-    """Return chi of dE/dx for e, pi, K or other hypotheses, ``(T, 3)``; NaN without a measurement.
+    """Return chi of dE/dx for e, pi, K or other hypotheses, ``(T, H)``; NaN without a measurement.
 
     Args:
         columns: The chunk.
-        hypotheses: Names of three hypotheses.
+        hypotheses: Names of H hypotheses.
         chosen: Indices of the tracks to look at, in the order of the result; all where it is left out.
     """
     n_hits = columns.flat("Track", "dedx_n_hits")
@@ -123,40 +236,23 @@ def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: I
     return chi
 
 
-def tof_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: IntArray | None = None) -> FloatArray:
-    """Return chi of the time of flight, (measured - expected)/sigma, for e, pi, K or others, ``(T, 3)``; or NaN.
+def confidence_levels(measurements: Sequence[Measurement], asked: tuple[int, ...] = (0, 1, 2)) -> Identification:
+    """Combine the chi of subsystems.
 
     Args:
-        columns: The chunk.
-        hypotheses: Names of three hypotheses.
-        chosen: Indices of the tracks to look at, in the order of the result; all where it is left out.
-    """
-    time, sigma, quality = (columns.flat("Track", f"tof_{name}") for name in ("time", "sigma", "quality"))
-    if chosen is None:
-        chosen = np.arange(len(time))
-    chi = np.empty((len(chosen), len(hypotheses)))
-    _take_tof(chosen, (time, sigma), quality, tuple(columns.flat("Track", f"tof_texp_{h}") for h in hypotheses), chi)
-    return chi
-
-
-def confidence_levels(subsystems: tuple[FloatArray, ...], chi_max: float) -> Identification:
-    """Combine the chi of one to three subsystems.
-
-    Args:
-        subsystems: chi ``(T, 3)`` for e, pi, K of each subsystem; not finite where it did not measure.
-        chi_max: A subsystem counts if the abs(chi) of any hypothesis is below.
+        measurements: What each subsystem says of T tracks; of its hypotheses the first three are identified.
+        asked: Indices of the hypotheses of which one has to lie in the window for the subsystem to count.
 
     Returns:
         Confidence levels, sums of chi2 and numbers of subsystems.
     """
-    n_closed_forms = 3
-    if not 1 <= len(subsystems) <= n_closed_forms:
-        msg = f"got {len(subsystems)} PID subsystems, wanted 1 to {n_closed_forms}"
+    if not measurements:
+        msg = "got no PID subsystem, wanted at least one"
         raise ValueError(msg)
-    n = len(subsystems[0])
+    n = len(measurements[0].chi)
     result = Identification(np.full((n, 3), INVALID), np.zeros((n, 3)), np.zeros(n, dtype=np.int8))
-    for chi in subsystems:
-        _add(np.ascontiguousarray(chi, dtype=np.float64), chi_max, result.chi2, result.ndof)
+    for chi, window in measurements:
+        _add(np.ascontiguousarray(chi, dtype=np.float64), asked, window, result.chi2, result.ndof)
     _survival_of_all(result.chi2, result.ndof, result.cl)
     return result
 
@@ -212,61 +308,49 @@ def _take_dedx(
 
 
 @kernel
-def _take_tof(
-    chosen: IntArray,
-    measured: tuple[Column, Column],
-    quality: npt.NDArray[np.integer],
-    expected: tuple[Column, ...],
-    chi: FloatArray,
-) -> None:
-    for i, t in enumerate(chosen):
-        time, sigma = np.float64(measured[0][t]), np.float64(measured[1][t])
-        width = sigma if quality[t] == TOF_GOOD and sigma > 0.0 else np.nan
-        for h in range(len(expected)):
-            chi[i, h] = (time - np.float64(expected[h][t])) / width
-
-
-@kernel
-def _counts(a: float, b: float, c: float, chi_max: float) -> bool:
-    """Whether a subsystem with these chi of three hypotheses measures the track."""
-    return math.isfinite(a + b + c) and min(abs(a), abs(b), abs(c)) < chi_max
+def _counts(chi: FloatArray, asked: tuple[int, ...], window: Window) -> bool:
+    """Whether a subsystem with these chi measures the track."""
+    total = 0.0
+    for h in range(len(chi)):
+        total += chi[h]
+    fits = False
+    for h in asked:
+        fits |= window[0] < chi[h] < window[1]
+    return fits and math.isfinite(total)
 
 
 @kernel
 def _mark_dedx(
     needed: BoolArray,
     n_hits: npt.NDArray[np.integer],
-    chi: tuple[Column, ...],
-    chi_max: float,
+    columns: tuple[Column, ...],
+    asked: tuple[int, ...],
+    window: Window,
     measured: BoolArray,
 ) -> None:
     """Mark the needed tracks that dE/dx measures."""
+    chi = np.empty(len(columns))
     for t in range(len(needed)):
         if needed[t] and n_hits[t] > 0:
-            measured[t] = _counts(np.float64(chi[0][t]), np.float64(chi[1][t]), np.float64(chi[2][t]), chi_max)
+            for h in range(len(columns)):
+                chi[h] = columns[h][t]
+            measured[t] = _counts(chi, asked, window)
 
 
 @kernel
-def _mark(chi: FloatArray, chi_max: float, rest: IntArray, measured: BoolArray) -> int:
-    """Mark the tracks of `rest` that are measured, move the others to its front and return their number."""
-    n_left = 0
-    for i, t in enumerate(rest):
-        if _counts(chi[i, 0], chi[i, 1], chi[i, 2], chi_max):
+def _mark(chi: FloatArray, asked: tuple[int, ...], window: Window, tracks: IntArray, measured: BoolArray) -> None:
+    """Mark the tracks, of which these are the indices, that a subsystem measures."""
+    for i, t in enumerate(tracks):
+        if _counts(chi[i], asked, window):
             measured[t] = True
-        else:
-            rest[n_left] = t
-            n_left += 1
-    return n_left
 
 
 @kernel
-def _add(chi: FloatArray, chi_max: float, chi2: FloatArray, ndof: npt.NDArray[np.int8]) -> None:
+def _add(chi: FloatArray, asked: tuple[int, ...], window: Window, chi2: FloatArray, ndof: npt.NDArray[np.int8]) -> None:
     for t in range(len(chi)):
-        a, b, c = chi[t, 0], chi[t, 1], chi[t, 2]
-        if _counts(a, b, c, chi_max):
-            chi2[t, 0] += a * a
-            chi2[t, 1] += b * b
-            chi2[t, 2] += c * c
+        if _counts(chi[t], asked, window):
+            for h in range(chi2.shape[1]):
+                chi2[t, h] += chi[t, h] * chi[t, h]
             ndof[t] += 1
 
 
@@ -280,13 +364,17 @@ def _survival_of_all(chi2: FloatArray, ndof: npt.NDArray[np.int8], cl: FloatArra
 
 @kernel
 def survival(chi2: float, ndof: int) -> float:
-    """Return the probability to exceed `chi2` with 1, 2 or 3 degrees of freedom, in closed form.
+    """Return the probability to exceed `chi2` with `ndof` degrees of freedom, in closed form.
 
-    Abramowitz & Stegun 26.4.4 and 26.4.5.
+    Abramowitz & Stegun 26.4.4, 26.4.5 and, from one number to the next but one, 26.4.8.
     """
-    if ndof == 2:  # noqa: PLR2004 - degrees of freedom
-        return math.exp(-0.5 * chi2)
-    tail = math.erfc(math.sqrt(0.5 * chi2))
-    if ndof == 1:
-        return tail
-    return tail + math.sqrt(2.0 * chi2 / math.pi) * math.exp(-0.5 * chi2)
+    exponential = math.exp(-0.5 * chi2)
+    if ndof % 2 == 0:
+        total, term, n = exponential, 0.5 * chi2 * exponential, 2
+    else:
+        total, term, n = math.erfc(math.sqrt(0.5 * chi2)), math.sqrt(2.0 * chi2 / math.pi) * exponential, 1
+    while n < ndof:
+        total += term
+        n += 2
+        term *= chi2 / n
+    return total

@@ -7,6 +7,7 @@ K K pi pi and these: the same masses the other way round.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -89,8 +90,8 @@ class HadronEvents:
     @cached_property
     def cl(self) -> FloatArray:
         """Confidence levels of pi, K and p, shape (tracks, 3)."""
-        chi = (pid.dedx_chi(self.columns, HYPOTHESES), pid.tof_chi(self.columns, HYPOTHESES))
-        return pid.confidence_levels(chi, self.search.cuts.pid_chi_max).cl
+        cuts = dataclasses.replace(self.search.cuts, pid_emc=False, pid_muc=False, pid_identify=" ".join(HYPOTHESES))
+        return pid.identify(self.columns, cuts, calibration=self.search.calibration, considered=HYPOTHESES).cl
 
     @cached_property
     def cand(self) -> IntArray:

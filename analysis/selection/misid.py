@@ -23,7 +23,6 @@ from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
-from jpsi_lnv.analysis.selection.control_probes import PERIOD
 from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS, book_conversions, fill_conversions
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
@@ -47,6 +46,7 @@ ELECTRON, PHOTON = 11, 22
 E_OVER_P_LOOSENED: Final = 0.5
 CL_RATIO_LOOSENED: Final = 0.1
 
+PERIOD: Final = hist.axis.IntCategory([2009, 2012, 2018], name="period", label="data-taking period")
 SPECIES_AXIS: Final = hist.axis.StrCategory(SPECIES, name="species", label="generated species")
 ROLE_AXIS: Final = hist.axis.StrCategory(ROLES, name="role", label="taken for")
 P: Final = hist.axis.Variable(
@@ -65,7 +65,7 @@ class MisidEvents(SearchEvents):
     """
 
     def __init__(self, search: SearchEvents, kaon_charge: int) -> None:
-        super().__init__(search.columns, search.cuts, search.sqrt_s)
+        super().__init__(search.columns, search.cuts, search.sqrt_s, search.calibration)
         self.search = search
         self.kaon_charge = kaon_charge
 
@@ -145,7 +145,7 @@ def roles(view: SearchEvents) -> tuple[BoolArray, IntArray]:
     Returns:
         Mask (tracks,) of good tracks with a measurement, in any event, and their index of `ROLES`, (tracks,).
     """
-    identification = pid.identify(view.columns, view.cuts)
+    identification = pid.identify(view.columns, view.cuts, calibration=view.calibration)
     counts = view.is_good & (identification.ndof > 0)
     cl, e_over_p, cuts = identification.cl, view.e_over_p, view.cuts
     role = np.zeros(len(counts), dtype=np.int64)
@@ -165,7 +165,7 @@ def select(chunk: Chunk) -> dict[str, Found]:
     views = [MisidEvents(chunk.events, charge) for charge in KAON_CHARGES]
     merged = joined([candidates(view, view.is_chosen) for view in views])
     failed = joined([failing(view, i) for view in views for i in STEPS_TO_FAIL])
-    loose = SearchEvents(chunk.events.columns, loosened(chunk.cuts), chunk.events.sqrt_s)
+    loose = chunk.events.like(cuts=loosened(chunk.cuts))
     is_counted = passes_all_but(apply(SECTION_III, loose), OPEN_STEPS)
     return {
         datasets.MISID: {

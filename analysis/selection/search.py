@@ -84,7 +84,7 @@ def select_varied(chunk: Chunk) -> dict[str, Found]:
     """Return the cut flow under every variation of the tracks, as ``search_<variation>``; what stays is read once."""
     found = {}
     for name, columns in variations(chunk.events.columns).items():
-        decisions = apply(SECTION_III, SearchEvents(columns, chunk.cuts, chunk.metadata.sqrt_s))
+        decisions = apply(SECTION_III, chunk.events.like(columns))
         found[f"{datasets.SEARCH}_{name}"] = {"cutflow": chunk.cut_flow(SECTION_III, decisions)}
     return found
 

@@ -22,6 +22,7 @@ from jpsi_lnv.analysis.events.schema import HELIX, branch
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.objects.calibration import Calibration, simulated
 from jpsi_lnv.analysis.selection import conversion
 
 # What good tracks are read from, with the run, which tells recorded events from simulated ones; and what the view reads
@@ -44,13 +45,19 @@ class SearchEvents:
         columns: The chunk's columns.
         cuts: The requirements.
         sqrt_s: Centre-of-mass energy of the dataset in GeV.
+        calibration: Constants of the identification; those of the package's simulation where it is left out.
     """
 
-    def __init__(self, columns: Columns, cuts: Cuts, sqrt_s: float) -> None:
+    def __init__(self, columns: Columns, cuts: Cuts, sqrt_s: float, calibration: Calibration | None = None) -> None:
         self.columns = columns
         self.cuts = cuts
         self.sqrt_s = sqrt_s
+        self.calibration = calibration or simulated()
         self.n_events = columns.n_events
+
+    def like(self, columns: Columns | None = None, cuts: Cuts | None = None) -> SearchEvents:
+        """Return a view of other columns of these events, or under other cuts."""
+        return SearchEvents(columns or self.columns, cuts or self.cuts, self.sqrt_s, self.calibration)
 
     @cached_property
     def offsets(self) -> IntArray:
@@ -86,7 +93,8 @@ class SearchEvents:
     @cached_property
     def is_identified(self) -> BoolArray:
         """Good tracks of retained events that have confidence levels."""
-        return pid.is_measured(self.columns, self.cuts, self.is_good & of_event(self.offsets, self.is_retained))
+        needed = self.is_good & of_event(self.offsets, self.is_retained)
+        return pid.is_measured(self.columns, self.cuts, needed, self.calibration)
 
     @cached_property
     def has_pid(self) -> BoolArray:
@@ -118,7 +126,7 @@ class SearchEvents:
     @cached_property
     def identification(self) -> pid.Identification:
         """Confidence levels of the examined tracks, in their order."""
-        return pid.identify(self.columns, self.cuts, self.examined)
+        return pid.identify(self.columns, self.cuts, self.examined, self.calibration)
 
     @cached_property
     def is_electron(self) -> BoolArray:

@@ -87,3 +87,12 @@ def test_one_pass_counts_every_variation(block, tmp_path):
     for selection in varied.values():
         assert list(selection["cutflow"]) == list(nominal)
         assert selection["cutflow"]["signal_region"] == pytest.approx(nominal["signal_region"], rel=0.15)
+
+
+def test_a_shift_of_the_times_moves_every_record_of_them():
+    arrays = {"Track_tof_time": np.float32([3.0]), "Tof_time": np.float32([3.0, 3.2, 3.1])}
+    columns = ArrayColumns(arrays, {"Track": np.array([0, 1]), "Tof": np.array([0, 3])}, 1)
+    varied = flat_columns.variations(columns)["tof_up"]
+    for collection, name in (("Track", "tof_time"), ("Tof", "time")):
+        moved = varied.flat(collection, name) - columns.flat(collection, name)
+        np.testing.assert_allclose(moved, 0.005, atol=1e-6)

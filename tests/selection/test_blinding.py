@@ -104,11 +104,13 @@ def draw_free(rng):
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SELECTION) if f.name not in blinding.FREE])
 def test_every_other_cut_is_refused_by_name(signal_block, name):
-    value = getattr(SELECTION, name)
-    changed = dataclasses.replace(SELECTION, **{name: not value if isinstance(value, bool) else value + 1})
+    value, words = getattr(SELECTION, name), {"pid_tof": "tof12e", "pid_identify": "e mu pi k p"}
+    other = words.get(name) or (not value if isinstance(value, bool) else value + 1)
+    changed = dataclasses.replace(SELECTION, **{name: other})
     with pytest.raises(BlindingError, match=rf"'data' is blind: {name} "):
         hidden_of(view_of(signal_block, changed))
-    hidden_of(view_of(signal_block, changed), box=changed)  # frozen like this, it is no other
+    if name != "pid_muc":  # the package has no network of the muon chambers
+        hidden_of(view_of(signal_block, changed), box=changed)  # frozen like this, it is no other
     with pytest.raises(BlindingError, match=name):
         hidden_of(view_of(signal_block), box=changed)
 
