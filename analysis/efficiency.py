@@ -125,16 +125,17 @@ def bin_of(edges: FloatArray, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
 
 
 def efficiency_map(histogram: hist.Hist) -> EfficiencyMap:
-    """Return the map of a histogram with the axes ``p``, ``cos_theta`` and a Boolean ``passed``.
+    """Return the map of a histogram with the axes ``p``, ``cos_theta`` and a Boolean ``passed``; others add up.
 
     Raises:
-        ResultsError: The histogram has other axes.
+        ResultsError: The histogram lacks one of the axes.
     """
     wanted = ("p", "cos_theta", "passed")
-    if (names := tuple(a.name for a in histogram.axes)) != wanted:
+    names = tuple(a.name for a in histogram.axes)
+    if not set(wanted) <= set(names):
         msg = f"a histogram with axes {names} is no efficiency map; wanted {wanted}"
         raise ResultsError(msg)
-    counts = np.asarray(histogram.values(), dtype=np.float64)
+    counts = np.asarray(histogram.project(*wanted).values(), dtype=np.float64)
     p_edges, cos_theta_edges = (np.asarray(histogram.axes[name].edges) for name in wanted[:2])
     return EfficiencyMap(p_edges, cos_theta_edges, counts[..., 1], counts.sum(axis=-1))
 

@@ -123,8 +123,8 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
     """Time the kernel against the C++ rivals on the same candidates."""
     p, v, cand = fit_inputs(signal)
     cand = cand[:N_CANDIDATES]
-    problem = fourc._problem(p, v, cand, HYPOTHESES[:1], P4_TOTAL, SPECIES_MASS, None, 0.0, Limits())
-    fit, problem = fourc._prepare(problem)
+    problem = fourc.as_problem(p, v, cand, HYPOTHESES[:1], P4_TOTAL, SPECIES_MASS, None, 0.0, Limits())
+    fit, problem = fourc.without_infeasible(problem)
     results = {}
     with tempfile.TemporaryDirectory() as directory:
         library = peers(Path(directory))
@@ -140,7 +140,7 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
             getattr(library, name)(*pointers[:7], *limits, *pointers[7:])
             results[name] = chi2
 
-        rivals = {"numba": lambda: kernels.fit_all(problem, fit)}
+        rivals = {"numba": lambda: kernels.fit_all(problem, (0, 1, 2, 3), fit)}
         sizes = {"unrolled": len(cand), "plain": len(cand), "clhep": N_CLHEP}
         names = [name for name in sizes if hasattr(library, name)]
         rivals |= {name: (lambda name=name: cpp(name, sizes[name])) for name in names}

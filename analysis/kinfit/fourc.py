@@ -1,9 +1,10 @@
-"""The four-constraint (4C) kinematic fit of four charged tracks, every candidate under every mass assignment.
+"""The four-constraint (4C) kinematic fit of charged tracks, every candidate under every mass assignment.
 
-The momenta of the four tracks are moved within their errors until they add up to the initial four-momentum. Lagrange
-multipliers with successive linearisation, as BOSS's KalmanKinematicFit does it in momentum space; because the momentum
-constraint is linear, the 4 x 4 system shrinks to one 3 x 3 inverse per fit and one number per iteration (Schur
-complement), and the chi2 of the three momentum constraints alone is a lower bound of the chi2 of all four.
+The momenta of the tracks, four in this search, are moved within their errors until they add up to the initial
+four-momentum. Lagrange multipliers with successive linearisation, as BOSS's KalmanKinematicFit does it in momentum
+space; because the momentum constraint is linear, the 4 x 4 system shrinks to one 3 x 3 inverse per fit and one number
+per iteration (Schur complement), and the chi2 of the three momentum constraints alone is a lower bound of the chi2 of
+all four.
 
 With measured momenta m_i, covariances V_i, S = sum V_i, present momenta p_i and velocities b_i = p_i/E_i, one step is
 
@@ -70,8 +71,8 @@ def fit4c(
     Args:
         p: (T, S, 3) momenta in GeV/c; S = 1 if the tracks have one momentum for all species, else one per species.
         v: (T, S, 6) covariances in (GeV/c)^2, in the order xx, xy, xz, yy, yz, zz.
-        cand: (N, 4) track indices.
-        hypotheses: (H, 4) species of the four tracks.
+        cand: (N, n) track indices.
+        hypotheses: (H, n) species of the tracks.
         p4_total: (4,) or (N, 4) initial (px, py, pz, E) in GeV.
         mass: Masses of the species in GeV/c^2.
         competes: (N, H) hypotheses to fit; all where it is left out.
@@ -84,9 +85,9 @@ def fit4c(
     Raises:
         ValueError: Shapes that do not fit, or tracks and species that do not exist.
     """
-    problem = _problem(p, v, cand, hypotheses, p4_total, mass, competes, spread, limits)
-    fit, ready = _prepare(problem)
-    kernels.fit_all(ready, fit)
+    problem = as_problem(p, v, cand, hypotheses, p4_total, mass, competes, spread, limits)
+    fit, ready = without_infeasible(problem)
+    kernels.fit_all(ready, _places(ready), fit)
     return fit
 
 
@@ -112,8 +113,8 @@ def cascade(
     Args:
         p: (T, S, 3) momenta, as in `fit4c`.
         v: (T, S, 6) covariances, as in `fit4c`.
-        cand: (N, 4) track indices.
-        hypotheses: (H, 4) species of the four tracks; the first is the one in question.
+        cand: (N, n) track indices.
+        hypotheses: (H, n) species of the tracks; the first is the one in question.
         p4_total: (4,) or (N, 4) initial (px, py, pz, E) in GeV.
         mass: Masses of the species in GeV/c^2.
         competes: (N, H) hypotheses to fit; all where it is left out.
@@ -127,9 +128,9 @@ def cascade(
     Raises:
         ValueError: Shapes that do not fit, or tracks and species that do not exist.
     """
-    problem = _problem(p, v, cand, hypotheses, p4_total, mass, competes, spread, limits)
-    fit, ready = _prepare(problem)
-    kernels.fit_cascade(ready, threshold, fit)
+    problem = as_problem(p, v, cand, hypotheses, p4_total, mass, competes, spread, limits)
+    fit, ready = without_infeasible(problem)
+    kernels.fit_cascade(ready, _places(ready), threshold, fit)
     return fit
 
 
@@ -149,25 +150,25 @@ def fit_with_momenta(
     Args:
         p: (T, S, 3) momenta, as in `fit4c`.
         v: (T, S, 6) covariances, as in `fit4c`.
-        cand: (N, 4) track indices.
-        hypothesis: (4,) species of the four tracks.
+        cand: (N, n) track indices.
+        hypothesis: (n,) species of the tracks.
         p4_total: (4,) or (N, 4) initial (px, py, pz, E) in GeV.
         mass: Masses of the species in GeV/c^2.
         spread: Energy spread of each beam in GeV.
         limits: When the iteration ends.
 
     Returns:
-        The fits, each field ``(N, 1)``, and (px, py, pz, E) of the four tracks, ``(N, 4, 4)``, in GeV: NaN where the
+        The fits, each field ``(N, 1)``, and (px, py, pz, E) of the tracks, ``(N, n, 4)``, in GeV: NaN where the
         fit did not end as OK.
 
     Raises:
         ValueError: Shapes that do not fit, or tracks and species that do not exist.
     """
     species = np.asarray(hypothesis)
-    problem = _problem(p, v, cand, species, p4_total, mass, None, spread, limits)
-    fit, ready = _prepare(problem)
-    p4 = np.empty((len(problem.cand), 4, 4))
-    kernels.fit_momenta(ready, fit, p4)
+    problem = as_problem(p, v, cand, species, p4_total, mass, None, spread, limits)
+    fit, ready = without_infeasible(problem)
+    p4 = np.empty((*problem.cand.shape, 4))
+    kernels.fit_momenta(ready, _places(ready), fit, p4)
     return fit, p4
 
 
@@ -178,7 +179,7 @@ def check_tracks(p: FloatArray, v: FloatArray) -> npt.NDArray[np.int8]:
     return status
 
 
-def _problem(
+def as_problem(
     p: FloatArray,
     v: FloatArray,
     cand: IntArray,
@@ -191,8 +192,9 @@ def _problem(
 ) -> Problem:
     """Return the arguments as the kernels take them: contiguous, of one type each, with shapes that fit."""
     p, v = np.ascontiguousarray(p, dtype=np.float64), np.ascontiguousarray(v, dtype=np.float64)
-    cand = np.ascontiguousarray(cand, dtype=np.int64).reshape(-1, 4)
-    hypotheses = np.ascontiguousarray(hypotheses, dtype=np.int64).reshape(-1, 4)
+    species: IntArray = np.ascontiguousarray(hypotheses, dtype=np.int64)
+    hypotheses = species.reshape(-1, species.shape[-1])
+    cand = np.ascontiguousarray(cand, dtype=np.int64).reshape(-1, species.shape[-1])
     p4 = np.ascontiguousarray(p4_total, dtype=np.float64).reshape(-1, 4)
     masses = np.ascontiguousarray(mass, dtype=np.float64)
     shape = (len(cand), len(hypotheses))
@@ -208,6 +210,11 @@ def _problem(
     return Problem(p, v, check_tracks(p, v), cand, hypotheses, p4, masses, competes, _beam(spread), limits)
 
 
+def _places(problem: Problem) -> tuple[int, ...]:
+    """Return the places of the tracks in a candidate: numba compiles the fit for each number of them."""
+    return tuple(range(problem.cand.shape[1]))
+
+
 def _beam(spread: float) -> Beam:
     """Return the covariance of two beams of independent energies that meet under the crossing angle."""
     sine, variance = np.sin(HALF_CROSSING_ANGLE), 2.0 * spread**2
@@ -220,7 +227,7 @@ def _check_indices(name: str, index: IntArray, n: int, of: str) -> None:
         raise ValueError(msg)
 
 
-def _prepare(problem: Problem) -> tuple[Fit4C, Problem]:
+def without_infeasible(problem: Problem) -> tuple[Fit4C, Problem]:
     """Return an empty result and the problem without the assignments whose masses exceed the initial energy."""
     masses = problem.mass[problem.hypotheses].sum(axis=1)
     s = np.square(problem.p4[:, 3]) - np.square(problem.p4[:, :3]).sum(axis=1)

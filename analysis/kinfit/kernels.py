@@ -2,19 +2,24 @@
 
 The formulae stand in `analysis.kinfit.fourc`.
 Every number of physics comes as an argument: numba notices changes of this file alone, not of a constant elsewhere.
-Every function is numba, releases the GIL and keeps its machine code on disk. The four tracks of a fit are tuples of
-numbers and written out by name: so they stay in registers, and nothing is allocated per candidate.
+Every function is numba, releases the GIL and keeps its machine code on disk. The tracks of a fit are a tuple of tuples
+of numbers: so they stay in registers, and nothing is allocated per candidate. What is done for each track or summed
+over them is a function in Python and, for numba, the same as a recursion over the tuple, which it unrolls for any
+number of tracks; sums run from the first track to the last.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from enum import IntEnum
-from typing import Final, NamedTuple
+from functools import reduce
+from typing import Any, Final, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.extending import overload
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 
@@ -94,8 +99,9 @@ INFEASIBLE: Final = int(Status.INFEASIBLE)
 
 # A product and a sum may become one instruction, nothing else is rearranged.
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-# For what a call would move the tracks through memory: 20 % of the time of a fit.
-inlined = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+# For what a call would move the tracks through memory: 20 % of the time of a fit of four, half of one of six.
+IN_REGISTERS: Final[Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
+inlined = numba.njit(cache=True, **IN_REGISTERS)
 
 
 class Beam(NamedTuple):
@@ -172,11 +178,16 @@ def check_tracks(p: FloatArray, v: FloatArray, status: StatusArray) -> None:
                 status[t, s] = BAD_COVARIANCE
 
 
+Tracks = tuple[Track, ...]
+Momenta = tuple[Momentum, ...]
+Tangents = tuple[Tangent, ...]
+
+
 @kernel
-def check(problem: Problem, i: int, h: int) -> int:
+def check(problem: Problem, i: int, h: int, places: tuple[int, ...]) -> int:
     """Return OK, or what is wrong with a track of candidate i under hypothesis h."""
     worst = OK
-    for k in range(4):
+    for k in range(len(places)):
         row = problem.hypotheses[h, k] if problem.p.shape[1] > 1 else 0
         worst = max(worst, problem.checked[problem.cand[i, k], row])
     return worst
@@ -189,7 +200,7 @@ def total(problem: Problem, i: int) -> tuple[float, float, float, float]:
     return problem.p4[j, 0], problem.p4[j, 1], problem.p4[j, 2], problem.p4[j, 3]
 
 
-@kernel
+@inlined
 def track(problem: Problem, i: int, h: int, k: int) -> Track:
     """Return track k of candidate i under hypothesis h."""
     t, s = problem.cand[i, k], problem.hypotheses[h, k]
@@ -201,39 +212,12 @@ def track(problem: Problem, i: int, h: int, k: int) -> Track:
     )  # fmt: skip
 
 
-@kernel
-def tracks_of(problem: Problem, i: int, h: int) -> tuple[Track, Track, Track, Track]:
-    """Return the tracks of candidate i under hypothesis h."""
-    return track(problem, i, h, 0), track(problem, i, h, 1), track(problem, i, h, 2), track(problem, i, h, 3)
-
-
-@kernel
-def _inverse(a: Track, b: Track, c: Track, d: Track, beam_xx: float) -> Symmetric:
-    """Return the inverse of the summed covariance, by cofactors."""
-    xx, xy, xz = a.xx + b.xx + c.xx + d.xx + beam_xx, a.xy + b.xy + c.xy + d.xy, a.xz + b.xz + c.xz + d.xz
-    yy, yz, zz = a.yy + b.yy + c.yy + d.yy, a.yz + b.yz + c.yz + d.yz, a.zz + b.zz + c.zz + d.zz
-    cxx, cxy, cxz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
-    f = 1.0 / (xx * cxx + xy * cxy + xz * cxz)
-    return cxx * f, cxy * f, cxz * f, (xx * zz - xz * xz) * f, (xy * xz - xx * yz) * f, (xx * yy - xy * xy) * f
-
-
-@kernel
-def _times(m: Symmetric, a: Vector) -> Vector:
-    x, y, z = a
-    return m[0] * x + m[1] * y + m[2] * z, m[1] * x + m[3] * y + m[4] * z, m[2] * x + m[4] * y + m[5] * z
-
-
-@kernel
-def _dot(a: Vector, b: Vector) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-@kernel
+@inlined
 def _measured(t: Track) -> Momentum:
     return Momentum(t.x, t.y, t.z, math.sqrt(t.x * t.x + t.y * t.y + t.z * t.z + t.m2))
 
 
-@kernel
+@inlined
 def _tangent(t: Track, p: Momentum) -> Tangent:
     f = 1.0 / p.e
     bx, by, bz = p.x * f, p.y * f, p.z * f
@@ -243,7 +227,7 @@ def _tangent(t: Track, p: Momentum) -> Tangent:
     return Tangent(x, y, z, bx * x + by * y + bz * z, t.m2 * f + bx * t.x + by * t.y + bz * t.z)
 
 
-@kernel
+@inlined
 def _moved(t: Track, g: Tangent, lam: Vector, le: float) -> Momentum:
     lx, ly, lz = lam
     x = t.x - (t.xx * lx + t.xy * ly + t.xz * lz + g.x * le)
@@ -253,69 +237,187 @@ def _moved(t: Track, g: Tangent, lam: Vector, le: float) -> Momentum:
 
 
 @inlined
+def _sum_tracks(a: Track, b: Track) -> Track:
+    return Track(
+        a.x + b.x, a.y + b.y, a.z + b.z,
+        a.xx + b.xx, a.xy + b.xy, a.xz + b.xz, a.yy + b.yy, a.yz + b.yz, a.zz + b.zz, a.m2 + b.m2,
+    )  # fmt: skip
+
+
+@inlined
+def _sum_tangents(a: Tangent, b: Tangent) -> Tangent:
+    return Tangent(a.x + b.x, a.y + b.y, a.z + b.z, a.q + b.q, a.d + b.d)
+
+
+def tracks_of(problem: Problem, i: int, h: int, places: tuple[int, ...]) -> Tracks:
+    """Return the tracks at `places`, (0, 1, … n - 1), of candidate i under hypothesis h."""
+    return tuple(track(problem, i, h, k) for k in places)
+
+
+@overload(tracks_of, jit_options=IN_REGISTERS)
+def _tracks_of(problem, i, h, places):  # type: ignore[no-untyped-def]
+    if len(places) == 1:
+        return lambda problem, i, h, places: (track(problem, i, h, places[0]),)
+    return lambda problem, i, h, places: tracks_of(problem, i, h, places[:-1]) + (track(problem, i, h, places[-1]),)
+
+
+def measured(tracks: Tracks) -> Momenta:
+    """Return the measured momentum of every track."""
+    return tuple(_measured(t) for t in tracks)
+
+
+@overload(measured, jit_options=IN_REGISTERS)
+def _measured_all(tracks):  # type: ignore[no-untyped-def]
+    if len(tracks) == 1:
+        return lambda tracks: (_measured(tracks[0]),)
+    return lambda tracks: measured(tracks[:-1]) + (_measured(tracks[-1]),)
+
+
+def tangents(tracks: Tracks, momenta: Momenta) -> Tangents:
+    """Return every track in the energy constraint, linearised at its present momentum."""
+    return tuple(_tangent(t, p) for t, p in zip(tracks, momenta, strict=True))
+
+
+@overload(tangents, jit_options=IN_REGISTERS)
+def _tangents(tracks, momenta):  # type: ignore[no-untyped-def]
+    if len(tracks) == 1:
+        return lambda tracks, momenta: (_tangent(tracks[0], momenta[0]),)
+    return lambda tracks, momenta: tangents(tracks[:-1], momenta[:-1]) + (_tangent(tracks[-1], momenta[-1]),)
+
+
+def moved(tracks: Tracks, linear: Tangents, lam: Vector, le: float) -> Momenta:
+    """Return every track's momentum under the multipliers of the momentum and energy constraints."""
+    return tuple(_moved(t, g, lam, le) for t, g in zip(tracks, linear, strict=True))
+
+
+@overload(moved, jit_options=IN_REGISTERS)
+def _moved_all(tracks, linear, lam, le):  # type: ignore[no-untyped-def]
+    if len(tracks) == 1:
+        return lambda tracks, linear, lam, le: (_moved(tracks[0], linear[0], lam, le),)
+    return lambda tracks, linear, lam, le: (
+        moved(tracks[:-1], linear[:-1], lam, le) + (_moved(tracks[-1], linear[-1], lam, le),)
+    )
+
+
+def sum_tracks(tracks: Tracks) -> Track:
+    """Return the sums of momenta and covariances."""
+    return reduce(_sum_tracks, tracks)
+
+
+@overload(sum_tracks, jit_options=IN_REGISTERS)
+def _sum_all_tracks(tracks):  # type: ignore[no-untyped-def]
+    if len(tracks) == 1:
+        return lambda tracks: tracks[0]
+    return lambda tracks: _sum_tracks(sum_tracks(tracks[:-1]), tracks[-1])
+
+
+def sum_tangents(linear: Tangents) -> Tangent:
+    """Return the sums of V b, b V b and the energies at the measured momenta."""
+    return reduce(_sum_tangents, linear)
+
+
+@overload(sum_tangents, jit_options=IN_REGISTERS)
+def _sum_all_tangents(linear):  # type: ignore[no-untyped-def]
+    if len(linear) == 1:
+        return lambda linear: linear[0]
+    return lambda linear: _sum_tangents(sum_tangents(linear[:-1]), linear[-1])
+
+
+def energy_of(momenta: Momenta) -> float:
+    """Return the sum of the energies."""
+    return reduce(operator.add, (p.e for p in momenta))
+
+
+@overload(energy_of, jit_options=IN_REGISTERS)
+def _energy_of(momenta):  # type: ignore[no-untyped-def]
+    if len(momenta) == 1:
+        return lambda momenta: momenta[0].e
+    return lambda momenta: energy_of(momenta[:-1]) + momenta[-1].e
+
+
+@inlined
+def _inverse(t: Track, beam_xx: float) -> Symmetric:
+    """Return the inverse of the summed covariance, by cofactors."""
+    xx, xy, xz, yy, yz, zz = t.xx + beam_xx, t.xy, t.xz, t.yy, t.yz, t.zz
+    cxx, cxy, cxz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    f = 1.0 / (xx * cxx + xy * cxy + xz * cxz)
+    return cxx * f, cxy * f, cxz * f, (xx * zz - xz * xz) * f, (xy * xz - xx * yz) * f, (xx * yy - xy * xy) * f
+
+
+@inlined
+def _times(m: Symmetric, a: Vector) -> Vector:
+    x, y, z = a
+    return m[0] * x + m[1] * y + m[2] * z, m[1] * x + m[3] * y + m[4] * z, m[2] * x + m[4] * y + m[5] * z
+
+
+@inlined
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, inline="always")
 def fit_one(
-    a: Track,
-    b: Track,
-    c: Track,
-    d: Track,
+    tracks: Tracks,
     p4: tuple[float, float, float, float],
     beam: Beam,
     limits: Limits,
     give_up: float,
     bound: float,
-) -> tuple[float, int, int, tuple[Momentum, Momentum, Momentum, Momentum]]:
-    """Fit four tracks; end as ABOVE once the lower bound exceeds `bound` or two successive chi2 exceed `give_up`.
+) -> tuple[float, int, int, Momenta]:
+    """Fit the tracks; end as ABOVE once the lower bound exceeds `bound` or two successive chi2 exceed `give_up`.
 
     Returns:
         chi2, status, the number of iterations, and the fitted momenta.
     """
-    excess = (a.x + b.x + c.x + d.x - p4[0], a.y + b.y + c.y + d.y - p4[1], a.z + b.z + c.z + d.z - p4[2])
-    w = _inverse(a, b, c, d, beam.xx)
+    seen = sum_tracks(tracks)
+    excess = (seen.x - p4[0], seen.y - p4[1], seen.z - p4[2])
+    w = _inverse(seen, beam.xx)
     w_excess = _times(w, excess)
     chi2_3c = _dot(w_excess, excess)
-    pa, pb, pc, pd = _measured(a), _measured(b), _measured(c), _measured(d)
+    momenta = measured(tracks)
     if chi2_3c > bound:
-        return chi2_3c, ABOVE, 0, (pa, pb, pc, pd)
+        return chi2_3c, ABOVE, 0, momenta
     previous = np.inf
     for n in range(1, limits.n_iter + 1):
-        ga, gb, gc, gd = _tangent(a, pa), _tangent(b, pb), _tangent(c, pc), _tangent(d, pd)
-        u = (ga.x + gb.x + gc.x + gd.x + beam.xe, ga.y + gb.y + gc.y + gd.y, ga.z + gb.z + gc.z + gd.z)
+        linear = tangents(tracks, momenta)
+        g = sum_tangents(linear)
+        u = (g.x + beam.xe, g.y, g.z)
         wu = _times(w, u)
-        s = ga.q + gb.q + gc.q + gd.q + beam.ee - _dot(u, wu)
+        s = g.q + beam.ee - _dot(u, wu)
         if not s > 0.0:
             break
-        gap = ga.d + gb.d + gc.d + gd.d - p4[3] - _dot(u, w_excess)
+        gap = g.d - p4[3] - _dot(u, w_excess)
         le = gap / s
         chi2 = chi2_3c + gap * le
         lam = (w_excess[0] - wu[0] * le, w_excess[1] - wu[1] * le, w_excess[2] - wu[2] * le)
-        pa, pb, pc, pd = _moved(a, ga, lam, le), _moved(b, gb, lam, le), _moved(c, gc, lam, le), _moved(d, gd, lam, le)
-        energy = pa.e + pb.e + pc.e + pd.e - p4[3] - beam.xe * lam[0] - beam.ee * le
+        momenta = moved(tracks, linear, lam, le)
+        energy = energy_of(momenta) - p4[3] - beam.xe * lam[0] - beam.ee * le
         if abs(chi2 - previous) < limits.chi2 and abs(energy) < limits.energy:
-            return chi2, OK, n, (pa, pb, pc, pd)
+            return chi2, OK, n, momenta
         if chi2 > give_up and n > 1 and previous > give_up:
-            return chi2, ABOVE, n, (pa, pb, pc, pd)
+            return chi2, ABOVE, n, momenta
         previous = chi2
-    return np.inf, NOT_CONVERGED, limits.n_iter, (pa, pb, pc, pd)
+    return np.inf, NOT_CONVERGED, limits.n_iter, momenta
 
 
 @kernel
-def fit_all(problem: Problem, fit: Fit4C) -> None:
+def fit_all(problem: Problem, places: tuple[int, ...], fit: Fit4C) -> None:
     """Fit every candidate under every hypothesis that competes."""
     for i in range(len(problem.cand)):
         p4 = total(problem, i)
         for h in range(len(problem.hypotheses)):
             if not problem.competes[i, h]:
                 continue
-            status = check(problem, i, h)
+            status = check(problem, i, h, places)
             if status == OK:
-                a, b, c, d = tracks_of(problem, i, h)
-                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.beam, problem.limits, np.inf, np.inf)
+                tracks = tracks_of(problem, i, h, places)
+                chi2, status, n, _ = fit_one(tracks, p4, problem.beam, problem.limits, np.inf, np.inf)
                 fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
             fit.status[i, h] = status
 
 
 @kernel
-def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
+def fit_cascade(problem: Problem, places: tuple[int, ...], threshold: float, fit: Fit4C) -> None:
     """Fit the first hypothesis, the others only until one is smaller or all have lost."""
     for i in range(len(problem.cand)):
         p4 = total(problem, i)
@@ -323,11 +425,11 @@ def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
         for h in range(len(problem.hypotheses)):
             if not problem.competes[i, h]:
                 continue
-            status = check(problem, i, h)
+            status = check(problem, i, h, places)
             chi2 = np.inf
             if status == OK:
-                a, b, c, d = tracks_of(problem, i, h)
-                chi2, status, n, _ = fit_one(a, b, c, d, p4, problem.beam, problem.limits, threshold, bound)
+                tracks = tracks_of(problem, i, h, places)
+                chi2, status, n, _ = fit_one(tracks, p4, problem.beam, problem.limits, threshold, bound)
                 fit.chi2[i, h], fit.n_iter[i, h] = chi2, n
             fit.status[i, h] = status
             # A first hypothesis without a chi2 below the threshold ends it, and so does an alternative below the first.
@@ -338,21 +440,19 @@ def fit_cascade(problem: Problem, threshold: float, fit: Fit4C) -> None:
 
 
 @kernel
-def fit_momenta(problem: Problem, fit: Fit4C, p4: FloatArray) -> None:
-    """Fit every candidate under the first hypothesis; fill the four-momenta (N, 4, 4), NaN where a fit is not OK."""
+def fit_momenta(problem: Problem, places: tuple[int, ...], fit: Fit4C, p4: FloatArray) -> None:
+    """Fit every candidate under the first hypothesis; fill the four-momenta (N, n, 4), NaN where a fit is not OK."""
     for i in range(len(problem.cand)):
         p4[i] = np.nan
         if not problem.competes[i, 0]:
             continue
-        status = check(problem, i, 0)
+        status = check(problem, i, 0, places)
         if status == OK:
-            a, b, c, d = tracks_of(problem, i, 0)
-            chi2, status, n, fitted = fit_one(
-                a, b, c, d, total(problem, i), problem.beam, problem.limits, np.inf, np.inf
-            )
+            tracks = tracks_of(problem, i, 0, places)
+            chi2, status, n, fitted = fit_one(tracks, total(problem, i), problem.beam, problem.limits, np.inf, np.inf)
             fit.chi2[i, 0], fit.n_iter[i, 0] = chi2, n
             if status == OK:
-                for k in range(4):
+                for k in range(len(fitted)):
                     p = fitted[k]
                     p4[i, k, 0], p4[i, k, 1], p4[i, k, 2], p4[i, k, 3] = p.x, p.y, p.z, p.e
         fit.status[i, 0] = status

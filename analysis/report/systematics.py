@@ -34,6 +34,8 @@ _SHORT: Final = {
     "pid": "PID",
     "kinematic_fit": "4C fit",
     "signal_region": "region",
+    "hypotheses": "other hyp.",
+    "multiplicity": "4 tracks",
     "mc_statistics": "MC stat.",
     "mc_modelling": "MC model",
 }

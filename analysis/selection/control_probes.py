@@ -34,11 +34,17 @@ NO_TRACK = -1
 # Front of the barrel's crystals in cm.
 EMC_RADIUS = 95.0
 
-# Wide bins: a radiated photon that slows an electron down to the signal's momenta is rare.
-P: Final = hist.axis.Variable([0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]")
+# Wide bins: a radiated photon that slows an electron down to the signal's momenta is rare. Below 0.3 GeV/c electrons
+# are identified ever less, and conversions have probes.
+P: Final = hist.axis.Variable(
+    [0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.7], name="p", label="$p$ of the probe [GeV/$c$]"
+)
 COS_THETA: Final = hist.axis.Variable(
     [-0.93, -0.8, -0.4, 0.4, 0.8, 0.93], name="cos_theta", label=r"$\cos\theta$ of the probe"
 )
+YEARS: Final = (2009, 2012, 2018)
+PERIOD: Final = hist.axis.IntCategory(list(YEARS), name="period", label="data-taking period")
+CHARGE: Final = hist.axis.IntCategory([-1, 1], name="charge", label="charge of the probe")
 PASSED: Final = hist.axis.Boolean(name="passed", label="passed")
 M2_DIFFERENCE: Final = hist.axis.Regular(
     100, -0.5, 0.5, name="m2_difference", label=r"$m^2_\mathrm{recoil}-m^2_\mathrm{probe}$ [GeV$^2/c^4$]"
@@ -230,6 +236,11 @@ class ProbeEvents(ABC):
     def probe_is_identified(self) -> BoolArray:
         """Clean tags whose probe is identified: the numerator of the PID efficiency."""
         return self.is_clean & self.is_identified[self.probe] if len(self.tag) else np.zeros(0, dtype=np.bool_)
+
+    def category(self, chosen: BoolArray) -> tuple[IntArray, IntArray]:
+        """Return data-taking period and charge of the probes of chosen tags, (M,) each."""
+        charge = -self.search.charge[self.tags[chosen]].astype(np.int64).sum(axis=1)
+        return self.columns.scalar("period")[self.event[chosen]], charge
 
     def any_tag(self, decision: BoolArray) -> BoolArray:
         """Return which events have a tag with a decision, shape (events,)."""
@@ -477,20 +488,23 @@ def select(chunk: Chunk, name: str, view: type[ProbeEvents], steps: Sequence[Ste
 def fill(view: ProbeEvents) -> dict[str, hist.Hist]:
     """Return the maps ``tracking``, ``pid`` and ``misid`` and the recoil's squared mass of a chunk."""
     int64 = hist.storage.Int64
-    tracking, identification, misid = (hist.Hist(P, COS_THETA, PASSED, storage=int64()) for _ in range(3))
-    expected = view.in_acceptance
-    tracking.fill(view.p_probe[expected], view.cos_theta_probe[expected], view.is_found[expected])
-    clean = view.is_clean
+    tracking, identification = (hist.Hist(PERIOD, CHARGE, P, COS_THETA, PASSED, storage=int64()) for _ in range(2))
+    misid = hist.Hist(P, COS_THETA, PASSED, storage=int64())
+    expected, clean = view.in_acceptance, view.is_clean
+    tracking.fill(
+        *view.category(expected), view.p_probe[expected], view.cos_theta_probe[expected], view.is_found[expected]
+    )
     p4 = view.p4[view.probe[clean]]
     momentum = np.linalg.norm(p4[:, :3], axis=1)
-    identification.fill(momentum, p4[:, 2] / momentum, view.probe_is_identified[clean])
-    misid.fill(momentum, p4[:, 2] / momentum, view.is_mistaken[view.probe[clean]])
+    cos_theta = p4[:, 2] / momentum
+    identification.fill(*view.category(clean), momentum, cos_theta, view.probe_is_identified[clean])
+    misid.fill(momentum, cos_theta, view.is_mistaken[view.probe[clean]])
     recoil = hist.Hist(M2_DIFFERENCE, storage=int64())
     recoil.fill(view.m2_difference[np.isfinite(view.m2_difference)])
     return {"tracking": tracking, "pid": identification, "misid": misid, "m2_difference": recoil}
 
 
-TRACK_READS: Final = READS | {branch("Track", name) for name in tracks.MOMENTUM_COVARIANCE}
+TRACK_READS: Final = READS | {"period", *(branch("Track", name) for name in tracks.MOMENTUM_COVARIANCE)}
 PROBE_READS: Final = (
     TRACK_READS
     | {branch("Track", name) for name in ("emc_x", "emc_y", "emc_z")}

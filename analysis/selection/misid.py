@@ -23,6 +23,7 @@ from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.analysis.selection.control_probes import PERIOD
 from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS, book_conversions, fill_conversions
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
@@ -46,7 +47,6 @@ ELECTRON, PHOTON = 11, 22
 E_OVER_P_LOOSENED: Final = 0.5
 CL_RATIO_LOOSENED: Final = 0.1
 
-PERIOD: Final = hist.axis.IntCategory([2009, 2012, 2018], name="period", label="data-taking period")
 SPECIES_AXIS: Final = hist.axis.StrCategory(SPECIES, name="species", label="generated species")
 ROLE_AXIS: Final = hist.axis.StrCategory(ROLES, name="role", label="taken for")
 P: Final = hist.axis.Variable(

@@ -17,18 +17,31 @@ import numpy as np
 from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.constants import Species
-from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_EEEE, CONTROL_KKPI0, CONTROL_PPBARPIPI, DATA, SIGNAL
+from jpsi_lnv.analysis.datasets import (
+    CONTROL,
+    CONTROL_CONVERSION,
+    CONTROL_EE,
+    CONTROL_EEEE,
+    CONTROL_KKPI0,
+    CONTROL_KKPIPI,
+    CONTROL_PPBARPIPI,
+    DATA,
+    SIGNAL,
+)
 from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, mean_difference, ratio
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
 # Species of the tracks -> the control sample that measures them.
 PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
-# Map and species -> a sample that adds what the first one lacks, where a result has it.
-MORE_PROBES: Final[Mapping[tuple[str, Species], str]] = {("pid", Species.E): CONTROL_EEEE}
+# Map and species -> samples that add what the first one lacks, where a result has them.
+MORE_PROBES: Final[Mapping[tuple[str, Species], tuple[str, ...]]] = {
+    ("pid", Species.E): (CONTROL_EEEE, CONTROL_CONVERSION)
+}
 SIGMA_MIN: Final = 1e-6  # smallest uncertainty of a bin of a map
 FIT: Final = CONTROL_PPBARPIPI
 MAPS: Final = ("tracking", "pid")
+_DECAYS: Final = {FIT: "p pbar pi pi", CONTROL_KKPIPI: "K+ K- pi pi"}
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,12 @@ def ratio_map(results: Results, species: Species, name: str) -> RatioMap:
     Raises:
         ResultsError: A control sample is missing, empty, or stored with other bins.
     """
-    samples = [PROBES[species]]
-    if (more := MORE_PROBES.get((name, species))) and has_sample(results, more):
-        samples.append(more)
-    return combine([_sample_map(results, selection, name) for selection in samples])
+    return combine([sample_map(results, selection, name) for selection in samples_of(results, species, name)])
+
+
+def samples_of(results: Results, species: Species, name: str) -> list[str]:
+    """Return the control samples of a result that measure a map."""
+    return [PROBES[species], *(s for s in MORE_PROBES.get((name, species), ()) if has_sample(results, s))]
 
 
 def combine(maps: Sequence[RatioMap]) -> RatioMap:
@@ -92,7 +107,12 @@ def combine(maps: Sequence[RatioMap]) -> RatioMap:
     return RatioMap(maps[0].p_edges, maps[0].cos_theta_edges, value, 1.0 / np.sqrt(weights.sum(axis=0)))
 
 
-def _sample_map(results: Results, selection: str, name: str) -> RatioMap:
+def sample_map(results: Results, selection: str, name: str) -> RatioMap:
+    """Return data over simulation of one control sample.
+
+    Raises:
+        ResultsError: It is missing, empty, or stored with different bins.
+    """
     data, simulation = (
         [efficiency_map(histogram(s, selection, name)) for s in side] for side in of_selection(results, selection)
     )
@@ -115,21 +135,21 @@ def histogram(selection: SelectionResult, where: str, name: str) -> hist.Hist:
     return selection.histograms[name]
 
 
-def step_difference(results: Results, step: str, before: str) -> Difference:
-    """Return the difference of the share of p pbar pi pi events that pass `step` of those that pass `before`.
+def step_difference(results: Results, step: str, before: str, sample: str = FIT) -> Difference:
+    """Return the difference of the share of a control sample's events that pass `step` of those that pass `before`.
 
     Raises:
         ResultsError: A control sample is missing, or nothing passes.
     """
-    data, simulation = (_share(side, step, before) for side in of_selection(results, FIT))
+    data, simulation = (_share(side, step, before, sample) for side in of_selection(results, sample))
     relative = np.hypot(data.sigma / data.value, simulation.sigma / simulation.value)
     return Difference(data.value / simulation.value - 1.0, float(relative * data.value / simulation.value))
 
 
-def _share(selections: list[SelectionResult], step: str, before: str) -> Efficiency:
+def _share(selections: list[SelectionResult], step: str, before: str, sample: str) -> Efficiency:
     n_passed, n_total = (sum(s.cutflow[name] for s in selections) for name in (step, before))
     if n_passed == 0:
-        msg = f"{FIT}: none of {n_total} events passes {step!r}; run on more events"
+        msg = f"{sample}: none of {n_total} events passes {step!r}; run on more events"
         raise ResultsError(msg)
     return Efficiency(n_passed, n_total)
 
@@ -208,10 +228,31 @@ def signal_region(results: Results) -> Uncertainty:
     return _of_step(results, "signal_region", "signal region", "signal_region", "chi2_4c")
 
 
-def _of_step(results: Results, source: str, title: str, step: str, before: str) -> Uncertainty:
-    difference = step_difference(results, step, before)
+def hypotheses(results: Results) -> Uncertainty:
+    """Return the uncertainty of the veto of other hypotheses, from K+ K- pi+ pi-."""
+    return _of_step(results, "hypotheses", "veto of other hypotheses", "smallest_chi2", "signal_region", CONTROL_KKPIPI)
+
+
+def multiplicity(results: Results) -> Uncertainty:
+    """Return the uncertainty of the electrons' PID in events of four tracks.
+
+    The correction of 2(e+ e-) less that of e+ e- (gamma), the mean over bins that both have: half of the probes come
+    from events of two tracks, and all of the signal's from four.
+    """
+    two, four = (sample_map(results, sample, "pid") for sample in (CONTROL_EE, CONTROL_EEEE))
+    weight = 1.0 / (np.square(two.sigma) + np.square(four.sigma))
+    difference = Difference(
+        float((weight * (four.value - two.value)).sum() / weight.sum()), float(1.0 / np.sqrt(weight.sum()))
+    )
     details = {"difference": difference.value, "sigma": difference.sigma}
-    return Uncertainty(source, title, difference.size, "control sample p pbar pi pi", details)
+    value = len(TRACKS[Species.E]) * difference.size
+    return Uncertainty("multiplicity", "PID of electrons in four tracks", value, "2(e+ e-) less e+ e- (gamma)", details)
+
+
+def _of_step(results: Results, source: str, title: str, step: str, before: str, sample: str = FIT) -> Uncertainty:
+    difference = step_difference(results, step, before, sample)
+    details = {"difference": difference.value, "sigma": difference.sigma}
+    return Uncertainty(source, title, difference.size, f"control sample {_DECAYS[sample]}", details)
 
 
 def mc_statistics(efficiency: Efficiency) -> Uncertainty:
@@ -324,6 +365,12 @@ def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
     return {column: np.concatenate([t[column] for t in tables]) for column in tables[0]}
 
 
+def channels(results: Results) -> dict[str, Candidates]:
+    """Return the selected candidates of the overall search and of each mass, named as in the file."""
+    by_mass = {f"{m / 1000:.3f}": candidates(datasets) for m, datasets in majorana.by_mass(results).items()}
+    return {"overall": candidates(results.of_kind(SIGNAL))} | by_mass
+
+
 def _rows(
     results: Results, selected: Candidates, efficiency: Efficiency, modelling: Uncertainty
 ) -> tuple[Uncertainty, ...]:
@@ -336,6 +383,8 @@ def _rows(
         pid(results, selected),
         kinematic_fit(results),
         signal_region(results),
+        *([hypotheses(results)] if has_sample(results, CONTROL_KKPIPI) else []),
+        *([multiplicity(results)] if has_sample(results, CONTROL_EEEE) else []),
         mc_statistics(efficiency),
         modelling,
     )

@@ -30,7 +30,7 @@ def command(*, merged: Results, output: Path, rule: str, compare: Path | None) -
     content = table.to_json(tables)
     found = Source(merged, extras={"systematics": content})
     show(overall(found, other), per_mass(found))
-    content |= {"efficiency": _correct(merged, output)}
+    content |= {"efficiency": _correct(merged, output), "sources": corrections.sources(merged, table.channels(merged))}
     path = derived.write(output, "systematics", content, merged, {"rule": rule})
     wrote(path, output / derived.CORRECTIONS)
 

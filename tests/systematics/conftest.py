@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import hist
 import numpy as np
@@ -18,14 +19,17 @@ N_PROBES = 400_000
 FIT_STEPS = ("all", "four_tracks", "hadrons", "near_jpsi", "chi2_4c", "signal_region")
 
 
-def tag_and_probe(rng, efficiency, n=N_PROBES):
+def tag_and_probe(rng, efficiency, n=N_PROBES, positive_2012=0.0):
     """Return a map of probes spread over momentum and angle, each found with one efficiency."""
-    h = hist.Hist(control_probes.P, control_probes.COS_THETA, control_probes.PASSED, storage=hist.storage.Int64())
-    return h.fill(rng.uniform(0.1, 1.7, n), rng.uniform(-0.93, 0.93, n), rng.uniform(size=n) < efficiency)
+    axes = (control_probes.PERIOD, control_probes.CHARGE, control_probes.P, control_probes.COS_THETA)
+    h = hist.Hist(*axes, control_probes.PASSED, storage=hist.storage.Int64())
+    period, charge = rng.choice([2009, 2012, 2018], n, p=[0.02, 0.11, 0.87]), rng.choice([-1, 1], n)
+    chance = efficiency * np.where((period == 2012) & (charge > 0), 1.0 + positive_2012, 1.0)
+    return h.fill(period, charge, rng.uniform(0.1, 1.7, n), rng.uniform(-0.93, 0.93, n), rng.uniform(size=n) < chance)
 
 
-def probes(rng, tracking, pid):
-    histograms = {"tracking": tag_and_probe(rng, tracking), "pid": tag_and_probe(rng, pid)}
+def probes(rng, tracking, pid, **planted):
+    histograms = {"tracking": tag_and_probe(rng, tracking, **planted), "pid": tag_and_probe(rng, pid)}
     return SelectionResult({"all": N_PROBES, "probe_identified": 9}, histograms)
 
 
@@ -43,6 +47,7 @@ def dataset(kind, selections, n=N_PROBES, **metadata):
 
 def signal_search(rng, n_passed, n_produced):
     table = {"m_kkee": rng.normal(M_JPSI, 0.008, n_passed)}
+    table |= {"period": rng.choice([2012, 2018], n_passed), "charge": rng.choice([-1, 1], n_passed)}
     for track in TRACKS:
         table |= {f"p_{track}": rng.uniform(0.2, 1.2, n_passed), f"cos_theta_{track}": rng.uniform(-0.9, 0.9, n_passed)}
     return {"search": SelectionResult({"all": n_produced, "signal_region": n_passed}, {}, {}, table)}
@@ -97,3 +102,9 @@ def measured():
 def drop():
     """The function `without`."""
     return without
+
+
+@pytest.fixture
+def make_probes(rng):
+    """The function `probes`."""
+    return functools.partial(probes, rng)

@@ -31,13 +31,15 @@ def signal(measured):
 @pytest.mark.parametrize("variation", corrections.VARIATIONS)
 def test_values_are_those_of_the_map(measured, ready, variation, rng):
     p, cos_theta = rng.uniform(0.05, 2.0, 500), rng.uniform(-1, 1, 500)
-    ratios = ratio_map(measured, Species.K, "tracking")
-    wanted = corrections.varied(ratios, variation)[ratios.bins(p, cos_theta)]
-    np.testing.assert_allclose(ready["tracking_kaon"].evaluate(variation, p, cos_theta), wanted)
+    period, charge = rng.choice([2009, 2012, 2018], 500), rng.choice([-1, 1], 500)
+    ratios, factors = (of(measured, Species.K, "tracking") for of in (ratio_map, corrections.factors))
+    values = corrections.varied(ratios, factors, variation)
+    wanted = values[(*factors.at(period, charge), *ratios.bins(p, cos_theta))]
+    np.testing.assert_allclose(ready["tracking_kaon"].evaluate(variation, period, charge, p, cos_theta), wanted)
 
 
 def test_variations_lie_on_both_sides(ready):
-    nominal, up, down = (ready["pid_electron"].evaluate(v, 0.5, 0.1) for v in ("nominal", "up", "down"))
+    nominal, up, down = (ready["pid_electron"].evaluate(v, 2018, 1, 0.5, 0.1) for v in ("nominal", "up", "down"))
     assert down < nominal < up
     assert up - nominal == pytest.approx(nominal - down)
 
@@ -47,7 +49,8 @@ def test_weights_multiply_the_tracks(ready, signal):
     wanted = 1.0
     for label, tracks in (("kaon", ("k1", "k2")), ("electron", ("e1", "e2"))):
         for track in tracks:
-            at = (float(one[f"p_{track}"][0]), float(one[f"cos_theta_{track}"][0]))
+            charge = int(one["charge"][0]) * (1 if label == "kaon" else -1)
+            at = (int(one["period"][0]), charge, float(one[f"p_{track}"][0]), float(one[f"cos_theta_{track}"][0]))
             wanted *= ready[f"tracking_{label}"].evaluate("nominal", *at)
             wanted *= ready[f"pid_{label}"].evaluate("nominal", *at)
     assert corrections.weights(ready, one)[0] == pytest.approx(wanted)
@@ -100,3 +103,49 @@ def test_other_bins_are_refused(measured, drop):
     results = dataclasses.replace(measured, datasets=measured.datasets | {"control_data": changed})
     with pytest.raises(ResultsError, match="another version"):
         corrections.derive(results)
+
+
+def test_a_factor_planted_in_one_period_and_charge_is_found_there_alone(measured, make_probes):
+    """Positive probes of 2012, 5 % rarer in data: their factor says so, the others stay at 1."""
+    import dataclasses
+
+    data = measured.datasets["control_data"]
+    changed = dataclasses.replace(
+        data, selections=data.selections | {"control_kkpi0": make_probes(0.9212, 0.909, positive_2012=-0.05)}
+    )
+    results = dataclasses.replace(measured, datasets=measured.datasets | {"control_data": changed})
+    found = corrections.factors(results, Species.K, "tracking")
+    planted = np.ones((3, 2))
+    planted[1, 1] = 0.95
+    planted *= 0.98 / (0.98 * (1.0 - 0.05 * 0.11 / 2.0))
+    assert np.all(np.abs(found.value - planted) < 4 * found.sigma)
+    assert found.value[1, 1] < 0.97
+
+
+def test_sources_give_the_covariance_of_the_efficiencies(measured):
+    """Against a sum over the bins and factors one by one."""
+    channels = table.channels(measured)
+    found = corrections.sources(measured, channels)
+    names = tuple(channels)
+    got = sum(np.outer(*[[shift[c] for c in names]] * 2) for shift in found.values())
+    wanted = np.zeros_like(got)
+    for name in table.MAPS:
+        for species in table.TRACKS:
+            ratios, factors = (of(measured, species, name) for of in (ratio_map, corrections.factors))
+            shifts = np.stack([corrections._shifts(ratios, factors, species, c) for c in channels.values()])
+            wanted += shifts @ shifts.T
+    np.testing.assert_allclose(got, wanted, rtol=2e-3)
+    assert len(found) <= len(names) * 4
+
+
+def test_a_track_that_is_moved_by_one_standard_deviation_moves_the_efficiency_by_the_sources(measured, ready, signal):
+    """All bins and factors up at once bound the sum of the sources from above."""
+    found = corrections.sources(measured, {"overall": signal})
+    up = corrections.weights(ready, signal, "up").sum() / corrections.weights(ready, signal).sum() - 1.0
+    total = np.sqrt(sum(shift["overall"] ** 2 for shift in found.values()))
+    assert 0.0 < total < up
+
+
+def test_a_period_without_probes_is_named(measured, signal):
+    with pytest.raises(ResultsError, match="periods \\[1999\\]"):
+        corrections.sources(measured, {"overall": signal | {"period": np.full(len(signal["p_k1"]), 1999)}})
