@@ -139,8 +139,9 @@ def _picture(
     def draw(axes: Axes) -> None:
         _draw_background(axes, shown.axes[0], stack, bound)
         if signal is not None and drawing.n_entries(signal):
-            scale = n_limit / drawing.n_entries(signal) * (len(M_KE_NAMES) if name == "m_ke" else 1)
-            drawing.step_plot(axes, signal, label="signal at its limit", color=drawing.SIGNAL, scale=scale)
+            label = "signal, one event" if n_limit is None else "signal at its limit"
+            scale = (n_limit or 1.0) / drawing.n_entries(signal) * (len(M_KE_NAMES) if name == "m_ke" else 1)
+            drawing.step_plot(axes, signal, label=label, color=drawing.SIGNAL, scale=scale)
         if data is not None:
             drawing.points(axes, data, label="data")
         drawing.label_counts(axes, shown)
@@ -213,10 +214,10 @@ def _bound(source: Source, limits: Sequence[Edge]) -> tuple[float, float, float]
     return low, high, content["channels"][0]["quoted"]["upper_90"] / (high - low)
 
 
-def _events_at_limit(source: Source) -> float:
-    """Return the signal events that the limit of the headline allows, or the expected limit; 1 without limits."""
+def _events_at_limit(source: Source) -> float | None:
+    """Return the signal events that the limit of the headline allows, or the expected limit; None without limits."""
     first = result.headline(source)
     if first is None:
-        return 1.0
+        return None
     n_up = first["n_up"] if first["n_up"] is not None else first["expected_n_up"]["median"]
-    return float(n_up * first["efficiency"])
+    return None if n_up is None else float(n_up * first["efficiency"])

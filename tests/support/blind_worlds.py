@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.derived import BOOKKEEPING
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
@@ -26,8 +29,8 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
-from jpsi_lnv.processors.books.ledger import print_books
-from jpsi_lnv.processors.run import RunOptions, process, to_results
+from jpsi_lnv.processors.books.checkpoints import LOCK
+from jpsi_lnv.processors.run import RunOptions, finish, process, to_results
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import IterativeExecutor
 from jpsi_lnv.processors.work.rows import Rows
@@ -123,7 +126,8 @@ def write(path: Path, block: Block) -> filesets.FileEntry:
 def tell(file: filesets.FileEntry, metadata: Mapping[str, Any], output: Path, **options: Any) -> dict[str, Any]:
     """Run over one file, and return everything that comes of it: value by name, arrays of numbers for histograms.
 
-    Results, books, what is printed, every group of chunks as it is stored, what is in the stored parts, and progress.
+    Results, books, what is printed and logged, every group of chunks as it is stored, every file that is left with its
+    size, what is in the stored parts, and progress.
     """
     steps: list[int] = []
     groups: list[Any] = []
@@ -136,25 +140,55 @@ def tell(file: filesets.FileEntry, metadata: Mapping[str, Any], output: Path, **
         return IterativeExecutor(sink=spy, advance=steps.append)
 
     printed = io.StringIO()
+    told: dict[str, Any] = {"steps": steps, "groups": groups}
     try:
         declared = DatasetMetadata.from_dict("d", dict(metadata))
         fileset = {"d": filesets.Dataset("d", declared, (file,))}
         chosen = RunOptions(output=output, verification="none", trust_units=True, **options)
-        books = process(fileset, SearchProcessor(chosen.cuts), chosen, make)
-        result = to_results(books, chosen)
-        with redirect_stdout(printed):
-            print_books(result)
+        with logged(printed), redirect_stdout(printed), redirect_stderr(printed):
+            books = process(fileset, SearchProcessor(chosen.cuts), chosen, make)
+            result = to_results(books, chosen)
+            told |= {"results": result.datasets, "books": result.bookkeeping}
+            finish(books, chosen)
     except LnvError as error:
-        return {"error": str(error).replace(file.path, "FILE"), "steps": steps}
-    text = MEASURED.sub("#", printed.getvalue().replace(file.path, "FILE"))
+        told["error"] = str(error).replace(str(output), "OUTPUT")
+    text = printed.getvalue().replace(str(output), "OUTPUT")
+    told["printed"] = MEASURED.sub("#", text.replace(file.path, "FILE"))
     parts = [results.load(io.BytesIO(p.read_bytes().partition(b"\n")[2])) for p in sorted(output.rglob("*.part"))]
-    told = {"printed": text, "steps": steps, "groups": groups}
-    told |= {"results": result.datasets, "books": result.bookkeeping, "parts": [part.datasets for part in parts]}
+    told |= {"parts": [part.datasets for part in parts], "sizes": sizes(output)}
     return {
         name: anonymous(value, file) if isinstance(value, str) else value
         for name, value in flatten("", told)
         if not VOLATILE.search(name)
     }
+
+
+@contextmanager
+def logged(stream: io.StringIO) -> Iterator[None]:
+    """Write there whatever any logger says."""
+    root, handler = logging.getLogger(), logging.StreamHandler(stream)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def sizes(output: Path) -> dict[str, Any]:
+    """Return the bytes of every file that is left, and of every member of the archives; books hold times."""
+    found: dict[str, Any] = {}
+    for path in sorted(p for p in output.rglob("*") if p.is_file() and p.name not in {BOOKKEEPING, LOCK}):
+        if path.suffix == ".zip":
+            members = zipfile.ZipFile(path).infolist()
+            found[path.name] = {
+                m.filename: (m.file_size, m.compress_size) for m in members if m.filename != BOOKKEEPING
+            }
+        else:
+            found.setdefault(path.suffix or path.name, []).append(path.stat().st_size)
+    return found
 
 
 def anonymous(text: str, file: filesets.FileEntry) -> str:
