@@ -20,7 +20,17 @@ import numpy as np
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
-from jpsi_lnv.analysis.datasets import CONTROL, CONTROL_EE, CONTROL_EEEE, CONTROL_KKPI0, DATA, MISID
+from jpsi_lnv.analysis.datasets import (
+    CONTROL,
+    CONTROL_CONVERSION,
+    CONTROL_EE,
+    CONTROL_EEEE,
+    CONTROL_KKPI0,
+    CONTROL_KKPIPI,
+    CONTROL_PPBARPIPI,
+    DATA,
+    MISID,
+)
 from jpsi_lnv.analysis.efficiency import bin_of
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
@@ -37,7 +47,14 @@ RIGHT: Final = frozenset({("e", "electron"), ("k", "kaon")})
 # A momentum counts for the largest rate if this share of a sample's tracks of the species has it.
 POPULATED: Final = 0.01
 # Rate -> the control samples whose probes show it, and the largest of their momenta in GeV/c that the search has too.
-PROBES: Final = {"e_to_kaon": (CONTROL_EE, CONTROL_EEEE), "k_to_electron": (CONTROL_KKPI0,)}
+PROBES: Final = {
+    "e_to_kaon": (CONTROL_EE, CONTROL_EEEE, CONTROL_CONVERSION),
+    "k_to_electron": (CONTROL_KKPI0, CONTROL_KKPIPI),
+    "pi_to_electron": (CONTROL_KKPIPI, CONTROL_PPBARPIPI),
+    "pi_to_kaon": (CONTROL_KKPIPI, CONTROL_PPBARPIPI),
+    "p_to_electron": (CONTROL_PPBARPIPI,),
+    "p_to_kaon": (CONTROL_PPBARPIPI,),
+}
 P_PROBE_MAX: Final = 1.2
 PURITY_MIN: Final = 0.5
 
@@ -206,11 +223,11 @@ class Probes:
 def with_probes(rates: Rates, results: Results) -> Rates:
     """Return rates times what control samples show in data over simulation, where they know it better than assumed.
 
-    Electrons of J/psi -> e+ e- (gamma) and 2(e+ e-) taken for kaons have probes, and kaons of J/psi -> K+ K- pi0 taken
-    for electrons; pions, muons and protons have none.
+    Electrons of J/psi -> e+ e- (gamma), 2(e+ e-) and conversions have probes, kaons of K+ K- pi0 and K+ K- pi+ pi-,
+    pions of the latter and of p pbar pi+ pi-, protons of that; muons have none.
     """
     for name, selections in PROBES.items():
-        found = [probes for selection in selections if (probes := _probes(results, selection)) is not None]
+        found = [probes for selection in selections if (probes := _probes(results, selection, name)) is not None]
         if found:
             rates = _measured(
                 rates, name, Probes(*(np.concatenate(c) for c in zip(*map(_columns, found), strict=True)))
@@ -222,12 +239,12 @@ def _columns(probes: Probes) -> tuple[FloatArray, ...]:
     return probes.p, probes.abs_cos_theta, probes.data, probes.simulation
 
 
-def _probes(results: Results, selection: str) -> Probes | None:
-    """Return the probes of a control sample; None without data or simulation."""
+def _probes(results: Results, selection: str, name: str) -> Probes | None:
+    """Return the probes of a control sample for a rate; None without data or simulation."""
     sides = []
     for kind in (DATA, CONTROL):
         found = (d.selections[selection].histograms for d in results.ran(selection, kind).values())
-        maps = [histograms[MISID] for histograms in found if MISID in histograms]
+        maps = [h for histograms in found if (h := histograms.get(name, histograms.get(MISID))) is not None]
         if not maps:
             return None
         sides.append(np.stack([np.asarray(h.values(), dtype=np.float64) for h in maps]).sum(axis=0).reshape(-1, 2))

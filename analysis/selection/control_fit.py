@@ -3,6 +3,8 @@
 They have four tracks and no neutral particle. The last steps are the numerators of efficiencies whose denominators are
 the steps before them. K+ K- pi+ pi- competes with K+ K- e+ e-, 2(pi+ pi-) and 2(K+ K-) as the signal competes with
 K K pi pi and these: the same masses the other way round.
+
+Three identified tracks and the fit say what the fourth is, whatever it is taken for: probes of misidentification.
 """
 
 from __future__ import annotations
@@ -25,13 +27,19 @@ from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, i
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
+from jpsi_lnv.analysis.selection.control_probes import COS_THETA, PASSED, P
 from jpsi_lnv.analysis.selection.search import CHI2_4C
-from jpsi_lnv.analysis.selection.search_events import GOOD_TRACKS, SearchEvents
+from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import Step, apply
 
 HYPOTHESES: Final = ("pi", "k", "p")
 PION, KAON, PROTON = range(3)
 N_TRACKS: Final = 4
+# Ways to take two positive and two negative tracks for (heavy+, heavy-, pi+, pi-), as places in (+, +, -, -).
+WAYS: Final = np.array([[0, 2, 1, 3], [0, 3, 1, 2], [1, 2, 0, 3], [1, 3, 0, 2]])
+PLACES_HEAVY: Final = 2
+# What a probe can be taken for by mistake.
+MISTAKES: Final = {"electron": pid.is_electron, "kaon": pid.is_kaon}
 DELTA_CHI2: Final = hist.axis.Regular(60, -20, 100, name="delta_chi2", label=r"$\chi^2_\mathrm{other}-\chi^2$")
 MASS: Final = hist.axis.Regular(200, 3.0, 3.2, name="m_ppbarpipi", label=r"$M(p\bar p\pi^+\pi^-)$ [GeV/$c^2$]")
 
@@ -94,10 +102,14 @@ class HadronEvents:
         return pid.identify(self.columns, cuts, calibration=self.search.calibration, considered=HYPOTHESES).cl
 
     @cached_property
+    def largest(self) -> IntArray:
+        """Hypothesis of the largest confidence level of each track, an index of `HYPOTHESES`; -1: none, (tracks,)."""
+        return np.where(self.search.is_good & (self.cl.max(axis=1) > 0), self.cl.argmax(axis=1), -1)
+
+    @cached_property
     def cand(self) -> IntArray:
         """Track indices (p, pbar, pi+, pi-) or (K+, K-, pi+, pi-) of events with one good track of each, (B, 4)."""
-        charge = self.search.charge
-        largest = np.where(self.search.is_good & (self.cl.max(axis=1) > 0), self.cl.argmax(axis=1), -1)
+        charge, largest = self.search.charge, self.largest
         wanted = [(self.heavy, 1), (self.heavy, -1), (PION, 1), (PION, -1)]
         masks = [(largest == species) & (charge == sign) for species, sign in wanted]
         counts = np.stack([self.search.count_tracks(m) for m in masks])
@@ -176,6 +188,28 @@ class HadronEvents:
         """Candidates in the signal region whose chi2 is smallest as the decay itself."""
         return self.in_signal_region & (self.chi2 <= self.chi2_of_each.min(axis=1))
 
+    @cached_property
+    def probes(self) -> tuple[IntArray, IntArray]:
+        """Tracks whose species the others and the fit say, and their place in (heavy+, heavy-, pi+, pi-), (N,) each.
+
+        Every way to give the four tracks their species is tried that agrees with three of them; of several in an event
+        the one with the smallest chi2 is taken, if it passes the fit and lies in the signal region.
+        """
+        four = np.flatnonzero(self.search.is_good & of_event(self.search.offsets, self.has_four_tracks)).reshape(-1, 4)
+        order = np.argsort(-self.search.charge[four].astype(np.int64), axis=1, kind="stable")
+        ways = np.take_along_axis(four, order, axis=1)[:, WAYS]
+        is_right = self.largest[ways] == np.array([self.heavy, self.heavy, PION, PION])
+        event, way = np.nonzero(is_right.sum(axis=2) >= N_TRACKS - 1)
+        tried = type(self)(self.search, self.control)
+        tried.cand = ways[event, way]
+        order = np.lexsort((tried.chi2, event))
+        _, first = np.unique(event[order], return_index=True)
+        best = order[first]
+        best = best[tried.in_signal_region[best]]
+        others = is_right[event[best], way[best]]
+        row, place = np.nonzero((others.sum(axis=1, keepdims=True) - others) == N_TRACKS - 1)
+        return tried.cand[best][row, place], place
+
     def of_event(self, decision: BoolArray) -> BoolArray:
         """Return a decision on the candidates as one per event."""
         per_event = np.zeros(self.n_events, dtype=np.bool_)
@@ -253,7 +287,24 @@ def select(
 ) -> dict[str, Found]:
     """Return cut flow and histograms of one sample."""
     of = view(chunk.events)
-    return {name: {"cutflow": chunk.cut_flow(steps, apply(steps, of), view), "histograms": histograms(of)}}
+    filled = histograms(of) | fill_mistakes(of)
+    return {name: {"cutflow": chunk.cut_flow(steps, apply(steps, of), view), "histograms": filled}}
+
+
+def fill_mistakes(view: HadronEvents) -> dict[str, hist.Hist]:
+    """Return for each species and mistake, such as ``pi_to_electron``, how many probes make it."""
+    probes, place = view.probes
+    cuts, cl = view.search.cuts, pid.identify(view.columns, view.search.cuts, probes).cl
+    kappa, tanl = (view.columns.flat("Track", name)[probes] for name in ("kappa", "tanl"))
+    p, cos_theta = tracks.momentum(kappa, tanl), tracks.cos_theta(tanl)
+    filled = {}
+    for species, is_own in ((HYPOTHESES[view.heavy], place < PLACES_HEAVY), ("pi", place >= PLACES_HEAVY)):
+        for role, decide in MISTAKES.items():
+            if (species, role) != ("k", "kaon"):
+                taken = decide(cl, view.search.e_over_p[probes], cuts)
+                filled[f"{species}_to_{role}"] = hist.Hist(P, COS_THETA, PASSED, storage=hist.storage.Int64())
+                filled[f"{species}_to_{role}"].fill(p[is_own], cos_theta[is_own], taken[is_own])
+    return filled
 
 
 def fill(view: HadronEvents) -> dict[str, hist.Hist]:
@@ -272,10 +323,10 @@ def fill_competition(view: KaonEvents) -> dict[str, hist.Hist]:
     return {"delta_chi2": filled}
 
 
-READS: Final = GOOD_TRACKS | pid.reads(HYPOTHESES)
+PROBE_READS: Final = READS | pid.reads(HYPOTHESES)
 KKPIPI: Final = Selection(
     partial(select, name=datasets.CONTROL_KKPIPI, view=KaonEvents, steps=KKPIPI_STEPS, histograms=fill_competition),
-    READS,
+    PROBE_READS,
 )
 PPBARPIPI: Final = Selection(
     partial(select, name=datasets.CONTROL_PPBARPIPI, view=ProtonEvents, steps=PPBARPIPI_STEPS, histograms=fill), READS
