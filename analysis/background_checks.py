@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from jpsi_lnv.analysis import misid_rates, normalization, topology
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.background import Background, Candidates, in_signal_region
 from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID
-from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.misid_rates import RIGHT, Rates
+from jpsi_lnv.analysis.results import Results, SelectionResult
+from jpsi_lnv.analysis.selection.misid import N_PAIRED, ROLES, SPECIES
+
+PAIRS_MIN: Final = 3.0
 
 
 @dataclass(frozen=True)
 class Closure:
-    """A test of the weights with loosened identification on one dataset.
+    """A test of the weights with loosened identification.
 
     Attributes:
-        dataset: Name.
-        counted: Events that pass with loosened identification, but for chi2 and signal region.
-        expected: The same from candidates without identification and loosened rates.
+        dataset: Name, or which two misidentifications a pair of tracks makes, in all datasets.
+        counted: Events that pass with loosened identification, but for chi2 and signal region; or pairs.
+        expected: The same from candidates without identification, or pairs, and loosened rates.
         sigma: Standard uncertainty of the difference: both counts and the counted rates.
     """
 
@@ -65,7 +69,45 @@ def closure(results: Results) -> tuple[Closure, ...]:
         counted = selection.cutflow["loosened_identification"]
         sigma = math.hypot(math.sqrt(weights.sum()), math.sqrt(np.square(weights).sum()))
         rows.append(Closure(name, counted, float(weights.sum()), float(sigma)))
-    return tuple(row for row in rows if row.expected > 0)
+    return tuple(row for row in rows if row.expected > 0) + pair_closure(list(found.values()), rates)
+
+
+def pair_closure(found: Sequence[SelectionResult], rates: Rates) -> tuple[Closure, ...]:
+    """Return how many pairs of tracks of an event make two mistakes, against the product of both rates.
+
+    Where hardly an event passes as a whole, these test the product: a pair of mistakes is what an event needs least.
+    Left out are kinds of which less than `PAIRS_MIN` pairs are expected.
+
+    Args:
+        found: What the selection stored of each dataset.
+        rates: The loosened rates.
+    """
+    stored = [s.histograms for s in found if "pairs" in s.histograms]
+    if not stored:
+        return ()
+    cells, taken = (np.sum([h[name].values() for h in stored], axis=0) for name in ("pairs", "pairs_taken"))
+    kinds = [(i, r) for i, s in enumerate(SPECIES) for r, role in enumerate(ROLES) if r and (s, role) not in RIGHT]
+    rows = (_pairs(cells, taken, rates, a, b) for k, a in enumerate(kinds) for b in kinds[k:])
+    return tuple(row for row in rows if row.expected >= PAIRS_MIN)
+
+
+def _pairs(cells: AnyArray, taken: AnyArray, rates: Rates, a: tuple[int, int], b: tuple[int, int]) -> Closure:
+    """Return the pairs of two kinds of mistakes, (species, role) each."""
+    of_a, of_b = (_by_cell(rates, *kind) for kind in (a, b))
+    both_ways = 0.5 if a == b else 1.0
+    expected = both_ways * float(of_a @ cells @ of_b)
+    counted = both_ways * float(taken[a[0] * len(ROLES) + a[1], b[0] * len(ROLES) + b[1]])
+    known = [taken[k * len(ROLES) + r].sum() / (N_PAIRED - 1) for k, r in (a, b)]
+    sigma = math.sqrt(expected + expected**2 * sum(1.0 / max(n, 1.0) for n in known))
+    names = (f"{SPECIES[k]} to {ROLES[r]}" for k, r in (a, b))
+    return Closure(f"pairs: {', '.join(names)}", round(counted), expected, sigma)
+
+
+def _by_cell(rates: Rates, species: int, role: int) -> FloatArray:
+    """Return the rate of a kind of mistake in every cell, 0 for other species."""
+    value = np.zeros(rates.value.shape[1:4])
+    value[species] = rates.value[0, species, ..., role]
+    return value.ravel()
 
 
 def overlaps(results: Results, found: Background) -> tuple[Overlap, ...]:

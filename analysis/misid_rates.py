@@ -52,8 +52,7 @@ PROBES: Final = {
     "k_to_electron": (CONTROL_KKPI0, CONTROL_KKPIPI),
     "pi_to_electron": (CONTROL_KKPIPI, CONTROL_PPBARPIPI),
     "pi_to_kaon": (CONTROL_KKPIPI, CONTROL_PPBARPIPI),
-    "p_to_electron": (CONTROL_PPBARPIPI,),
-    "p_to_kaon": (CONTROL_PPBARPIPI,),
+    **{f"{species}_to_{role}": (CONTROL_PPBARPIPI,) for species in ("p", "pbar") for role in ("electron", "kaon")},
 }
 P_PROBE_MAX: Final = 1.2
 PURITY_MIN: Final = 0.5

@@ -37,7 +37,6 @@ PION, KAON, PROTON = range(3)
 N_TRACKS: Final = 4
 # Ways to take two positive and two negative tracks for (heavy+, heavy-, pi+, pi-), as places in (+, +, -, -).
 WAYS: Final = np.array([[0, 2, 1, 3], [0, 3, 1, 2], [1, 2, 0, 3], [1, 3, 0, 2]])
-PLACES_HEAVY: Final = 2
 # What a probe can be taken for by mistake.
 MISTAKES: Final = {"electron": pid.is_electron, "kaon": pid.is_kaon}
 DELTA_CHI2: Final = hist.axis.Regular(60, -20, 100, name="delta_chi2", label=r"$\chi^2_\mathrm{other}-\chi^2$")
@@ -70,6 +69,7 @@ class HadronEvents:
 
     Attributes:
         heavy: Index in `HYPOTHESES` of the heavy ones.
+        species: What the tracks are, as rates of misidentification tell them apart.
         masses: Rows of the momenta and of masses in GeV/c^2.
         suffixes: Sets of helices of these rows.
         assignments: What the tracks are, as rows, first the decay itself: shape (A, 4).
@@ -80,6 +80,7 @@ class HadronEvents:
     """
 
     heavy: ClassVar[int]
+    species: ClassVar[tuple[str, ...]]
     masses: ClassVar[tuple[float, ...]]
     suffixes: ClassVar[tuple[str, ...]]
     assignments: ClassVar[tuple[tuple[int, ...], ...]]
@@ -221,6 +222,7 @@ class ProtonEvents(HadronEvents):
     """J/psi -> p pbar pi+ pi-."""
 
     heavy = PROTON
+    species = ("p", "pbar", "pi", "pi")
     masses = (M_PION, M_PROTON)
     suffixes = ("", "_p")
     assignments = ((1, 1, 0, 0),)
@@ -230,6 +232,7 @@ class KaonEvents(HadronEvents):
     """J/psi -> K+ K- pi+ pi-, and with pions as electrons, kaons as pions, pions as kaons."""
 
     heavy = KAON
+    species = ("k", "k", "pi", "pi")
     masses = (M_ELECTRON, M_PION, M_KAON)
     suffixes = ("_e", "", "_k")
     assignments = ((2, 2, 1, 1), (2, 2, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2))
@@ -298,7 +301,8 @@ def fill_mistakes(view: HadronEvents) -> dict[str, hist.Hist]:
     kappa, tanl = (view.columns.flat("Track", name)[probes] for name in ("kappa", "tanl"))
     p, cos_theta = tracks.momentum(kappa, tanl), tracks.cos_theta(tanl)
     filled = {}
-    for species, is_own in ((HYPOTHESES[view.heavy], place < PLACES_HEAVY), ("pi", place >= PLACES_HEAVY)):
+    for species in sorted(set(view.species)):
+        is_own = np.array(view.species)[place] == species
         for role, decide in MISTAKES.items():
             if (species, role) != ("k", "kaon"):
                 taken = decide(cl, view.search.e_over_p[probes], cuts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import permutations
 from typing import Final
 
 import hist
@@ -19,7 +20,7 @@ import numpy as np
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.events.columns import Columns
+from jpsi_lnv.analysis.events.columns import Columns, of_event
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
@@ -29,9 +30,10 @@ from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
 from jpsi_lnv.analysis.selection.topology import chains
 
-# Generated species by PDG code, in the order of the axis; the last one is all the rest.
-SPECIES: Final = ("e", "mu", "pi", "k", "p", "other")
-PDG_CODES: Final = (11, 13, 211, 321, 2212)
+# Generated species in the order of the axis, and their PDG codes; the last one is all the rest. Antiprotons annihilate:
+# a tenth of them is taken for electrons, and no proton.
+SPECIES: Final = ("e", "mu", "pi", "k", "p", "pbar", "other")
+PDG_CODES: Final = ((11, -11), (13, -13), (211, -211), (321, -321), (2212,), (-2212,))
 ROLES: Final = ("none", "electron", "kaon")
 NO_PARTICLE: Final = -1
 # Steps whose requirements are chosen again from the stored candidates.
@@ -54,6 +56,8 @@ P: Final = hist.axis.Variable(
 )
 OF_TRACKS: Final = tuple(hist.axis.StrCategory(SPECIES, name=track, label=f"species of {track}") for track in TRACKS)
 ABS_COS_THETA: Final = hist.axis.Variable([0.0, 0.4, 0.8, 0.93], name="abs_cos_theta", label=r"$|\cos\theta|$")
+N_PAIRED: Final = 4
+N_CELLS: Final = len(SPECIES) * len(P) * len(ABS_COS_THETA)
 
 
 class MisidEvents(SearchEvents):
@@ -129,13 +133,12 @@ def true_species(columns: Columns) -> IntArray:
     event = np.repeat(np.arange(columns.n_events), np.diff(offsets))
     of_track = columns.flat("Track", "gen").astype(np.int64)
     row = columns.offsets("Gen")[event] + of_track
-    codes = np.abs(columns.flat("Gen", "pdg_id"))
     known = of_track != NO_PARTICLE
     code = np.zeros(len(event), dtype=np.int64)
-    code[known] = codes[row[known]]
+    code[known] = columns.flat("Gen", "pdg_id")[row[known]]
     species = np.full(len(event), len(PDG_CODES))
     for i, wanted in enumerate(PDG_CODES):
-        species[code == wanted] = i
+        species[np.isin(code, wanted)] = i
     return species
 
 
@@ -177,6 +180,7 @@ def select(chunk: Chunk) -> dict[str, Found]:
             "histograms": {
                 "roles": maps(chunk.events),
                 "roles_loose": maps(loose),
+                **pairs(loose),
                 **combinations(views),
                 **conversions(chunk.events),
             },
@@ -210,6 +214,38 @@ def maps(view: SearchEvents) -> hist.Hist:
     period = np.repeat(columns.scalar("period"), np.diff(view.offsets))[counts]
     filled.fill(period, species, tracks.momentum(kappa, tanl), cos_theta, np.array(ROLES)[role[counts]])
     return filled
+
+
+def pairs(view: SearchEvents) -> dict[str, hist.Hist]:
+    """Return pairs of tracks in events of four good ones with net charge zero, each pair both ways round.
+
+    Returns:
+        ``pairs``, the cells of species, momentum and angle of both (`cell_of`), and ``pairs_taken``, what they are and
+        are taken for.
+    """
+    counts, role = roles(view)
+    four = counts & of_event(view.offsets, view.is_retained & (view.n_good == N_PAIRED))
+    rows = np.flatnonzero(four & of_event(view.offsets, view.count_tracks(four) == N_PAIRED)).reshape(-1, N_PAIRED)
+    columns, species = view.columns, true_species(view.columns)[rows]
+    kappa, tanl = columns.flat("Track", "kappa")[rows], columns.flat("Track", "tanl")[rows]
+    cell = cell_of(species, tracks.momentum(kappa, tanl), np.abs(tracks.cos_theta(tanl)))
+    taken = len(ROLES) * species + role[rows]
+    cells = hist.Hist(*(hist.axis.Integer(0, N_CELLS, name=n, flow=False) for n in "ab"), storage=hist.storage.Int64())
+    kinds = (hist.axis.Integer(0, len(SPECIES) * len(ROLES), name=n, flow=False) for n in "ab")
+    of_kinds = hist.Hist(*kinds, storage=hist.storage.Int64())
+    for a, b in permutations(range(N_PAIRED), 2):
+        cells.fill(cell[:, a], cell[:, b])
+        of_kinds.fill(taken[:, a], taken[:, b])
+    return {"pairs": cells, "pairs_taken": of_kinds}
+
+
+def cell_of(species: IntArray, p: FloatArray, abs_cos_theta: FloatArray) -> IntArray:
+    """Return the cell of species, momentum and angle of tracks, counted in the order of a map of rates."""
+    bins = (
+        np.clip(np.searchsorted(axis.edges, values, side="right") - 1, 0, len(axis) - 1)
+        for axis, values in ((P, p), (ABS_COS_THETA, abs_cos_theta))
+    )
+    return np.asarray(np.ravel_multi_index((species, *bins), (len(SPECIES), len(P), len(ABS_COS_THETA))))
 
 
 def combinations(views: Sequence[MisidEvents]) -> dict[str, hist.Hist]:
