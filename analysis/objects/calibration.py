@@ -80,6 +80,11 @@ class RunRange:
     last: int
     constants: Constants
 
+    def holds(self, lowest: int, highest: int) -> bool:
+        """Whether all runs between two of one sign are among these."""
+        numbers = sorted((abs(lowest), abs(highest)))
+        return lowest * highest >= 0 and self.first <= numbers[0] and numbers[1] <= self.last
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -108,6 +113,8 @@ class Calibration:
         Raises:
             CalibrationError: A run is in no range.
         """
+        if len(self.ranges) == 1 and len(run) and self.ranges[0].holds(int(run.min()), int(run.max())):
+            return [(self.ranges[0].constants, np.ones(len(run), dtype=np.bool_))]
         number = np.abs(run.astype(np.int64))
         row = np.searchsorted([r.first for r in self.ranges], number, side="right") - 1
         is_outside = (row < 0) | (number > np.array([r.last for r in self.ranges])[row])
@@ -230,7 +237,7 @@ def _files(entry: _Entry) -> dict[str, str]:
 def _constants(entry: _Entry, directory: Path) -> Constants:
     files = {name: str(directory / file) for name, file in _files(entry).items()}
     loaders: dict[str, Callable[[str], Any]] = {
-        "emc": _emc,
+        "emc": lambda file: _emc(file, entry),
         "tofcorr": tofcorr.load,
         "muc": networks.load,
         "dedx": dedx.load,
@@ -239,9 +246,11 @@ def _constants(entry: _Entry, directory: Path) -> Constants:
     return Constants(**{name: loaders[name](file) for name, file in files.items()})
 
 
-def _emc(path: str) -> EmcTables | Network:
+def _emc(path: str, entry: _Entry) -> EmcTables | Network:
     """Return tables or a network, as the file says that it holds."""
-    return emc_pid.load(path) if _ANY.read(path).get("format") == emc_pid.FORMAT else networks.load(path)
+    if _ANY.read(path).get("format") == emc_pid.FORMAT:
+        return emc_pid.load_for(path, entry.first, entry.last, is_simulation=entry.simulation)
+    return networks.load(path)
 
 
 _ANY: Final = Form("constants of the EMC", "make them with `lnv emc-tables` or import them", CalibrationError)

@@ -156,6 +156,33 @@ def load(path: str | None = None) -> EmcTables:
     return from_json(_FORM.read(source), str(source))
 
 
+def load_for(path: str, first: int, last: int, *, is_simulation: bool) -> EmcTables:
+    """Return the tables of a file for a range of runs, recorded or simulated.
+
+    Args:
+        path: The file.
+        first: First run, a number without sign.
+        last: Last run.
+        is_simulation: Whether the runs are simulated.
+
+    Raises:
+        EmcTableError: The tables were made from simulation and the runs are recorded ones, or from other runs.
+    """
+    made_from = _FORM.read(path).get("made_from")
+    made_from = made_from if isinstance(made_from, dict) else {}
+    if not is_simulation and made_from.get("is_simulation") is not False:
+        msg = (
+            f"{path}: the tables were made from simulation, and runs {first} to {last} are recorded; wanted tables "
+            "of their control samples: make them with `lnv emc-tables`, or name 'simulated' in the fileset"
+        )
+        raise EmcTableError(msg)
+    match made_from.get("runs"):
+        case [int(begin), int(end)] if begin > last or end < first:
+            msg = f"{path}: the tables were made from runs {begin} to {end}; wanted tables of runs {first} to {last}"
+            raise EmcTableError(msg)
+    return load(path)
+
+
 @kernel
 def _evaluate(
     tables: EmcTables,

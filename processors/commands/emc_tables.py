@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.console import PATH, show, wrote
+
+if TYPE_CHECKING:
+    from jpsi_lnv.processors.books.fileset import FileEntry
 
 
 @click.command("emc-tables")
@@ -56,12 +59,13 @@ def command(
     from jpsi_lnv.processors import emc_probes  # noqa: PLC0415
 
     files = emc_probes.read_files(sources, datasets)
+    of_runs = origin(files)
     select = partial(emc_probes.select_item, pions_every=pions_every)
     found = _select(emc_probes.work_items(files, chunksize), select, executor, where)
     tracks = emc_probes.tracks_of(found)
     samples = emc_probes.samples(found, [emc_pid.occupancy(t) for t in tracks])
     show(samples)
-    made_from = {
+    made_from = of_runs | {
         "files": [Path(f.path).name for f in files],
         "pions_every": pions_every,
         "cuts": dataclasses.asdict(EMC_CONTROL),
@@ -70,6 +74,22 @@ def command(
     content = to_json(emc_pid.build(*tracks), made_from)
     _write(output, content)
     wrote(output)
+
+
+def origin(files: list[FileEntry]) -> dict[str, Any]:
+    """Return whether the runs of files are simulated, and the first and the last of them.
+
+    Raises:
+        NtupleError: Some are simulated and some are not.
+    """
+    runs = sorted(run for file in files if file.runs for run in file.runs)
+    if not runs:
+        return {}
+    if runs[0] < 0 < runs[-1]:
+        msg = f"got recorded and simulated events (runs {runs[0]} to {runs[-1]}); wanted tables made of one of both"
+        raise NtupleError(msg)
+    numbers = [abs(run) for run in runs]
+    return {"is_simulation": runs[0] < 0, "runs": [min(numbers), max(numbers)]}
 
 
 def _select(

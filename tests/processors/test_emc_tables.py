@@ -27,9 +27,10 @@ def write(path, channel, has_truth, n_events=N_EVENTS):
     recipe = production.Recipe(processes=((processes.BACKGROUNDS[channel], 1.0),), sqrt_s=M_JPSI)
     block = make_block(production.make_block(recipe, channel, 0, n_events, 31))
     if not has_truth:
+        kept = {n: v for n, v in block.values.items() if not n.startswith("Gen_") and n != "Track_gen"}
         block = dataclasses.replace(
             block,
-            values={n: v for n, v in block.values.items() if not n.startswith("Gen_") and n != "Track_gen"},
+            values=kept | {"run": np.abs(kept["run"])},
             offsets={n: o for n, o in block.offsets.items() if n != "Gen"},
         )
     columns = {
@@ -94,7 +95,27 @@ def test_data_give_the_same_tables_without_a_purity(files, small_samples, tmp_pa
     for row in simulated["made_from"]["samples"]:
         del row["purity"]
     assert simulated["made_from"].pop("files") != recorded["made_from"].pop("files")
+    assert [of["made_from"].pop("is_simulation") for of in (simulated, recorded)] == [True, False]
     assert simulated == recorded
+
+
+def test_recorded_runs_want_tables_of_their_own(files, small_samples, tmp_path):
+    for prefix in ("mc", "data"):
+        make(files, prefix, tmp_path / f"{prefix}.json")
+    first, last = json.loads((tmp_path / "data.json").read_text())["made_from"]["runs"]
+    assert 0 < first <= last
+    for prefix, is_simulation in (("mc", True), ("data", True), ("data", False)):
+        emc_pid.load_for(str(tmp_path / f"{prefix}.json"), 0, 10**6, is_simulation=is_simulation)
+    with pytest.raises(emc_pid.EmcTableError, match=r"mc.json: .*made from simulation, and runs 0 to 99 are recorded"):
+        emc_pid.load_for(str(tmp_path / "mc.json"), 0, 99, is_simulation=False)
+    of_others = rf"data.json: .*made from runs {first} to {last}; wanted tables of runs {last + 1} to {last + 9}"
+    with pytest.raises(emc_pid.EmcTableError, match=of_others):
+        emc_pid.load_for(str(tmp_path / "data.json"), last + 1, last + 9, is_simulation=False)
+
+
+def test_recorded_and_simulated_events_make_no_table_together(files, tmp_path):
+    with pytest.raises(NtupleError, match=r"got recorded and simulated events .*wanted tables made of one of both"):
+        run(files / "mc_eeee.root", files / "data_pipipipi.root", "--output", tmp_path / "none.json")
 
 
 def test_pions_of_some_events_only(files, small_samples, tmp_path):
