@@ -1,4 +1,4 @@
-"""K+ K+ e- e- and K- K- e+ e+ combinations of the selected tracks, and the best one of each event.
+"""Combinations of the selected tracks that a channel or its conjugate may be, and the best one of each event.
 
 The best one is that with the smallest chi2 of the 4C fit.
 """
@@ -6,47 +6,63 @@ The best one is that with the smallest chi2 of the 4C fit.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.channel import KKEE, Channel
+from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.kinfit import fourc
 
 SIGNAL = 0
+# Tracks of an event that the search for combinations can tell apart, as bits of an integer.
+N_TRACKS_MAX = 62
 
 
 def find(
     offsets: IntArray,
     charge: npt.NDArray[np.integer],
-    is_electron: BoolArray,
-    is_kaon: BoolArray,
+    accepts: Mapping[Species, BoolArray],
+    channel: Channel = KKEE,
     event_mask: BoolArray | None = None,
 ) -> tuple[IntArray, IntArray]:
-    """Return every combination of two kaons of one charge and two electrons of the other.
+    """Return every combination of tracks that a channel or its conjugate may be.
 
-    The order is that of the events; within one, K+ K+ e- e- first, then by track index.
+    The order is that of the events; within one, the channel before its conjugate, then by track index, slot by slot. No
+    track is used twice, and like particles are in increasing order: no combination comes twice.
 
     Args:
         offsets: (E + 1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
         charge: (T,) charge of each track.
-        is_electron: (T,) tracks selected as electrons.
-        is_kaon: (T,) tracks selected as kaons; a track may be both.
+        accepts: (T,) tracks selected as each species of the channel; a track may be of several.
+        channel: The final state.
         event_mask: (E,) events to look at; all where it is left out.
 
     Returns:
-        cand ``(N, 4)``, indices of the tracks (K, K, e, e), and event ``(N,)``.
+        cand ``(N, n)``, indices of the tracks in the order of the channel's slots, and event ``(N,)``.
+
+    Raises:
+        ValueError: An event has more tracks than can be told apart.
     """
     if event_mask is None:
         event_mask = np.ones(len(offsets) - 1, dtype=np.bool_)
-    n = np.empty(len(event_mask), dtype=np.int64)
-    _count(offsets, charge, is_electron, is_kaon, event_mask, n)
-    cand = np.empty((n.sum(), 4), dtype=np.int64)
-    _fill(offsets, charge, is_electron, is_kaon, n, cand)
+    masks = np.stack([accepts[species] for species in dict.fromkeys(channel.species)])
+    slots = _slots(channel)
+    n = np.zeros(len(event_mask), dtype=np.int64)
+    most = _count(offsets, charge, masks, slots.pool, slots.n_like, event_mask, n)
+    if most < 0:
+        event = -1 - most
+        msg = f"event {event} has {offsets[event + 1] - offsets[event]} tracks, wanted at most {N_TRACKS_MAX}"
+        raise ValueError(msg)
+    cand = np.empty((most, len(channel.slots)), dtype=np.int64)
+    found = _fill(offsets, charge, masks, slots.pool, slots.is_like, n, cand)
     has_any = np.flatnonzero(n)
-    return cand, np.repeat(has_any, n[has_any])
+    return cand[:found], np.repeat(has_any, n[has_any])
 
 
 def best_per_event(chi2: FloatArray, event: IntArray) -> IntArray:
@@ -129,7 +145,7 @@ def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArra
     Returns:
         The fits, of shape (N, 1), and the fitted four-momenta (N, 4, 4) in GeV; NaN where a fit is not OK.
     """
-    return fourc.fit_with_momenta(p, v, cand, fourc.HYPOTHESES[SIGNAL], p4_total)
+    return fourc.fit_with_momenta(p, v, cand, KKEE.assignments[SIGNAL], p4_total)
 
 
 def fit_best(
@@ -158,9 +174,9 @@ def fit_best(
     cand, event = combinations
     row = best_per_event(signal.chi2[:, SIGNAL], event)
     tracks = cand[row]
-    competes = fourc.competing(cuts.kkpipi_permutations, tracks, chi2_pid)[:, SIGNAL + 1 :]
+    competes = KKEE.competing(cuts.kkpipi_permutations, tracks, chi2_pid)[:, SIGNAL + 1 :]
     competes &= (signal.chi2[row, SIGNAL] < fourc.CHI2_MAX)[:, None]
-    others = fourc.fit4c(p, v, tracks, fourc.HYPOTHESES[SIGNAL + 1 :], p4_total, competes=competes)
+    others = fourc.fit4c(p, v, tracks, KKEE.assignments[SIGNAL + 1 :], p4_total, competes=competes)
     status = np.concatenate([signal.status[row], others.status], axis=1)
     chi2 = np.concatenate([signal.chi2[row], others.chi2], axis=1)
     chi2[status != fourc.Status.OK] = np.inf
@@ -179,72 +195,144 @@ def _masses(p: FloatArray, cand: IntArray, rows: IntArray, mass2: FloatArray, ma
         mass[i] = math.sqrt(max(e * e - (x * x + y * y + z * z), 0.0))
 
 
+class _Slots(NamedTuple):
+    """The slots of a channel as the kernels take them; a pool is the tracks of one species and charge.
+
+    Attributes:
+        pool: (C, n) pool of each slot, of the channel and of its conjugate.
+        is_like: (n,) slots of the same pool as the slot before.
+        n_like: (n,) how many slots, this one and those after it, have its pool; 0 for a slot like the one before.
+    """
+
+    pool: IntArray
+    is_like: BoolArray
+    n_like: IntArray
+
+
+def _slots(channel: Channel) -> _Slots:
+    slots, masks = channel.slots, list(dict.fromkeys(channel.species))
+    signs = (1,) if channel.is_self_conjugate else (1, -1)
+    pool = np.array([[2 * masks.index(s.species) + (sign * s.charge < 0) for s in slots] for sign in signs])
+    is_like = np.array([k > 0 and slots[k] == slots[k - 1] for k in range(len(slots))])
+    n_like = np.array([0 if like else slots.count(s) for s, like in zip(slots, is_like, strict=True)])
+    return _Slots(pool, is_like, n_like)
+
+
+@kernel
+def _pools_of(t: int, charge: npt.NDArray[np.integer], masks: BoolArray) -> int:
+    """Return the pools of a track, as bits."""
+    pools = 0
+    for row in range(masks.shape[0]):
+        pools |= masks[row, t] << 2 * row
+    return pools << (charge[t] < 0) if charge[t] != 0 else 0
+
+
+@kernel
+def _at_most(sizes: int, pool: IntArray, c: int, n_like: IntArray) -> int:
+    """Return how many combinations pools of these sizes, a byte each, make, as if no track could be of two species."""
+    most, orders = 1, 1
+    for k in range(pool.shape[1]):
+        size = sizes >> 8 * pool[c, k] & 255
+        if size < n_like[k]:
+            return 0
+        for like in range(n_like[k]):
+            most, orders = most * (size - like), orders * (like + 1)
+    return most // orders
+
+
 @kernel
 def _count(
     offsets: IntArray,
     charge: npt.NDArray[np.integer],
-    is_electron: BoolArray,
-    is_kaon: BoolArray,
+    masks: BoolArray,
+    pool: IntArray,
+    n_like: IntArray,
     event_mask: BoolArray,
     n: IntArray,
-) -> None:
+) -> int:
+    """Fill the largest number of combinations of each event; return their sum, or -1 - an event of too many tracks."""
+    one = np.zeros(1 << 2 * masks.shape[0], dtype=np.int64)
+    for pools in range(len(one)):
+        for i in range(2 * masks.shape[0]):
+            one[pools] += (pools >> i & 1) << 8 * i
+    most = 0
     for event in range(len(n)):
-        n[event] = 0
-        if not event_mask[event]:
+        if event_mask[event]:
+            if offsets[event + 1] - offsets[event] > N_TRACKS_MAX:
+                return -1 - event
+            sizes = 0
+            for t in range(offsets[event], offsets[event + 1]):
+                sizes += one[_pools_of(t, charge, masks)]
+            for c in range(pool.shape[0]):
+                n[event] += _at_most(sizes, pool, c, n_like)
+            most += n[event]
+    return most
+
+
+@kernel
+def _walk(
+    pools: IntArray, pool: IntArray, is_like: BoolArray, chosen: IntArray, start: int, row: int, cand: IntArray
+) -> int:
+    """Write every combination of an event from `row` on; return the row after the last.
+
+    Args:
+        pools: Pools of each track of the event, as bits.
+        pool: Pool of each slot.
+        is_like: Slots whose track must come after that of the slot before.
+        chosen: Space for a track of each slot.
+        start: First track of the event.
+        row: First row to write.
+        cand: Where to write.
+    """
+    n, last = len(pools), len(pool) - 1
+    k, t, used, wanted = 0, 0, 0, 1 << pool[0]
+    while True:
+        while t < n and (pools[t] & wanted == 0 or used >> t & 1 == 1):
+            t += 1
+        if t < n and k < last:
+            chosen[k] = t
+            used |= 1 << t
+            k += 1
+            wanted = 1 << pool[k]
+            t = t + 1 if is_like[k] else 0
             continue
-        kp = km = ep = em = 0
-        for t in range(offsets[event], offsets[event + 1]):
-            plus, minus = charge[t] > 0, charge[t] < 0
-            kp += is_kaon[t] and plus
-            km += is_kaon[t] and minus
-            ep += is_electron[t] and plus
-            em += is_electron[t] and minus
-        n[event] = (kp * (kp - 1) * em * (em - 1) + km * (km - 1) * ep * (ep - 1)) // 4
+        if t < n:
+            for other in range(last):
+                cand[row, other] = start + chosen[other]
+            cand[row, last] = start + t
+            row += 1
+        elif k == 0:
+            return row
+        else:
+            k -= 1
+            wanted = 1 << pool[k]
+            t = chosen[k]
+            used &= ~(1 << t)
+        t += 1
 
 
 @kernel
 def _fill(
     offsets: IntArray,
     charge: npt.NDArray[np.integer],
-    is_electron: BoolArray,
-    is_kaon: BoolArray,
+    masks: BoolArray,
+    pool: IntArray,
+    is_like: BoolArray,
     n: IntArray,
     cand: IntArray,
-) -> None:
+) -> int:
+    """Fill the combinations, and the number of each event; return their sum."""
+    chosen, space = np.empty(len(is_like), dtype=np.int64), np.empty(N_TRACKS_MAX, dtype=np.int64)
     row = 0
     for event in range(len(n)):
         if n[event] == 0:
             continue
-        start, stop = offsets[event], offsets[event + 1]
-        for sign in (1, -1):
-            for k1 in range(start, stop):
-                if not (is_kaon[k1] and charge[k1] * sign > 0):
-                    continue
-                for k2 in range(k1 + 1, stop):
-                    if is_kaon[k2] and charge[k2] * sign > 0:
-                        row = _fill_electrons(k1, k2, start, stop, charge, is_electron, -sign, row, cand)
-
-
-@kernel
-def _fill_electrons(
-    k1: int,
-    k2: int,
-    start: int,
-    stop: int,
-    charge: npt.NDArray[np.integer],
-    is_electron: BoolArray,
-    sign: int,
-    row: int,
-    cand: IntArray,
-) -> int:
-    """Write the candidates of one pair of kaons from `row` on; return the next free row."""
-    for e1 in range(start, stop):
-        if not (is_electron[e1] and charge[e1] * sign > 0):
-            continue
-        for e2 in range(e1 + 1, stop):
-            if is_electron[e2] and charge[e2] * sign > 0:
-                cand[row, 0], cand[row, 1], cand[row, 2], cand[row, 3] = k1, k2, e1, e2
-                row += 1
+        first, start, stop = row, offsets[event], offsets[event + 1]
+        for t in range(start, stop):
+            space[t - start] = _pools_of(t, charge, masks)
+        for c in range(pool.shape[0]):
+            row = _walk(space[: stop - start], pool[c], is_like, chosen, start, row, cand)
+        n[event] = row - first
     return row
 
 

@@ -38,6 +38,7 @@ import uproot
 
 from benchmarks.timing import take_turns
 from jpsi_lnv.analysis import candidates
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
@@ -45,7 +46,6 @@ from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.events.schema import EVENT, HELIX, TREE, branch
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit import fourc, kernels
-from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES
 from jpsi_lnv.analysis.kinfit.kernels import Limits
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_momenta
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
@@ -123,7 +123,7 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
     """Time the kernel against the C++ rivals on the same candidates."""
     p, v, cand = fit_inputs(signal)
     cand = cand[:N_CANDIDATES]
-    problem = fourc.as_problem(p, v, cand, HYPOTHESES[:1], P4_TOTAL, SPECIES_MASS, None, 0.0, Limits())
+    problem = fourc.as_problem(p, v, cand, KKEE.assignments[:1], P4_TOTAL, SPECIES_MASS, None, 0.0, Limits())
     fit, problem = fourc.without_infeasible(problem)
     results = {}
     with tempfile.TemporaryDirectory() as directory:
@@ -131,7 +131,7 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
 
         def cpp(name, n):
             chi2, status, n_iter = np.empty(n), np.empty(n, np.int8), np.empty(n, np.int8)
-            arrays = (p, v, cand, HYPOTHESES[0].copy(), n, np.array(SPECIES_MASS) ** 2, P4_TOTAL)
+            arrays = (p, v, cand, KKEE.assignments[0].copy(), n, np.array(SPECIES_MASS) ** 2, P4_TOTAL)
             pointers = [
                 ctypes.c_int64(a) if isinstance(a, int) else a.ctypes.data_as(ctypes.c_void_p)
                 for a in (*arrays, chi2, status, n_iter)
@@ -174,7 +174,7 @@ def stage(columns: ArrayColumns, is_electron: np.ndarray, is_kaon: np.ndarray):
     used = np.zeros(len(charge), dtype=bool)
     used[cand] = True
     p, v = read_momenta(columns, read_frame(columns), np.flatnonzero(used))
-    fit = fourc.cascade(p, v, (np.cumsum(used) - 1)[cand], HYPOTHESES, P4_TOTAL)
+    fit = fourc.cascade(p, v, (np.cumsum(used) - 1)[cand], KKEE.assignments, P4_TOTAL)
     best = candidates.best_per_event(fit.chi2[:, 0], event)
     return cand[best], fourc.is_smallest(fit)[best]
 

@@ -23,13 +23,14 @@ import os
 import numpy as np
 from scipy import stats
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.report import drawing
-from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.interactive import open_events
 
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
@@ -71,7 +72,7 @@ figure
 # momenta, and why masses of pairs are taken from fitted ones.
 
 # %%
-_, fitted = fourc.fit_with_momenta(p, v, combinations, SIGNAL_SPECIES, p4_total)
+_, fitted = fourc.fit_with_momenta(p, v, combinations, KKEE.species, p4_total)
 good = np.isfinite(fitted).all(axis=(1, 2)) & (fit.chi2[:, 0] < SELECTION.chi2_4c_max)
 measured_mass = view.m_kkee[good]
 fitted_mass = invariant_mass(fitted[good].sum(axis=1))

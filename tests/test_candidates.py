@@ -1,6 +1,6 @@
 """K K e e combinations: every right one, none twice, in a fixed order."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -8,9 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import candidates, kinematics
+from jpsi_lnv.analysis.channel import KKEE, Channel
 from jpsi_lnv.analysis.constants import Species
 
 pytestmark = pytest.mark.fast
+
+
+def kkee(is_electron, is_kaon):
+    return {Species.E: is_electron, Species.K: is_kaon}
 
 
 def all_combinations(offsets, charge, is_electron, is_kaon, mask):
@@ -34,18 +39,58 @@ def test_every_combination_once(n_tracks, seed):
     charge = rng.choice([-1, 1], n).astype(np.int8)
     is_electron, is_kaon = rng.random((2, n)) < 0.6
     mask = rng.random(len(n_tracks)) < 0.8
-    cand, event = candidates.find(offsets, charge, is_electron, is_kaon, mask)
+    cand, event = candidates.find(offsets, charge, kkee(is_electron, is_kaon), KKEE, mask)
     found = [(e, *c) for e, c in zip(event.tolist(), cand.tolist(), strict=True)]
     assert found == all_combinations(offsets, charge, is_electron, is_kaon, mask)
     assert all(len(set(c)) == 4 for c in cand.tolist())
     assert (charge[cand].sum(axis=1) == 0).all()
 
 
+CHANNELS = (
+    KKEE,
+    Channel(("p+", "p-", "pi+", "pi-")),
+    Channel(("K+", "pi+", "pi+", "e-")),
+    Channel(("e+", "e-")),
+    Channel(("K+", "pi+", "e+", "pi-", "pi-", "K-")),
+)
+
+
+def by_brute_force(offsets, charge, accepts, channel):
+    """Every choice of different tracks for the slots, each set of like particles in its increasing order."""
+    slots = channel.slots
+    signs = (1,) if channel.is_self_conjugate else (1, -1)
+    found = []
+    for event in range(len(offsets) - 1):
+        for sign in signs:
+            for chosen in permutations(range(offsets[event], offsets[event + 1]), len(slots)):
+                fits = all(
+                    accepts[s.species][t] and charge[t] == sign * s.charge for s, t in zip(slots, chosen, strict=True)
+                )
+                ordered = all(chosen[k] > chosen[k - 1] for k in range(1, len(slots)) if slots[k] == slots[k - 1])
+                if fits and ordered:
+                    found.append((event, *chosen))
+    return found
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: " ".join(c.final_state))
+@settings(max_examples=settings.default.max_examples // 4)
+@given(n_tracks=st.lists(st.integers(0, 6), max_size=4), seed=st.integers(0, 10**6))
+def test_every_channel_gets_its_combinations_once_and_in_order(channel, n_tracks, seed):
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(n_tracks)]).astype(np.int64)
+    charge = rng.choice([-1, 1], offsets[-1]).astype(np.int8)
+    accepts = {species: rng.random(offsets[-1]) < 0.7 for species in Species}
+    cand, event = candidates.find(offsets, charge, accepts, channel)
+    assert [(e, *c) for e, c in zip(event.tolist(), cand.tolist(), strict=True)] == by_brute_force(
+        offsets, charge, accepts, channel
+    )
+
+
 def both_conjugates():
     offsets = np.array([0, 4, 8])
     charge = np.array([1, 1, -1, -1, -1, -1, 1, 1])
     is_kaon = np.array([1, 1, 0, 0] * 2, dtype=bool)
-    return offsets, charge, ~is_kaon, is_kaon
+    return offsets, charge, kkee(~is_kaon, is_kaon)
 
 
 def test_both_conjugates():
@@ -57,26 +102,32 @@ def test_both_conjugates():
 def test_opposite_sign_pairs_are_none():
     charge = np.array([1, -1, -1, 1])
     is_kaon = np.array([True, True, False, False])
-    assert len(candidates.find(np.array([0, 4]), charge, ~is_kaon, is_kaon)[0]) == 0
+    assert len(candidates.find(np.array([0, 4]), charge, kkee(~is_kaon, is_kaon))[0]) == 0
 
 
 def test_tracks_that_are_both_are_used_once():
     both = np.ones(4, dtype=bool)
-    cand, _ = candidates.find(np.array([0, 4]), np.array([1, 1, -1, -1]), both, both)
+    cand, _ = candidates.find(np.array([0, 4]), np.array([1, 1, -1, -1]), kkee(both, both))
     assert cand.tolist() == [[0, 1, 2, 3], [2, 3, 0, 1]]
 
 
 def test_forty_tracks():
     charge = np.repeat([1, -1], 20)
     both = np.ones(40, dtype=bool)
-    cand, event = candidates.find(np.array([0, 40]), charge, both, both)
+    cand, event = candidates.find(np.array([0, 40]), charge, kkee(both, both))
     assert len(cand) == 2 * 190 * 190
     assert (event == 0).all()
 
 
+def test_more_tracks_than_can_be_told_apart_are_refused():
+    none = np.zeros(63, dtype=bool)
+    with pytest.raises(ValueError, match="event 1 has 63 tracks, wanted at most 62"):
+        candidates.find(np.array([0, 0, 63]), np.ones(63, dtype=np.int8), kkee(none, none))
+
+
 def test_empty_chunk():
     nothing = np.zeros(0, dtype=bool)
-    cand, event = candidates.find(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int8), nothing, nothing)
+    cand, event = candidates.find(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int8), kkee(nothing, nothing))
     assert cand.shape == (0, 4)
     assert event.shape == (0,)
 

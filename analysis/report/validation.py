@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, momentum_and_covariance
@@ -24,7 +25,7 @@ from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
 from jpsi_lnv.analysis.report import paper, validation_response
 from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of, gun, shoot
 from jpsi_lnv.analysis.selection import steps
-from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation import beam, tracking
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
@@ -229,7 +230,7 @@ def ideal_chi2(rng: np.random.Generator, n: int = N_IDEAL) -> FloatArray:
     p, v = momentum_and_covariance(measured.parameters, measured.covariance)
     rows = np.arange(4 * n).reshape(n, 4)
     inside = (np.abs(true.cos_theta) < NOMINAL.cos_theta_max).reshape(n, 4).all(axis=1)
-    chi2 = fit4c(p[:, None], v[:, None], rows[inside], np.array([SIGNAL_SPECIES]), total).chi2[:, 0]
+    chi2 = fit4c(p[:, None], v[:, None], rows[inside], np.array([KKEE.species]), total).chi2[:, 0]
     return np.asarray(chi2[np.isfinite(chi2)])
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import OURS, SELECTION, requirement
 from jpsi_lnv.analysis.events.columns import Columns
@@ -29,7 +30,7 @@ from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.objects.emc_pid import KINDS, ControlTracks
 from jpsi_lnv.analysis.selection import misid
-from jpsi_lnv.analysis.selection.search_events import SIGNAL_SPECIES, SearchEvents
+from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import Step, apply, count
 
 N_TRACKS: Final = 4
@@ -39,7 +40,7 @@ SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
 # Species that the fit tells apart.
 FITTED: Final = (Species.E, Species.PI, Species.K)
 # Tracks are ordered (+, +, -, -): either charge can be the kaons' in K K e e.
-_KKEE: Final = (SIGNAL_SPECIES, SIGNAL_SPECIES[::-1])
+_KKEE: Final = (KKEE.species, KKEE.species[::-1])
 
 
 def assignments(own: Species) -> IntArray:

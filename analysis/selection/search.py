@@ -15,11 +15,12 @@ import numpy as np
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import variations
 from jpsi_lnv.analysis.events.schema import EVENT, HELIX
-from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, smallest_by_name
+from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX
 from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
@@ -198,7 +199,7 @@ def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray
     best, of = view.best[chosen], view.best_tracks[chosen]
     scalars = {name: _scalar(view, name, best.event) for name in ("run", "event", "period")}
     masses = dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
-    chi2 = {f"chi2_{name}": values for name, values in smallest_by_name(best.chi2).items()}
+    chi2 = {f"chi2_{name}": values for name, values in KKEE.smallest_by_name(best.chi2).items()}
     charge = {"charge": view.charge[of[:, 0]]}
     return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from jpsi_lnv.analysis import candidates
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.candidates import FittedCandidates
-from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
+from jpsi_lnv.analysis.channel import KKEE
+from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
 from jpsi_lnv.analysis.events.schema import HELIX, branch
@@ -31,9 +32,6 @@ GOOD_TRACKS = frozenset(
     {"run", "nTrack", "ip_x", "ip_y", "ip_z", "field", *(branch("Track", name) for name in ("charge", *HELIX))}
 )
 READS = GOOD_TRACKS | pid.reads(pid.CONSIDERED) | {branch("Track", f"emc_{n}") for n in ("energy", "e3x3", "e5x5")}
-# Species of the four tracks of a candidate.
-SIGNAL_SPECIES = (Species.K, Species.K, Species.E, Species.E)
-SIGNAL_MASSES = tuple(SPECIES_MASS[species] for species in SIGNAL_SPECIES)
 # The two pairings of kaons with electrons, as positions in a candidate: the first two belong together, and the last.
 KE_PAIRS = ((0, 2), (1, 3), (0, 3), (1, 2))
 
@@ -151,8 +149,9 @@ class SearchEvents:
     @cached_property
     def combinations(self) -> tuple[IntArray, IntArray]:
         """Track indices (K, K, e, e) of every combination, shape (N, 4), and its event, shape (N,)."""
+        accepts = {Species.E: self.is_electron, Species.K: self.is_kaon}
         has_pairs = self.has_pid & (self.n_electrons > 1) & (self.n_kaons > 1)
-        return candidates.find(self.offsets, self.charge, self.is_electron, self.is_kaon, has_pairs)
+        return candidates.find(self.offsets, self.charge, accepts, KKEE, has_pairs)
 
     @cached_property
     def has_candidate(self) -> BoolArray:
@@ -179,7 +178,7 @@ class SearchEvents:
     @cached_property
     def m_kkee(self) -> FloatArray:
         """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
-        mass = candidates.invariant_mass(self.momenta[0], self._rows, SIGNAL_SPECIES, SIGNAL_MASSES)
+        mass = candidates.invariant_mass(self.momenta[0], self._rows, KKEE.species, KKEE.masses)
         return mass * (M_JPSI / self.sqrt_s)
 
     @cached_property

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, HYPOTHESES, Limits, Status, competing
+from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, Limits, Status
 
 pytestmark = pytest.mark.fast
 
@@ -30,7 +31,7 @@ def below(fit):
 @pytest.mark.parametrize("name", SAMPLES)
 def test_decision_is_that_of_all_fits(toys, p4_total, name, scale):
     sample = toys(SAMPLES[name], 8_000, 41, scale)
-    arguments = (sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
+    arguments = (sample.p, sample.v, sample.cand, KKEE.assignments, p4_total)
     full = fourc.fit4c(*arguments, limits=Limits(chi2=1e-6, energy=1e-8, n_iter=200))
     cascade = fourc.cascade(*arguments)
     is_below = below(full)
@@ -45,8 +46,8 @@ def test_decision_is_that_of_all_fits(toys, p4_total, name, scale):
 def test_decision_with_competing_assignments(toys, p4_total, permutations):
     sample = toys(SAMPLES["kkpipi"], 5000, 42)
     chi2_pid = np.random.default_rng(1).chisquare(2, (len(sample.p), 3))
-    competes = competing(permutations, sample.cand, chi2_pid)
-    arguments = (sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
+    competes = KKEE.competing(permutations, sample.cand, chi2_pid)
+    arguments = (sample.p, sample.v, sample.cand, KKEE.assignments, p4_total)
     full = fourc.fit4c(*arguments, competes=competes)
     cascade = fourc.cascade(*arguments, competes=competes)
     is_below = below(full)
@@ -57,7 +58,7 @@ def test_decision_with_competing_assignments(toys, p4_total, permutations):
 
 def test_above_the_threshold_nothing_else_is_fitted(toys, p4_total):
     sample = toys(SAMPLES["pipipipi"], 2000, 43)
-    cascade = fourc.cascade(sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
+    cascade = fourc.cascade(sample.p, sample.v, sample.cand, KKEE.assignments, p4_total)
     is_above = ~below(cascade)
     assert is_above.mean() > 0.5
     assert (cascade.status[is_above, 1:] == Status.SKIPPED).all()
@@ -66,7 +67,7 @@ def test_above_the_threshold_nothing_else_is_fitted(toys, p4_total):
 
 def test_threshold_is_the_edge_of_the_decision(toys, p4_total):
     sample = toys(SAMPLES["kkpipi"], 3000, 44)
-    arguments = (sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
+    arguments = (sample.p, sample.v, sample.cand, KKEE.assignments, p4_total)
     full = fourc.fit4c(*arguments)
     for threshold in (5.0, 50.0, 1000.0):
         cascade = fourc.cascade(*arguments, threshold=threshold)

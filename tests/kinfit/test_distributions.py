@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES, Status
+from jpsi_lnv.analysis.kinfit.fourc import Status
 
 E, PI, K, P = Species
-KKEE = HYPOTHESES[:1]
+SIGNAL = KKEE.assignments[:1]
 
 
 @pytest.fixture(scope="module")
 def chi2(signal_toys, p4_total):
-    fit = fourc.fit4c(signal_toys.p, signal_toys.v, signal_toys.cand, KKEE, p4_total)
+    fit = fourc.fit4c(signal_toys.p, signal_toys.v, signal_toys.cand, SIGNAL, p4_total)
     assert (fit.status == Status.OK).all()
     return fit.chi2[:, 0]
 
@@ -39,12 +40,12 @@ def test_tail_above_the_cut(chi2):
 
 @pytest.fixture(scope="module")
 def fitted(signal_toys, p4_total):
-    return fourc.fit_with_momenta(signal_toys.p, signal_toys.v, signal_toys.cand, KKEE[0], p4_total)[1]
+    return fourc.fit_with_momenta(signal_toys.p, signal_toys.v, signal_toys.cand, SIGNAL[0], p4_total)[1]
 
 
 @pytest.fixture(scope="module")
 def covariance(signal_toys, fitted):
-    return kinfit_reference.fitted_covariance(fitted, signal_toys.v, signal_toys.cand, KKEE[0])
+    return kinfit_reference.fitted_covariance(fitted, signal_toys.v, signal_toys.cand, SIGNAL[0])
 
 
 def test_pulls_are_standard_normal(signal_toys, fitted, covariance):
@@ -77,7 +78,7 @@ def test_fitted_covariance_has_four_directions_without_error(covariance):
 def test_the_crossing_angle_matters(signal_toys, chi2, p4_total):
     some = signal_toys[slice(20_000)]
     at_rest = np.array([0.0, 0.0, 0.0, M_JPSI])
-    wrong = fourc.fit4c(some.p, some.v, some.cand, KKEE, at_rest).chi2
+    wrong = fourc.fit4c(some.p, some.v, some.cand, SIGNAL, at_rest).chi2
     assert np.median(wrong) > 50.0
     assert np.median(chi2) < 4.0
 
@@ -88,8 +89,8 @@ def test_beam_spread_widens_the_constraint(signal_toys, p4_total):
     rng = np.random.default_rng(11)
     beam_energy = rng.normal(0.0, spread, (2, len(some))).sum(axis=0)
     total = p4_total + beam_energy[:, None] * np.array([np.sin(0.011), 0.0, 0.0, 1.0])
-    hard = fourc.fit4c(some.p, some.v, some.cand, KKEE, total)
-    soft = fourc.fit4c(some.p, some.v, some.cand, KKEE, total, spread=spread)
+    hard = fourc.fit4c(some.p, some.v, some.cand, SIGNAL, total)
+    soft = fourc.fit4c(some.p, some.v, some.cand, SIGNAL, total, spread=spread)
     assert hard.chi2.mean() > 4.5
     assert (soft.status == Status.OK).all()
     assert abs(soft.chi2.mean() - 4.0) < 4.0 * np.sqrt(8.0 / len(some))

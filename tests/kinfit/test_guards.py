@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc
-from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES, Status
+from jpsi_lnv.analysis.kinfit.fourc import Status
 
 pytestmark = pytest.mark.fast
 
@@ -20,14 +21,14 @@ def sample(toys):
 
 def run(sample, p4_total):
     """Fit in both modes; check that the untouched candidates stay as they were; return the status of the first."""
-    fits = [f(sample.p, sample.v, sample.cand, HYPOTHESES, p4_total) for f in (fourc.fit4c, fourc.cascade)]
+    fits = [f(sample.p, sample.v, sample.cand, KKEE.assignments, p4_total) for f in (fourc.fit4c, fourc.cascade)]
     for fit in fits:
         assert (fit.status[1:, 0] == Status.OK).all()
         assert not np.isnan(fit.chi2).any()
         assert sum(fourc.count_status(fit.status).values()) == fit.status.size
         assert not fourc.is_smallest(fit)[0]
     full, cascade = fits
-    signal, p4 = fourc.fit_with_momenta(sample.p, sample.v, sample.cand, HYPOTHESES[0], p4_total)
+    signal, p4 = fourc.fit_with_momenta(sample.p, sample.v, sample.cand, KKEE.assignments[0], p4_total)
     assert np.isnan(p4[0]).all()
     np.testing.assert_array_equal(signal.status, full.status[:, :1])
     assert full.status[0, 0] == cascade.status[0, 0]
@@ -73,7 +74,7 @@ def test_one_bad_covariance_does_not_hide_in_the_sum(sample, p4_total):
 @pytest.mark.parametrize("scale", [1e12, 1e-12])
 def test_huge_and_tiny_covariances_are_fitted_or_flagged(sample, p4_total, scale):
     sample.v[:4] *= scale
-    fit = fourc.fit4c(sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
+    fit = fourc.fit4c(sample.p, sample.v, sample.cand, KKEE.assignments, p4_total)
     assert np.isin(fit.status[0], [Status.OK, Status.NOT_CONVERGED]).all()
     assert not np.isnan(fit.chi2).any()
     assert (fit.status[1:, 0] == Status.OK).all()
@@ -81,7 +82,7 @@ def test_huge_and_tiny_covariances_are_fitted_or_flagged(sample, p4_total, scale
 
 def test_tracks_at_rest(sample, p4_total):
     sample.p[:4] = 0.0
-    fit = fourc.fit4c(sample.p, sample.v, sample.cand, HYPOTHESES, p4_total)
+    fit = fourc.fit4c(sample.p, sample.v, sample.cand, KKEE.assignments, p4_total)
     assert not np.isnan(fit.chi2).any()
     assert not fourc.is_smallest(fit)[0]
 
@@ -94,10 +95,12 @@ def test_worse_flag_wins(sample, p4_total):
 
 def test_no_candidates(sample, p4_total):
     for function in (fourc.fit4c, fourc.cascade):
-        fit = function(sample.p, sample.v, np.empty((0, 4), dtype=np.int64), HYPOTHESES, p4_total)
-        assert fit.chi2.shape == (0, len(HYPOTHESES))
+        fit = function(sample.p, sample.v, np.empty((0, 4), dtype=np.int64), KKEE.assignments, p4_total)
+        assert fit.chi2.shape == (0, len(KKEE.assignments))
         assert fourc.is_smallest(fit).shape == (0,)
-    empty = fourc.fit4c(np.empty((0, 1, 3)), np.empty((0, 1, 6)), np.empty((0, 4), np.int64), HYPOTHESES, p4_total)
+    empty = fourc.fit4c(
+        np.empty((0, 1, 3)), np.empty((0, 1, 6)), np.empty((0, 4), np.int64), KKEE.assignments, p4_total
+    )
     assert len(empty.chi2) == 0
 
 
@@ -118,7 +121,13 @@ def test_counts_name_every_status():
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(sample, p4_total, change, message):
-    arguments = {"p": sample.p, "v": sample.v, "cand": sample.cand, "hypotheses": HYPOTHESES, "p4_total": p4_total}
+    arguments = {
+        "p": sample.p,
+        "v": sample.v,
+        "cand": sample.cand,
+        "hypotheses": KKEE.assignments,
+        "p4_total": p4_total,
+    }
     with pytest.raises(ValueError, match=message):
         fourc.fit4c(**(arguments | change))
 
@@ -126,4 +135,4 @@ def test_shapes_that_do_not_fit_are_refused(sample, p4_total, change, message):
 def test_species_beyond_the_inputs_are_refused(sample, p4_total):
     p, v = np.repeat(sample.p, 2, axis=1), np.repeat(sample.v, 2, axis=1)
     with pytest.raises(ValueError, match="2 species"):
-        fourc.fit4c(p, v, sample.cand, HYPOTHESES, p4_total)
+        fourc.fit4c(p, v, sample.cand, KKEE.assignments, p4_total)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc, kernels
-from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES
 
 pytestmark = pytest.mark.serial
 
@@ -19,7 +19,7 @@ E, PI, K, P = Species
 
 def fit_and_report(p, v, cand, p4_total):
     """Fit on a worker; return the result and how often the kernel came from the cache and was compiled."""
-    fit = fourc.cascade(p, v, cand, HYPOTHESES, p4_total)
+    fit = fourc.cascade(p, v, cand, KKEE.assignments, p4_total)
     stats = kernels.fit_cascade.stats
     return fit.chi2, sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
 
@@ -43,9 +43,9 @@ def test_a_new_process_compiles_nothing(toys):
     code = (
         "import numpy as np\n"
         "from jpsi_lnv.analysis.kinfit import fourc, kernels\n"
-        "from jpsi_lnv.analysis.kinfit.fourc import HYPOTHESES\n"
+        "from jpsi_lnv.analysis.channel import KKEE\n"
         "p, v = np.ones((4, 1, 3)), np.ones((4, 1, 6))\n"
-        "fourc.fit4c(p, v, np.arange(4), HYPOTHESES, np.ones(4))\n"
+        "fourc.fit4c(p, v, np.arange(4), KKEE.assignments, np.ones(4))\n"
         "print(sum(kernels.fit_all.stats.cache_misses.values()))\n"
     )
     first, second = (
@@ -59,7 +59,7 @@ def test_a_new_process_compiles_nothing(toys):
 @pytest.mark.fast
 def test_two_threads_give_identical_results(signal_toys, p4_total):
     def fit(_):
-        return fourc.fit4c(signal_toys.p, signal_toys.v, signal_toys.cand, HYPOTHESES, p4_total)
+        return fourc.fit4c(signal_toys.p, signal_toys.v, signal_toys.cand, KKEE.assignments, p4_total)
 
     alone = fit(0)
     with ThreadPoolExecutor(2) as pool:
