@@ -142,7 +142,12 @@ def not_simulated() -> Table:
 def continuum() -> Table:
     """Return the processes off the resonance with their cross sections."""
     rows = tuple(
-        {"process": process.reaction, "value": f"{c.value:g}", "sqrt_s": f"{c.sqrt_s:g}", "source": c.source}
+        {
+            "process": process.reaction,
+            "value": f"{c.value:g} ± {c.error:g}",
+            "sqrt_s": f"{c.sqrt_s:g}",
+            "source": c.source,
+        }
         for process, c in CONTINUUM.values()
     )
     return Table("continuum", "Processes off the resonance; they fall with a power of s", _CONTINUUM, rows)

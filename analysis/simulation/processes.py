@@ -306,6 +306,7 @@ class CrossSection:
         value: Cross section in pb.
         sqrt_s: Energy in GeV it is quoted at.
         source: Publication, or that it is an assumption.
+        error: Standard uncertainty in pb.
         power: It falls with s to this power.
         valid: Energies in GeV between which the scaling is used.
     """
@@ -313,6 +314,7 @@ class CrossSection:
     value: float
     sqrt_s: float
     source: str
+    error: float
     power: float = 1.0
     valid: tuple[float, float] = (3.0, 3.75)
 
@@ -333,24 +335,42 @@ def _continuum(products: str, *pdg_ids: int) -> Process:
     return Process(f"e+ e- -> {products}", Node(VIRTUAL_PHOTON, leaves(*pdg_ids)))
 
 
-_BES: Final = "memory: BES, arXiv:0705.2276, at 3.65 GeV, to a factor of 1.5"
+# Means of BaBar's bins without the J/psi: 3.0125 to 3.0625 and 3.1375, 3.1625 GeV, and 3.6125 to 3.6625 GeV.
+_BABAR: Final = "BaBar, PRD 86, 012008 (HEPData 62222)"
+_BES: Final = "BES, arXiv:0705.2276 (HEPData 26996)"
 CONTINUUM: Final[Mapping[str, tuple[Process, CrossSection]]] = MappingProxyType(
     {
-        "kkpipi": (_continuum("K+ K- pi+ pi-", KAON, -KAON, PION, -PION), CrossSection(150.0, 3.65, _BES)),
+        "kkpipi": (
+            _continuum("K+ K- pi+ pi-", KAON, -KAON, PION, -PION),
+            CrossSection(
+                462.0, 3.08, f"{_BABAR}, 179(9) pb at 3.64 GeV; {_BES}, 162(25) pb at 3.65", power=2.84, error=12.0
+            ),
+        ),
         # All J/psi -> 2(pi+ pi-) is electromagnetic (G parity), as all psi(2S) is: B(4 pi)/B(mu mu) sigma(mu mu) gives
         # 486 pb at 3.097 GeV and 190 pb at 3.686 GeV, hence the power.
         "pipipipi": (
             _continuum("2(pi+ pi-)", PION, -PION, PION, -PION),
-            CrossSection(486.0, 3.0969, "M070.8/M070.2 and M071.24/M071.2 times sigma(mu mu)", power=2.70),
+            CrossSection(
+                486.0,
+                3.0969,
+                f"M070.8/M070.2 and M071.24/M071.2 times sigma(mu mu); {_BES}, 178(23) pb at 3.65",
+                power=2.70,
+                error=39.0,
+            ),
         ),
-        "kkkk": (_continuum("2(K+ K-)", KAON, -KAON, KAON, -KAON), CrossSection(20.0, 3.65, _BES)),
+        "kkkk": (
+            _continuum("2(K+ K-)", KAON, -KAON, KAON, -KAON),
+            CrossSection(
+                51.0, 3.08, f"{_BABAR}, 20(4) pb at 3.64 GeV; {_BES}, 24(7) pb at 3.65", power=2.80, error=4.5
+            ),
+        ),
         "ppbarpipi": (
             _continuum("p anti-p pi+ pi-", PROTON, -PROTON, PION, -PION),
-            CrossSection(40.0, 3.65, _BES),
+            CrossSection(42.1, 3.65, f"{_BES}, 33(5) pb at 3.773; power as of the others", power=2.8, error=7.8),
         ),
         "eeee": (
             _continuum("2(e+ e-)", ELECTRON, -ELECTRON, ELECTRON, -ELECTRON),
-            CrossSection(20.0, 3.67, "assumption: four tracks at wide angle, to a factor of three"),
+            CrossSection(20.0, 3.67, "assumption: four tracks at wide angle, 7 to 60 pb; no measurement", error=15.0),
         ),
     }
 )

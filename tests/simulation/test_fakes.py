@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -156,3 +158,19 @@ def test_no_candidate_of_the_full_set_stands_for_more_than_one_event(rng, name):
     table = production._one_process(rng, process, recipe, beam.cross(rng, 1))
     weight = 10_087e6 * dataset.metadata.branching_fraction / dataset.n_events
     assert weight * likeliest_mistake(table) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "sqrt_s", "wanted", "error"),
+    [
+        ("kkpipi", 3.65, 161.7, 24.8),
+        ("pipipipi", 3.65, 177.7, 23.0),
+        ("kkkk", 3.65, 24.1, 7.0),
+        ("kkpipi", 3.2875, 304.0, 22.0),
+        ("kkkk", 3.2875, 30.0, 9.0),
+    ],
+)
+def test_cross_sections_are_those_measured_elsewhere(name, sqrt_s, wanted, error):
+    """BES at 3.65 GeV (HEPData 26996) and a bin of BaBar's between (HEPData 62222), not in the fit."""
+    found = CONTINUUM[name][1]
+    assert abs(found.at(sqrt_s) - wanted) < 2.0 * math.hypot(error, found.error * found.at(sqrt_s) / found.value)
