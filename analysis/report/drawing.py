@@ -140,6 +140,9 @@ LINES: Final = ("-", "--", ":")
 SMALLEST_WIDTH: Final = 0.1
 _UNIT: Final = re.compile(r"\[(.*)\]$")
 LOG_HEADROOM: Final = 15.0
+# Entries of a legend that it holds, and what it grows by for each further one.
+ENTRIES_IN_HEADROOM: Final = 3
+LOG_ROOM_PER_ENTRY: Final = 3.0
 # Below the height of a single event, as a fraction of it.
 LOG_FOOTROOM: Final = 0.3
 # A limit on the x axis, and the side that is kept: 1 above, -1 below.
@@ -364,8 +367,9 @@ def shapes(groups: Sequence[tuple[str, hist.Hist]], cut: Sequence[Edge]) -> Call
         label_counts(axes, groups[0][1], "Fraction")
         axes.set_yscale("log")
         highest = max(float(h.values().max()) / content(h) for _, h in groups)
-        axes.set_ylim(LOG_FOOTROOM / max(content(h) for _, h in groups), LOG_HEADROOM * highest)
-        edges(axes, cut, 0.6)
-        axes.legend(loc="upper right", ncols=2 if len(groups) > len(cut) + 1 else 1)
+        headroom = LOG_HEADROOM * LOG_ROOM_PER_ENTRY ** max(len(groups) - ENTRIES_IN_HEADROOM, 0)
+        axes.set_ylim(LOG_FOOTROOM / max(content(h) for _, h in groups), headroom * highest)
+        edges(axes, cut, 0.55)
+        axes.legend(loc="upper right", fontsize=9)
 
     return draw

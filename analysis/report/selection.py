@@ -28,7 +28,13 @@ TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in
 BACKGROUNDS: Final = (BACKGROUND, INCLUSIVE)
 BEST_CANDIDATE: Final = STAGES[0]
 # Bins that are drawn as one.
-REBIN: Final = {"chi2_4c": 2, "n_minus_1_chi2_4c": 2, "n_minus_1_alternative_hypotheses": 5}
+REBIN: Final = {
+    "chi2_4c": 2,
+    "n_minus_1_chi2_4c": 2,
+    "n_minus_1_alternative_hypotheses": 5,
+    "n_minus_1_conversion_veto": 2,
+    "n_minus_1_signal_region": 5,
+}
 # Histograms of tracks by role, and what they show.
 ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level": "Confidence level"}
 
