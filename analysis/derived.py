@@ -50,6 +50,7 @@ COMPARISON: Final = "compare.html"
 FIGURES: Final = "figures"
 TABLES: Final = "tables"
 HEPDATA: Final = "hepdata"
+ROOT_FILE: Final = "histograms.root"
 # Of the checks of an installation and of a fileset, and of a skim.
 DOCTOR: Final = "doctor.json"
 FILESET_CHECK: Final = "fileset_check.json"

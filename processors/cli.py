@@ -1,14 +1,15 @@
 """The command `lnv`: a group whose commands are the modules of `processors.commands`, loaded when they are called.
 
 A module ``processors/commands/<name>.py`` exposes ``command``, a `click.Command`; the first line of its docstring is
-what ``lnv --help`` shows. An `LnvError` ends the program with status 1 and one line; ``lnv --debug <name>`` shows the
-traceback. Loading nothing before it is called keeps ``lnv --help`` fast.
+what ``lnv --help`` shows. An `LnvError` ends the program with status 1 and one line; with ``--debug``, which may stand
+anywhere, it shows the traceback. Loading nothing before it is called keeps ``lnv --help`` fast.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import os
 import pkgutil
 import signal
@@ -25,6 +26,7 @@ from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors import commands
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
+DEBUG = "--debug"
 FAILED = 1
 INTERRUPTED = 130
 TERMINATED = 143
@@ -50,6 +52,10 @@ def _summary(command: str) -> str:
 class LazyGroup(click.Group):
     """A group that finds its commands in `processors.commands` and imports one only to run it."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``--debug`` wherever it stands."""
+        return super().parse_args(ctx, _debug_first(args))
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
         """Return the names of all commands."""
         return _command_names()
@@ -71,19 +77,26 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(version("jpsi-lnv"), prog_name="lnv")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error instead of one line.")
+@click.option(DEBUG, is_flag=True, help="Show the traceback of an error; all work is done in this process.")
 def lnv(debug: bool) -> None:
     """Search for J/psi -> K+ K+ e- e- + c.c. at BESIII, from ntuples to an upper limit."""
 
 
 def _has_debug(arguments: list[str]) -> bool:
-    return "--debug" in arguments
+    return DEBUG in itertools.takewhile(lambda argument: argument != "--", arguments)
+
+
+def _debug_first(arguments: list[str]) -> list[str]:
+    """Return arguments with ``--debug``, if it is there, before the command; behind ``--`` it is somebody else's."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    others = [argument for argument in arguments[:end] if argument != DEBUG]
+    return [*([DEBUG] if _has_debug(arguments) else []), *others, *arguments[end:]]
 
 
 def _of_the_system(error: OSError) -> str:
     """Return an error of the operating system in words: which file, what is wrong, where to look further."""
     where = f"{error.filename}: {error.strerror}" if error.filename else f"{type(error).__name__}: {error}"
-    return f"{where}; mend it or name another path (`lnv --debug …` shows where it happened)"
+    return f"{where}; mend it or name another path (`--debug` shows where it happened)"
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 the signal's

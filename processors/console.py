@@ -8,12 +8,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -140,8 +141,29 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+def is_given(name: str) -> bool:
+    """Return whether an option of the running command, by the name of its argument, stands on its command line."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse_unused(names: Iterable[str], where: str) -> None:
+    """Raise UsageError if an option is given that does nothing there: somebody expects something of it.
+
+    Args:
+        names: Names of the options' arguments.
+        where: What else was given or is the case, such as ``without --majorana``.
+    """
+    flags = {parameter.name: parameter.opts[0] for parameter in click.get_current_context().command.params}
+    if idle := [flags[name] for name in names if is_given(name)]:
+        msg = f"got {', '.join(idle)} {where}: it would do nothing; leave it out, or that"
+        raise click.UsageError(msg)
+
+
 N_JPSI: Final = click.option(
-    "--n-jpsi", type=FiniteRange(0, min_open=True), help="Number of J/psi to normalise to; default: the data's."
+    "--n-jpsi",
+    type=FiniteRange(0, min_open=True),
+    metavar="N",
+    help="Number of J/psi to normalise to.  [default: the data's]",
 )
 ALLOW_INCOMPLETE: Final = click.option(
     "--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event."
@@ -223,7 +245,7 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(accumulator=accumulator or output / derived.ACCUMULATOR, output=output, **given)
 
     of_accumulator = click.option(
-        "--accumulator", type=FILE, help=f"Merged result; default: {derived.ACCUMULATOR} in the output directory."
+        "--accumulator", type=FILE, help=f"Merged result.  [default: {derived.ACCUMULATOR} in the output directory]"
     )
     of_output = click.option(
         "--output", type=DIRECTORY, default=Path("results"), help="Directory of the results, old and new."

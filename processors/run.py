@@ -32,6 +32,8 @@ from jpsi_lnv.processors.work.guard import FAILED
 
 # Rounds of a run that drops files which turn out bad while they are processed.
 ROUNDS_MAX: Final = 5
+LIMITED: Final = "limited on request (--test, --max-files, --max-chunks): for tests only"
+RESUME: Final = "what was finished is stored: `lnv run --resume` does the rest"
 
 
 def not_a_part(text: str) -> str:
@@ -52,7 +54,7 @@ class RunOptions:
         unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
 
-    output: Path = option(Path("results"), "Directory of the results, partial ones too.")
+    output: Path = option(Path("results"), "Directory of the results, partial ones too.", unit="DIRECTORY")
     chunksize: int = option(100_000, "Largest number of events of a chunk.", least=1)
     verification: verify.How = option(
         "sha256",
@@ -135,6 +137,7 @@ def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, m
     parts.compact(books.accumulator)
     books.skipped = skipped
     books.requested = fileset
+    books.limited = LIMITED if options.is_limited else ""
     books.wall_time = time.monotonic() - started
     return books
 
@@ -263,7 +266,7 @@ def _sink(parts: Parts, max_failures: int) -> Callable[[dict[str, Any]], None]:
         covariances.add(group["out"])
         failed.extend(group.get(FAILED, []))
         if len(failed) > max_failures:
-            msg = f"given up after {len(failed)} failed chunks; {describe_failures(failed)[0]}"
+            msg = f"given up after {len(failed)} failed chunks; {describe_failures(failed)[0]}; {RESUME}"
             raise IncompleteError(msg)
 
     return store
@@ -318,7 +321,9 @@ def finish_part(books: Books, options: RunOptions) -> None:
         console().print(f"failed: {line}", markup=False, soft_wrap=True)
     n_events = sum(d[ledger.LEDGER]["n_events"] for d in books.accumulator.values())
     if books.faults:
-        msg = f"share {options.part}: {len(books.faults)} hole(s) or overlap(s), the first is {books.faults[0]}"
+        msg = (
+            f"share {options.part}: {len(books.faults)} hole(s) or overlap(s), the first is {books.faults[0]}; {RESUME}"
+        )
         raise IncompleteError(msg)
     console().print(f"share {options.part} is whole: {n_events} events, stored in {options.output}", soft_wrap=True)
 
@@ -346,8 +351,8 @@ def finish(books: Books, options: RunOptions) -> None:
     print_books(result)
     wrote(options.output / derived.ACCUMULATOR, options.output / derived.BOOKKEEPING)
     if options.is_limited and books.is_sound:
-        console().print("limited on request: the result is marked incomplete, for tests only")
+        console().print(f"marked incomplete: {LIMITED}")
     elif not result.is_complete:
         n_problems = len(result.bookkeeping["problems"])
-        msg = f"the result in {options.output} is incomplete: {n_problems} problem(s), listed above"
+        msg = f"the result in {options.output} is incomplete: {n_problems} problem(s), listed above; {RESUME}"
         raise IncompleteError(msg)

@@ -248,7 +248,7 @@ def _yields(records: Sequence[dict[str, Any]]) -> Picture:
 
 def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     mass, efficiency = values(records, "m_majorana"), values(records, "efficiency", 100.0)
-    produced = np.array([_n_produced(source, r["m_majorana"]) for r in records], dtype=np.float64)
+    produced = np.array([n_produced(source, r["m_majorana"]) for r in records], dtype=np.float64)
     published = {mass_mev(r.m_majorana): r.efficiency_percent for r in paper.MASS_SCAN}
     errors = 100.0 * np.nan_to_num(binomial_sigma(produced * efficiency / 100.0, produced))
 
@@ -267,7 +267,7 @@ def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     )
 
 
-def _n_produced(source: Source, m_majorana: float) -> int:
+def n_produced(source: Source, m_majorana: float) -> int:
     """Return the events produced for one mass of J/psi -> nu nu."""
     found = source.results.of_kind(MAJORANA).values()
     of_mode = [d for d in found if d.metadata.majorana_mode == "2nu" and d.metadata.m_majorana is not None]

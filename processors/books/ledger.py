@@ -182,6 +182,7 @@ class Books:
         skipped: Record of every file that was left out.
         requested: The datasets with skipped files.
         problems: What else makes the result unusable.
+        limited: Why it is for tests only, however much it covers; empty for a result of all.
         n_chunks: Chunks of this run.
         n_resumed: Events that came from stored parts.
         wall_time: Duration in s.
@@ -195,6 +196,7 @@ class Books:
     skipped: list[dict[str, Any]] = field(default_factory=list)
     requested: Fileset = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    limited: str = ""
     n_chunks: int = 0
     n_resumed: int = 0
     wall_time: float = 0.0
@@ -202,7 +204,7 @@ class Books:
     @property
     def is_complete(self) -> bool:
         """Whether every event of the files that were not skipped is in the result exactly once, and nothing twice."""
-        return not (self.faults or self.problems or self._uncounted())
+        return not (self.faults or self.problems or self.limited or self._uncounted())
 
     @property
     def is_sound(self) -> bool:
@@ -223,7 +225,7 @@ class Books:
         """Return what `bookkeeping.json` holds."""
         return {
             "complete": self.is_complete,
-            "problems": [*self.problems, *self._uncounted(), *(str(f) for f in self.faults)],
+            "problems": [*filter(None, [self.limited]), *self.problems, *self._uncounted(), *map(str, self.faults)],
             "datasets": {name: self._dataset(name) for name in self.requested},
             "totals": self._totals(),
             "faults": [f.to_dict() for f in self.faults],

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import bar, console, options_of
+from jpsi_lnv.processors.console import bar, console, options_of, refuse_unused
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import (
     DebugExecutor,
@@ -26,7 +25,7 @@ from jpsi_lnv.processors.work.executors import (
 )
 
 EXECUTORS: Final = ("iterative", "futures", "dask")
-# One more, which leaves errors as they are; not for the command line's choice of executors.
+# One more, which leaves errors as they are: that of ``lnv --debug``.
 DEBUG: Final = "debug"
 
 
@@ -37,7 +36,7 @@ def make_executors(
     """Start what an executor needs; yield the function that makes one, with its progress bar, per stage of a run.
 
     Args:
-        name: ``iterative``, ``futures``, ``dask`` or ``debug``.
+        name: ``iterative``, ``futures`` or ``dask``; with ``--debug`` all is done in this process, whatever it is.
         where: The cluster, for ``dask``; its number of workers counts for ``futures`` too.
         report: Where dask's performance report goes; None: nowhere.
         has_bar: Whether each stage shows a progress bar.
@@ -48,7 +47,8 @@ def make_executors(
             DEBUG: DebugExecutor,
             "futures": partial(FuturesExecutor, workers=where.n_workers),
         }
-        cls = kinds[name] if name in kinds else _dask(stack, where, report)
+        chosen = DEBUG if is_debug() else name
+        cls = kinds[chosen] if chosen in kinds else _dask(stack, where, report)
 
         def make(stage: str, total: int, sink: Callable[[dict[str, Any]], None]) -> GuardedExecutor:
             if not has_bar:
@@ -89,12 +89,14 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _require_dask(ctx: click.Context) -> None:
     """Raise UsageError for options of a cluster that is not used: work would go where nobody wanted it."""
     executor = ctx.params.get("executor", "dask")
-    where, wanted = f"--executor {executor}", "--executor dask with it"
-    if ctx.params.get("debug"):
-        where, wanted = "--debug, which works in this process", "one of them"
-    elif executor == "dask":
-        return
-    for name in (*(f.name for f in dataclasses.fields(ClusterOptions)), "performance_report"):
-        if name not in _FOR_ALL and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            msg = f"got --{name.replace('_', '-')} with {where}; wanted {wanted}"
-            raise click.UsageError(msg)
+    names = [f.name for f in dataclasses.fields(ClusterOptions) if f.name not in _FOR_ALL]
+    if is_debug() and "executor" in ctx.params:
+        refuse_unused((*names, "executor", "performance_report"), "with --debug, which works in this process")
+    elif executor != "dask":
+        refuse_unused((*names, "performance_report"), f"with --executor {executor}")
+
+
+def is_debug() -> bool:
+    """Return whether the program was called with ``--debug``."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.find_root().params.get("debug"))

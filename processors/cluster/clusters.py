@@ -95,7 +95,7 @@ def not_a_size(text: str) -> str:
 class ClusterOptions:
     """What a run asks of a cluster."""
 
-    cluster: str = option(LOCAL, "local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT.")
+    cluster: str = option(LOCAL, "The cluster: local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT.")
     workers: int | None = option(
         None, "Worker processes, or jobs of a batch system.  [default: one per core, or 2 jobs]", least=1
     )
@@ -105,11 +105,11 @@ class ClusterOptions:
     memory: str | None = option(
         None, "Memory limit of a local worker, such as 4GiB.  [default: no limit]", check=not_a_size
     )
-    site: Path | None = option(None, "TOML file of site presets for slurm and htcondor (see docs/examples).")
+    site: Path | None = option(None, "TOML of site presets for slurm and htcondor (see docs/examples).", unit="FILE")
     tls: bool = option(True, "Let nobody without this run's keys into a cluster of our own.")
-    tls_ca_file: Path | None = option(None, "Certificate of the authority, for tls://HOST:PORT.")
-    tls_cert: Path | None = option(None, "Certificate of this client, for tls://HOST:PORT.")
-    tls_key: Path | None = option(None, "Key of this client, for tls://HOST:PORT.")
+    tls_ca_file: Path | None = option(None, "Certificate of the authority, for tls://HOST:PORT.", unit="FILE")
+    tls_cert: Path | None = option(None, "Certificate of this client, for tls://HOST:PORT.", unit="FILE")
+    tls_key: Path | None = option(None, "Key of this client, for tls://HOST:PORT.", unit="FILE")
     dashboard_address: str = option("127.0.0.1:0", "Where the dashboard of our own cluster listens.")
     no_workers_timeout: float = option(
         300.0, "Time to wait for a first worker, and without any that ends a run.", unit="SECONDS"

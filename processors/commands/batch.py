@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, read_preset
-from jpsi_lnv.processors.console import PATH, console, wrote
+from jpsi_lnv.processors.console import DIRECTORY, FILE, console, wrote
 
 CALL: Final = "from jpsi_lnv.processors.cli import main; main()"
 # Number of a share, from 1, in a job's script.
@@ -22,12 +22,12 @@ LOGS: Final = "logs"
 
 
 @click.command()
-@click.argument("fileset", metavar="FILESET", type=PATH)
+@click.argument("fileset", metavar="FILESET", type=FILE)
 @click.argument("arguments", metavar="[-- OPTION...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--cluster", type=click.Choice(["slurm", "htcondor", "hep_sub"]), required=True, help="Batch system.")
-@click.option("--site", type=PATH, help="TOML file of site presets, with a table of the batch system.")
+@click.option("--site", type=FILE, help="TOML file of site presets, with a table of the batch system.")
 @click.option("--parts", type=click.IntRange(1), required=True, help="Number of jobs, each with a share of the chunks.")
-@click.option("--output", type=PATH, default=Path("shares"), help="Directory of the script and of the shares.")
+@click.option("--output", type=DIRECTORY, default=Path("shares"), help="Directory of the script and of the shares.")
 def command(
     *, fileset: Path, arguments: tuple[str, ...], cluster: str, site: Path | None, parts: int, output: Path
 ) -> None:

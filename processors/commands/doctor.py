@@ -24,7 +24,7 @@ from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
 from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import PATH, console, show
+from jpsi_lnv.processors.console import DIRECTORY, console, show
 from jpsi_lnv.processors.work.dask_loop import ask
 from jpsi_lnv.processors.work.executors import ClusterError
 
@@ -62,7 +62,7 @@ KNOCK_TIMEOUT: Final = 5.0
 
 
 @click.command()
-@click.option("--output", type=PATH, default=Path("results"), help="Directory for doctor.json.")
+@click.option("--output", type=DIRECTORY, default=Path("results"), help="Directory of doctor.json.")
 @cluster_options
 def command(where: ClusterOptions, output: Path) -> None:
     """Say what is installed, start or find a cluster, wait for one worker and run one task on it.

@@ -14,7 +14,7 @@ import click
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import PATH, show, wrote
+from jpsi_lnv.processors.console import FILE, show, wrote
 
 if TYPE_CHECKING:
     from jpsi_lnv.processors.books.fileset import FileEntry
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Look for pions in every N-th event only: recorded decays give 400 pions per electron, 32 bytes each.",
 )
-@click.option("--output", type=PATH, default=Path("emc_pid.json"), help="File to write.")
+@click.option("--output", type=FILE, default=Path("emc_pid.json"), help="File of the tables.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the chunks.")
 @cluster_options
 @click.option("--chunksize", type=click.IntRange(1), default=100_000, help="Largest number of events of a chunk.")

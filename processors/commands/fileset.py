@@ -17,7 +17,7 @@ from jpsi_lnv.analysis.events import inspection
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.verify import Duplicate, find
-from jpsi_lnv.processors.console import PATH, bar, show
+from jpsi_lnv.processors.console import DIRECTORY, FILE, PATH, bar, show
 
 SHOWN_MAX: Final = 5
 
@@ -29,7 +29,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("source", metavar="FILE", type=PATH)
-@click.option("--output", type=PATH, required=True, help="Where to write the completed fileset.")
+@click.option("--output", type=FILE, required=True, help="File of the completed fileset.")
 def complete(source: Path, output: Path) -> None:
     """Read every file of a plain fileset through, and add its entries, UUID, size, checksum and produced events.
 
@@ -95,7 +95,7 @@ def _complete(
 
 @command.command()
 @click.argument("source", metavar="FILESET", type=PATH)
-@click.option("--output", type=PATH, default=Path("results"), help="Directory for fileset_check.json.")
+@click.option("--output", type=DIRECTORY, default=Path("results"), help="Directory of fileset_check.json.")
 @click.option("--verify", "how", type=click.Choice(get_args(verify.How)), default="sha256", help="Check of each file.")
 @click.option("--duplicates", is_flag=True, help="Look for (run, event) pairs that repeat, which takes a full pass.")
 @click.option("--datasets", help="Shell patterns of dataset names, separated by commas.")

@@ -8,17 +8,17 @@ import click
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.processors.books.unblinding import FROZEN, freeze, line
-from jpsi_lnv.processors.console import wrote
+from jpsi_lnv.processors.console import FILE, wrote
 
 
 @click.command()
-@click.option("--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=FROZEN, help="File to write.")
+@click.option("--output", type=FILE, default=FROZEN, help="File of the record.")
 @click.option("--replace", is_flag=True, help="Give up other cuts that are frozen already.")
-def command(*, path: Path, replace: bool) -> None:
+def command(*, output: Path, replace: bool) -> None:
     """Write the cuts that are final, with time, commit and the digests of cuts, calibration and code.
 
     The line that is printed holds all digests: deposit it where nobody of the analysis can change it. From now on the
     box of blind data is that of these cuts, and `lnv run --unblind REASON` opens it only for a run with exactly them.
     """
-    click.echo(line(freeze(SELECTION, path, replace=replace)))
-    wrote(path)
+    click.echo(line(freeze(SELECTION, output, replace=replace)))
+    wrote(output)

@@ -13,11 +13,12 @@ from jpsi_lnv.processors.console import result_options, wrote
 
 @click.command()
 @result_options
-def command(*, accumulator: Path, output: Path) -> None:
+@click.option("--inspire", type=click.IntRange(1), metavar="N", help="Number of the publication's record in INSPIRE.")
+def command(*, accumulator: Path, output: Path, inspire: int | None) -> None:
     """Write a HEPData submission and the likelihood into the directory `hepdata` of the output directory.
 
-    The submission holds the limits with their expected bands, the M(KKee) spectrum, cut flows and figures, and is
-    checked by hepdata-validator. Needs the extra `hepdata`; no network.
+    The submission holds the limits with their expected bands, the efficiencies with their covariance, the M(KKee)
+    spectrum, cut flows and figures, and is checked by hepdata-validator. Needs the extra `hepdata`; no network.
     """
-    written = hepdata.write(output / derived.HEPDATA, source.read(output, accumulator))
+    written = hepdata.write(output / derived.HEPDATA, source.read(output, accumulator), inspire)
     wrote(*written)

@@ -21,7 +21,16 @@ from jpsi_lnv.analysis.majorana import read as read_curve
 from jpsi_lnv.analysis.report import mass_scan, result
 from jpsi_lnv.analysis.report import studies as study_tables
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.processors.console import ALLOW_INCOMPLETE, FILE, FiniteRange, console, result_options, show, wrote
+from jpsi_lnv.processors.console import (
+    ALLOW_INCOMPLETE,
+    FILE,
+    FiniteRange,
+    console,
+    refuse_unused,
+    result_options,
+    show,
+    wrote,
+)
 
 # Stem of a file and its content -> its path.
 Save = Callable[[str, Mapping[str, Any]], Path]
@@ -44,21 +53,24 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
     "--method",
     type=click.Choice([*methods.METHODS, "all"]),
     default=methods.PUBLICATION,
-    help="Shown beside the publication's and the recommended limit.",
+    help="Method that is shown beside the publication's and the recommended limit.",
 )
 @click.option(
-    "--confidence-level", type=FiniteRange(0, 1, min_open=True, max_open=True), default=0.90, help="Fraction."
+    "--confidence-level",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    default=0.90,
+    help="As a fraction.",
 )
 @click.option(
     "--systematics",
     type=FILE,
-    help="JSON of fractions; default: systematics.json of `lnv systematics` where the control samples ran.",
+    help="JSON of fractions.  [default: systematics.json of `lnv systematics` where the control samples ran]",
 )
 @click.option(
     "--background",
     type=FiniteRange(min=0),
     metavar="N",
-    help="Events; default: background.json of `lnv background` where background samples ran, else 0.",
+    help="Expected events.  [default: background.json of `lnv background` where background samples ran, else 0]",
 )
 @click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N > 0 in events.")
 @click.option(
@@ -67,7 +79,7 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
     multiple=True,
     metavar="M,TAU",
     callback=_side_bands,
-    help="Instead: M events counted where TAU times the background is expected; repeat for every process.",
+    help="Instead of --background: M events counted where TAU times as many are expected; may be repeated.",
 )
 @click.option(
     "--lead",
@@ -78,7 +90,9 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
 @click.option("--expected", is_flag=True, help="Hide the observed events; writes limits_expected.json instead.")
 @click.option("--checks", is_flag=True, help="Scan background and chi2 cut, p-values, coverage, likelihood besides.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
-@click.option("--mixing-power", type=FiniteRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power.")
+@click.option(
+    "--mixing-power", type=FiniteRange(min=0, min_open=True), default=1.0, help="B ~ (|V_eN|^2)^power of --mixing."
+)
 @click.option("--closure", is_flag=True, help="Recompute the published limits from the published inputs instead.")
 @ALLOW_INCOMPLETE
 def command(
@@ -105,8 +119,12 @@ def command(
     result, unless they are given. Writes limits.json and prints the table. The yield limit n_up is in produced events;
     that on the branching fraction is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
     """
-    _refuse_contradictions(background, background_sigma, side_bands, checks_closure=closure and checks)
+    _refuse_contradictions(background, background_sigma, side_bands)
+    if mixing is None:
+        refuse_unused(["mixing_power"], "without --mixing")
     if closure:
+        known = {parameter.name for parameter in click.get_current_context().command.params if parameter.name}
+        refuse_unused(sorted(known - {"closure", "output"}), "with --closure, which takes the published inputs")
         _show_closure(output)
         return
     given = _given_background(background, background_sigma, side_bands)
@@ -138,15 +156,10 @@ def command(
         _write_likelihoods(output, inputs, found)
 
 
-def _refuse_contradictions(
-    n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...], *, checks_closure: bool
-) -> None:
-    """Raise UsageError for options of which one would be ignored; `checks_closure`: both were asked for."""
+def _refuse_contradictions(n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...]) -> None:
+    """Raise UsageError for options of the background of which one would be ignored."""
     if side_bands and n_bkg is not None:
         msg = f"got --background {n_bkg:g} with --side-band; wanted one of them"
-        raise click.UsageError(msg)
-    if checks_closure:
-        msg = "got --closure with --checks; wanted one of them: the published inputs have no candidates to check"
         raise click.UsageError(msg)
     if n_bkg is None and sigma:
         msg = f"got --background-sigma {sigma:g} without --background N, whose uncertainty it is"

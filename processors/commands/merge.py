@@ -11,17 +11,17 @@ from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.checkpoints import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
-from jpsi_lnv.processors.console import PATH
+from jpsi_lnv.processors.console import DIRECTORY, FILE
 from jpsi_lnv.processors.run import RunOptions, finish, merge
 
 
 @click.command()
-@click.argument("fileset", metavar="FILESET", type=PATH)
-@click.argument("shares", metavar="DIRECTORY...", nargs=-1, required=True, type=PATH)
-@click.option("--output", type=PATH, default=Path("results"), help="Directory of the results.")
-@click.option("--datasets", help="The datasets that the shares are of, as given to `lnv run`.")
+@click.argument("fileset", metavar="FILESET", type=FILE)
+@click.argument("shares", metavar="DIRECTORY...", nargs=-1, required=True, type=DIRECTORY)
+@click.option("--output", type=DIRECTORY, default=Path("results"), help="Directory of the results.")
+@click.option("--datasets", help="Shell patterns of the datasets that the shares are of, as given to `lnv run`.")
 @click.option("--unblind", metavar="REASON", help="The reason that was given to `lnv run --unblind`.")
-@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
+@click.option("--frozen", type=FILE, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
 def command(
     *,
     fileset: Path,

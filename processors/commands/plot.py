@@ -8,7 +8,7 @@ import click
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.report import drawing, page, source
-from jpsi_lnv.processors.console import result_options, show, wrote
+from jpsi_lnv.processors.console import refuse_unused, result_options, show, wrote
 
 
 @click.command()
@@ -17,6 +17,8 @@ from jpsi_lnv.processors.console import result_options, show, wrote
 @click.option("--format", "kind", type=click.Choice(["pdf", "png", "svg"]), default="pdf", help="Format of the files.")
 def command(*, names: tuple[str, ...], accumulator: Path, output: Path, kind: str) -> None:
     """Draw the figures NAME... into the directory `figures` of the output directory; without a NAME list them."""
+    if not names:
+        refuse_unused(["kind"], "without a NAME, where nothing is drawn")
     found = source.read(output, accumulator)
     if not names:
         show(page.figures(found))

@@ -16,10 +16,10 @@ from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.checkpoints import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
-from jpsi_lnv.processors.cluster.backends import DEBUG, EXECUTORS, cluster_options, make_executors
+from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, is_debug, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
-from jpsi_lnv.processors.console import PATH, options_of, show
+from jpsi_lnv.processors.console import FILE, options_of, refuse_unused, show
 from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.skim_plan import SkimOptions
@@ -35,11 +35,10 @@ DST = ".dst"
 @click.option("--datasets", help="Shell patterns of dataset names, separated by commas, such as 'signal*,data'.")
 @click.option("--test", is_flag=True, help="One chunk per dataset: the same as --max-files 1 --max-chunks 1.")
 @click.option("--unblind", metavar="REASON", help="Open the box of blind data; the reason goes into the result.")
-@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
+@click.option("--frozen", type=FILE, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
 @click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="For .dst files: centre-of-mass energy in GeV.")
-@click.option("--run-table", type=PATH, help="For .dst files: JSON with the conditions of each run.")
-@click.option("--performance-report", type=PATH, help="HTML file for dask's report of the run.")
-@click.option("--debug", is_flag=True, help="One chunk per dataset in this process; an error shows its traceback.")
+@click.option("--run-table", type=FILE, help="For .dst files: JSON with the conditions of each run.")
+@click.option("--performance-report", type=FILE, help="HTML file for dask's report of the run.")
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
 def command(
     *,
@@ -49,7 +48,6 @@ def command(
     options: RunOptions,
     datasets: str | None,
     test: bool,
-    debug: bool,
     post_mortem: bool,
     performance_report: Path | None,
     unblind: str | None,
@@ -65,10 +63,9 @@ def command(
     The exit status is not 0 unless every event of every file is in the result exactly once. A run that is limited on
     request (--max-files, --max-chunks, --test) ends well, but its result is marked incomplete.
     """
-    if post_mortem and not debug:
-        msg = "got --pdb without --debug; wanted both: the debugger opens in this process only"
-        raise click.UsageError(msg)
-    if test or debug:
+    if not is_debug():
+        refuse_unused(["post_mortem"], "without --debug: the debugger opens in this process only")
+    if test:
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
     fileset = _fileset(files, options.output, sqrt_s, run_table)
     chosen = filesets.select(filesets.load(fileset), datasets)
@@ -83,7 +80,7 @@ def command(
     try:
         with output_lock(options.output):
             with (
-                make_executors(DEBUG if debug else executor, where, performance_report) as make,
+                make_executors(executor, where, performance_report) as make,
                 _debugger(is_wanted=post_mortem),
             ):
                 books = process(chosen, processor, options, make)

@@ -27,8 +27,8 @@ _FIELDS: Final = (
 @click.command("run-table")
 @click.option("--offlinedb", type=FILE, required=True, help="SQLite copy of BESIII's data base offlinedb.")
 @click.option("--release", required=True, metavar="R", help="Release of BOSS that reconstructed the events: 7.0.8.")
-@click.option("--runs", type=FILE, help="Run table with the ranges wanted; default: those of the J/psi samples.")
-@click.option("--output", type=FILE, default=Path("runs.json"), help="Run table to write.")
+@click.option("--runs", type=FILE, help="Run table with the ranges wanted.  [default: those of the J/psi samples]")
+@click.option("--output", type=FILE, default=Path("runs.json"), help="File of the run table.")
 def command(offlinedb: Path, release: str, runs: Path | None, output: Path) -> None:
     """Write a run table with interaction point and spread of every run, from a copy of BESIII's data base.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import PATH, bar, console, show, wrote
+from jpsi_lnv.processors.console import DIRECTORY, bar, console, refuse_unused, show, wrote
 from jpsi_lnv.processors.sample_files import (
     Books,
     SimulateItem,
@@ -25,6 +25,9 @@ from jpsi_lnv.processors.sample_files import (
     write_fileset,
 )
 
+# Options that mean something with --validate.
+_OF_VALIDATION: Final = {"validate", "output", "seed"}
+
 
 @click.command()
 @click.option("--set", "name", type=click.Choice(sorted(samplesets.SETS)), default="demo", help="Sample set.")
@@ -32,23 +35,23 @@ from jpsi_lnv.processors.sample_files import (
 @click.option("--majorana", type=float, metavar="MASS", help="Only the signal through a neutrino of this mass in GeV.")
 @click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
 @click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
-@click.option("--events", type=int, default=10_000, help="Number of events without a set.")
+@click.option("--events", type=click.IntRange(1), default=10_000, help="Number of events without a set.")
 @click.option("--hypotheses", is_flag=True, help="A helix per mass hypothesis, with its energy loss, as BOSS has.")
-@click.option("--output", type=PATH, default=Path("samples"), help="Directory of all sample sets.")
-@click.option("--if-missing", is_flag=True, help="Keep files made before of the same recipe and code: resumes.")
+@click.option(
+    "--output", type=DIRECTORY, help="Directory of all sample sets.  [default: samples; with --validate results]"
+)
+@click.option("--if-missing", is_flag=True, help="Keep files made before of this recipe and code, make the rest.")
 @click.option("--seed", type=click.IntRange(0), default=samplesets.DEFAULT_SEED, help="Seed of all random numbers.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the files.")
 @cluster_options
 @click.option("--validate", is_flag=True, help="Make no samples: compare the simulation with its references.")
-@click.option("--results", type=PATH, default=Path("results"), help="With --validate: directory of table and figure.")
 def command(
     *,
-    output: Path,
+    output: Path | None,
     if_missing: bool,
     executor: str,
     where: ClusterOptions,
     validate: bool,
-    results: Path,
     seed: int,
     hypotheses: bool,
     **chosen: Any,
@@ -58,12 +61,14 @@ def command(
     Events depend on the seed, the dataset and their number alone: executor and number of workers change nothing.
     """
     if validate:
-        _validate(results, seed)
+        names = {parameter.name for parameter in click.get_current_context().command.params if parameter.name}
+        refuse_unused(sorted(names - _OF_VALIDATION), "with --validate, which makes no samples")
+        _validate(output or Path("results"), seed)
         return
     samples = _samples(seed, **chosen)
     if hypotheses:
         samples = samplesets.with_hypotheses(samples)
-    items = plan(samples, output)
+    items = plan(samples, output or Path("samples"))
     directory = items[0].directory
     books = Books(directory, items)
     if if_missing:
@@ -89,6 +94,9 @@ def _samples(
     if len(given := [option for option, is_there in asked.items() if is_there]) > 1:
         msg = f"got {' and '.join(given)}; wanted one of them: each makes one dataset"
         raise click.UsageError(msg)
+    refuse_unused(["name"] if given else ["events"], f"with {given[0]}" if given else "with a set")
+    if majorana is None:
+        refuse_unused(["mode"], "without --majorana")
     if majorana is not None:
         dataset = samplesets.majorana_point(majorana, mode, events)
     elif inclusive:

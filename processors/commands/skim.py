@@ -20,15 +20,17 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import PATH, FiniteRange, show, wrote
+from jpsi_lnv.processors.console import DIRECTORY, FILE, FiniteRange, refuse_unused, show, wrote
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim, forget, meter
 
 ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
 FIELD = FiniteRange(0, 2, min_open=True)
-KEEP_HELP = "Columns to keep beside the rest: groups separated by commas, or none. " + "; ".join(
-    f"{name}: {what}" for name, what in schema.GROUPS.items()
+KEEP_HELP = (
+    "Columns to keep beside the rest: groups separated by commas, or none. "
+    + "; ".join(f"{name}: {what}" for name, what in schema.GROUPS.items())
+    + "."
 )
 
 _NO_POINT: Final = (
@@ -53,18 +55,27 @@ class Groups(click.ParamType):
         return tuple(name for name in schema.GROUPS if name in names)
 
 
+# Options that say the same of all runs.
+_OF_ALL_RUNS: Final = ("sqrt_s", "field", "period")
+
+
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--output", type=PATH, required=True, help="Directory of the ntuples, their books and their fileset.")
+@click.option("--output", type=DIRECTORY, required=True, help="Directory of the ntuples, books and fileset.")
 @click.option("--dataset", default="skim", help="Name of the dataset.")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of the dataset.  [default: data, or inclusive]")
 @click.option("--preselection", type=click.Choice(list(PRESELECTIONS)), default="search", help="Events to keep.")
 @click.option("--all", "keeps_all", is_flag=True, help="Keep all events: short for --preselection all.")
-@click.option("--mapping", type=PATH, help="TOML: the FILEs are ntuples of your own, and this says what is what.")
-@click.option("--run-table", type=PATH, help="JSON: interaction point, energy, field and period of each run.")
+@click.option("--mapping", type=FILE, help="TOML: the FILEs are ntuples of your own, and this says what is what.")
+@click.option("--run-table", type=FILE, help="JSON: interaction point, energy, field and period of each run.")
 @click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="Centre-of-mass energy in GeV, without a run table.")
 @click.option("--field", type=FIELD, metavar="TESLA", default=1.0, help="Magnetic field in T, without a run table.")
-@click.option("--period", type=click.Choice([str(p) for p in PERIODS]), default="2018", help="Without a run table.")
+@click.option(
+    "--period",
+    type=click.Choice([str(p) for p in PERIODS]),
+    default="2018",
+    help="Period, without a run table.",
+)
 @click.option("--keep", type=Groups(), metavar="GROUPS", default=",".join(schema.KEPT), help=KEEP_HELP)
 @click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
 @click.option("--trust-units", is_flag=True, help="Go on where numbers cannot be what their units say.")
@@ -94,6 +105,12 @@ def command(
     check_name(given["dataset"])
     mapped = None if mapping is None else read_map(mapping)
     is_complete = mapped is not None and not mapped.needs_runs
+    if is_complete:
+        refuse_unused(["run_table", *_OF_ALL_RUNS], f"with --mapping {mapping}, which holds what they say")
+    if run_table is not None:
+        refuse_unused(_OF_ALL_RUNS, "with --run-table, which holds what they say")
+    if keeps_all:
+        refuse_unused(["preselection"], "with --all")
     options = SkimOptions(
         runs=RunTable(()) if is_complete else conditions(run_table, sqrt_s, field, int(period), is_dst=mapped is None),
         mapping=mapped,

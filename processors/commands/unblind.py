@@ -9,7 +9,7 @@ import click
 
 from jpsi_lnv.analysis.report.tables import Field, Table, text, yes_no
 from jpsi_lnv.processors.books.unblinding import BINDING, FROZEN, BlindingError, compare
-from jpsi_lnv.processors.console import PATH, show
+from jpsi_lnv.processors.console import FILE, show
 
 _FIELDS: Final = (
     Field("what", "what"),
@@ -23,7 +23,7 @@ _FIELDS: Final = (
 @click.command()
 @click.option("--check", is_flag=True, help="Compare; this command opens nothing.")
 @click.option("--deposited", metavar="LINE", help="The line that `lnv freeze` printed, from where it was deposited.")
-@click.option("--frozen", type=PATH, default=FROZEN, help="File of `lnv freeze`.")
+@click.option("--frozen", type=FILE, default=FROZEN, help="File of `lnv freeze`.")
 def command(*, check: bool, deposited: str | None, frozen: Path) -> None:
     """Compare what is frozen with the present cuts, calibration and code, and with the deposited line.
 

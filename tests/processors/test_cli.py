@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.report.tables import Field, Table, count
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors import commands, console
@@ -54,10 +55,46 @@ def test_an_error_is_one_line_and_a_traceback_on_request(tmp_path, capsys):
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
     assert "cannot be read" in shown.err
-    from jpsi_lnv.analysis.errors import FilesetError
-
     with pytest.raises(FilesetError):
         main(["--debug", "run", str(path)])
+
+
+def test_debug_means_one_thing_wherever_it_stands(tmp_path):
+    path = str(tmp_path / "fileset.json")
+    for arguments in (["--debug", "run", path], ["run", "--debug", path], ["run", path, "--debug"]):
+        with pytest.raises(FilesetError):
+            main(arguments)
+    assert status(["batch", path, "--debug-nothing"]) == 2
+    assert all("--debug" not in p.opts for command in every_command() for p in command.params)
+
+
+def every_command(command=lnv, ctx=None):
+    """Return every command that is no group."""
+    ctx = ctx or click.Context(lnv)
+    if not isinstance(command, click.Group):
+        return [command]
+    found = (command.get_command(ctx, name) for name in command.list_commands(ctx))
+    return [one for inner in found for one in every_command(inner, ctx)]
+
+
+# What goes to a file or directory of its own is said so in the place of its value.
+PLACES = {"FILE", "DIRECTORY"}
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, id=f"{c.callback.__module__}.{c.name}") for c in every_command()])
+def test_options_talk_alike(command):
+    for option in (p for p in command.params if isinstance(p, click.Option)):
+        said, name = option.help or "", option.opts[0]
+        words = said.partition("  [default: ")[0]
+        assert re.match(r"[A-Z|]", words), f"{name}: {said!r} begins with no capital"
+        assert words.endswith((".", "]")), f"{name}: {said!r} is no sentence"
+        assert "default:" not in words, f"{name}: {said!r} says its default in words; wanted '  [default: …]'"
+        place = option.metavar or option.type.name.upper()
+        if name == "--output":
+            assert place in PLACES, f"{name} takes {place}"
+            assert words.split()[0].upper() == place, f"{name} takes {place}, and says {said!r}"
+        assert place != "PATH", f"{name}: say FILE or DIRECTORY"
+    assert command.help.splitlines()[0].rstrip().endswith((".", ",")) or "\n" in command.help
 
 
 def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
@@ -85,6 +122,16 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
         ["simulate", "--process", "signal", "--cluster", "slurm"],
         ["limits", "--confidence-level", "nan"],
         ["limits", "--closure", "--checks"],
+        ["limits", "--closure", "--method", "all"],
+        ["limits", "--mixing-power", "2"],
+        ["simulate", "--set", "ci", "--events", "10"],
+        ["simulate", "--set", "ci", "--mode", "1nu"],
+        ["simulate", "--set", "ci", "--process", "signal"],
+        ["simulate", "--validate", "--if-missing"],
+        ["skim", "a.dst", "--output", "o", "--run-table", "t.json", "--sqrt-s", "3.097"],
+        ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--all", "--preselection", "control"],
+        ["plot", "--format", "svg"],
+        ["run", "f.json", "--debug", "--executor", "futures"],
         ["limits", "--background", "1", "--background-sigma", "inf"],
         ["optimize", "--n-jpsi", "nan"],
         ["background", "--n-jpsi", "inf"],

@@ -228,7 +228,7 @@ def test_validation_is_printed_and_written(tmp_path, capsys, monkeypatch):
     original = validation.mass_point
     monkeypatch.setattr(validation, "mass_point", lambda seed, point: original(seed, point, 500))
     monkeypatch.setattr(validation, "resolutions", lambda rng: validation.ideal_fit(rng)[:1])
-    assert lnv("simulate", "--validate", "--results", tmp_path) == 0
+    assert lnv("simulate", "--validate", "--output", tmp_path) == 0
     assert "mean chi2_4C" in capsys.readouterr().out
     content = json.loads((tmp_path / "validation.json").read_text())
     assert len(content["efficiency"]) == len(few)

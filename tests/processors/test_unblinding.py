@@ -152,7 +152,7 @@ def test_freezing_again_keeps_the_first_time(frozen):
 
 def test_the_command_freezes(tmp_path):
     path = tmp_path / "frozen.json"
-    done = CliRunner().invoke(freeze.command, ["--file", str(path)])
+    done = CliRunner().invoke(freeze.command, ["--output", str(path)])
     assert done.exit_code == 0
     assert done.output.splitlines()[0] == unblinding.line(unblinding.read_frozen(path))
     assert json.loads(path.read_text())["cuts_digest"] == SELECTION.digest()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import tarfile
 
+import numpy as np
 import pytest
 import yaml
 
@@ -59,6 +60,39 @@ def test_numbers_are_those_of_the_limits(written, whole):
     assert values(directory, "limits.yaml", "branching_fraction_ul") == pytest.approx(
         [r["branching_fraction_ul"] for r in records], rel=1e-4
     )
+
+
+def test_tables_are_found_by_their_keywords(written):
+    directory, _ = written
+    _, *tables = yaml.safe_load_all((directory / "submission" / "submission.yaml").read_text())
+    assert len(tables) >= 6
+    for table in tables:
+        words = {each["name"]: each["values"] for each in table["keywords"]}
+        assert words["reactions"] == ["J/PSI --> K+ K+ E- E-"]
+        assert words["cmenergies"] == [3.0969]
+        assert "Lepton number violation" in words["phrases"]
+        assert words["observables"] != []
+
+
+def test_the_record_of_the_publication_is_named(tmp_path, whole):
+    hepdata.write(tmp_path / "hepdata", whole, 1234567)
+    first = next(iter(yaml.safe_load_all((tmp_path / "hepdata" / "submission" / "submission.yaml").read_text())))
+    assert first["record_ids"] == [{"id": 1234567, "type": "inspire"}]
+
+
+def test_efficiencies_have_a_covariance(tmp_path, studied):
+    hepdata.write(tmp_path / "hepdata", studied)
+    directory = tmp_path / "hepdata"
+    efficiency = np.array(values(directory, "efficiencies.yaml", "efficiency"), dtype=float)
+    covariance = np.array(values(directory, "covariance_of_the_efficiencies.yaml", "covariance"), dtype=float)
+    matrix = covariance.reshape(len(efficiency), len(efficiency))
+    np.testing.assert_allclose(matrix, matrix.T)
+    assert np.linalg.eigvalsh(matrix).min() > 0
+    # Systematic uncertainties are there for 0.9 GeV/c^2 alone: the number of J/psi is none of the efficiency.
+    statistical = efficiency * (1 - efficiency) / 1000
+    common = np.array([0.0, 0.021**2 + 0.05**2, 0.0]) * efficiency**2
+    np.testing.assert_allclose(np.diag(matrix), statistical + common, rtol=1e-3)
+    assert matrix[0, 1] == 0.0
 
 
 def test_simulated_numbers_are_called_so(written):
