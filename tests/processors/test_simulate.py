@@ -180,8 +180,8 @@ def test_wrong_wishes_are_one_line(tmp_path, capsys, arguments, wanted):
 
 def test_an_output_that_is_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "taken").write_text("")
-    assert lnv("simulate", "--process", "kkkk", "--output", tmp_path / "taken") == 1
-    assert "cannot make the directory" in capsys.readouterr().err
+    assert lnv("simulate", "--process", "kkkk", "--output", tmp_path / "taken") == 2
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_an_unwritable_directory_is_refused(tmp_path, monkeypatch):
