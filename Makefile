@@ -92,7 +92,13 @@ bench-compare: $(ALL_READY)  ## measure the ratios again and compare them with b
 golden: $(ALL_READY)  ## renew the golden files after a change that is meant to move them
 	$(BIN)/python -m pytest tests/golden tests/report/test_image_regression.py --renew-golden -q
 
-docs: $(ALL_READY)  ## build the documentation into site/, warnings are errors
+results/report.html:
+	$(MAKE) run
+
+$(PAPER)/report.html:
+	$(MAKE) paper
+
+docs: $(ALL_READY) | results/report.html $(PAPER)/report.html  ## build the documentation into site/, with the reports (made if they are not there)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ci-packages:  ## install the Debian packages that the service tests use (needs root)

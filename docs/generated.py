@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -206,9 +207,39 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return "none" if field.default in (None, "") else f"`{json.dumps(field.default)}`"
 
 
+# Reports that are published with the pages, where they were made: name, where it lies, how it is made.
+_REPORTS: Final = (
+    ("demo", "results/report.html", "make run"),
+    ("paper", "results/paper/report.html", "make paper"),
+)
+_ROOT: Final = Path(__file__).parents[1]
+
+
+def reports() -> str:
+    """Return a line per report: a link to it, or how it is made."""
+    return "\n".join(_report(name, _ROOT / path, command) for name, path, command in _REPORTS)
+
+
+def _report(name: str, path: Path, command: str) -> str:
+    if not path.exists():
+        return f"* the report of the sample set `{name}` is not here: `{command}` makes it"
+    size = path.stat().st_size / 1e6
+    return f'* <a href="{name}.html">the report of the sample set {name}</a> ({size:.1f} MB), of `{command}`'
+
+
+def on_post_build(config: Any) -> None:
+    """Put the reports that were made beside the pages."""
+    for name, path, _ in _REPORTS:
+        if (_ROOT / path).exists():
+            target = Path(config["site_dir"], "reports", f"{name}.html")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(_ROOT / path, target)
+
+
 _TABLES: Final[dict[str, Callable[..., str]]] = {
     "cuts": selection.markdown,
     "modules": modules,
+    "reports": reports,
     "fileset": fileset_keys,
     "kinds": lambda: "; ".join(f"`{name}`: {words}" for name, words in KINDS.items()) + ".",
     "steps": lambda: render.markdown(steps()),

@@ -51,6 +51,20 @@ def test_pages_show_what_the_code_says(site):
     assert "<!-- generated" not in physics + columns + page(site, "closure")
 
 
+def test_reports_that_were_made_are_published_with_the_pages(tmp_path, monkeypatch):
+    sys.path.insert(0, str(ROOT / "docs"))
+    import generated
+
+    monkeypatch.setattr(generated, "_ROOT", tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "report.html").write_text("<p>of the demo set</p>")
+    said = generated.reports().splitlines()
+    assert 'href="demo.html"' in said[0]
+    assert "`make paper` makes it" in said[1]
+    generated.on_post_build({"site_dir": str(tmp_path / "site")})
+    assert [p.name for p in (tmp_path / "site" / "reports").iterdir()] == ["demo.html"]
+
+
 def test_every_key_of_a_fileset_is_explained(site):
     text = page(site, "fileset")
     for field in dataclasses.fields(DatasetMetadata):
