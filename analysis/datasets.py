@@ -48,6 +48,8 @@ MISID: Final = "misid"
 MISID_FAILED: Final = "misid_failed"
 TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"
+# The calibration that is no file: constants of the package's own simulation.
+SIMULATED: Final = "simulated"
 MAJORANA_MODES: Final = ("2nu", "1nu")
 # Difference in GeV of a file's energies to that of its dataset: the energy of the beams varies by less.
 SQRT_S_TOLERANCE: Final = 0.005
@@ -84,6 +86,8 @@ class DatasetMetadata:
         open_reason: Why recorded events are shown that would be blind otherwise; it goes into the result.
         selections: Processors that run on it.
         period: Data-taking period, where the dataset has one.
+        calibration: File with the constants of its runs, or `SIMULATED` for those of the package's own simulation,
+            which simulated events have anyway.
     """
 
     kind: str
@@ -101,6 +105,7 @@ class DatasetMetadata:
     open_reason: str | None = None
     selections: tuple[str, ...] = (SEARCH,)
     period: int | None = None
+    calibration: str | None = None
 
     @property
     def is_blind(self) -> bool:
@@ -177,6 +182,10 @@ class DatasetMetadata:
             "process": (isinstance(self.process, str), "a text"),
             "selections": (all(isinstance(name, str) for name in self.selections), "a list of names"),
             "period": (self.period is None or type(self.period) is int, "a year"),
+            "calibration": (
+                self.calibration is None or (isinstance(self.calibration, str) and self.calibration != ""),
+                f"the name of a file, or {SIMULATED!r}",
+            ),
             "blind": (self.blind is None or isinstance(self.blind, bool), "true or false"),
             "open_reason": (
                 self.open_reason is None or is_reason(self.open_reason),

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.datasets import SIMULATED
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.tables import Table
 
@@ -157,6 +158,18 @@ def refuse_unused(names: Iterable[str], where: str) -> None:
     if idle := [flags[name] for name in names if is_given(name)]:
         msg = f"got {', '.join(idle)} {where}: it would do nothing; leave it out, or that"
         raise click.UsageError(msg)
+
+
+class CalibrationFile(click.ParamType):
+    """A file that is there, or the word for the package's own constants."""
+
+    name = "calibration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the absolute path of the file or the word, or end with a usage error."""
+        if value != SIMULATED and not Path(value).is_file():
+            self.fail(f"got {value!r}; wanted a file of `lnv calibration import`, or {SIMULATED}", param, ctx)
+        return SIMULATED if value == SIMULATED else str(Path(value).resolve())
 
 
 N_JPSI: Final = click.option(

@@ -20,7 +20,7 @@ from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.run import RunOptions, process, to_results
-from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.search import SearchProcessor, calibrations
 
 
 def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = None) -> Any:
@@ -94,4 +94,6 @@ def run(
             trust_units=trust_units,
             box=unblinding.box(frozen),
         )
-        return to_results(process(chosen, SearchProcessor(cuts, box=options.box), options, make), options)
+        unblinding.require_calibration(chosen, frozen)
+        processor = SearchProcessor(cuts, box=options.box, calibrations=calibrations(chosen))
+        return to_results(process(chosen, processor, options, make), options)

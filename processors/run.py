@@ -23,10 +23,10 @@ from jpsi_lnv.analysis.selection import blinding, registry
 from jpsi_lnv.processors.books import ledger, verify
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import Span, common, share, work_items
-from jpsi_lnv.processors.books.fileset import Fileset, require_plausible, select, without
+from jpsi_lnv.processors.books.fileset import Fileset, identity, require_plausible, select, without
 from jpsi_lnv.processors.books.ledger import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.console import console, option, wrote
-from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
 
@@ -87,7 +87,7 @@ class RunOptions:
 def fileset_digest(fileset: Fileset) -> str:
     """Return a digest of the content of all files and of all metadata; where the files lie does not count."""
     content = {
-        name: [d.metadata.to_dict(), sorted((f.uuid, f.sha256, f.num_entries) for f in d.files)]
+        name: [identity(d.metadata), sorted((f.uuid, f.sha256, f.num_entries) for f in d.files)]
         for name, d in fileset.items()
     }
     return digest_of_json(content)
@@ -285,6 +285,7 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
     }
     origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(books.fileset))
     origin["box_digest"] = options.box.digest()
+    origin["calibration"] = {n: c.summary() for n, c in calibrations(books.fileset).items()}
     if options.unblinding is not None:
         origin["unblinding"] = options.unblinding
     if opened := {n: d.metadata.open_reason for n, d in books.fileset.items() if d.metadata.open_reason}:

@@ -13,10 +13,13 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import LnvError, NtupleError
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import file_uuid
+from jpsi_lnv.analysis.objects import calibration as calibrated
+from jpsi_lnv.analysis.objects.calibration import Calibration
 from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.selection.blinding import BlindingError
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.processors.books import ledger
+from jpsi_lnv.processors.books.fileset import Fileset
 from jpsi_lnv.processors.work.rows import Rows
 
 
@@ -27,6 +30,7 @@ class SearchProcessor(ProcessorABC):
         cuts: The requirements of the search.
         box: The requirements that the box of blind data is made of: the frozen ones, once there are any.
         selections: Selections by the names that metadata may give.
+        calibrations: Calibration of each dataset, from `calibrations`; a dataset without one here finds its own.
     """
 
     def __init__(
@@ -35,23 +39,28 @@ class SearchProcessor(ProcessorABC):
         *,
         box: Cuts = SELECTION,
         selections: Mapping[str, Selection] = registry.SELECTIONS,
+        calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
         self.cuts = cuts
         self.box = box
         self.selections = selections
+        self.calibrations = calibrations or {}
 
     def process(self, events: Any) -> dict[str, Any]:
         """Return ``{dataset: {selection: {...}, "ledger": {...}}}`` of one chunk.
 
         Raises:
             NtupleError: The file is not the one of the fileset: another UUID, or fewer events.
+            CalibrationError: A run is outside of all ranges of the calibration, or what the cuts ask for is not in it.
             FilesetError: The metadata name a selection that does not exist, another energy than the file's, or show
             recorded events without a reason.
         BlindingError: The cuts would tell what the box of a blind dataset hides.
         """
         dataset, metadata = events.metadata["dataset"], DatasetMetadata.of_chunk(events.metadata)
         output = {ledger.LEDGER: entry(events)}
-        chunk = Chunk(ChunkColumns(events), dataset, metadata, self.cuts, self.box)
+        calibration = self.calibrations.get(dataset) or calibrated.of_dataset(dataset, metadata)
+        columns = calibrated.applied(ChunkColumns(events), calibration)
+        chunk = Chunk(columns, dataset, metadata, self.cuts, self.box, calibration)
         for name in metadata.selections:
             found = select(registry.find(name, dataset, self.selections), name, chunk)
             output |= {stored: mergeable(content) for stored, content in found.items()}
@@ -60,6 +69,24 @@ class SearchProcessor(ProcessorABC):
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Return the merged accumulator as it is."""
         return accumulator
+
+
+def calibrations(fileset: Fileset) -> dict[str, Calibration]:
+    """Return the calibration of each dataset of a fileset.
+
+    Raises:
+        CalibrationError: A file is not usable, or recorded events have none.
+    """
+    read: dict[tuple[str | None, bool], Calibration] = {}
+    return {name: _once(name, dataset.metadata, read) for name, dataset in fileset.items()}
+
+
+def _once(dataset: str, metadata: DatasetMetadata, read: dict[tuple[str | None, bool], Calibration]) -> Calibration:
+    """Return the calibration of a dataset; one that several name is one object, which workers get once."""
+    key = (metadata.calibration, metadata.is_simulation)
+    if key not in read:
+        read[key] = calibrated.of_dataset(dataset, metadata)
+    return read[key]
 
 
 def entry(events: Any) -> dict[str, Any]:

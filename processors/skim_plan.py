@@ -64,6 +64,7 @@ class SkimOptions:
         keep: Groups of columns to keep beside the rest, of `schema.GROUPS`.
         mapping: What the branches of a user's own ntuples mean; None: the inputs are `.dst` files.
         trust_units: Go on where numbers cannot be what their units say.
+        calibration: What the metadata of the dataset name as such.
     """
 
     output: Path
@@ -76,6 +77,7 @@ class SkimOptions:
     keep: tuple[str, ...] = schema.KEPT
     mapping: NtupleMap | None = None
     trust_units: bool = False
+    calibration: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +226,7 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
             "sqrt_s": _one_sqrt_s([value for source in sources for value in source["sqrt_s"]]),
             "is_simulation": is_simulation,
             "selections": selections(options.preselection),
+            "calibration": options.calibration,
         },
     )
     entries = tuple(verify.describe(str(i.output), metadata=metadata) for i in items)

@@ -7,7 +7,7 @@ its own simulation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
@@ -16,6 +16,7 @@ import numpy as np
 from annotated_types import Ge
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
+from jpsi_lnv.analysis.datasets import SIMULATED, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form, digest
 from jpsi_lnv.analysis.errors import CalibrationError
 from jpsi_lnv.analysis.events.columns import Change, Columns, VariedColumns, of_event
@@ -29,8 +30,6 @@ from jpsi_lnv.analysis.objects.networks import Network
 from jpsi_lnv.analysis.objects.tofcorr import TofCorr
 
 T = TypeVar("T")
-# The name by which metadata ask for the package's own tables.
-SIMULATED: Final = "simulated"
 # Resolutions in ns of the package's simulation: of both layers of the barrel together, which falls from the middle to
 # the ends, by powers of z in cm, and of the end caps' scintillators.
 SIGMA_BARREL: Final = (0.0659, 0.0, -2.04e-6)
@@ -136,6 +135,13 @@ class Calibration:
             return None
         return ChunkCorrection([(c.helix, events & (run < 0)) for c, events in self.parts(run) if c.helix])
 
+    def summary(self) -> dict[str, Any]:
+        """Return name, digest and source, and which constants there are for any run, as JSON types."""
+        names = [f.name for f in fields(Constants)]
+        kinds = [n for n in names if any(getattr(r.constants, n) is not None for r in self.ranges)]
+        kinds += ["run_table"] if self.run_table else []
+        return {"name": Path(self.name).name, "digest": self.digest, "source": self.source, "constants": kinds}
+
     def without_helix(self) -> Calibration:
         """Return the same without corrections of helices."""
         return replace(self, ranges=tuple(replace(r, constants=replace(r.constants, helix=None)) for r in self.ranges))
@@ -146,6 +152,28 @@ def simulated() -> Calibration:
     """Return the package's own constants, which serve for all runs."""
     constants = Constants(emc_pid.load(), tofcorr.without_corrections(SIGMA_BARREL, SIGMA_ENDCAP))
     return Calibration(SIMULATED, emc_pid.digest(), (RunRange(0, LAST_RUN, constants),))
+
+
+def of_dataset(dataset: str, metadata: DatasetMetadata) -> Calibration:
+    """Return the calibration that the metadata of a dataset name; of simulated events, the package's own without any.
+
+    Raises:
+        CalibrationError: Recorded events have none by name, or the file is not usable; dataset and file are named.
+        NtupleError: The run table that the file names is not usable.
+    """
+    if metadata.calibration is None and not metadata.is_simulation:
+        msg = (
+            f"dataset {dataset!r}: recorded events, and no 'calibration' in the metadata; wanted a file of constants "
+            f"(see `lnv calibration import`), or {SIMULATED!r} by name for those of the package's own simulation"
+        )
+        raise CalibrationError(msg)
+    if metadata.calibration in (None, SIMULATED):
+        return simulated()
+    try:
+        return read(metadata.calibration, is_simulation=metadata.is_simulation)
+    except CalibrationError as error:
+        msg = f"dataset {dataset!r}: {error}"
+        raise CalibrationError(msg) from None
 
 
 FORMAT: Final = "jpsi-lnv calibration 1"
@@ -210,13 +238,27 @@ def read(path: str | Path, *, is_simulation: bool) -> Calibration:
     refuse_overlap(entries, f"calibration {path}, {kind} runs", CalibrationError)
     directory = Path(path).parent
     ranges = tuple(RunRange(e.first, e.last, _constants(e, directory)) for e in entries)
-    named = {file for e in entries for file in _files(e).values()}
-    table = None
-    if content.run_table is not None:
-        named.add(content.run_table)
-        table = read_run_table(directory / content.run_table)
-    stamp = digest(*(Path(p).read_bytes() for p in (path, *(directory / file for file in sorted(named)))))
-    return Calibration(str(path), stamp, ranges, content.source, table)
+    table = None if content.run_table is None else read_run_table(directory / content.run_table)
+    return Calibration(str(path), _stamp(Path(path), content), ranges, content.source, table)
+
+
+def _stamp(path: Path, content: _File) -> str:
+    """Return the digest of a calibration: that of its file and of all that it names, for both kinds of runs."""
+    named = {file for e in content.ranges for file in _files(e).values()}
+    named |= {content.run_table} if content.run_table else set()
+    files = [path.parent / file for file in sorted(named)]
+    if absent := next((file for file in files if not file.is_file()), None):
+        raise _FORM.fault(path, f"names {absent}, which is absent")
+    return digest(*(file.read_bytes() for file in (path, *files)))
+
+
+def stamp(name: str | Path | None) -> str:
+    """Return the digest of a calibration by its file, or of the package's own for None and `SIMULATED`.
+
+    Raises:
+        CalibrationError: The file, or one that it names, is absent or damaged.
+    """
+    return emc_pid.digest() if name in (None, SIMULATED) else _stamp(Path(name), _FORM.read(name))
 
 
 def kinds(path: str | Path) -> list[bool]:

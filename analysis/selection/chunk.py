@@ -15,6 +15,7 @@ from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ChosenEvents, Columns
+from jpsi_lnv.analysis.objects.calibration import Calibration
 from jpsi_lnv.analysis.selection import blinding
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, Step, apply, count
@@ -32,19 +33,27 @@ class Chunk:
         metadata: Its metadata.
         cuts: The requirements of the search.
         box: The requirements that the box of blind data is made of.
+        calibration: Constants of its runs; those of the package's simulation where it is left out.
 
     Attributes:
         n_read: All its events, whether or not they may be seen.
     """
 
     def __init__(
-        self, columns: Columns, dataset: str, metadata: DatasetMetadata, cuts: Cuts, box: Cuts = SELECTION
+        self,
+        columns: Columns,
+        dataset: str,
+        metadata: DatasetMetadata,
+        cuts: Cuts,
+        box: Cuts = SELECTION,
+        calibration: Calibration | None = None,
     ) -> None:
         self._columns = columns
         self._box_cuts = box
         self.dataset = dataset
         self.metadata = metadata
         self.cuts = cuts
+        self.calibration = calibration
         self.n_read = columns.n_events
 
     @cached_property
@@ -90,7 +99,7 @@ class Chunk:
 
     @cached_property
     def _everything(self) -> SearchEvents:
-        return SearchEvents(self._columns, self.cuts, self.metadata.sqrt_s)
+        return SearchEvents(self._columns, self.cuts, self.metadata.sqrt_s, self.calibration)
 
     @cached_property
     def _is_hidden(self) -> BoolArray:
@@ -102,7 +111,7 @@ class Chunk:
         return self._view(self._is_hidden)
 
     def _view(self, chosen: BoolArray) -> SearchEvents:
-        return SearchEvents(ChosenEvents(self._columns, chosen), self.cuts, self.metadata.sqrt_s)
+        return self._everything.like(ChosenEvents(self._columns, chosen))
 
 
 def _before_they_leave(steps: Sequence[Step]) -> list[Step]:

@@ -31,7 +31,7 @@ from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.documents import digest, digest_of_json
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.processors.books.chunks import Span
-from jpsi_lnv.processors.books.fileset import Dataset, Fileset
+from jpsi_lnv.processors.books.fileset import Dataset, Fileset, identity
 from jpsi_lnv.processors.books.ledger import LEDGER, Spans
 from jpsi_lnv.processors.work.rows import Rows
 from jpsi_lnv.processors.work.worker import worker_name
@@ -170,7 +170,7 @@ def dataset_key(dataset: Dataset, configuration: Any) -> str:
         dataset: The dataset; its metadata count, its list of files does not.
         configuration: What else its results depend on: source, versions, cuts.
     """
-    return digest_of_json([configuration, dataset.name, dataset.metadata.to_dict()])
+    return digest_of_json([configuration, dataset.name, identity(dataset.metadata)])
 
 
 def _head(data: bytes) -> bytes:

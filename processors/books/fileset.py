@@ -19,11 +19,12 @@ from typing import Annotated, Any, ClassVar, Final
 
 from annotated_types import Ge
 
-from jpsi_lnv.analysis.datasets import DATA, SEARCH, SQRT_S_TOLERANCE, DatasetMetadata
+from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIMULATED, SQRT_S_TOLERANCE, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.inspection import raise_faults
 from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.objects.calibration import stamp
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, yes_no
 
 Raw = Mapping[str, Any]
@@ -252,10 +253,32 @@ def plain_file(value: Any, place: str) -> dict[str, Any]:
     return {"object_path": value.get("object_path", TREE), "n_produced": n_produced}
 
 
+def read_metadata(name: str, raw: Any, directory: Path) -> DatasetMetadata:
+    """Return the metadata of a dataset of a fileset in `directory`; the path of its calibration is that of `resolve`.
+
+    Raises:
+        FilesetError: What `DatasetMetadata.from_dict` raises.
+    """
+    metadata = DatasetMetadata.from_dict(name, raw)
+    if metadata.calibration in (None, SIMULATED):
+        return metadata
+    return dataclasses.replace(metadata, calibration=resolve(metadata.calibration, directory))
+
+
+def identity(metadata: DatasetMetadata) -> dict[str, Any]:
+    """Return metadata as JSON types, with the digest of the calibration in place of its path: what results depend on.
+
+    Raises:
+        CalibrationError: A file of the calibration is absent or damaged.
+    """
+    named = metadata.calibration
+    return metadata.to_dict() | ({} if named is None else {"calibration": stamp(named)})
+
+
 def _dataset(name: str, entry: Any, directory: Path) -> Dataset:
     check_name(name)
     files = raw_files(name, entry)
-    metadata = DatasetMetadata.from_dict(name, entry["metadata"])
+    metadata = read_metadata(name, entry["metadata"], directory)
     return Dataset(name, metadata, tuple(_file(name, p, v, directory) for p, v in files.items()))
 
 
@@ -317,10 +340,15 @@ def to_raw(fileset: Fileset, directory: Path) -> dict[str, Any]:
     return {
         name: {
             "files": {relative(f.path, directory): _file_fields(f) for f in dataset.files},
-            "metadata": dataset.metadata.to_dict(),
+            "metadata": dataset.metadata.to_dict() | _calibration(dataset.metadata, directory),
         }
         for name, dataset in fileset.items()
     }
+
+
+def _calibration(metadata: DatasetMetadata, directory: Path) -> dict[str, str]:
+    named = metadata.calibration
+    return {} if named in (None, SIMULATED) else {"calibration": relative(named, directory)}
 
 
 def _file_fields(file: FileEntry) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from jpsi_lnv.analysis import provenance
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import REASON_LENGTH_MIN, is_reason
 from jpsi_lnv.analysis.documents import Form, digest_of_json, write_json
-from jpsi_lnv.analysis.objects import emc_pid
+from jpsi_lnv.analysis.objects import calibration as calibrations
 from jpsi_lnv.analysis.selection.blinding import BlindingError, differences
 from jpsi_lnv.processors.books.fileset import Fileset
 
@@ -35,24 +35,28 @@ _DEPOSITED: Final = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\S+)", re.esca
 _FORM: Final = Form("frozen requirements", "write them with `lnv freeze` before the box is opened", BlindingError)
 
 
-def freeze(cuts: Cuts, path: Path, *, replace: bool = False) -> dict[str, Any]:
+def freeze(cuts: Cuts, path: Path, *, replace: bool = False, calibration: Path | None = None) -> dict[str, Any]:
     """Write the requirements that are final, with time, commit and digests; return what was written.
 
     Args:
         cuts: The requirements.
         path: File to write.
         replace: Whether other frozen requirements may be given up.
+        calibration: File of the calibration of the blind data; None: the package's own.
 
     Raises:
         BlindingError: Other requirements are frozen in `path` already, or it cannot be written.
+        CalibrationError: The calibration is not usable.
     """
+    present = digests(cuts, calibrations.stamp(calibration))
     if path.exists() and not replace:
         former = read_frozen(path)
-        if changed := differences(former["cuts"], dataclasses.asdict(cuts)):
+        changed = differences(former["cuts"], dataclasses.asdict(cuts)) or _changed(former, present, BINDING)
+        if changed:
             msg = f"{path}: other cuts are frozen since {former['time']}: {changed}; pass --replace to give them up"
             raise BlindingError(msg)
         return former
-    record = {"time": _now(), "cuts": dataclasses.asdict(cuts), **digests(cuts)}
+    record = {"time": _now(), "cuts": dataclasses.asdict(cuts), **present}
     record["digest"] = digest_of_json(record)
     try:
         write_json(path, record)
@@ -62,11 +66,11 @@ def freeze(cuts: Cuts, path: Path, *, replace: bool = False) -> dict[str, Any]:
     return record
 
 
-def digests(cuts: Cuts) -> dict[str, str | None]:
-    """Return the digests of requirements, of the present calibration and code, and the commit."""
+def digests(cuts: Cuts, calibration: str) -> dict[str, str | None]:
+    """Return the digests of requirements, calibration and present code, and the commit."""
     return {
         "cuts_digest": cuts.digest(),
-        "calibration_digest": emc_pid.digest(),
+        "calibration_digest": calibration,
         "source_digest": provenance.source_digest(),
         "commit": provenance.commit(),
     }
@@ -104,6 +108,31 @@ def box(path: Path = FROZEN) -> Cuts:
     return Cuts(**read_frozen(path)["cuts"]) if path.exists() else SELECTION
 
 
+def require_calibration(fileset: Fileset, path: Path = FROZEN) -> None:
+    """Refuse blind datasets whose calibration is not the frozen one: what two of them show could tell what is hidden.
+
+    Args:
+        fileset: Datasets of the run.
+        path: File of `freeze`; where there is none, nothing is frozen yet.
+
+    Raises:
+        BlindingError: The calibration of a blind dataset differs, or the file is not one of `lnv freeze`.
+        CalibrationError: A calibration is not usable.
+    """
+    if not path.exists():
+        return
+    wanted = read_frozen(path)["calibration_digest"]
+    for name, dataset in fileset.items():
+        got = calibrations.stamp(dataset.metadata.calibration)
+        if dataset.metadata.is_blind and got != wanted:
+            msg = (
+                f"dataset {name!r} is blind: the calibration is not the frozen one: got digest {got} "
+                f"({dataset.metadata.calibration or calibrations.SIMULATED}), {path} has {wanted}; "
+                "restore it, or freeze again with `lnv freeze --replace --calibration FILE`"
+            )
+            raise BlindingError(msg)
+
+
 def line(record: Mapping[str, Any]) -> str:
     """Return what is frozen as one line without blanks in its values, to be deposited elsewhere."""
     return _LINE.format(**{key: str(value) for key, value in record.items()})
@@ -124,13 +153,16 @@ class Comparison:
         return len({str(value) for value in (self.deposited, self.frozen, self.now) if value is not None}) == 1
 
 
-def compare(path: Path, deposited: str | None = None, cuts: Cuts = SELECTION) -> list[Comparison]:
+def compare(
+    path: Path, deposited: str | None = None, cuts: Cuts = SELECTION, calibration: Path | None = None
+) -> list[Comparison]:
     """Return how what is frozen compares with a deposited line and with the present package.
 
     Args:
         path: File of `freeze`.
         deposited: The line that `line` gave when it was written; None: there is none to compare with.
         cuts: The present requirements.
+        calibration: File of the present calibration; None: the package's own.
 
     Raises:
         BlindingError: The file is not one of `lnv freeze`, or the text is no such line.
@@ -143,7 +175,7 @@ def compare(path: Path, deposited: str | None = None, cuts: Cuts = SELECTION) ->
             msg = f"got the line {deposited!r}; wanted the one that `lnv freeze` printed: {_LINE}"
             raise BlindingError(msg)
         said = match.groupdict()
-    now = {**digests(cuts), "time": None, "digest": None}
+    now = {**digests(cuts, calibrations.stamp(calibration)), "time": None, "digest": None}
     return [
         Comparison(what, said.get(what), str(record[what]), now[what]) for what in ("digest", *BINDING, *NOTED, "time")
     ]
@@ -167,13 +199,12 @@ def unblind(fileset: Fileset, cuts: Cuts, reason: str, frozen: Path = FROZEN) ->
     if not is_reason(reason):
         msg = f"--unblind {reason!r}: wanted the reason in words, at least {REASON_LENGTH_MIN} characters"
         raise BlindingError(msg)
-    record, present = read_frozen(frozen), digests(cuts)
+    record = read_frozen(frozen)
     if changed := differences(record["cuts"], dataclasses.asdict(cuts)):
         msg = f"{frozen}: this run's cuts are not the frozen ones: {changed}; restore or freeze them"
         raise BlindingError(msg)
-    if changed := _changed(record, present, BINDING):
-        msg = f"{frozen}: the calibration is not the frozen one: {changed}; restore it, or freeze again"
-        raise BlindingError(msg)
+    require_calibration(fileset, frozen)
+    present = digests(cuts, record["calibration_digest"])
     blind = sorted(name for name, d in fileset.items() if d.metadata.is_blind)
     if not blind:
         msg = f"--unblind: none of the datasets {sorted(fileset)} is blind; leave the option out"

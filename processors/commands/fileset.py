@@ -72,7 +72,7 @@ def _plain(name: str, entry: Any, directory: Path) -> tuple[DatasetMetadata, Fil
                 msg = f"dataset {name!r}: file {path} is listed twice; its events would count twice: remove one"
                 raise FilesetError(msg)
             files[path] = filesets.plain_file(value, f"{name!r}, file {pattern}")
-    return DatasetMetadata.from_dict(name, entry["metadata"]), files
+    return filesets.read_metadata(name, entry["metadata"], directory), files
 
 
 def _complete(

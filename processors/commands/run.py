@@ -19,9 +19,9 @@ from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, is_debug, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
-from jpsi_lnv.processors.console import FILE, options_of, refuse_unused, show
+from jpsi_lnv.processors.console import FILE, CalibrationFile, options_of, refuse_unused, show
 from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
-from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.skim_plan import SkimOptions
 
 DST = ".dst"
@@ -38,6 +38,7 @@ DST = ".dst"
 @click.option("--frozen", type=FILE, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
 @click.option("--sqrt-s", type=ENERGY, metavar="GEV", help="For .dst files: centre-of-mass energy in GeV.")
 @click.option("--run-table", type=FILE, help="For .dst files: JSON with the conditions of each run.")
+@click.option("--calibration", type=CalibrationFile(), metavar="FILE", help="For .dst files: see `lnv skim`.")
 @click.option("--performance-report", type=FILE, help="HTML file for dask's report of the run.")
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
 def command(
@@ -54,6 +55,7 @@ def command(
     frozen: Path,
     sqrt_s: float | None,
     run_table: Path | None,
+    calibration: str | None,
 ) -> None:
     """Run the selections over FILESET, a completed fileset, and write the merged accumulator.
 
@@ -67,7 +69,7 @@ def command(
         refuse_unused(["post_mortem"], "without --debug: the debugger opens in this process only")
     if test:
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
-    fileset = _fileset(files, options.output, sqrt_s, run_table)
+    fileset = _fileset(files, options.output, sqrt_s, run_table, calibration)
     chosen = filesets.select(filesets.load(fileset), datasets)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
@@ -76,7 +78,8 @@ def command(
     for name in filesets.without_n_jpsi(chosen):
         click.echo(f"warning: dataset {name!r} does not say how many J/psi it holds: no limit; {HOW_N_JPSI}", err=True)
     options = dataclasses.replace(options, box=unblinding.box(frozen))
-    processor = SearchProcessor(options.cuts, box=options.box)
+    unblinding.require_calibration(chosen, frozen)
+    processor = SearchProcessor(options.cuts, box=options.box, calibrations=calibrations(chosen))
     try:
         with output_lock(options.output):
             with (
@@ -104,15 +107,23 @@ def _debugger(*, is_wanted: bool) -> Iterator[None]:
         raise
 
 
-def _fileset(files: tuple[str, ...], output: Path, sqrt_s: float | None, run_table: Path | None) -> Path:
+def _fileset(
+    files: tuple[str, ...], output: Path, sqrt_s: float | None, run_table: Path | None, calibration: str | None
+) -> Path:
     """Return the fileset to run over; BOSS's files are skimmed first."""
     is_dst = [name.endswith(DST) for name in files]
     if not all(is_dst):
-        if len(files) > 1 or sqrt_s is not None or run_table is not None:
-            msg = f"got {', '.join(files)}; wanted one fileset, or {DST} files alone with --sqrt-s or --run-table"
+        if len(files) > 1 or (sqrt_s, run_table, calibration) != (None, None, None):
+            given = ", ".join(files)
+            msg = f"got {given}; wanted one fileset, or {DST} files alone with --sqrt-s, --run-table, --calibration"
             raise click.UsageError(msg)
         return Path(files[0])
     options = SkimOptions(
-        output=output / "ntuples", dataset="quick_look", runs=conditions(run_table, sqrt_s), preselection="all", keep=()
+        output=output / "ntuples",
+        dataset="quick_look",
+        runs=conditions(run_table, sqrt_s),
+        preselection="all",
+        keep=(),
+        calibration=calibration,
     )
     return make_ntuples(files, options, None, "iterative", ClusterOptions())

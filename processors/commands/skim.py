@@ -20,13 +20,16 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import DIRECTORY, FILE, FiniteRange, refuse_unused, show, wrote
+from jpsi_lnv.processors.console import DIRECTORY, FILE, CalibrationFile, FiniteRange, refuse_unused, show, wrote
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim, forget, meter
 
 ENERGY = FiniteRange(0, SQRT_S_MAX, min_open=True)
 # The solenoid gives 1 T; a number in kG would be read as a field that bends every track into a curl.
 FIELD = FiniteRange(0, 2, min_open=True)
+CALIBRATION_HELP = (
+    "Constants of the identification for the runs of the dataset, or 'simulated'; recorded events need one."
+)
 KEEP_HELP = (
     "Columns to keep beside the rest: groups separated by commas, or none. "
     + "; ".join(f"{name}: {what}" for name, what in schema.GROUPS.items())
@@ -77,6 +80,7 @@ _OF_ALL_RUNS: Final = ("sqrt_s", "field", "period")
     help="Period, without a run table.",
 )
 @click.option("--keep", type=Groups(), metavar="GROUPS", default=",".join(schema.KEPT), help=KEEP_HELP)
+@click.option("--calibration", type=CalibrationFile(), metavar="FILE", help=CALIBRATION_HELP)
 @click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
 @click.option("--trust-units", is_flag=True, help="Go on where numbers cannot be what their units say.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
@@ -187,6 +191,8 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
         raise IncompleteError(msg)
     if kind == DATA and any(source["is_simulation"] for book in books for source in book["sources"]):
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
+    if options.calibration is None and not all(source["is_simulation"] for book in books for source in book["sources"]):
+        click.echo("warning: recorded events without --calibration: the search wants one in the fileset", err=True)
     path = skim_plan.make_fileset(items, options, kind)
     wrote(path)
     return path

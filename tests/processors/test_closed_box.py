@@ -27,20 +27,20 @@ from jpsi_lnv.processors.books import fileset as filesets
 NUMBERS = (1, 7, 23, 50)
 # Metadata that leave the events blind, and that try to show recorded ones.
 BLIND = [
-    {"kind": "data", "is_simulation": False},
+    {"kind": "data", "is_simulation": False, "calibration": "simulated"},
     {"kind": "data", "is_simulation": True},
     {"kind": "data", "is_simulation": True, "blind": True},
     {"kind": "continuum", "is_simulation": True, "luminosity": 1.0},
     {"kind": "signal", "blind": True},
 ]
 DISGUISED = [
-    {"kind": "data", "is_simulation": False, "blind": False},
-    {"kind": "continuum", "is_simulation": False, "luminosity": 1.0, "blind": False},
-    {"kind": "control", "is_simulation": False},
+    {"kind": "data", "is_simulation": False, "calibration": "simulated", "blind": False},
+    {"kind": "continuum", "is_simulation": False, "calibration": "simulated", "luminosity": 1.0, "blind": False},
+    {"kind": "control", "is_simulation": False, "calibration": "simulated"},
     {"kind": "inclusive"},
     {"kind": "signal"},
 ]
-RECORDED = {"kind": "data", "is_simulation": False, "sqrt_s": SQRT_S}
+RECORDED = {"kind": "data", "is_simulation": False, "calibration": "simulated", "sqrt_s": SQRT_S}
 # A run takes too long for a failing pair to be made small.
 PAIRS = settings(deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 FIXED = [f.name for f in dataclasses.fields(SELECTION) if f.name not in FREE]
@@ -186,6 +186,7 @@ def test_an_opened_run_is_the_blind_one_and_the_box(worlds, tmp_path):
     asked = {
         "kind": "data",
         "is_simulation": False,
+        "calibration": "simulated",
         "sqrt_s": SQRT_S,
         "selections": ["search", "control_ee", "control_ppbarpipi"],
     }
@@ -226,7 +227,7 @@ def test_the_attack_by_energy_gives_nothing(worlds, tmp_path):
     """The fileset is refused when it is read; where nobody reads one, the chunk is."""
     with pytest.raises(FilesetError, match=r"energy of 3\.0969 GeV; wanted 3\.5 GeV"):
         interactive.run(write_fileset(worlds[False][-1], tmp_path, sqrt_s=3.5))
-    asked = {"kind": "data", "is_simulation": False, "sqrt_s": 3.5}
+    asked = {"kind": "data", "is_simulation": False, "calibration": "simulated", "sqrt_s": 3.5}
     told = tell(worlds[False][-1].with_hidden, asked, tmp_path / "r")
     assert told["/books/complete"] is False
     assert told["/books/failed_chunks/length"] == 1

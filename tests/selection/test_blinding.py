@@ -138,7 +138,7 @@ def test_an_energy_that_is_none_is_refused(signal_block, recorded):
         hidden_of(view_of(dataclasses.replace(signal_block, values=values)))
 
 
-RECORDED = {"sqrt_s": SQRT_S, "is_simulation": False}
+RECORDED = {"sqrt_s": SQRT_S, "is_simulation": False, "calibration": "simulated"}
 DISGUISES = [
     {"kind": "data", "blind": False},
     {"kind": "continuum", "luminosity": 1.0, "blind": False},
@@ -197,7 +197,14 @@ def write_fileset(directory: Path, name: str, block: Block) -> Path:
         writer.add_source(n_produced=block.n_events, n_stored=block.n_events)
     file = verify.describe(str(path))
     metadata = DatasetMetadata.from_dict(
-        "data", {"kind": "data", "is_simulation": False, "sqrt_s": SQRT_S, "selections": SELECTIONS}
+        "data",
+        {
+            "kind": "data",
+            "is_simulation": False,
+            "calibration": "simulated",
+            "sqrt_s": SQRT_S,
+            "selections": SELECTIONS,
+        },
     )
     target = directory / f"{name}.json"
     target.write_text(json.dumps(filesets.to_raw({"data": filesets.Dataset("data", metadata, (file,))}, directory)))
