@@ -47,7 +47,8 @@ _MASSES[list(CHARGED)] = [KINDS[code].mass for code in CHARGED]
 class Charged(NamedTuple):
     """Charged particles that can make a track, n of them: row in the table, event, code, mass in GeV/c^2, helix, decay.
 
-    `radiated` is the energy in GeV lost to bremsstrahlung; `daughter` the momentum in GeV/c that a decay leaves.
+    `radiated` is the energy in GeV lost to bremsstrahlung; `daughter` the momentum in GeV/c that a decay leaves; `end`
+    how far from the axis in cm a track ends that a kink cuts short.
     """
 
     row: IntArray
@@ -59,6 +60,7 @@ class Charged(NamedTuple):
     vertex: FloatArray
     decay_path: FloatArray
     daughter: FloatArray
+    end: FloatArray
 
 
 def simulate(
@@ -89,9 +91,10 @@ def simulate(
     hits, is_found = _find(rng, charged, parameters)
     found = np.flatnonzero(is_found)
     cells = _clusters(rng, table, charged, outer, parameters)
-    columns, records, measured = _track_columns(rng, charged, outer, found, hits, beams, parameters)
+    seen = _with_kinks(charged, found, beams.field, parameters)
+    columns, records, measured = _track_columns(rng, seen, outer, found, hits, beams, parameters)
     if has_hypotheses:
-        columns |= _hypotheses(measured, _take(charged.tracks, found), charged.mass[found], parameters)
+        columns |= _hypotheses(measured, _take(seen.tracks, found), charged.mass[found], parameters)
     emc, showers = _emc_columns(rng, cells, found, len(charged.row), parameters)
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
@@ -126,7 +129,7 @@ def _charged(
     tracks = trajectory(vertex, table.p4[row, :3] * kept[:, None], signed_charge(code), field[event])
     radiated = table.p4[row, 3] * (1.0 - kept)
     decay = (flight.decay_path[row], flight.daughter[row])
-    return Charged(row, event, code, _MASSES[size[row]], tracks, radiated, vertex, *decay)
+    return Charged(row, event, code, _MASSES[size[row]], tracks, radiated, vertex, *decay, np.full(len(row), np.inf))
 
 
 class Outer(NamedTuple):
@@ -200,14 +203,38 @@ def _replaced(values: Any, rows: IntArray, new: Any) -> Any:
 
 
 def _find(rng: np.random.Generator, charged: Charged, parameters: DetectorParameters) -> tuple[IntArray, BoolArray]:
-    """Return the hits, and which particles make a track, (n,): not those that decay inside the chamber."""
+    """Return the hits, and which particles make a track, (n,): few of those that decay inside the chamber."""
     hits = tracking.count_hits(rng, charged.tracks, np.hypot(*charged.vertex[:, :2].T), parameters)
     is_found = tracking.is_reconstructed(rng, charged.tracks, hits, charged.mass, parameters)
+    _, radius = _decay_points(charged)
+    is_lost = rng.spawn(1)[0].uniform(size=len(radius)) >= parameters.kink_found
+    return hits, is_found & ~(is_lost & (radius < parameters.decay_radius_late))
+
+
+def _decay_points(charged: Charged) -> tuple[FloatArray, FloatArray]:
+    """Return where late decays happen in cm, (n, 3), and how far from the axis: inf without any, or behind a turn."""
     has_decay = np.isfinite(charged.decay_path)
     turning = charged.tracks.turning_after(np.where(has_decay, charged.decay_path, 0.0))
-    radius = np.hypot(*charged.tracks.position(turning)[:, :2].T)
-    is_lost = has_decay & (radius < parameters.decay_radius_late) & (turning < np.pi)
-    return hits, is_found & ~is_lost
+    point = charged.tracks.position(turning)
+    return point, np.where(has_decay & (turning < np.pi), np.hypot(point[:, 0], point[:, 1]), np.inf)
+
+
+def _with_kinks(charged: Charged, found: IntArray, field: FloatArray, parameters: DetectorParameters) -> Charged:
+    """Return the particles as kinks show them: with the helix of the daughter if hers is the longer part of the track.
+
+    Else the mother's track ends at the decay.
+    """
+    point, radius = _decay_points(charged)
+    middle = (parameters.mdc_radius_in + parameters.mdc_radius_out) / 2.0
+    is_kink = np.zeros(len(radius), dtype=np.bool_)
+    is_kink[found[radius[found] < parameters.decay_radius_late]] = True
+    if not is_kink.any():
+        return charged
+    rows = np.flatnonzero(is_kink & (radius < middle))
+    seen = trajectory(point[rows], charged.daughter[rows], charged.tracks.charge[rows], field[charged.event[rows]])
+    helices = {name: _replaced(values, rows, getattr(seen, name)) for name, values in vars(charged.tracks).items()}
+    end = np.where(is_kink & (radius >= middle), radius, np.inf)
+    return charged._replace(tracks=Trajectory(**helices), end=end)
 
 
 def _track_columns(
@@ -223,7 +250,8 @@ def _track_columns(
     tracks = _take(charged.tracks, found)
     mass, hits = charged.mass[found], hits[found]
     period = beams.period[charged.event[found]]
-    measured = tracking.measure(rng, tracks, mass, np.array(parameters.pull_widths)[period], parameters)
+    widths = np.array(parameters.pull_widths)[period]
+    measured = tracking.measure(rng, tracks, mass, widths, parameters, charged.end[found])
     momentum = np.hypot(1.0, measured.parameters[:, 4]) / np.abs(measured.parameters[:, 2])
     dedx = calorimeter.measure_dedx(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
     hit = Hit(outer.hit.path[found], outer.hit.z[found], outer.hit.is_barrel[found])

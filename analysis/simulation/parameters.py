@@ -51,6 +51,9 @@ class DetectorParameters:
     decay_radius_late: float = parameter(
         65.0, "cm", SINGLE, "decays between the radii: the track is lost", (50.0, 76.0)
     )
+    kink_found: float = parameter(
+        0.0, "", SINGLE, "share of these that leave a track all the same: its longer part, before or after", (0.0, 0.5)
+    )
     match_distance: float = parameter(
         20.0,
         "cm",

@@ -201,15 +201,18 @@ def is_reconstructed(
     return is_found & (np.abs(tracks.cos_theta) < p.cos_theta_max) & (hits >= p.hits_min)
 
 
-def resolutions(tracks: Trajectory, mass: FloatArray, parameters: DetectorParameters) -> FloatArray:
+def resolutions(
+    tracks: Trajectory, mass: FloatArray, parameters: DetectorParameters, end: npt.ArrayLike = np.inf
+) -> FloatArray:
     """Return the quoted errors of (dr, phi0, kappa, dz, tanl), (n, 5).
 
-    The hit terms grow with the lever arm lost by tracks that leave through the end plates.
+    The hit terms grow with the lever arm lost by tracks that leave through the end plates, or that end at a distance
+    `end` from the axis, in cm.
     """
     p = parameters
     pt, sine = tracks.pt, tracks.sin_theta
     beta = tracks.momentum / np.hypot(tracks.momentum, mass)
-    lever = p.mdc_radius_out / np.maximum(exit_radius(tracks, p), 2.0 * p.mdc_radius_in)
+    lever = p.mdc_radius_out / np.maximum(np.minimum(exit_radius(tracks, p), end), 2.0 * p.mdc_radius_in)
     slow = 1.0 / (beta * pt)
     return np.stack(
         [
@@ -230,6 +233,7 @@ def measure(
     mass: FloatArray,
     pull_width: FloatArray,
     parameters: DetectorParameters,
+    end: npt.ArrayLike = np.inf,
 ) -> Measurement:
     """Return the measured helices with the covariances a fit would quote.
 
@@ -239,9 +243,10 @@ def measure(
         mass: True masses in GeV/c^2, (n,).
         pull_width: True error over quoted error, (n,).
         parameters: Detector.
+        end: Where tracks end before they leave the chamber, as a distance from the axis in cm, (n,).
     """
     n = len(mass)
-    sigma = resolutions(tracks, mass, parameters)
+    sigma = resolutions(tracks, mass, parameters, end)
     is_tail = rng.uniform(size=n) < parameters.pull_tail
     scale = pull_width * np.where(is_tail, parameters.pull_tail_scale, 1.0)
     measured = tracks.parameters + (rng.normal(size=(n, 5)) @ _LOWER.T) * sigma * scale[:, None]

@@ -14,6 +14,7 @@ from jpsi_lnv.analysis.constants import M_KAON, M_PION
 from jpsi_lnv.analysis.events.schema import COVARIANCE
 from jpsi_lnv.analysis.report import validation_response as response
 from jpsi_lnv.analysis.simulation import beam, calorimeter, generator, processes, tracking, transport
+from jpsi_lnv.analysis.simulation.detector import simulate
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, PERIODS, SOURCES, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, MUON, PHOTON, PION, PROTON, signed_charge
 from jpsi_lnv.analysis.simulation.tracking import trajectory
@@ -237,3 +238,19 @@ def test_one_layer_of_the_barrel_has_the_larger_error(rng):
 def test_data_like_tracks_are_found_a_little_less_often():
     ratio = DATA_LIKE.tracking_efficiency / NOMINAL.tracking_efficiency
     assert 0.99 < ratio < 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_kinks_leave_a_track_of_their_longer_part(rng, share):
+    """Pions of 0.3 GeV/c: with kinks all tracks are there, and some have the momentum of the muon."""
+    n = 20_000
+    table, beams = response.gun(rng, PION, np.full(n, 0.3), rng.uniform(-0.5, 0.5, n), (2018,))
+    columns = simulate(rng, table, beams, dataclasses.replace(NOMINAL, kink_found=share))
+    momentum = np.hypot(1.0, columns["Track_tanl"][1]) / np.abs(columns["Track_kappa"][1])
+    odd = np.mean(np.abs(momentum - 0.3) > 0.02)
+    decays = 1.0 - np.exp(-0.5 * M_PION / (0.3 * 7.8045))
+    if share:
+        assert len(momentum) > 0.96 * n
+        assert 0.2 * decays < odd < decays
+    else:
+        assert len(momentum) < 0.975 * n
