@@ -206,6 +206,49 @@ def test_the_cuts_ask_for_constants_that_the_calibration_has_not(columns_of_pion
         pid.identify(columns_of_pions, cuts, calibration=nothing)
 
 
+def as_file(parameters):
+    return {"format": tofcorr.FORMAT} | {name: values.tolist() for name, values in parameters._asdict().items()}
+
+
+def test_parameters_come_back_from_their_file(rng):
+    parameters = make_parameters(rng)
+    for found, wanted in zip(tofcorr.from_json(as_file(parameters), "own.json"), parameters, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"walk": None}, "walk is missing"),
+        ({"sigma": [[1.0]]}, r"sigma has the shape \(1, 1\); wanted finite numbers of shape \(4, 8, 12\)"),
+        ({"common": ["x"]}, "common is no array of numbers"),
+        ({"pion_scale": [1.0, 0.0, 0.0, 0.0]}, "pion_scale divides by zero"),
+        ({"format": "other"}, "have the format 'other'; wanted 'jpsi-lnv tofcorr 1'"),
+    ],
+)
+def test_a_missing_or_damaged_parameter_is_told_in_one_line(change, message, rng):
+    with pytest.raises(CalibrationError, match=f"^TOF parameters own.json: {message}[^\n]*$"):
+        tofcorr.from_json(as_file(make_parameters(rng)) | change, "own.json")
+
+
+def test_each_track_is_identified_with_the_constants_of_its_run(columns_of_pions):
+    """Two ranges of runs, which take turns in the chunk, against each of them alone."""
+    of = [Constants(tofcorr=tofcorr.without_corrections((sigma,), 0.1)) for sigma in (0.06, 0.12)]
+    run = np.where(np.arange(columns_of_pions.n_events) % 3 == 0, 10, 20).astype(np.int32)
+    columns = ArrayColumns(columns_of_pions._arrays | {"run": run}, columns_of_pions._offsets, len(run))
+    cuts = replace(SELECTION, pid_emc=False, **PID_VARIANTS["tofcorr"])
+    both = Calibration("own.json", "0", (RunRange(5, 15, of[0]), RunRange(16, 25, of[1])))
+    alone = [Calibration("own.json", "0", (RunRange(0, 99, constants),)) for constants in of]
+    chosen = np.random.default_rng(1).permutation(len(columns.flat("Track", "kappa")))[:500]
+    event = np.searchsorted(columns.offsets("Track"), chosen, side="right") - 1
+    found, first, second = (pid.identify(columns, cuts, chosen, c).cl for c in (both, *alone))
+    np.testing.assert_array_equal(found, np.where((run[event] == 10)[:, None], first, second))
+    assert np.any(first != second)
+    needed = np.ones(len(columns.flat("Track", "kappa")), dtype=np.bool_)
+    measured = pid.is_measured(columns, cuts, needed, both)
+    np.testing.assert_array_equal(measured, pid.identify(columns, cuts, calibration=both).ndof > 0)
+
+
 @pytest.fixture(scope="module")
 def columns_of_pions():
     recipe = production.Recipe(processes=((processes.BACKGROUNDS["kkpipi"], 1.0),), sqrt_s=3.0969)
