@@ -7,9 +7,12 @@ Where the publication names a requirement without a number, `source` says that t
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_type_hints
 
+from jpsi_lnv.analysis.constants import CHI2_MAX
 from jpsi_lnv.analysis.documents import digest_of_json
 
 OURS = "ours: the publication gives no number"
@@ -102,6 +105,18 @@ class Cuts:
     m_kkee_min: float = requirement(3.07, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) from")
     m_kkee_max: float = requirement(3.12, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) to")
 
+    def __post_init__(self) -> None:
+        """Refuse a window that ends before it begins, and a chi2 that is not decided about."""
+        if self.chi2_4c_max > CHI2_MAX:
+            msg = f"chi2_4c_max {self.chi2_4c_max:g}: wanted at most {CHI2_MAX:g}, above which no fit is decided"
+            raise ValueError(msg)
+        values = vars(self)
+        for low in (name for name in values if name.endswith("_min")):
+            high = f"{low.removesuffix('_min')}_max"
+            if high in values and not values[low] < values[high]:
+                msg = f"{low} {values[low]} and {high} {values[high]}: wanted the first below the second"
+                raise ValueError(msg)
+
     def pid_window(self, subsystem: str) -> tuple[float, float]:
         """Return the window of chi in which a subsystem of the identification counts: dedx, tof, emc or muc."""
         return getattr(self, f"pid_{subsystem}_chi_min"), getattr(self, f"pid_{subsystem}_chi_max")
@@ -111,7 +126,54 @@ class Cuts:
         return digest_of_json(dataclasses.asdict(self))
 
 
+def changed(cuts: Cuts, settings: Iterable[str]) -> Cuts:
+    """Return the requirements with some of them set to other values.
+
+    Args:
+        cuts: The requirements.
+        settings: Such as ``chi2_4c_max=25``.
+
+    Raises:
+        ValueError: No requirement of that name, one given twice, no value of its kind, or a window that ends before it
+            begins.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in _KINDS or name in values:
+            what = "is given twice" if name in values else "does not exist"
+            msg = f"{setting!r}: requirement {name!r} {what}; wanted NAME=VALUE, names among {', '.join(_KINDS)}"
+            raise ValueError(msg)
+        values[name] = _value(name, text)
+    return dataclasses.replace(cuts, **values)
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the value of a requirement that a text gives."""
+    kind, about = _KINDS[name], _FIELDS[name].metadata
+    choices: dict[str, Any] = {"true": True, "false": False} if kind is bool else {c: c for c in get_args(kind)}
+    if kind is str:
+        return text
+    value = choices.get(text) if choices else _number(kind, text)
+    if value is None:
+        number = "a whole number" if kind is int else "a finite number"
+        wanted = " or ".join(choices) or " in ".join(filter(None, (number, about["unit"])))
+        msg = f"{name}={text}: {about['meaning']}; wanted {wanted}"
+        raise ValueError(msg)
+    return value
+
+
+def _number(kind: Any, text: str) -> float | None:
+    try:
+        number: float = kind(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 SELECTION = Cuts()
+_FIELDS: Final = {f.name: f for f in dataclasses.fields(Cuts)}
+_KINDS: Final = get_type_hints(Cuts)
 # The identification as BOSS's users vary it, each as changes of the requirements:
 # ``dataclasses.replace(SELECTION, **PID_VARIANTS["tofcorr"])``.
 PID_VARIANTS: Final[dict[str, dict[str, Any]]] = {

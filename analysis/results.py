@@ -102,14 +102,18 @@ class Results:
         """The cuts the result was made with; the present ones if it does not say.
 
         Raises:
-            ResultsError: It has requirements that this version does not know, or lacks some; they are named.
+            ResultsError: It has requirements that this version does not know, or lacks some, or no such values.
         """
         stored = self.provenance.get("cuts", dataclasses.asdict(SELECTION))
         known = {f.name for f in dataclasses.fields(Cuts)}
         if differing := sorted(known ^ set(stored)):
             msg = f"the result was made with other requirements, which differ in {differing}; run `lnv run` again"
             raise ResultsError(msg)
-        return Cuts(**stored)
+        try:
+            return Cuts(**stored)
+        except (ValueError, TypeError) as error:
+            msg = f"the result was made with requirements that cannot be ({error}); run `lnv run` again"
+            raise ResultsError(msg) from error
 
     @property
     def identity(self) -> dict[str, str | None]:

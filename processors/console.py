@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
 from jpsi_lnv.analysis.datasets import SIMULATED
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.tables import Table
@@ -177,6 +178,23 @@ N_JPSI: Final = click.option(
     type=FiniteRange(0, min_open=True),
     metavar="N",
     help="Number of J/psi to normalise to.  [default: the data's]",
+)
+
+
+def _changed(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> Cuts:  # noqa: ARG001 click's
+    try:
+        return changed(SELECTION, given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+CUTS: Final = click.option(
+    "--set",
+    "cuts",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_changed,
+    help="Another value of a requirement, such as chi2_4c_max=25; may be repeated. The result says so.",
 )
 ALLOW_INCOMPLETE: Final = click.option(
     "--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event."

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, SPECIES_MASS
+from jpsi_lnv.analysis.constants import CHI2_MAX, HALF_CROSSING_ANGLE, SPECIES_MASS
 from jpsi_lnv.analysis.kinfit import kernels
 from jpsi_lnv.analysis.kinfit.kernels import Beam, Fit4C, Limits, Problem, Status, count_status, is_smallest
 
@@ -45,9 +45,6 @@ __all__ = [
 
 
 NDF: Final = 4
-# chi2 up to which fits are decided and stored, the upper edge of the chi2 axes: below it every decision of the cascade
-# is that of the full fits.
-CHI2_MAX: Final = 200.0
 DEFAULT_LIMITS: Final = Limits()
 
 

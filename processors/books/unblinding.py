@@ -133,6 +133,29 @@ def require_calibration(fileset: Fileset, path: Path = FROZEN) -> None:
             raise BlindingError(msg)
 
 
+def require_frozen(cuts: Cuts, path: Path, fileset: Fileset) -> None:
+    """Refuse other requirements than the frozen ones on recorded events; simulation may be looked at with any.
+
+    Args:
+        cuts: The requirements of a run.
+        path: File of `freeze`; where there is none, nothing is frozen yet.
+        fileset: What the run reads.
+
+    Raises:
+        BlindingError: Other requirements are frozen, and the fileset holds recorded events.
+    """
+    recorded = [name for name, dataset in fileset.items() if not dataset.metadata.is_simulation]
+    if not (recorded and path.exists()):
+        return
+    frozen = read_frozen(path)
+    if given := differences(frozen["cuts"], dataclasses.asdict(cuts)):
+        msg = (
+            f"{path}: the cuts are frozen since {frozen['time']}, and {recorded[0]!r} holds recorded events: {given}; "
+            "run simulation alone (--datasets), or give the frozen cuts up with `lnv freeze --replace`"
+        )
+        raise BlindingError(msg)
+
+
 def line(record: Mapping[str, Any]) -> str:
     """Return what is frozen as one line without blanks in its values, to be deposited elsewhere."""
     return _LINE.format(**{key: str(value) for key, value in record.items()})

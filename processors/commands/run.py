@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import HOW_N_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books import fileset as filesets
@@ -19,7 +20,7 @@ from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, is_debug, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
-from jpsi_lnv.processors.console import FILE, CalibrationFile, options_of, refuse_unused, show
+from jpsi_lnv.processors.console import CUTS, FILE, CalibrationFile, options_of, refuse_unused, show
 from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.skim_plan import SkimOptions
@@ -40,6 +41,7 @@ DST = ".dst"
 @click.option("--run-table", type=FILE, help="For .dst files: JSON with the conditions of each run.")
 @click.option("--calibration", type=CalibrationFile(), metavar="FILE", help="For .dst files: see `lnv skim`.")
 @click.option("--performance-report", type=FILE, help="HTML file for dask's report of the run.")
+@CUTS
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
 def command(
     *,
@@ -47,6 +49,7 @@ def command(
     executor: str,
     where: ClusterOptions,
     options: RunOptions,
+    cuts: Cuts,
     datasets: str | None,
     test: bool,
     post_mortem: bool,
@@ -71,6 +74,8 @@ def command(
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
     fileset = _fileset(files, options.output, sqrt_s, run_table, calibration)
     chosen = filesets.select(filesets.load(fileset), datasets)
+    options = dataclasses.replace(options, cuts=cuts)
+    unblinding.require_frozen(cuts, frozen, chosen)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)

@@ -57,6 +57,16 @@ def test_other_cuts_are_refused_by_name(frozen):
         unblinding.unblind(FILESET, changed, REASON, frozen)
 
 
+def test_other_cuts_run_on_simulation_alone_once_cuts_are_frozen(frozen, tmp_path):
+    changed = dataclasses.replace(SELECTION, chi2_4c_max=25.0)
+    recorded = Dataset("data", DatasetMetadata(kind="data", sqrt_s=3.0969, is_simulation=False), ())
+    unblinding.require_frozen(SELECTION, frozen, {"data": recorded})
+    unblinding.require_frozen(changed, tmp_path / "none.json", {"data": recorded})
+    unblinding.require_frozen(changed, frozen, {"signal": FILESET["signal"]})
+    with pytest.raises(BlindingError, match=r"'data' holds recorded events: chi2_4c_max 20\.0 -> 25\.0"):
+        unblinding.require_frozen(changed, frozen, {"data": recorded})
+
+
 def test_nothing_frozen_is_refused(tmp_path):
     with pytest.raises(BlindingError, match="lnv freeze"):
         unblinding.unblind(FILESET, SELECTION, REASON, tmp_path / "none.json")
