@@ -97,8 +97,8 @@ class DetectorParameters:
     tof_outer_radius: float = parameter(87.05, "cm", BOSS, "radius of the second")
     tof_barrel_z: float = parameter(115.0, "cm", BOSS, "half length of the barrel counters")
     tof_endcap_z: float = parameter(133.2, "cm", BOSS, "position of the end-cap counters")
-    tof_endcap_r_min: float = parameter(41.0, "cm", MEMORY, "inner radius of the end-cap counters", (40.0, 45.0))
-    tof_endcap_r_max: float = parameter(89.0, "cm", MEMORY, "outer radius of the end-cap counters", (85.0, 90.0))
+    tof_endcap_r_min: float = parameter(40.1, "cm", GEOMETRY, "inner radius of the end-cap counters")
+    tof_endcap_r_max: float = parameter(83.1, "cm", GEOMETRY, "outer radius of the end-cap counters")
     tof_sigma: float = parameter(0.0713, "ns", BOSS, "barrel resolution at z = 0")
     tof_sigma_slope: float = parameter(0.00025, "ns/cm", BOSS, "fall of the barrel resolution with |z|")
     tof_efficiency: float = parameter(
@@ -114,8 +114,8 @@ class DetectorParameters:
     emc_radius: float = parameter(95.0, "cm", GEOMETRY, "front of the barrel crystals")
     emc_barrel_z: float = parameter(136.2, "cm", GEOMETRY, "half length of the barrel")
     emc_endcap_z: float = parameter(139.8, "cm", GEOMETRY, "front of the end-cap crystals")
-    emc_endcap_r_min: float = parameter(53.4, "cm", GEOMETRY, "inner radius of the end caps")
-    emc_endcap_r_max: float = parameter(90.0, "cm", GEOMETRY, "outer radius of the end caps")
+    emc_endcap_r_min: float = parameter(50.9, "cm", GEOMETRY, "inner radius of the end caps")
+    emc_endcap_r_max: float = parameter(88.0, "cm", GEOMETRY, "outer radius of the end caps")
     emc_stochastic: float = parameter(
         0.021, "GeV^1/2", PAPER, "barrel resolution, falling with sqrt(E); 2.5 % at 1 GeV"
     )
@@ -140,7 +140,7 @@ class DetectorParameters:
     )
     mip_width: float = parameter(0.012, "GeV", ASSUMPTION, "width of that energy", (0.008, 0.020))
     interaction_length: float = parameter(39.3, "cm", PDG, "nuclear interaction length of CsI")
-    crystal_length: float = parameter(28.0, "cm", MEMORY, "length of the crystals", (27.0, 29.0))
+    crystal_length: float = parameter(28.0, "cm", GEOMETRY, "length of the crystals")
     pion_exchange: float = parameter(
         0.04, "", ASSUMPTION, "pions: share of interactions with charge exchange", (0.01, 0.08)
     )
