@@ -6,9 +6,9 @@ The best one is that with the smallest chi2 of the 4C fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.channel import KKEE, Channel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
-from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit import fourc, vertex
 
 SIGNAL = 0
 # Tracks of an event that the search for combinations can tell apart, as bits of an integer.
@@ -133,25 +133,106 @@ class FittedCandidates:
         return FittedCandidates(*(getattr(self, f.name)[keep] for f in fields(self)))
 
 
-def fit_signal(p: FloatArray, v: FloatArray, cand: IntArray, p4_total: FloatArray) -> tuple[fourc.Fit4C, FloatArray]:
+class Start(NamedTuple):
+    """What the 4C fits of N candidates begin with.
+
+    Attributes:
+        p: (T, S, 3) momenta of tracks in GeV/c; S = 1: one for all species, else one for each.
+        v: (T, S, 6) their covariances in (GeV/c)^2.
+        cand: (N, 4) which tracks the candidates are made of.
+    """
+
+    p: FloatArray
+    v: FloatArray
+    cand: IntArray
+
+
+class Measured(Protocol):
+    """The tracks of all combinations, from which fits start."""
+
+    def start(self, species: IntArray, rows: IntArray | slice) -> Start:
+        """Return the tracks of some combinations, the four of which have these species."""
+
+    def starts(self, assignments: IntArray, rows: IntArray) -> Iterator[tuple[slice, Start]]:
+        """Return slices of assignments (H, 4) that start alike, with the tracks of some combinations."""
+
+
+@dataclass(frozen=True)
+class AtInteractionPoint:
+    """Tracks that are fitted from where each passes the interaction point; attributes as those of `Start`."""
+
+    p: FloatArray
+    v: FloatArray
+    cand: IntArray
+
+    def start(self, species: IntArray, rows: IntArray | slice) -> Start:  # noqa: ARG002 it is the same for all
+        """Return the tracks of some combinations."""
+        return Start(self.p, self.v, self.cand[rows])
+
+    def starts(self, assignments: IntArray, rows: IntArray) -> Iterator[tuple[slice, Start]]:
+        """Return all assignments at once."""
+        yield slice(len(assignments)), self.start(assignments, rows)
+
+
+@dataclass(frozen=True)
+class AtVertex:
+    """Tracks that are fitted to a common vertex first, under the hypothesis in question.
+
+    Attributes:
+        helix: (T, S, 5) dr, phi0, kappa, dz, tanl.
+        covariance: (T, S, 15)
+        cand: (N, 4) which of them the candidates are made of.
+        field: (N,) magnetic field in T.
+        point: (N, 3) interaction point in cm.
+        spread: (N, 3) spread of the collisions in cm; None: the vertex is free.
+    """
+
+    helix: FloatArray
+    covariance: FloatArray
+    cand: IntArray
+    field: FloatArray
+    point: FloatArray
+    spread: FloatArray | None
+
+    def fit(self, species: IntArray, rows: IntArray | slice) -> vertex.VertexFit:
+        """Return the vertices of some combinations, the four tracks of which have these species."""
+        cand = self.cand[rows]
+        of = species if self.helix.shape[1] > 1 else np.zeros(len(species), dtype=np.int64)
+        spread = None if self.spread is None else self.spread[rows]
+        return vertex.fit(self.helix[cand, of], self.covariance[cand, of], self.field[rows], self.point[rows], spread)
+
+    def start(self, species: IntArray, rows: IntArray | slice) -> Start:
+        """Return the tracks at their vertices."""
+        return at_vertices(self.fit(species, rows))
+
+    def starts(self, assignments: IntArray, rows: IntArray) -> Iterator[tuple[slice, Start]]:
+        """Return the assignments one by one."""
+        for h, species in enumerate(assignments):
+            yield slice(h, h + 1), self.start(species, rows)
+
+
+def at_vertices(found: vertex.VertexFit) -> Start:
+    """Return the tracks of combinations at their vertices; without one their momenta are NaN, which no fit accepts."""
+    return Start(found.p[:, None], found.v[:, None], np.arange(len(found.p)).reshape(-1, vertex.N_TRACKS))
+
+
+def fit_signal(start: Start, p4_total: FloatArray, cuts: Cuts) -> tuple[fourc.Fit4C, FloatArray]:
     """Fit every combination as KKee.
 
     Args:
-        p: Momenta (P, S, 3) of the examined tracks in GeV/c.
-        v: Their covariances (P, S, 6).
-        cand: Places (N, 4) of the combinations' tracks among those.
-        p4_total: Initial four-momentum (4,) in GeV.
+        start: Their tracks.
+        p4_total: Initial four-momentum, (4,) or one of each (N, 4), in GeV.
+        cuts: The requirements.
 
     Returns:
         The fits, of shape (N, 1), and the fitted four-momenta (N, 4, 4) in GeV; NaN where a fit is not OK.
     """
-    return fourc.fit_with_momenta(p, v, cand, KKEE.assignments[SIGNAL], p4_total)
+    return fourc.fit_with_momenta(*start, KKEE.assignments[SIGNAL], p4_total, spread=cuts.beam_spread)
 
 
 def fit_best(
     signal: fourc.Fit4C,
-    p: FloatArray,
-    v: FloatArray,
+    measured: Measured,
     combinations: tuple[IntArray, IntArray],
     chi2_pid: FloatArray,
     p4_total: FloatArray,
@@ -164,21 +245,24 @@ def fit_best(
 
     Args:
         signal: Fits of every combination as KKee, from `fit_signal`.
-        p: Momenta (P, S, 3) of the examined tracks in GeV/c.
-        v: Their covariances (P, S, 6).
-        combinations: Places (N, 4) of their tracks among those, and event (N,).
-        chi2_pid: PID chi2 (P, 3) of e, pi, K.
-        p4_total: Initial four-momentum (4,) in GeV.
+        measured: The tracks of every combination.
+        combinations: Places (N, 4) of their tracks among the examined ones, and event (N,).
+        chi2_pid: PID chi2 (P, 3) of e, pi, K of the examined tracks.
+        p4_total: Initial four-momentum, (4,) or one of each combination (N, 4), in GeV.
         cuts: The requirements.
     """
     cand, event = combinations
     row = best_per_event(signal.chi2[:, SIGNAL], event)
-    tracks = cand[row]
-    competes = KKEE.competing(cuts.kkpipi_permutations, tracks, chi2_pid)[:, SIGNAL + 1 :]
+    competes = KKEE.competing(cuts.kkpipi_permutations, cand[row], chi2_pid)[:, SIGNAL + 1 :]
     competes &= (signal.chi2[row, SIGNAL] < fourc.CHI2_MAX)[:, None]
-    others = fourc.fit4c(p, v, tracks, KKEE.assignments[SIGNAL + 1 :], p4_total, competes=competes)
-    status = np.concatenate([signal.status[row], others.status], axis=1)
-    chi2 = np.concatenate([signal.chi2[row], others.chi2], axis=1)
+    p4 = p4_total if p4_total.ndim == 1 else p4_total[row]
+    rivals = KKEE.assignments[SIGNAL + 1 :]
+    others = [
+        fourc.fit4c(*start, rivals[of], p4, competes=competes[:, of], spread=cuts.beam_spread)
+        for of, start in measured.starts(rivals, row)
+    ]
+    status = np.concatenate([signal.status[row], *(fit.status for fit in others)], axis=1)
+    chi2 = np.concatenate([signal.chi2[row], *(fit.chi2 for fit in others)], axis=1)
     chi2[status != fourc.Status.OK] = np.inf
     return FittedCandidates(row, event[row], chi2, status)
 

@@ -31,6 +31,12 @@ class Cuts:
     cos_theta_max: float = requirement(
         0.93, unit="", source="III, par. 1", meaning="largest |cos theta| of a good track"
     )
+    track_helix: Literal["kalman", "mdc"] = requirement(
+        "kalman",
+        unit="",
+        source="III, par. 1; " + OURS,
+        meaning="helix of good tracks: of the Kalman filter as pion, or of the MDC's own fit as BOSS's users take it",
+    )
     r_xy_max: float = requirement(
         1.0, unit="cm", source="III, par. 1", meaning="a good track's distance to the interaction point in xy is below"
     )
@@ -82,6 +88,15 @@ class Cuts:
         unit="",
         source="III, par. 3; " + OURS,
         meaning="K+K-pi+pi- assignments a candidate competes with: the one best by PID, or all four",
+    )
+    vertex_fit: Literal["none", "free", "beam"] = requirement(
+        "none",
+        unit="",
+        source="III, par. 3; " + OURS,
+        meaning="fit of the tracks to a common vertex before the 4C fit: none, free, or held by the beams' spread",
+    )
+    beam_spread: float = requirement(
+        0.0, unit="GeV", source="III, par. 3; " + OURS, meaning="energy spread of each beam in the 4C fit; 0: none"
     )
     chi2_4c_max: float = requirement(20.0, unit="", source="III, par. 3", meaning="chi2 of the 4C fit below")
     conversion_partners: Literal["all", "not_kaons"] = requirement(

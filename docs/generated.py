@@ -185,6 +185,7 @@ _KEYS: Final = {
     "open_reason": ("", "`lnv run`, the report"),
     "selections": ("", "`lnv run`"),
     "period": ("", "limits and background per data-taking period"),
+    "calibration": ("", "`lnv run`, `lnv freeze`, the report"),
 }
 
 

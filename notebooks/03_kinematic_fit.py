@@ -36,9 +36,8 @@ from jpsi_lnv.processors.interactive import open_events
 FILESET = os.environ.get("LNV_FILESET", "../samples/fileset.json")
 events = open_events(FILESET, "signal")
 view = SearchEvents(ChunkColumns(events), SELECTION, sqrt_s=3.0969)
-p, v = view.momenta
-# Momenta are those of the tracks that can make a candidate: `row_of_track` says where each of them stands.
-combinations = view.row_of_track[view.combinations[0]]
+# Momenta are those of the tracks that can make a candidate, and combinations say which of them they are made of.
+p, v, combinations = view.measured.p, view.measured.v, view.measured.cand
 print(f"{len(combinations)} combinations K K e e in {len(events)} events")
 
 # %% [markdown]
@@ -46,7 +45,7 @@ print(f"{len(combinations)} combinations K K e e in {len(events)} events")
 
 # %%
 p4_total = initial_four_momentum(3.0969)
-fit = fourc.fit4c(p, v, combinations, fourc.HYPOTHESES, p4_total)
+fit = fourc.fit4c(p, v, combinations, KKEE.assignments, p4_total)
 fourc.count_status(fit.status)
 
 # %% [markdown]

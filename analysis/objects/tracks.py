@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.constants import P_TO_RADIUS, Species
-from jpsi_lnv.analysis.events.schema import HELIX
+from jpsi_lnv.analysis.events.run_table import IP_SIGMA
+from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ MOMENTUM_COVARIANCE: Final = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 1
 # Column suffixes of the hypotheses, in the order of `Species`, and the hypotheses that the search fits.
 SUFFIX_OF: Final = ("_e", "", "_k", "_p")
 FITTED: Final = (Species.E, Species.PI, Species.K)
+# What the MDC's own fit says of a copy of another track.
+COPY: Final = -222
 # Bounds are widened by this factor, so that no rounding lets one decide what the full formula would decide otherwise.
 ROUNDING: Final = 1.0 + 1e-9
 
@@ -70,13 +73,32 @@ def read_frame(columns: Columns) -> EventFrame:
     return EventFrame(columns.offsets("Track"), *scalars)
 
 
+def read_points(
+    columns: Columns, event: IntArray, *, has_spread: bool
+) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Return field (N,) in T, interaction point (N, 3) and its spread (N, 3) in cm of events.
+
+    Args:
+        columns: The chunk.
+        event: (N,) events.
+        has_spread: Whether the spread is wanted; without, it is None.
+    """
+    names = ("field", "ip_x", "ip_y", "ip_z", *(IP_SIGMA if has_spread else ()))
+    field, *rest = (columns.scalar(name)[event].astype(np.float64) for name in names)
+    return field, np.stack(rest[:3], axis=-1), np.stack(rest[3:], axis=-1) if has_spread else None
+
+
 def read_helix(columns: Columns, suffix: str = "") -> tuple[Column, ...]:
     """Return the columns dr, phi0, kappa, dz, tanl of one mass hypothesis, each (T,)."""
     return tuple(columns.flat("Track", name + suffix) for name in HELIX)
 
 
 def read_momenta(
-    columns: Columns, frame: EventFrame, chosen: IntArray | None = None, correction: Correction | None = None
+    columns: Columns,
+    frame: EventFrame,
+    chosen: IntArray | None = None,
+    correction: Correction | None = None,
+    species: Sequence[Species] = FITTED,
 ) -> tuple[FloatArray, FloatArray]:
     """Return momenta and covariances at the interaction point under every mass hypothesis the file has.
 
@@ -85,20 +107,33 @@ def read_momenta(
         frame: Its `EventFrame`.
         chosen: (N,) indices of the tracks to compute, in the order of the result; all where it is left out.
         correction: Corrections of the helices, which give each hypothesis one of its own.
+        species: The hypotheses.
 
     Returns:
-        p ``(N, S, 3)`` in GeV/c and v ``(N, S, 6)`` in (GeV/c)^2 as xx, xy, xz, yy, yz, zz: S = 3 (e, pi, K) where
-        there is a helix per hypothesis, S = 1 (one for all) otherwise.
+        p ``(N, S, 3)`` in GeV/c and v ``(N, S, 6)`` in (GeV/c)^2 as xx, xy, xz, yy, yz, zz: S is the number of
+        hypotheses where there is a helix for each, and 1 (one for all) otherwise.
     """
     if chosen is None:
         chosen = np.arange(columns.offsets("Track")[-1])
     sets = [
         momenta_at_ip(helix, [columns.flat("Track", name + suffix) for name in MOMENTUM_COVARIANCE], frame, chosen)
-        for helix, suffix in read_sets(columns, chosen, correction)
+        for helix, suffix in read_sets(columns, chosen, correction, species)
     ]
     if len(sets) == 1:
         return sets[0][0][:, None, :], sets[0][1][:, None, :]
     return np.stack([p for p, _ in sets], axis=1), np.stack([v for _, v in sets], axis=1)
+
+
+def read_helices(
+    columns: Columns, chosen: IntArray, correction: Correction | None, species: Sequence[Species] = FITTED
+) -> tuple[FloatArray, FloatArray]:
+    """Return helices ``(N, S, 5)`` and covariances ``(N, S, 15)`` of chosen tracks; S as in `read_momenta`."""
+    helices, covariances = [], []
+    for helix, suffix in read_sets(columns, chosen, correction, species):
+        helices.append(np.stack([c[chosen].astype(np.float64) for c in helix], axis=-1))
+        of = [columns.flat("Track", name + suffix)[chosen].astype(np.float64) for name in COVARIANCE]
+        covariances.append(np.stack(of, axis=-1))
+    return np.stack(helices, axis=1), np.stack(covariances, axis=1)
 
 
 def read_sets(

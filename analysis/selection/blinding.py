@@ -80,7 +80,11 @@ def is_hidden(view: SearchEvents, dataset: str, metadata: DatasetMetadata, box: 
         return np.zeros(view.n_events, dtype=np.bool_)
     require_same(view.cuts, dataset, box)
     require_energy(view.columns, dataset, metadata)
-    tracks.read_momenta(view.columns, view.frame, chosen=np.empty(0, dtype=np.int64))
+    nobody = np.empty(0, dtype=np.int64)
+    tracks.read_momenta(view.columns, view.frame, nobody)
+    if view.cuts.vertex_fit != "none":
+        tracks.read_helices(view.columns, nobody, None)
+        tracks.read_points(view.columns, nobody, has_spread=view.cuts.vertex_fit == "beam")
     return in_box(view, box)
 
 

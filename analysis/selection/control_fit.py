@@ -20,7 +20,7 @@ import numpy as np
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION, M_PROTON
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION, M_PROTON, Species
 from jpsi_lnv.analysis.cuts import OURS, requirement
 from jpsi_lnv.analysis.events.columns import of_event
 from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
@@ -71,7 +71,7 @@ class HadronEvents:
         heavy: Index in `HYPOTHESES` of the heavy ones.
         species: What the tracks are, as rates of misidentification tell them apart.
         masses: Rows of the momenta and of masses in GeV/c^2.
-        suffixes: Sets of helices of these rows.
+        hypotheses: Species of these rows.
         assignments: What the tracks are, as rows, first the decay itself: shape (A, 4).
 
     Args:
@@ -82,7 +82,7 @@ class HadronEvents:
     heavy: ClassVar[int]
     species: ClassVar[tuple[str, ...]]
     masses: ClassVar[tuple[float, ...]]
-    suffixes: ClassVar[tuple[str, ...]]
+    hypotheses: ClassVar[tuple[Species, ...]]
     assignments: ClassVar[tuple[tuple[int, ...], ...]]
 
     def __init__(self, search: SearchEvents, control: FitCuts = FIT) -> None:
@@ -131,17 +131,8 @@ class HadronEvents:
     @cached_property
     def momenta(self) -> tuple[FloatArray, FloatArray]:
         """Momenta (4 B, S, 3) and covariances (4 B, S, 6) of the candidates' tracks in each row of `masses`."""
-        suffixes = (s if self.columns.has("Track", f"dr{s}") else "" for s in self.suffixes)
-        sets = [
-            tracks.momenta_at_ip(
-                tracks.read_helix(self.columns, suffix),
-                [self.columns.flat("Track", name + suffix) for name in tracks.MOMENTUM_COVARIANCE],
-                self.search.frame,
-                self.cand.ravel(),
-            )
-            for suffix in suffixes
-        ]
-        return np.stack([p for p, _ in sets], axis=1), np.stack([v for _, v in sets], axis=1)
+        chosen = self.cand.ravel()
+        return tracks.read_momenta(self.columns, self.search.frame, chosen, self.search.correction, self.hypotheses)
 
     @property
     def _rows(self) -> IntArray:
@@ -153,7 +144,8 @@ class HadronEvents:
         """Measured mass of the four, scaled by m(J/psi)/sqrt(s), shape (B,), in GeV/c^2."""
         p, _ = self.momenta
         decay = self.assignments[0]
-        p4 = four_momentum(p[self._rows, np.array(decay)], [self.masses[row] for row in decay]).sum(axis=1)
+        of = np.array(decay) if p.shape[1] > 1 else 0
+        p4 = four_momentum(p[self._rows, of], [self.masses[row] for row in decay]).sum(axis=1)
         return invariant_mass(p4) * (M_JPSI / self.search.sqrt_s)
 
     @cached_property
@@ -224,7 +216,7 @@ class ProtonEvents(HadronEvents):
     heavy = PROTON
     species = ("p", "pbar", "pi", "pi")
     masses = (M_PION, M_PROTON)
-    suffixes = ("", "_p")
+    hypotheses = (Species.PI, Species.P)
     assignments = ((1, 1, 0, 0),)
 
 
@@ -234,7 +226,7 @@ class KaonEvents(HadronEvents):
     heavy = KAON
     species = ("k", "k", "pi", "pi")
     masses = (M_ELECTRON, M_PION, M_KAON)
-    suffixes = ("_e", "", "_k")
+    hypotheses = tracks.FITTED
     assignments = ((2, 2, 1, 1), (2, 2, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2))
 
 

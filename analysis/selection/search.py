@@ -201,6 +201,8 @@ def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray
     masses = dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
     chi2 = {f"chi2_{name}": values for name, values in KKEE.smallest_by_name(best.chi2).items()}
     charge = {"charge": view.charge[of[:, 0]]}
+    if view.vertices is not None:
+        chi2["chi2_vertex"] = view.vertices.chi2[best.row]
     return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
 
 

@@ -14,16 +14,18 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis import candidates
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.candidates import FittedCandidates
+from jpsi_lnv.analysis.candidates import AtInteractionPoint, AtVertex, FittedCandidates, Measured, Start
 from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
+from jpsi_lnv.analysis.events.run_table import BEAM_P4
 from jpsi_lnv.analysis.events.schema import HELIX, branch
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
-from jpsi_lnv.analysis.kinfit import fourc
+from jpsi_lnv.analysis.kinfit import fourc, vertex
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.objects.calibration import Calibration, simulated
+from jpsi_lnv.analysis.objects.helix_correction import ChunkCorrection
 from jpsi_lnv.analysis.selection import conversion
 
 # What good tracks are read from, with the run, which tells recorded events from simulated ones; and what the view reads
@@ -75,7 +77,14 @@ class SearchEvents:
     @cached_property
     def is_good(self) -> BoolArray:
         """Tracks within the acceptance that come from the interaction point."""
-        return tracks.is_good(tracks.read_helix(self.columns), self.frame, self.cuts)
+        if self.cuts.track_helix == "kalman":
+            return tracks.is_good(tracks.read_helix(self.columns), self.frame, self.cuts)
+        return tracks.is_good(tracks.read_helix(self.columns, "_mdc"), self.frame, self.cuts) & self._is_original
+
+    @property
+    def _is_original(self) -> BoolArray:
+        """Tracks that the MDC's fit does not call copies of others."""
+        return np.asarray(self.columns.flat("Track", "mdc_status") != tracks.COPY)
 
     @cached_property
     def n_good(self) -> IntArray:
@@ -161,14 +170,37 @@ class SearchEvents:
         return has_any
 
     @cached_property
-    def momenta(self) -> tuple[FloatArray, FloatArray]:
-        """Momenta (P, S, 3) and covariances (P, S, 6) at the interaction point of the examined tracks.
+    def correction(self) -> ChunkCorrection | None:
+        """What corrects the helices of simulated events before a fit; None: nothing does."""
+        return self.calibration.helix_correction(self.columns.scalar("run"))
+
+    @cached_property
+    def measured(self) -> Measured:
+        """The tracks of all combinations as the cuts want them fitted.
 
         Without any combination there are none, and no column of the fit is read.
         """
         if not len(self.combinations[0]):
-            return np.empty((0, 1, 3)), np.empty((0, 1, 6))
-        return tracks.read_momenta(self.columns, self.frame, self.examined)
+            return AtInteractionPoint(np.empty((0, 1, 3)), np.empty((0, 1, 6)), self._rows)
+        if self.cuts.vertex_fit == "none":
+            momenta = tracks.read_momenta(self.columns, self.frame, self.examined, self.correction)
+            return AtInteractionPoint(*momenta, self._rows)
+        helices = tracks.read_helices(self.columns, self.examined, self.correction)
+        has_spread = self.cuts.vertex_fit == "beam"
+        field, point, spread = tracks.read_points(self.columns, self.combinations[1], has_spread=has_spread)
+        return AtVertex(*helices, self._rows, field, point, spread)
+
+    @cached_property
+    def vertices(self) -> vertex.VertexFit | None:
+        """The common vertex of every combination as KKee, (N,); None: they are not fitted to one."""
+        measured = self.measured
+        return measured.fit(KKEE.assignments[0], slice(None)) if isinstance(measured, AtVertex) else None
+
+    @cached_property
+    def _start(self) -> Start:
+        """The tracks of every combination as KKee."""
+        found = self.vertices
+        return self.measured.start(KKEE.assignments[0], slice(None)) if found is None else candidates.at_vertices(found)
 
     @cached_property
     def _rows(self) -> IntArray:
@@ -178,18 +210,21 @@ class SearchEvents:
     @cached_property
     def m_kkee(self) -> FloatArray:
         """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
-        mass = candidates.invariant_mass(self.momenta[0], self._rows, KKEE.species, KKEE.masses)
+        mass = candidates.invariant_mass(self._start.p, self._start.cand, KKEE.species, KKEE.masses)
         return mass * (M_JPSI / self.sqrt_s)
 
     @cached_property
     def p4_total(self) -> FloatArray:
-        """Initial four-momentum (4,) in GeV."""
-        return initial_four_momentum(self.sqrt_s)
+        """Initial four-momentum in GeV: (4,), or of every combination (N, 4) where the file has one of its own."""
+        if not self.columns.has("", BEAM_P4[-1]):
+            return initial_four_momentum(self.sqrt_s)
+        event = self.combinations[1]
+        return np.stack([self.columns.scalar(name)[event].astype(np.float64) for name in BEAM_P4], axis=-1)
 
     @cached_property
     def _signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
         """The 4C fit of every combination as KKee, and the fitted four-momenta (N, 4, 4) in GeV."""
-        return candidates.fit_signal(*self.momenta, self._rows, self.p4_total)
+        return candidates.fit_signal(self._start, self.p4_total, self.cuts)
 
     @property
     def signal_fit(self) -> fourc.Fit4C:
@@ -200,7 +235,7 @@ class SearchEvents:
     def best(self) -> FittedCandidates:
         """The combination of each event with the smallest chi2 of the 4C fit."""
         combinations, chi2_pid = (self._rows, self.combinations[1]), self.identification.chi2
-        return candidates.fit_best(self.signal_fit, *self.momenta, combinations, chi2_pid, self.p4_total, self.cuts)
+        return candidates.fit_best(self.signal_fit, self.measured, combinations, chi2_pid, self.p4_total, self.cuts)
 
     @cached_property
     def best_tracks(self) -> IntArray:
@@ -209,8 +244,11 @@ class SearchEvents:
 
     @property
     def fit_status(self) -> dict[str, int]:
-        """How the fits ended: every combination as KKee, and the best one's alternatives."""
-        return fourc.count_status(np.concatenate([self.signal_fit.status.ravel(), self.best.status[:, 1:].ravel()]))
+        """How the fits ended: every combination as KKee, and the best one's alternatives; their vertices before."""
+        counts = fourc.count_status(np.concatenate([self.signal_fit.status.ravel(), self.best.status[:, 1:].ravel()]))
+        if self.vertices is not None:
+            counts |= {f"vertex_{name}": n for name, n in fourc.count_status(self.vertices.status).items() if n}
+        return counts
 
     @cached_property
     def best_m_kkee(self) -> FloatArray:
@@ -230,7 +268,8 @@ class SearchEvents:
         is_partner = self.is_good if self.cuts.conversion_partners == "all" else self.is_good & ~self.is_kaon
         selected, event = self.best_tracks[:, 2:].ravel(), np.repeat(self.best.event, 2)
         pairs = conversion.find_pairs(self.offsets, self.charge, selected, event, is_partner)
-        return conversion.geometry(*pairs, tracks.read_helix(self.columns), self.frame.field)
+        suffix = "_e" if self.columns.has("Track", "dr_e") else ""
+        return conversion.geometry(*pairs, tracks.read_helix(self.columns, suffix), self.frame.field)
 
     def conversions_of(self, chosen: BoolArray) -> conversion.Pairs:
         """Return the pairs of the electrons of some best candidates, which a mask (B,) selects."""
