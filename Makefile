@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where this file lies: the work is done where make is called, for a bundle may be read-only.
+HERE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 # A lock file is complete: pip resolves nothing, it only checks hashes.
 PIP_LOCKED := $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r
 RUN_READY := $(VENV)/.run-ready
@@ -13,8 +15,15 @@ ifneq ($(wildcard $(ROOT_READY)),)
 export ROOT_PYTHON ?= $(CURDIR)/$(ROOT_VENV)/bin/python
 endif
 
+# In a bundle everything is installed: make -f BUNDLE/Makefile run
+ifneq ($(wildcard $(HERE)bundle.json),)
+BIN := $(HERE)bin
+RUN_READY :=
+ALL_READY :=
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help install install-all root run paper test soak check lint bench bench-compare ci-packages golden docs lock clean
+.PHONY: help install install-all root run paper test soak check lint bench bench-compare bundle ci-packages golden docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,9 +54,15 @@ install: $(RUN_READY)  ## make .venv with the locked dependencies and the packag
 
 install-all: $(ALL_READY)  ## the same with every extra and the test tools
 
-run: $(RUN_READY)  ## simulate the demo set if there is none, run the search, compute the limit
-	$(BIN)/lnv simulate --set demo --output samples --if-missing
-	$(BIN)/lnv fileset complete fileset.json --output samples/fileset.json
+fileset.json:
+	cp $(HERE)fileset.json .
+
+# Another set: make run SET=ci FILESET=samples/ci/fileset.json
+SET := demo
+FILESET := fileset.json
+run: $(RUN_READY) fileset.json  ## simulate the demo set if there is none, run the search, compute the limit
+	$(BIN)/lnv simulate --set $(SET) --output samples --if-missing
+	$(BIN)/lnv fileset complete $(FILESET) --output samples/fileset.json
 	$(BIN)/lnv run samples/fileset.json --executor dask --cluster local --output results
 	$(BIN)/lnv systematics --output results
 	$(BIN)/lnv background --output results
@@ -88,6 +103,9 @@ bench: $(ALL_READY)  ## measure everything (15 minutes): benchmarks/results.json
 bench-compare: $(ALL_READY)  ## measure the ratios again and compare them with benchmarks/results.json
 	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output benchmarks/samples/compare.json
 	$(BIN)/python -m benchmarks.compare benchmarks/samples/compare.json
+
+bundle: $(ALL_READY)  ## pack interpreter, packages and kernels into one archive in dist/ that runs anywhere (five minutes)
+	$(BIN)/python bundle/make.py
 
 golden: $(ALL_READY)  ## renew the golden files after a change that is meant to move them
 	$(BIN)/python -m pytest tests/golden tests/report/test_image_regression.py --renew-golden -q

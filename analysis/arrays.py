@@ -1,7 +1,9 @@
 """Types of arrays, and how a loop over them is compiled and where its machine code is kept: once for the whole package.
 
 numba keeps the machine code beside the source or in the user's cache, and refuses to compile where it can write to
-neither: then it gets a private directory under ``TMPDIR``, which processes started by this one share.
+neither: then it gets a private directory under ``TMPDIR``, which processes started by this one share. Code that
+`lnv warm` has made is copied there first, since numba writes where it reads. It names the folders of the package by
+what they are in it, where numba's names depend on where the package lies.
 """
 
 from __future__ import annotations
@@ -16,31 +18,45 @@ from typing import Any, Final
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.caching import _CacheLocator
 
-# Environment variable with the directory that `lnv warm` has filled; without it, `kernels` beside the package's code.
+# Environment variable with the directory that `lnv warm` has filled; the package has set it, and the CPU for numba.
 SHIPPED: Final = "JPSI_LNV_KERNELS"
-BESIDE: Final = Path(__file__).parent.parent / "kernels"
-# numba's own variables: the directory of its cache, and the CPU that it compiles for.
+# numba's own variable: the directory of its cache.
 DIRECTORY: Final = "NUMBA_CACHE_DIR"
-CPU: Final = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+PACKAGE: Final = Path(__file__).parent.parent
 
 
 def prepare() -> None:
     """Make sure that numba can keep what it compiles; a directory that the user or a parent process chose stays."""
     if os.environ.get(DIRECTORY):
         return
-    shipped = Path(os.environ.get(SHIPPED, BESIDE))
+    shipped = Path(os.environ[SHIPPED])
     if shipped.is_dir():
         directory = _of_this_job()
-        shutil.copytree(shipped, directory, dirs_exist_ok=True)
-        _use({DIRECTORY: str(directory)} | CPU)
+        for folder in shipped.iterdir():
+            shutil.copytree(folder, directory / _name_of_numba(PACKAGE.joinpath(*folder.name.split("."))))
+        _use(directory)
     elif not (_is_writable(Path(__file__).parent / "__pycache__") or _is_writable(user_cache() / "numba")):
-        _use({DIRECTORY: str(_of_this_job())})
+        _use(_of_this_job())
 
 
-def _use(variables: dict[str, str]) -> None:
-    """Set variables of numba for this process and those that it starts."""
-    os.environ.update(variables)
+def ship(cache: Path, shipped: Path) -> None:
+    """Copy numba's cache of the package's kernels into a directory that can be shipped, for wherever it will lie."""
+    for path in PACKAGE.glob("*/**/"):
+        if (cache / _name_of_numba(path)).is_dir():
+            name = ".".join(path.relative_to(PACKAGE).parts)
+            shutil.copytree(cache / _name_of_numba(path), shipped / name, dirs_exist_ok=True)
+
+
+def _name_of_numba(folder: Path) -> str:
+    """Return the name that numba gives to the code of the modules in a folder."""
+    return str(_CacheLocator.get_suitable_cache_subpath(str(folder / "module.py")))
+
+
+def _use(directory: Path) -> None:
+    """Let this process and those that it starts keep machine code in a directory."""
+    os.environ[DIRECTORY] = str(directory)
     numba.config.reload_config()
 
 

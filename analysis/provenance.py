@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,15 +19,18 @@ from jpsi_lnv.analysis.documents import digest
 _PACKAGES: Final = ("jpsi-lnv", "awkward", "coffea", "dask", "distributed", "hist", "numba", "numpy", "scipy", "uproot")
 # The package as it is imported: in a checkout its two halves are links to folders at the top.
 PACKAGE: Final = Path(__file__).parent.parent
-_COMPILED: Final = "__pycache__"
+# What is compiled of the source and is no source: by Python, and by `lnv warm` for a bundle.
+_COMPILED: Final = ("__pycache__", "kernels")
+# What says what a bundle is, at the top of its tree: the prefix of its interpreter.
+BUNDLE: Final = Path(sys.prefix, "bundle.json")
 
 
 def source_files() -> dict[str, Path]:
     """Return the package's source and data files by their names in an archive (``jpsi_lnv/…``), in order."""
     found: dict[str, Path] = {}
-    for folder, _, names in os.walk(PACKAGE, followlinks=True):
-        if Path(folder).name != _COMPILED:
-            found |= {str(path.relative_to(PACKAGE.parent)): path for path in (Path(folder, name) for name in names)}
+    for folder, folders, names in os.walk(PACKAGE, followlinks=True):
+        folders[:] = [name for name in folders if name not in _COMPILED]
+        found |= {str(path.relative_to(PACKAGE.parent)): path for path in (Path(folder, name) for name in names)}
     return dict(sorted(found.items()))
 
 
@@ -53,6 +58,11 @@ def commit() -> str | None:
     return described.stdout.strip() or None
 
 
+def bundle() -> str | None:
+    """Return the digest of the bundle that this program runs from; None outside one."""
+    return str(json.loads(BUNDLE.read_text())["digest"]) if BUNDLE.is_file() else None
+
+
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that decide a result."""
     return {name: v for name in _PACKAGES if (v := _version(name)) is not None}
@@ -74,6 +84,7 @@ def collect(cuts: Cuts, *, fileset_digest: str) -> dict[str, Any]:
     """
     return {
         "commit": commit(),
+        "bundle": bundle(),
         "source_digest": source_digest(),
         "packages": package_versions(),
         "python": platform.python_version(),

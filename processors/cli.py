@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import logging
 import os
 import pkgutil
 import signal
@@ -112,6 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
     terminated (SIGTERM).
     """
     given = sys.argv[1:] if arguments is None else arguments
+    # Without a home matplotlib keeps its cache in TMPDIR, and says so at length.
+    logging.getLogger("matplotlib").addFilter(lambda record: record.levelno > logging.WARNING)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -6,6 +6,8 @@ The physics and statistics are in `jpsi_lnv.analysis`, the processor, runs and c
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # what type checkers and editors read; at run time it is `_PLACES`
@@ -23,6 +25,13 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time it is `_PL
     from jpsi_lnv.processors.search import SearchProcessor
 
     __version__: str
+
+# Machine code of the kernels that `lnv warm` has made, beside the code or where this variable says, is for every CPU of
+# x86-64-v3. numba has to know that before coffea loads it.
+KERNELS: Final = "JPSI_LNV_KERNELS"
+CPU: Final = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+if Path(os.environ.setdefault(KERNELS, str(Path(__file__).parent / "kernels"))).is_dir():
+    os.environ.update(CPU)
 
 __all__ = [
     "SELECTION",

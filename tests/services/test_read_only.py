@@ -21,14 +21,6 @@ from jpsi_lnv.processors.cli import main
 if __name__ == "__main__":
     main()
 """
-# Which directory numba keeps code in, whether a kernel was compiled anew, and the time that it took.
-COMPILE = """
-import os, time
-from jpsi_lnv.analysis.objects import pid
-started = time.process_time()
-pid.survival(1.0, 1)
-print(os.environ.get("NUMBA_CACHE_DIR", ""), sum(pid.survival.stats.cache_hits.values()), time.process_time() - started)
-"""
 # No home can be made there, by root neither.
 HOME = "/proc/none"
 
@@ -68,25 +60,3 @@ def test_a_run_without_home_from_a_read_only_package(small_fileset, tmp_path, re
     assert_same(results.read(output / "accumulator.zip"), reference)
     assert list((tmp_path / "tmp").glob("jpsi_lnv*")) == []
     assert not Path(HOME).exists()
-
-
-def compile_a_kernel(environment):
-    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    directory, hits, seconds = done.stdout.split()
-    return directory, int(hits), float(seconds)
-
-
-def test_a_shipped_cache_is_used_and_left_alone(tmp_path, read_only_package):
-    environment = homeless(read_only_package, tmp_path / "tmp")
-    portable = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
-    shipped = tmp_path / "kernels"
-    _, hits, fresh = compile_a_kernel(environment | portable | {"NUMBA_CACHE_DIR": str(shipped)})
-    assert hits == 0
-    before = sorted((path, path.stat().st_mtime_ns) for path in shipped.rglob("*"))
-    directory, hits, warm = compile_a_kernel(environment | {"JPSI_LNV_KERNELS": str(shipped)})
-    assert directory.startswith(str(tmp_path / "tmp" / "jpsi_lnv_kernels_"))
-    assert hits > 0
-    assert warm < fresh
-    assert sorted((path, path.stat().st_mtime_ns) for path in shipped.rglob("*")) == before
-    assert list((tmp_path / "tmp").glob("jpsi_lnv*")) == []
