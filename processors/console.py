@@ -8,10 +8,10 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 from click.core import ParameterSource
@@ -23,6 +23,8 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
 from jpsi_lnv.analysis.datasets import SIMULATED
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.tables import Table
+
+Item = TypeVar("Item")
 
 # Width of what goes to a file or a pipe: a log need not fold dataset names.
 _LOG_WIDTH = 140
@@ -263,6 +265,27 @@ def _checked(check: Callable[[str], str]) -> Callable[..., str | None]:
         return given
 
     return callback
+
+
+def not_a_part(text: str) -> str:
+    """Return why a text names no share of the work; nothing if it does."""
+    number, _, of = text.partition("/")
+    is_one = number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)
+    return "" if is_one else f"got {text!r}; wanted the number of a share and of shares, such as 3/10"
+
+
+def part_of(items: Sequence[Item], part: str | None) -> list[Item]:
+    """Return every n-th of some items, from the k-th on, for a share k/n of the work; all for None."""
+    number, of = map(int, (part or "1/1").split("/"))
+    return list(items[number - 1 :: of])
+
+
+PART: Final = click.option(
+    "--part",
+    metavar="I/N",
+    callback=_checked(not_a_part),
+    help="Do one share of the files, such as 3/10; after all shares the same command without it writes the fileset.",
+)
 
 
 def result_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import Span, common, share, work_items
 from jpsi_lnv.processors.books.fileset import Fileset, identity, require_plausible, select, without
 from jpsi_lnv.processors.books.ledger import Books, Covariances, cause, describe_failures, print_books
-from jpsi_lnv.processors.console import console, option, wrote
+from jpsi_lnv.processors.console import console, not_a_part, option, wrote
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
@@ -34,13 +34,6 @@ from jpsi_lnv.processors.work.guard import FAILED
 ROUNDS_MAX: Final = 5
 LIMITED: Final = "limited on request (--test, --max-files, --max-chunks): for tests only"
 RESUME: Final = "what was finished is stored: `lnv run --resume` does the rest"
-
-
-def not_a_part(text: str) -> str:
-    """Return why a text names no share of a run; nothing if it does."""
-    number, _, of = text.partition("/")
-    is_one = number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)
-    return "" if is_one else f"got {text!r}; wanted the number of a share and of shares, such as 3/10"
 
 
 @dataclass(frozen=True, kw_only=True)

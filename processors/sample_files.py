@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,8 @@ from jpsi_lnv.analysis.simulation.production import block_size, make_block
 from jpsi_lnv.analysis.simulation.samplesets import FileJob, SampleSet, code_digest, file_jobs, fileset, job_digest
 
 BOOKS: Final = "bookkeeping.json"
+# Books of a share of a set, such as bookkeeping.3.json: shares are made at the same time.
+BOOKS_OF_SHARES: Final = "bookkeeping.*.json"
 _FORM: Final = Form("books of a sample set", "it is made anew", NtupleError, content=dict[str, str])
 FILESET: Final = "fileset.json"
 # Bytes per event on disk, rounded up, to see beforehand whether the disk is large enough.
@@ -103,11 +106,12 @@ class Books:
 
     Args:
         directory: Directory of the sample set.
-        items: All files of the set.
+        items: All files of the set, or of a share of it.
+        part: The share, such as ``3/10``; None: the set.
     """
 
-    def __init__(self, directory: Path, items: Iterable[SimulateItem]) -> None:
-        self.path = directory / BOOKS
+    def __init__(self, directory: Path, items: Iterable[SimulateItem], part: str | None = None) -> None:
+        self.path = directory / (BOOKS if part is None else BOOKS_OF_SHARES.replace("*", part.partition("/")[0]))
         self.items = {item.job.path: item for item in items}
         self.made: dict[str, str] = {}
 
@@ -137,11 +141,11 @@ class Books:
 
 
 def read_books(directory: Path) -> dict[str, str]:
-    """Return path -> digest of the files of a set, nothing if there are no readable books."""
-    try:
-        known: dict[str, str] = _FORM.read(directory / BOOKS)
-    except NtupleError:
-        return {}
+    """Return path -> digest of the files of a set, those of its shares too; what cannot be read is left out."""
+    known: dict[str, str] = {}
+    for path in (directory / BOOKS, *directory.glob(BOOKS_OF_SHARES)):
+        with suppress(NtupleError):
+            known |= _FORM.read(path)
     return known
 
 

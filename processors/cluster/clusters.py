@@ -1,11 +1,13 @@
-"""Clusters: dask's own on this machine, one that runs already, or batch jobs of SLURM and HTCondor."""
+"""Clusters: dask's own on this machine, one that runs already, or batch jobs of SLURM, HTCondor and HepJob."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,7 +58,28 @@ LOCAL: Final = "local"
 DEFAULT_JOBS: Final = 2
 # Memory in bytes that the interpreter and the libraries of a worker take, with something for its nanny's margin.
 MEMORY_MIN: Final = 350 * 1024**2
-BATCH: Final = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
+
+
+@dataclass(frozen=True)
+class BatchSystem:
+    """A batch system.
+
+    Attributes:
+        cluster: Module and class of its clusters.
+        submit: Command that submits a job.
+        queue: Command that shows a user's jobs.
+    """
+
+    cluster: str
+    submit: str
+    queue: tuple[str, ...]
+
+
+BATCH: Final = {
+    "slurm": BatchSystem("dask_jobqueue:SLURMCluster", "sbatch", ("squeue", "--me")),
+    "htcondor": BatchSystem("dask_jobqueue:HTCondorCluster", "condor_submit", ("condor_q",)),
+    "hep_sub": BatchSystem("jpsi_lnv.processors.cluster.hep_sub:HepSubCluster", "hep_sub", ("hep_q", "-u", "$USER")),
+}
 ADDRESSES: Final = ("tcp://", "tls://")
 _SITE: Final = Form(
     "site preset",
@@ -71,6 +94,7 @@ KEY_FILES: Final = ("_job_ca_file", "_job_cert", "_job_key")
 OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
 
 LOOP_NAME: Final = "event loop of the cluster"
+MEGABYTE: Final = 1e6
 # Time in s for the dashboard's first page.
 DASHBOARD_TIMEOUT: Final = 5.0
 # A page that costs the scheduler nothing.
@@ -95,7 +119,7 @@ def not_a_size(text: str) -> str:
 class ClusterOptions:
     """What a run asks of a cluster."""
 
-    cluster: str = option(LOCAL, "The cluster: local, slurm, htcondor, tcp://HOST:PORT or tls://HOST:PORT.")
+    cluster: str = option(LOCAL, "The cluster: local, slurm, htcondor, hep_sub, tcp://HOST:PORT or tls://HOST:PORT.")
     workers: int | None = option(
         None, "Worker processes, or jobs of a batch system.  [default: one per core, or 2 jobs]", least=1
     )
@@ -105,7 +129,7 @@ class ClusterOptions:
     memory: str | None = option(
         None, "Memory limit of a local worker, such as 4GiB.  [default: no limit]", check=not_a_size
     )
-    site: Path | None = option(None, "TOML of site presets for slurm and htcondor (see docs/examples).", unit="FILE")
+    site: Path | None = option(None, "TOML of site presets for batch systems (see docs/examples).", unit="FILE")
     tls: bool = option(True, "Let nobody without this run's keys into a cluster of our own.")
     tls_ca_file: Path | None = option(None, "Certificate of the authority, for tls://HOST:PORT.", unit="FILE")
     tls_cert: Path | None = option(None, "Certificate of this client, for tls://HOST:PORT.", unit="FILE")
@@ -134,10 +158,10 @@ def dask_settings(options: ClusterOptions) -> dict[str, Any]:
 
 
 def is_set_by_user(key: str) -> bool:
-    """Whether a dask setting comes from a file, from the environment or from `dask.config.set`."""
+    """Whether a dask setting comes from a file, the environment or `dask.config.set`, and not from us."""
     in_files = dask.config.get(key, config=dask.config.collect(), default=None)
     default = dask.config.get(key, config=dask.config.merge(*dask.config.defaults), default=None)
-    return in_files is not None or dask.config.get(key, default=None) != default
+    return in_files is not None or dask.config.get(key, default=None) not in (default, DASK_SETTINGS.get(key, default))
 
 
 @contextmanager
@@ -291,8 +315,9 @@ def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Iterator[
     Raises:
         ClusterError: dask-jobqueue is absent, or the preset has keys that it does not know.
     """
+    module, _, name = BATCH[options.cluster].cluster.partition(":")
     try:
-        import dask_jobqueue  # noqa: PLC0415 an extra
+        make = getattr(importlib.import_module(module), name)
     except ImportError as error:
         msg = f"cluster {options.cluster!r} needs dask-jobqueue: pip install 'jpsi-lnv[dask]'"
         raise ClusterError(msg) from error
@@ -310,7 +335,7 @@ def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Iterator[
     arguments["scheduler_options"] = scheduler
     arguments["job_script_prologue"] = [*worker_environment(), *arguments.get("job_script_prologue", [])]
     try:
-        cluster = getattr(dask_jobqueue, BATCH[options.cluster])(loop=loop, **arguments)
+        cluster = make(loop=loop, **arguments)
     except (TypeError, ValueError) as error:
         msg = f"cluster {options.cluster!r}, preset {options.site or '(none, give --site FILE.toml)'}: {error}"
         raise ClusterError(msg) from error
@@ -319,6 +344,15 @@ def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Iterator[
             # dask-jobqueue leaves the files of the keys until its process ends.
             stack.callback(getattr(getattr(cluster, name, None), "close", int))
         yield stack.enter_context(cluster)
+
+
+def hep_sub_options(preset: Mapping[str, Any]) -> list[str]:
+    """Return the options of `hep_sub` that a preset gives: group, memory in MB, class of the wall time, system."""
+    flags = {"group": "-g", "memory": "-mem", "walltime": "-wt", "os": "-os"}
+    given = dict(preset)
+    if "memory" in given:
+        given["memory"] = math.ceil(parse_bytes(given["memory"]) / MEGABYTE)
+    return [word for key, flag in flags.items() if key in given for word in (flag, str(given[key]))]
 
 
 def has_tls(options: ClusterOptions) -> bool:

@@ -1,14 +1,17 @@
-"""Say what is installed, and try a cluster: its job script, one worker, one task."""
+"""Say what is installed, and try a cluster: its job script, and one chunk on every worker."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import logging
+import os
 import platform
 import shutil
+import subprocess
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import click
@@ -20,18 +23,26 @@ from jpsi_lnv.analysis.arrays import kernel_directory
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
+from jpsi_lnv.analysis.simulation import samplesets
+from jpsi_lnv.analysis.simulation.samplesets import SampleSet
+from jpsi_lnv.processors.books.chunks import work_items
+from jpsi_lnv.processors.books.fileset import Dataset
+from jpsi_lnv.processors.books.ledger import cause
+from jpsi_lnv.processors.books.verify import describe
 from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
 from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
 from jpsi_lnv.processors.console import DIRECTORY, console, show
-from jpsi_lnv.processors.work.dask_loop import ask
-from jpsi_lnv.processors.work.executors import ClusterError
+from jpsi_lnv.processors.sample_files import write_file
+from jpsi_lnv.processors.search import SearchProcessor
+from jpsi_lnv.processors.work.executors import ClusterError, IterativeExecutor, process_chunks
+from jpsi_lnv.processors.work.guard import FAILED
 
 # What an extra adds: module -> (what for, how to get it).
 OPTIONAL: Final = {
     "bokeh": ("dask's dashboard and performance report", "dask"),
-    "dask_jobqueue": ("SLURM and HTCondor", "dask"),
+    "dask_jobqueue": ("batch systems", "dask"),
     "XRootD": ("files at root:// addresses", "xrootd"),
     "pybes3": ("BOSS .dst files", "bes3"),
     "pyhf": ("likelihoods as JSON", "stats"),
@@ -44,19 +55,18 @@ _INSTALLED: Final = (
     Field("for", "for"),
     Field("missing", "how to get it"),
 )
-_WORKER: Final = (
+_WORKERS: Final = (
     Field("host", "host"),
-    Field("python", "python"),
     Field("workers", "workers", count),
-    Field("threads", "threads", count),
-    Field("without keys", "who has no keys is"),
+    Field("python", "python"),
     Field("kernels", "kernels are kept in"),
-    Field("seconds", "time", fixed(2), "s"),
+    Field("seconds", "one chunk", fixed(1), "s"),
 )
-BATCH_COMMANDS: Final = {"slurm": "sbatch", "htcondor": "condor_submit"}
+# Events of the chunk that every worker simulates, writes, reads and selects.
+N_EVENTS: Final = 500
 LOG_TAIL: Final = 20
-# Time in s for the task.
-TIMEOUT: Final = 120.0
+# Time in s for the chunk, on a worker that compiles all kernels.
+TIMEOUT: Final = 300.0
 # Time in s for a connection without keys.
 KNOCK_TIMEOUT: Final = 5.0
 
@@ -65,9 +75,9 @@ KNOCK_TIMEOUT: Final = 5.0
 @click.option("--output", type=DIRECTORY, default=Path("results"), help="Directory of doctor.json.")
 @cluster_options
 def command(where: ClusterOptions, output: Path) -> None:
-    """Say what is installed, start or find a cluster, wait for one worker and run one task on it.
+    """Say what is installed, start or find a cluster, and let each of its workers do one chunk.
 
-    For slurm and htcondor the job script is printed; if no worker comes, the tail of the newest job log is.
+    For a batch system the job script is printed; if no worker comes, the queue and the tail of the newest job log are.
     """
     versions = installed()
     show(Table("installed", "Installed", _INSTALLED, tuple(versions)))
@@ -75,7 +85,7 @@ def command(where: ClusterOptions, output: Path) -> None:
     try:
         checked["cluster"] = check_cluster(where)
     except LnvError:
-        for line in log_tail(where):
+        for line in (*queue(where), *log_tail(where)):
             console().print(line, markup=False, soft_wrap=True)
         raise
     write_json(output / derived.DOCTOR, checked)
@@ -85,6 +95,8 @@ def command(where: ClusterOptions, output: Path) -> None:
 def installed() -> list[dict[str, Any]]:
     """Return what is installed: a row per package with version and purpose, or how to get it."""
     rows: list[dict[str, Any]] = [{"what": "Python", "version": platform.python_version(), "for": "", "missing": ""}]
+    if (bundle := provenance.bundle()) is not None:
+        rows.append({"what": "bundle", "version": bundle[:16], "for": "all of this", "missing": ""})
     for name, version in provenance.package_versions().items():
         rows.append({"what": name, "version": version, "for": "", "missing": ""})
     for module, (purpose, extra) in OPTIONAL.items():
@@ -95,10 +107,11 @@ def installed() -> list[dict[str, Any]]:
 
 
 def check_cluster(where: ClusterOptions) -> dict[str, Any]:
-    """Start or find a cluster, run one task and return what was seen.
+    """Start or find a cluster, let every worker do a chunk and return what was seen.
 
     Raises:
-        ClusterError: The batch system's command is absent, no worker came, or the task failed.
+        ClusterError: The batch system's command is absent, no worker came, a chunk failed, or the workers do not find
+            the same in it.
     """
     if where.cluster in BATCH:
         _show_job_script(where)
@@ -107,14 +120,15 @@ def check_cluster(where: ClusterOptions) -> dict[str, Any]:
         for line in (f"scheduler: {client.scheduler_info()['address']}", *announcement(client, where)):
             console().print(line, soft_wrap=True, markup=False)
         prepare(client, where.no_workers_timeout, is_ours=where.is_ours)
-        seen = _one_task(client) | {"without keys": _without_keys(client, where)}
-    seen["seconds"] = round(time.monotonic() - started, 2)
-    show(Table("worker", "One worker", _WORKER, (seen,)))
-    return seen
+        without_keys = _without_keys(client, where)
+        rows = _rows(_on_every_worker(client))
+    show(Table("workers", "The same chunk on every worker", _WORKERS, tuple(rows)))
+    console().print(f"who has no keys is {without_keys}")
+    return {"workers": rows, "without keys": without_keys, "seconds": round(time.monotonic() - started, 2)}
 
 
 def _show_job_script(where: ClusterOptions) -> None:
-    submit = BATCH_COMMANDS[where.cluster]
+    submit = BATCH[where.cluster].submit
     with clusters.make_batch(where) as cluster:
         console().print(cluster.job_script(), markup=False, soft_wrap=True)
     if shutil.which(submit) is None:
@@ -122,23 +136,62 @@ def _show_job_script(where: ClusterOptions) -> None:
         raise ClusterError(msg)
 
 
-def _one_task(client: Client) -> dict[str, Any]:
-    try:
-        host, python, kernels = client.submit(_probe, pure=False).result(timeout=TIMEOUT)
-        ask(client, client._run, _probe, timeout=TIMEOUT)
-    except ClusterError:
-        raise
-    except Exception as error:
-        msg = f"a task failed on the cluster: {type(error).__name__}: {error}"
-        raise ClusterError(msg) from error
+def _on_every_worker(client: Client) -> dict[str, dict[str, Any]]:
+    """Return what every worker saw of its chunk, by its address.
+
+    Raises:
+        ClusterError: A chunk failed or did not end, or workers found different events in it.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"]
+    futures = {w: client.submit(one_chunk, workers=[w], allow_other_workers=False, pure=False) for w in workers}
+    seen = {}
+    for worker, future in futures.items():
+        try:
+            seen[worker] = future.result(timeout=TIMEOUT)
+        except TimeoutError as error:
+            msg = f"worker {worker} did not finish a chunk in {TIMEOUT:g} s; look at its log"
+            raise ClusterError(msg) from error
+        except Exception as error:
+            msg = f"a chunk failed on worker {worker}: {type(error).__name__}: {error}"
+            raise ClusterError(msg) from error
+    (first, wanted), *others = ((worker, found["cutflow"]) for worker, found in seen.items())
+    for worker, cutflow in others:
+        if cutflow != wanted:
+            msg = f"worker {worker} selects {cutflow} of the chunk of which {first} selects {wanted}; use neither"
+            raise ClusterError(msg)
+    return seen
+
+
+def one_chunk() -> dict[str, Any]:
+    """Simulate a small file, run the search over it, and return where that was and what was selected."""
+    started = time.monotonic()
+    signal = samplesets.signal(N_EVENTS)
+    (job,) = samplesets.file_jobs(SampleSet("doctor", samplesets.DEFAULT_SEED, (signal,)))
+    with TemporaryDirectory(prefix="jpsi_lnv_doctor_") as scratch:
+        write_file(job, Path(scratch))
+        dataset = Dataset(signal.name, signal.metadata, (describe(str(Path(scratch, job.path))),))
+        items = work_items({signal.name: dataset}, N_EVENTS)
+        result = process_chunks(items, SearchProcessor(), IterativeExecutor())
+    if result.get(FAILED):
+        raise ClusterError(cause(result[FAILED][0]))
     return {
-        "host": host,
-        "python": python,
-        "kernels": kernels,
-        "workers": len(workers),
-        "threads": sum(w["nthreads"] for w in workers.values()),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "kernels": kernel_directory(),
+        "cutflow": result["out"][signal.name]["search"]["cutflow"],
+        "seconds": time.monotonic() - started,
     }
+
+
+def _rows(seen: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row per host, and per kind of worker on it, with the time of the slowest."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for found in seen.values():
+        kind = tuple(found[key] for key in ("host", "python", "kernels"))
+        row = rows.setdefault(kind, {key: found[key] for key in ("host", "python", "kernels")} | {"workers": 0})
+        row["workers"] += 1
+        row["seconds"] = max(row.get("seconds", 0.0), found["seconds"])
+    return list(rows.values())
 
 
 def _without_keys(client: Client, where: ClusterOptions) -> str:
@@ -166,9 +219,13 @@ async def _identity(address: str) -> None:
     await comm.read()
 
 
-def _probe() -> tuple[str, str, str]:
-    """Compile a kernel; return host, version of Python and the directory that keeps the machine code."""
-    return platform.node(), platform.python_version(), kernel_directory()
+def queue(where: ClusterOptions) -> list[str]:
+    """Return what a batch system says of the user's jobs; nothing for other clusters."""
+    words = [os.path.expandvars(word) for word in BATCH[where.cluster].queue] if where.cluster in BATCH else []
+    if not words or shutil.which(words[0]) is None:
+        return []
+    told = subprocess.run(words, capture_output=True, text=True, check=False, timeout=KNOCK_TIMEOUT)  # noqa: S603 of BATCH
+    return [f"--- {' '.join(words)}", *(told.stdout + told.stderr).splitlines()[:LOG_TAIL]]
 
 
 def log_tail(where: ClusterOptions) -> list[str]:

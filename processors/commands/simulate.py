@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import DIRECTORY, bar, console, refuse_unused, show, wrote
+from jpsi_lnv.processors.console import DIRECTORY, PART, bar, console, part_of, refuse_unused, show, wrote
 from jpsi_lnv.processors.sample_files import (
     Books,
     SimulateItem,
@@ -41,6 +41,7 @@ _OF_VALIDATION: Final = {"validate", "output", "seed"}
     "--output", type=DIRECTORY, help="Directory of all sample sets.  [default: samples; with --validate results]"
 )
 @click.option("--if-missing", is_flag=True, help="Keep files made before of this recipe and code, make the rest.")
+@PART
 @click.option("--seed", type=click.IntRange(0), default=samplesets.DEFAULT_SEED, help="Seed of all random numbers.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the files.")
 @cluster_options
@@ -49,6 +50,7 @@ def command(
     *,
     output: Path | None,
     if_missing: bool,
+    part: str | None,
     executor: str,
     where: ClusterOptions,
     validate: bool,
@@ -70,16 +72,19 @@ def command(
         samples = samplesets.with_hypotheses(samples)
     items = plan(samples, output or Path("samples"))
     directory = items[0].directory
-    books = Books(directory, items)
+    books = Books(directory, part_of(items, part), part)
     if if_missing:
         books.keep(read_books(directory))
     missing, n_kept = books.missing, len(books.made)
     prepare(directory, sum(len(item) for item in missing))
     books.write()
     failed = _simulate(missing, books, executor, where)
-    _finish(samples, books, failed)
+    _require_all(samples, books, failed)
+    if part is None:
+        wrote(write_fileset(samples, directory))
     n_events = sum(len(item) for item in missing)
-    console().print(f"{samples.name}: {len(missing)} files written with {n_events} events, {n_kept} kept")
+    what = samples.name if part is None else f"share {part} of {samples.name} is whole"
+    console().print(f"{what}: {len(missing)} files written with {n_events} events, {n_kept} kept")
 
 
 def _samples(
@@ -126,8 +131,8 @@ def _simulate(items: list[SimulateItem], books: Books, executor: str, where: Clu
     return failed
 
 
-def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> None:
-    """Write the fileset; a missing file ends in an error."""
+def _require_all(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> None:
+    """Raise IncompleteError for a missing file, and say why it is missing."""
     for failure in failed:
         click.echo(f"failed: {failure['message']}", err=True)
     if books.missing:
@@ -136,8 +141,6 @@ def _finish(samples: SampleSet, books: Books, failed: list[dict[str, Any]]) -> N
             "mend it and call the command again with --if-missing"
         )
         raise IncompleteError(msg)
-    path = write_fileset(samples, books.path.parent)
-    wrote(path)
 
 
 def _validate(results: Path, seed: int) -> None:

@@ -20,7 +20,18 @@ from jpsi_lnv.processors import skim_plan
 from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import DIRECTORY, FILE, CalibrationFile, FiniteRange, refuse_unused, show, wrote
+from jpsi_lnv.processors.console import (
+    DIRECTORY,
+    FILE,
+    PART,
+    CalibrationFile,
+    FiniteRange,
+    console,
+    part_of,
+    refuse_unused,
+    show,
+    wrote,
+)
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim, forget, meter
 
@@ -83,6 +94,7 @@ _OF_ALL_RUNS: Final = ("sqrt_s", "field", "period")
 @click.option("--calibration", type=CalibrationFile(), metavar="FILE", help=CALIBRATION_HELP)
 @click.option("--count", type=click.Choice(["tree", "job"]), default="tree", help="Events that a file stands for.")
 @click.option("--trust-units", is_flag=True, help="Go on where numbers cannot be what their units say.")
+@PART
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
 @cluster_options
 @click.option("--chunksize", type=click.IntRange(1), default=5_000, help="Events in memory at a time.")
@@ -99,6 +111,7 @@ def command(
     preselection: str,
     keeps_all: bool,
     kind: str | None,
+    part: str | None,
     **given: Any,
 ) -> None:
     """Turn BOSS .dst FILEs, by path, root:// or https://, into ntuples that the search runs on.
@@ -121,7 +134,10 @@ def command(
         preselection="all" if keeps_all else preselection,
         **given,
     )
-    make_ntuples(files, options, kind, executor, where)
+    if part is None:
+        make_ntuples(files, options, kind, executor, where)
+    else:
+        _make_share(files, options, part, executor, where)
 
 
 def make_ntuples(
@@ -142,6 +158,14 @@ def make_ntuples(
     items = plan(files, options)
     failed = _skim([item for item in items if not is_done(item)], options, executor, where)
     return _finish(items, options, kind, failed)
+
+
+def _make_share(files: Sequence[str], options: SkimOptions, part: str, executor: str, where: ClusterOptions) -> None:
+    """Skim one share of the files."""
+    items = part_of(plan(files, options), part)
+    failed = _skim([item for item in items if not is_done(item)], options, executor, where)
+    _require_all(items, failed)
+    console().print(f"share {part} is whole: {len(items)} ntuples")
 
 
 def conditions(
@@ -184,11 +208,7 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
         show(table)
         for line in (*skim_plan.job_warnings(books), *skim_plan.fallback_warnings(books)):
             click.echo(f"warning: {line}", err=True)
-    for failure in failed:
-        click.echo(f"failed: {failure['message']}", err=True)
-    if len(books) < len(items):
-        msg = f"{len(items) - len(books)} of {len(items)} ntuples are missing; mend it and call the command again"
-        raise IncompleteError(msg)
+    _require_all(items, failed)
     if kind == DATA and any(source["is_simulation"] for book in books for source in book["sources"]):
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
     if options.calibration is None and not all(source["is_simulation"] for book in books for source in book["sources"]):
@@ -196,3 +216,12 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
     path = skim_plan.make_fileset(items, options, kind)
     wrote(path)
     return path
+
+
+def _require_all(items: Sequence[SkimItem], failed: list[Any]) -> None:
+    """Raise IncompleteError for a missing ntuple, and say why it is missing."""
+    for failure in failed:
+        click.echo(f"failed: {failure['message']}", err=True)
+    if n_missing := sum(not is_done(item) for item in items):
+        msg = f"{n_missing} of {len(items)} ntuples are missing; mend it and call the command again"
+        raise IncompleteError(msg)

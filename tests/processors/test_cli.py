@@ -17,6 +17,7 @@ from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.processors import commands, console
 from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.cli import lnv, main
+from jpsi_lnv.processors.commands import batch
 from jpsi_lnv.processors.console import bar
 
 pytestmark = pytest.mark.fast
@@ -209,6 +210,10 @@ def written_calls():
 
 @pytest.mark.parametrize("words", list(written_calls()))
 def test_documented_calls_have_the_options_they_use(words):
+    if words[0] == "batch" and (shared := [k for k, word in enumerate(words) if word in batch.COMMANDS]):
+        # What follows is a call of its own.
+        words, passed_on = words[: shared[0]], words[shared[0] :]
+        test_documented_calls_have_the_options_they_use(passed_on)
     command = lnv.get_command(click.Context(lnv), words[0].rstrip(".,;:)"))
     assert command is not None
     if isinstance(command, click.Group) and words[1:] and words[1] in command.commands:

@@ -161,6 +161,25 @@ def test_a_removed_file_is_made_again(tmp_path, capsys):
     assert path.is_file()
 
 
+def test_shares_of_a_set_make_the_set(tmp_path, capsys, monkeypatch):
+    datasets = (samplesets.signal(200), samplesets.background("kkpipi", 300), samplesets.background("kkkk", 100))
+    monkeypatch.setattr(samplesets, "SETS", samplesets.SETS | {"ci": lambda: datasets})
+    arguments = ("simulate", "--set", "ci", "--executor", "iterative", "--output")
+    assert lnv(*arguments, tmp_path / "one") == 0
+    for part in ("2/2", "1/2"):
+        assert lnv(*arguments, tmp_path / "shares", "--part", part) == 0
+        assert f"share {part} of ci is whole" in capsys.readouterr().out
+        assert not (tmp_path / "shares" / "ci" / "fileset.json").exists()
+    (tmp_path / "shares" / "ci" / "kkkk_0.root").unlink()
+    assert lnv(*arguments, tmp_path / "shares", "--if-missing") == 0
+    assert "ci: 1 files written with 100 events, 2 kept" in capsys.readouterr().out
+    one, shares = (tmp_path / name / "ci" for name in ("one", "shares"))
+    assert (shares / "fileset.json").read_text() == (one / "fileset.json").read_text()
+    for name in ("signal_0.root", "kkpipi_0.root", "kkkk_0.root"):
+        a, b = (uproot.open(place / name)["Events"].arrays(library="ak") for place in (one, shares))
+        assert ak.array_equal(a, b)
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [

@@ -10,6 +10,7 @@ import time
 import uuid
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import awkward as ak
@@ -27,6 +28,7 @@ from jpsi_lnv.analysis.events.run_table import BEAM_P4, IP_SIGMA, Conditions, un
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors import skimming
 from jpsi_lnv.processors.cli import main
+from jpsi_lnv.processors.commands import skim
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, plan, read_books
 from jpsi_lnv.processors.skimming import PRESELECTIONS, Skim
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
@@ -206,6 +208,20 @@ def lnv(*arguments):
     with pytest.raises(SystemExit) as caught:
         main([str(a) for a in arguments])
     return caught.value.code
+
+
+def test_shares_of_a_skim_make_the_skim(inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(skim, "SkimOptions", partial(SkimOptions, group_bytes=1))
+    common = ("skim", *inputs, "--executor", "iterative", "--all", "--sqrt-s", "3.097", "--output")
+    assert lnv(*common, tmp_path / "one") == 0
+    for part in ("1/2", "2/2"):
+        assert lnv(*common, tmp_path / "shares", "--part", part) == 0
+        assert f"share {part} is whole: {3 if part == '1/2' else 2} ntuples" in capsys.readouterr().out
+    stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shares").glob("*.root")}
+    assert not (tmp_path / "shares" / "fileset.json").exists()
+    assert lnv(*common, tmp_path / "shares") == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shares").glob("*.root")} == stamps
+    assert content(tmp_path / "shares") == content(tmp_path / "one")
 
 
 def test_from_dst_to_the_accumulator(inputs, tmp_path, capsys):

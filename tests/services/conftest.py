@@ -1,5 +1,6 @@
 """Fixtures of the tests on real services."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -21,23 +22,38 @@ def node():
         yield configuration
 
 
-@pytest.fixture
-def site(node, tmp_path):
-    path = tmp_path / "site.toml"
-    path.write_text(
-        f"""
+SITE = """
 [slurm]
 queue = "debug"
+walltime = "00:10:00"
+{common}
+[hep_sub]
+group = "physics"
+walltime = "short"
+{common}
+"""
+COMMON = """
 cores = 1
 processes = 1
 memory = "2GB"
-walltime = "00:10:00"
 interface = "lo"
-python = "{sys.executable}"
-local_directory = "{tmp_path}"
-log_directory = "{tmp_path}/logs"
+python = "{python}"
+local_directory = "{directory}"
+log_directory = "{directory}/logs"
 job_script_prologue = ["export SLURM_CONF={node}"]
 maximum_jobs = 2
 """
-    )
+
+
+@pytest.fixture
+def site(node, tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text(SITE.format(common=COMMON.format(python=sys.executable, directory=tmp_path, node=node)))
     return path
+
+
+@pytest.fixture
+def hep_job(site, monkeypatch):
+    """The site, and commands on PATH that stand in for HepJob's and submit to the real node."""
+    monkeypatch.setenv("PATH", str(Path(slurm.__file__).parent / "hep_job"), prepend=os.pathsep)
+    return site

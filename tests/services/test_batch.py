@@ -84,11 +84,8 @@ def test_an_unknown_cluster_is_named():
 
 def test_job_scripts_run_as_local_processes(small_fileset, reference, tmp_path, monkeypatch):
     """The whole way through dask-jobqueue; only the submit command is a plain process."""
-    import dask_jobqueue
-    from dask_jobqueue.local import LocalCluster
-
-    monkeypatch.setattr(dask_jobqueue, "ProcessCluster", LocalCluster, raising=False)
-    monkeypatch.setitem(clusters.BATCH, "process", "ProcessCluster")
+    process = clusters.BatchSystem("dask_jobqueue.local:LocalCluster", "sh", ())
+    monkeypatch.setitem(clusters.BATCH, "process", process)
     site = tmp_path / "site.toml"
     site.write_text(
         f'[process]\ncores = 1\nprocesses = 1\nmemory = "2GB"\ninterface = "lo"\npython = "{sys.executable}"\n'

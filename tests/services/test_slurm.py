@@ -5,6 +5,7 @@ import threading
 import time
 from functools import partial
 
+import dask
 import pytest
 from run_cases import assert_same, run
 
@@ -36,6 +37,8 @@ def test_slurm_gives_the_same(small_fileset, reference, site, tmp_path, disturbe
             threading.Thread(target=kill_a_job, args=[output], daemon=True).start()
         result, books = run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        settings = client.run(lambda: dask.config.get("distributed.worker.profile.enabled"))
+    assert set(settings.values()) == {False}
     assert books.failed == []
     assert result.is_complete
     assert_same(result, reference)
