@@ -35,7 +35,7 @@ _OF_VALIDATION: Final = {"validate", "output", "seed"}
 @click.option("--majorana", type=float, metavar="MASS", help="Only the signal through a neutrino of this mass in GeV.")
 @click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
 @click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
-@click.option("--events", type=click.IntRange(1), default=10_000, help="Number of events without a set.")
+@click.option("--events", type=int, default=10_000, help="Number of events without a set.")
 @click.option("--hypotheses", is_flag=True, help="A helix per mass hypothesis, with its energy loss, as BOSS has.")
 @click.option(
     "--output", type=DIRECTORY, help="Directory of all sample sets.  [default: samples; with --validate results]"
