@@ -196,6 +196,11 @@ def _counts(maps: Sequence[hist.Hist]) -> tuple[tuple[int, ...], FloatArray]:
         if (names := tuple(axis.name for axis in h.axes)) != wanted:
             msg = f"a histogram with axes {names} holds no misidentification; wanted {wanted}; run `lnv run` again"
             raise ResultsError(msg)
+        if (species := tuple(h.axes["species"])) != SPECIES:
+            msg = (
+                f"a map of misidentification of {', '.join(species)}; wanted {', '.join(SPECIES)}; run `lnv run` again"
+            )
+            raise ResultsError(msg)
     counts = np.stack([np.asarray(h.values(), dtype=np.float64) for h in maps]).sum(axis=0)
     years = np.array(list(maps[0].axes["period"]))
     is_filled = counts.sum(axis=(1, 2, 3, 4)) > 0

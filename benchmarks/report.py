@@ -291,8 +291,19 @@ def stands(results: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def page(results: dict[str, Any]) -> str:
+    """Return the time of a report beside that of another version."""
+    found = results["page"]
+    named = [(words, found[name]) for name, words in (("now", "this version"), ("before", "0.1.0")) if name in found]
+    rows = [(words, f["time"]["min"], f["time"]["median"], str(f["figures"]), f["page_mb"]) for words, f in named]
+    lines = table(("report of the paper set", "s, fastest", "s, median", "figures", "page, MB"), rows)
+    r = found.get("now_over_before")
+    return lines + (f"\n\nThis version over 0.1.0: {r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})." if r else "")
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    f.__name__: f for f in (machine, limits, peers, scaling, scheduler, costs, others, skim, skim_costs, plan, stands)
+    f.__name__: f
+    for f in (machine, limits, peers, scaling, scheduler, costs, others, skim, skim_costs, plan, stands, page)
 }
 
 

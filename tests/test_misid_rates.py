@@ -161,6 +161,14 @@ def test_maps_of_an_older_version_are_refused():
         misid_rates.counted([hist.Hist(misid.P, storage=hist.storage.Int64())])
 
 
+def test_maps_of_other_species_are_refused():
+    axes = [
+        hist.axis.StrCategory(["e", "pi"], name="species") if a.name == "species" else a for a in misid.empty_map().axes
+    ]
+    with pytest.raises(ResultsError, match="run `lnv run` again"):
+        misid_rates.counted([hist.Hist(*axes, storage=hist.storage.Int64())])
+
+
 def with_probes(rates, **shares):
     """Return rates after control samples whose probes are taken for others this often, in data and simulation."""
     datasets = {}
