@@ -154,7 +154,7 @@ def _picture(
     said = [f"{n_data} entr{'y' if n_data == 1 else 'ies'} of data (points)." if data is not None else "", where]
     said.append(_expectation(stack))
     said.append("Hatched: its bound at 90 % in the signal region, spread evenly." if bound else "")
-    said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit != 1.0 else "")
+    said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit is not None else "")
     return Picture(name if name == "m_kkee" else f"{name}_data", title, " ".join(s for s in said if s), draw)
 
 

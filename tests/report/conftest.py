@@ -44,6 +44,10 @@ def _histograms(n, rng, m_majorana=None):
     filled["n_minus_1_chi2_4c"].fill(chi2)
     filled["n_minus_1_conversion_veto"].fill(rng.uniform(0, 30, n))
     filled["n_minus_1_signal_region"].fill(mass)
+    pairs = np.random.default_rng(n)
+    filled["conversion_delta_xy"].fill(pairs.uniform(-2, 2, 4 * n))
+    filled["conversion_radius"].fill(pairs.uniform(0, 12, n // 10))
+    filled["conversion_m_ee"].fill(pairs.uniform(0, 0.3, n // 20))
     return filled
 
 

@@ -5,10 +5,21 @@ from pathlib import Path
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from jpsi_lnv.analysis.report import drawing, page, source
+from jpsi_lnv.analysis.events.schema import HELIX
+from jpsi_lnv.analysis.report import candidates, drawing, page, source
+from jpsi_lnv.analysis.report.tables import Table
 
 IMAGES = Path(__file__).with_name("images")
-NAMES = ("m_kkee", "limits", "n_minus_1_chi2_4c", "cutflow", "methods")
+NAMES = (
+    "m_kkee",
+    "limits",
+    "limits_yield",
+    "efficiency",
+    "n_minus_1_chi2_4c",
+    "conversion_delta_xy",
+    "cutflow",
+    "methods",
+)
 # Root mean square of the differences of pixels, 0 to 255: another rounding of a coordinate, not another figure.
 TOLERANCE = 2.0
 
@@ -20,6 +31,18 @@ def test_figure_looks_as_before(whole, name, renew_golden, tmp_path):
     drawing.save(figure, IMAGES if renew_golden else tmp_path, name, ["png"])
     if not renew_golden:
         difference = compare_images(str(IMAGES / f"{name}.png"), str(tmp_path / f"{name}.png"), TOLERANCE)
+        assert difference is None, difference
+
+
+def test_an_event_is_displayed_as_before(renew_golden, tmp_path):
+    row = {"dataset": "data", "run": 1, "event": 2, "m_kkee": 3.097, "chi2_kkee": 4.2, "field": 1.0}
+    for k, track in enumerate(("k1", "k2", "e1", "e2")):
+        helix = (0.01, 1.5 * k, (-1.5 if k > 1 else 1.5) + 0.2 * k, 0.1, 0.8 - 0.5 * k)
+        row |= {f"{name}_{track}": value for name, value in zip(HELIX, helix, strict=True)} | {f"p_{track}": 0.7}
+    (picture,) = candidates.displays(Table("candidates", "", (), (row,)))
+    drawing.save(picture.figure("Fast simulation"), IMAGES if renew_golden else tmp_path, "event", ["png"])
+    if not renew_golden:
+        difference = compare_images(str(IMAGES / "event.png"), str(tmp_path / "event.png"), TOLERANCE)
         assert difference is None, difference
 
 

@@ -25,6 +25,9 @@ WANTED = {
     "n_minus_1_chi2_4c",
     "n_minus_1_conversion_veto",
     "n_minus_1_signal_region",
+    "conversion_delta_xy",
+    "conversion_radius",
+    "conversion_m_ee",
 }
 
 
