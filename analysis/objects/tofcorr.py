@@ -181,8 +181,9 @@ def chi(columns: Columns, parameters: TofCorr, chosen: IntArray, window: tuple[f
     result = np.empty((len(chosen), tof_pid.N_HYPOTHESES))
     lacking = _evaluate(tof, tof_pid.locate(columns, chosen), track, parameters, window, result)
     if lacking and parameters.walk[..., _COEFFICIENTS].any():
+        # How many is kept back: it could tell of hidden events.
         msg = (
-            f"pid_tof is 'tofcorr', and {lacking} ends of counters, which that corrects one by one, have no record: "
+            "pid_tof is 'tofcorr', and ends of counters, which that corrects one by one, have no record: "
             "skim the .dst again with `--keep pid,ends`, or take pid_tof 'tof12e'"
         )
         raise SchemaError(msg)
