@@ -209,7 +209,7 @@ def estimate(results: Results, n_jpsi: float | None = None, given: Path | None =
     Raises:
         ResultsError: No background dataset ran with the selection "misid", or one lacks what its weight needs.
     """
-    number = n_jpsi or normalization.n_jpsi(results).value
+    number = normalization.n_jpsi(results, n_jpsi).value
     samples, rates = weighted(results, number, given)
     masses = (None, *(mass / 1000 for mass in majorana.by_mass(results)))
     channels = tuple(_channel(results, samples, rates, number, mass) for mass in masses)
@@ -392,7 +392,7 @@ def considered() -> tuple[str, ...]:
 def spectrum(results: Results, like: hist.Hist, n_jpsi: float | None = None) -> hist.Hist:
     """Return the expected exclusive background in the axes ``chi2_4c`` and ``m_kkee`` of a histogram."""
     filled = hist.Hist(*like.axes, storage=hist.storage.Weight())
-    for sample in weighted(results, n_jpsi or normalization.n_jpsi(results).value)[0]:
+    for sample in weighted(results, normalization.n_jpsi(results, n_jpsi).value)[0]:
         filled.fill(*(sample.candidates[axis.name] for axis in like.axes), weight=sample.expected)
     return filled
 

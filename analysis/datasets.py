@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +50,11 @@ TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"
 # The calibration that is no file: constants of the package's own simulation.
 SIMULATED: Final = "simulated"
+# Selections that look at photons: they need the collection `Shower`, which a file may lack.
+PHOTON_SELECTIONS: Final = (CONTROL_EE, CONTROL_KKPI0)
+HOW_WITHOUT_PHOTONS: Final = (
+    f"add them, or leave what reads showers out of 'selections' of the metadata ({', '.join(PHOTON_SELECTIONS)})"
+)
 MAJORANA_MODES: Final = ("2nu", "1nu")
 # Difference in GeV of a file's energies to that of its dataset: the energy of the beams varies by less.
 SQRT_S_TOLERANCE: Final = 0.005
@@ -61,7 +66,8 @@ SQRT_S_MAX: Final = 10.0
 N_JPSI_MAX: Final = 1e15
 # How to say how many J/psi data hold.
 HOW_N_JPSI: Final = (
-    f'give "n_jpsi" in the metadata of the fileset, a number or names of published data sets: "{"+".join(N_JPSI_OF)}"'
+    f'give "n_jpsi" in the metadata of the fileset, a number or names of published data sets: "{"+".join(N_JPSI_OF)}", '
+    "or --n-jpsi to the commands that normalise"
 )
 
 
@@ -117,6 +123,38 @@ class DatasetMetadata:
         """Whether the kind is one of recorded events, which pseudo-data stand for."""
         return self.kind in (DATA, CONTINUUM)
 
+    def contradictions(
+        self, runs: tuple[int, int] | None, sqrt_s: tuple[float, float] | None, lacks: Sequence[str] = ()
+    ) -> Iterator[str]:
+        """Return in what the metadata and what events say of themselves contradict each other.
+
+        Args:
+            runs: Smallest and largest run number; None: not known.
+            sqrt_s: Smallest and largest centre-of-mass energy in GeV; None: not known.
+            lacks: Collections that the events do not have, of those that they may lack.
+        """
+        if lacks and (selections := [name for name in self.selections if name in PHOTON_SELECTIONS]):
+            yield f"has no columns of {', '.join(lacks)}, which {', '.join(selections)} read; {HOW_WITHOUT_PHOTONS}"
+        if runs is not None and runs[0] < 0 and not self.is_simulation:
+            yield (
+                f"runs are negative ({runs[0]} to {runs[1]}), those of simulation; wanted recorded events, "
+                'as "is_simulation": false says: mend the metadata or take the file out'
+            )
+        if runs is not None and runs[1] > 0 and self.is_simulation and not self.is_recorded_kind:
+            yield (
+                f"runs are positive ({runs[0]} to {runs[1]}), those of recorded events; wanted simulation, whose runs "
+                f"are negative, as kind {self.kind!r} says: mend the metadata (recorded events that are shown say "
+                '"is_simulation": false and "open_reason"), or the sign of the runs'
+            )
+        # Written so that an energy that is no number differs.
+        if sqrt_s is not None and not max(abs(value - self.sqrt_s) for value in sqrt_s) <= SQRT_S_TOLERANCE:
+            low, high = sqrt_s
+            got = f"{low:.4f} to {high:.4f}" if high > low else f"{low:.4f}"
+            yield (
+                f"events have a centre-of-mass energy of {got} GeV; wanted "
+                f"{self.sqrt_s} GeV within {SQRT_S_TOLERANCE} GeV, the sqrt_s of the metadata: mend one of them"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON types."""
         fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
@@ -146,7 +184,7 @@ class DatasetMetadata:
         if not isinstance(selections, (list, tuple)):
             msg = f"dataset {dataset!r}: metadata 'selections' is {selections!r}; wanted a list of names"
             raise FilesetError(msg)
-        record = cls(**{**metadata, "selections": tuple(selections), "n_jpsi": _published(metadata.get("n_jpsi"))})
+        record = cls(**{**metadata, "selections": tuple(selections), "n_jpsi": published(metadata.get("n_jpsi"))})
         record._check(dataset)
         return record
 
@@ -207,7 +245,7 @@ class DatasetMetadata:
                 raise FilesetError(msg)
 
 
-def _published(n_jpsi: Any) -> Any:
+def published(n_jpsi: Any) -> Any:
     """Return the number of J/psi of published data sets that are named, such as ``2009+2012``; else what was given."""
     names = n_jpsi.split("+") if isinstance(n_jpsi, str) else []
     if not names or not set(names) <= set(N_JPSI_OF) or len(set(names)) < len(names):

@@ -42,6 +42,7 @@ PERIODS: Final[Mapping[int, Period]] = {
 }
 # Period -> number of J/psi.
 PUBLISHED: Final[Mapping[int, float]] = {year: period.n_jpsi for year, period in PERIODS.items()}
+N_JPSI_RELATIVE: Final = N_JPSI_UNCERTAINTY / N_JPSI
 LUMINOSITY_JPSI: Final = math.fsum(p.luminosity for p in PERIODS.values())
 
 
@@ -67,22 +68,29 @@ class SideBand:
     tau: float
 
 
-def n_jpsi(results: Results) -> Count:
-    """Return the number of J/psi in the data, as their metadata say; of a result without data, the published total.
+def n_jpsi(results: Results, given: float | None = None) -> Count:
+    """Return the number of J/psi to normalise to: the one that is given, else what the metadata of the data say.
 
     The relative uncertainty is that of the published number, which all periods share.
 
+    Args:
+        results: A merged accumulator.
+        given: Number that somebody gives; None: nobody does.
+
     Raises:
-        ResultsError: A dataset of kind data does not state its number.
+        ResultsError: There are no data, or a dataset of kind data does not state its number.
     """
-    given = {name: d.metadata.n_jpsi for name, d in results.ran(SEARCH, DATA).items()}
-    if not given:
-        return Count(N_JPSI, N_JPSI_UNCERTAINTY, "Chin. Phys. C 46, 074001 (2022)")
-    if lacking := sorted(name for name, n in given.items() if n is None):
+    if given is not None:
+        return Count(given, given * N_JPSI_RELATIVE, "command line")
+    stated = {name: d.metadata.n_jpsi for name, d in results.ran(SEARCH, DATA).items()}
+    if not stated:
+        msg = f"got no data, which say how many J/psi to normalise to; give --n-jpsi, such as {'+'.join(N_JPSI_OF)}"
+        raise ResultsError(msg)
+    if lacking := sorted(name for name, n in stated.items() if n is None):
         msg = f"dataset(s) {', '.join(lacking)} of kind {DATA!r} do not say how many J/psi they hold; {HOW_N_JPSI}"
         raise ResultsError(msg)
-    total = math.fsum(n for n in given.values() if n is not None)
-    return Count(total, total * N_JPSI_UNCERTAINTY / N_JPSI, "metadata of the data")
+    total = math.fsum(n for n in stated.values() if n is not None)
+    return Count(total, total * N_JPSI_RELATIVE, "metadata of the data")
 
 
 def n_jpsi_by_period(results: Results) -> dict[int, float]:

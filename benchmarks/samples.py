@@ -34,19 +34,20 @@ def make(directory: Path, n_events: int = N_EVENTS) -> dict[str, Path]:
     Returns:
         Dataset -> file.
     """
-    return {name: _make_one(directory / f"{name}_{n_events}.root", name, n_events) for name in NAMES}
+    return {name: make_one(directory / f"{name}_{n_events}.root", name, n_events) for name in NAMES}
 
 
 def make_control(directory: Path, name: str, n_events: int = BASKET_EVENTS) -> Path:
     """Write the events of a control channel, if they are not there yet; return the file."""
-    return _make_one(directory / f"{name}_{n_events}.root", name, n_events)
+    return make_one(directory / f"{name}_{n_events}.root", name, n_events)
 
 
 def _dataset(name: str, n_events: int) -> samplesets.Dataset:
     return samplesets.inclusive(n_events) if name == "inclusive" else samplesets.exclusive(name, n_events)
 
 
-def _make_one(path: Path, name: str, n_events: int) -> Path:
+def make_one(path: Path, name: str, n_events: int) -> Path:
+    """Write the events of a dataset, if they are not there yet; return the file."""
     recipe = _dataset(name, n_events).recipe
     if path.exists():
         return path

@@ -19,6 +19,7 @@ from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, NOT_SIMULATED, Process
+from jpsi_lnv.processors.books.fileset import FileEntry
 
 _STEPS: Final = (Field("name", "step"), Field("rule", "requirement on an event"))
 _OF_COLUMNS: Final = (
@@ -189,11 +190,22 @@ _KEYS: Final = {
 }
 
 
+def _meanings(record: type) -> dict[str, str]:
+    """Return what the docstring of a record says of its attributes."""
+    found = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w+:|^ {4}\Z)", f"{record.__doc__}", re.S | re.M)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def file_keys() -> str:
+    """Return the keys of a file of a completed fileset as a table."""
+    known = {name: words for name, words in _meanings(FileEntry).items() if name != "path"}
+    return "\n".join(["| key | meaning |", "|---|---|", *(f"| `{name}` | {words} |" for name, words in known.items())])
+
+
 def fileset_keys() -> str:
     """Return the keys of a fileset's metadata as a table: unit, default, meaning, and who reads it."""
-    meanings = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w+:|^ {4}\Z)", f"{DatasetMetadata.__doc__}", re.S | re.M)
     lines = ["| key | unit | default | meaning | read by |", "|---|---|---|---|---|"]
-    words = {name: " ".join(text.split()) for name, text in meanings}
+    words = _meanings(DatasetMetadata)
     for field in dataclasses.fields(DatasetMetadata):
         unit, readers = _KEYS[field.name]
         lines.append(f"| `{field.name}` | {unit} | {_default(field)} | {words[field.name]} | {readers} |")
@@ -242,6 +254,7 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "modules": modules,
     "reports": reports,
     "fileset": fileset_keys,
+    "file": file_keys,
     "kinds": lambda: "; ".join(f"`{name}`: {words}" for name, words in KINDS.items()) + ".",
     "steps": lambda: render.markdown(steps()),
     "columns": lambda collection="": render.markdown(columns(collection)),

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis.constants import N_JPSI_OF
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
-from jpsi_lnv.analysis.datasets import SIMULATED
+from jpsi_lnv.analysis.datasets import N_JPSI_MAX, SIMULATED, published
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.tables import Table
 
@@ -175,11 +176,19 @@ class CalibrationFile(click.ParamType):
         return SIMULATED if value == SIMULATED else str(Path(value).resolve())
 
 
+class JpsiNumber(FiniteRange):
+    """A number of J/psi, or names of published data sets such as ``2009+2012``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or end with a usage error."""
+        return super().convert(published(value), param, ctx)
+
+
 N_JPSI: Final = click.option(
     "--n-jpsi",
-    type=FiniteRange(0, min_open=True),
+    type=JpsiNumber(0, N_JPSI_MAX, min_open=True),
     metavar="N",
-    help="Number of J/psi to normalise to.  [default: the data's]",
+    help=f"Number of J/psi to normalise to, or published data sets: {'+'.join(N_JPSI_OF)}.  [default: the data's]",
 )
 
 

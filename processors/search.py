@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coffea.processor import ProcessorABC
@@ -11,6 +11,7 @@ from coffea.processor import ProcessorABC
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import LnvError, NtupleError
+from jpsi_lnv.analysis.events import inspection
 from jpsi_lnv.analysis.events.columns import ChunkColumns
 from jpsi_lnv.analysis.events.ntuple import file_uuid
 from jpsi_lnv.analysis.objects import calibration as calibrated
@@ -50,7 +51,8 @@ class SearchProcessor(ProcessorABC):
         """Return ``{dataset: {selection: {...}, "ledger": {...}}}`` of one chunk.
 
         Raises:
-            NtupleError: The file is not the one of the fileset: another UUID, or fewer events.
+            NtupleError: The file is not the one of the fileset: another UUID, or fewer events; or what is read of it is
+                not what an ntuple holds.
             CalibrationError: A run is outside of all ranges of the calibration, or what the cuts ask for is not in it.
             FilesetError: The metadata name a selection that does not exist, another energy than the file's, or show
             recorded events without a reason.
@@ -58,8 +60,9 @@ class SearchProcessor(ProcessorABC):
         """
         dataset, metadata = events.metadata["dataset"], DatasetMetadata.of_chunk(events.metadata)
         output = {ledger.LEDGER: entry(events)}
+        reads = registry.reads(metadata.selections, dataset, self.selections)
         calibration = self.calibrations.get(dataset) or calibrated.of_dataset(dataset, metadata)
-        columns = calibrated.applied(ChunkColumns(events), calibration)
+        columns = calibrated.applied(sound_columns(events, metadata, reads), calibration)
         chunk = Chunk(columns, dataset, metadata, self.cuts, self.box, calibration)
         for name in metadata.selections:
             found = select(registry.find(name, dataset, self.selections), name, chunk)
@@ -105,6 +108,20 @@ def entry(events: Any) -> dict[str, Any]:
         )
         raise NtupleError(msg)
     return ledger.entry(got[0], start, start + got[1], got[1])
+
+
+def sound_columns(events: Any, metadata: DatasetMetadata, reads: Iterable[str]) -> ChunkColumns:
+    """Return the columns of a chunk, after a look at those that are read in any case.
+
+    Raises:
+        NtupleError: Something is wrong with them.
+    """
+    columns = ChunkColumns(events)
+    place = (
+        f"{events.metadata.get('filename', 'events')}, entries from {(start := events.metadata.get('entrystart', 0))}"
+    )
+    inspection.require_sound(columns, reads, metadata, place, start)
+    return columns
 
 
 def select(selection: Selection, name: str, chunk: Chunk) -> dict[str, Found]:

@@ -15,7 +15,10 @@ from typing import Any, Final
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import (
+    CONTINUUM,
     CONTROL_SELECTIONS,
+    DATA,
+    PHOTON_SELECTIONS,
     SEARCH,
     DatasetMetadata,
 )
@@ -145,7 +148,8 @@ def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
     """Return the books of the outputs that are done.
 
     Raises:
-        FilesetError: Two inputs have the same UUID, or data and simulation were skimmed into one dataset.
+        FilesetError: Two inputs have the same UUID or the same events, or data and simulation were skimmed into one
+            dataset.
     """
     books = [_BOOKS.read(item.books) for item in items if is_done(item)]
     seen: dict[str, str] = {}
@@ -154,6 +158,9 @@ def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
         path = source["path"]
         if seen.setdefault(source["uuid"], path) != path:
             msg = f"{path}: is the same file as {seen[source['uuid']]} (UUID {source['uuid']}); leave one out"
+            raise FilesetError(msg)
+        if source["content"] and seen.setdefault(source["content"], path) != path:
+            msg = f"{path}: holds the same events as {seen[source['content']]}, in another file; leave one out"
             raise FilesetError(msg)
         if source["n_events"]:
             kinds.setdefault(source["is_simulation"], path)
@@ -171,6 +178,11 @@ def table(title: str, books: Sequence[dict[str, Any]]) -> Table:
         for source in book["sources"]
     )
     return Table("skim", title, _FIELDS, tuple(rows))
+
+
+def stands_for_nothing(books: Sequence[dict[str, Any]]) -> bool:
+    """Return whether no input has an event or stands for one: nothing says what they are, and nothing is lost."""
+    return not any(s["n_events"] or s["n_produced"] for book in books for s in book["sources"])
 
 
 def job_warnings(books: Sequence[dict[str, Any]]) -> list[str]:
@@ -216,16 +228,22 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
     sources = [source for book in read_books(items) for source in book["sources"]]
     filled = [source for source in sources if source["n_events"]]
     if not filled:
-        msg = f"dataset {options.dataset!r}: none of its {len(sources)} inputs has an event; nothing can be said of it"
+        msg = f"dataset {options.dataset!r}: none of its {len(sources)} inputs has an event; skim them with others"
         raise FilesetError(msg)
     is_simulation = filled[0]["is_simulation"]
+    if kind not in (None, DATA, CONTINUUM) and not is_simulation:
+        msg = (
+            f"dataset {options.dataset!r}: got kind {kind!r}, which is simulated, for runs that are positive, those of "
+            "recorded events; give --kind data, or mend the sign of the runs (in a mapping: run = {value = -1})"
+        )
+        raise FilesetError(msg)
     metadata = DatasetMetadata.from_dict(
         options.dataset,
         {
             "kind": kind or ("inclusive" if is_simulation else "data"),
             "sqrt_s": _one_sqrt_s([value for source in sources for value in source["sqrt_s"]]),
             "is_simulation": is_simulation,
-            "selections": selections(options.preselection),
+            "selections": selections(options),
             "calibration": options.calibration,
         },
     )
@@ -235,10 +253,15 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
     return write_json(path, others | filesets.to_raw({options.dataset: dataset}, options.output))
 
 
-def selections(preselection: str) -> list[str]:
+def selections(options: SkimOptions) -> list[str]:
     """Return the selections that can run on a skim: the search, and the control samples unless they were cut away."""
-    controls = [] if preselection == SEARCH else CONTROL_SELECTIONS
-    return [SEARCH, *controls]
+    controls = [] if options.preselection == SEARCH else CONTROL_SELECTIONS
+    return [SEARCH, *(name for name in controls if name not in without_photons(options))]
+
+
+def without_photons(options: SkimOptions) -> tuple[str, ...]:
+    """Return the selections that cannot run on a skim because a user's own ntuples have no showers."""
+    return PHOTON_SELECTIONS if options.mapping is not None and schema.lacking(options.mapping.columns) else ()
 
 
 def _one_sqrt_s(values: Sequence[float]) -> float:

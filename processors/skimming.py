@@ -23,9 +23,9 @@ from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
 from jpsi_lnv.analysis.events.dst import Dst, open_dst
-from jpsi_lnv.analysis.events.inspection import mixed_runs, raise_faults
+from jpsi_lnv.analysis.events.inspection import Content, mixed_runs, raise_faults
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
-from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block, require_finite
 from jpsi_lnv.analysis.events.plausibility import doubts
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.console import console
@@ -217,8 +217,12 @@ class Skim:
         """
         kept = 0
         energies: set[float] = set()
+        content = Content()
 
         def choose(columns: Columns) -> BoolArray:
+            content.add("run", columns.scalar("run"))
+            content.add("event", columns.scalar("event"))
+            content.add("Track_kappa", columns.flat("Track", "kappa"))
             if mixed := mixed_runs(columns.scalar("run")):
                 msg = f"column run: {mixed}"
                 raise SchemaError(msg)
@@ -241,6 +245,7 @@ class Skim:
         writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source, entries=entries)
         return {
             "uuid": str(source.source),
+            "content": content.digest(),
             "is_simulation": source.is_simulation,
             "sqrt_s": [min(energies), max(energies)] if energies else [],
             "n_events": source.n_events,
@@ -253,10 +258,12 @@ class Skim:
     def _read(self, source: Dst | MappedNtuple, start: int, stop: int, choose: Callable[[Columns], BoolArray]) -> Block:
         """Return the chosen events; what is wrong with them is said with file and entries."""
         try:
-            return make_block(source.read(start, stop, self.options.runs, choose))
+            block = make_block(source.read(start, stop, self.options.runs, choose))
+            require_finite(block)
         except (SchemaError, ValueError) as error:
             msg = f"{source.path}, entries {start} to {stop}: {error}"
             raise SchemaError(msg) from error
+        return block
 
     def _doubt(self, source: Dst | MappedNtuple) -> None:
         """Refuse a user's own ntuple whose first numbers cannot be what their units say."""

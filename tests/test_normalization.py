@@ -88,7 +88,9 @@ def test_continuum_without_luminosity_is_refused():
 
 
 def test_the_number_of_jpsi_comes_from_the_data_or_the_publication():
-    assert normalization.n_jpsi(results()).value == N_JPSI
+    with pytest.raises(ResultsError, match=r"got no data, which say how many .* give --n-jpsi, such as 2009\+2012"):
+        normalization.n_jpsi(results())
+    assert normalization.n_jpsi(results(), 2e9).value == 2e9
     count = normalization.n_jpsi(results(a=dataset(kind="data", n_jpsi=1e6), b=dataset(kind="data", n_jpsi=3e6)))
     assert count.value == 4e6
     assert count.sigma / count.value == pytest.approx(44 / 10087)

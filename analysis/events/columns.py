@@ -20,11 +20,13 @@ import numpy.typing as npt
 from scipy import special
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray, kernel
-from jpsi_lnv.analysis.errors import SchemaError
-from jpsi_lnv.analysis.events.schema import HELIX, branch
+from jpsi_lnv.analysis.errors import NtupleError, SchemaError
+from jpsi_lnv.analysis.events.schema import BRANCHES, HELIX, branch
 
 # Offsets and values of a column of a collection.
 Jagged = tuple[AnyArray, AnyArray]
+# Field of coffea's events that holds the branches of all collections as they are, with lengths of their own.
+OWN: Final = "own"
 
 
 class Columns(Protocol):
@@ -116,12 +118,17 @@ class ChosenEvents:
 
 
 class ChunkColumns:
-    """Columns of the events that coffea hands to a processor; each branch is read at its first use."""
+    """Columns of the events that coffea hands to a processor; each branch is read, and looked at, at its first use.
+
+    A column whose values are not of the table's type, are not finite, or are not as many as the counter of their
+    collection says raises NtupleError: whatever was believed of the file, nothing else of it would be noticed.
+    """
 
     def __init__(self, events: Any) -> None:
         self._events = events
         self._cache: dict[str, AnyArray] = {}
         self._layouts: dict[str, Any] = {}
+        self._lengths: dict[str, int] = {}
         self.n_events = len(events)
 
     def offsets(self, collection: str) -> IntArray:
@@ -138,14 +145,29 @@ class ChunkColumns:
         if key not in self._cache:
             layout = self._layout(collection)
             offsets = np.asarray(layout.offsets.data)
-            self._cache[key] = self._content(layout.content, name, key)[offsets[0] : offsets[-1]]
+            values = self._content(layout.content, name, key)
+            self._require_sound(key, values)
+            self._cache[key] = values[offsets[0] : offsets[-1]]
         return self._cache[key]
 
     def scalar(self, name: str) -> AnyArray:
         """Return an event scalar."""
         if name not in self._cache:
             self._cache[name] = self._content(self._events.layout, name, name)
+            self._require_sound(name, self._cache[name])
         return self._cache[name]
+
+    def own_counts(self, key: str) -> IntArray:
+        """Return how many values a branch of a collection has in each event, whatever the counter says, (n_events,)."""
+        return np.diff(np.asarray(_numpy_layout(self._events.layout[OWN][key].offsets)))
+
+    def _require_sound(self, name: str, values: AnyArray) -> None:
+        collection = BRANCHES[name][0] if name in BRANCHES else ""
+        length = self._lengths.setdefault(collection, len(values)) if collection else len(values)
+        what = f"got {len(values)} values, wanted {length} as the columns before" if len(values) != length else None
+        if what := what or unsound(name, values):
+            msg = f"column {name}: {what}; run `lnv fileset complete` on the file to see all that is wrong with it"
+            raise NtupleError(msg)
 
     def has(self, collection: str, name: str) -> bool:
         """Whether the file has the column."""
@@ -183,6 +205,50 @@ def _numpy_layout(layout: Any) -> Any:
     if isinstance(layout, ak.contents.NumpyArray):
         return layout.data.materialize() if hasattr(layout.data, "materialize") else layout.data
     return ak.to_numpy(ak.materialize(ak.Array(layout)))
+
+
+def unsound(name: str, values: AnyArray, counts: IntArray | None = None, start: int = 0) -> str | None:
+    """Return what is wrong with the values of a column: their type, or one that is not finite or does not fit.
+
+    Args:
+        name: Column of the table; of any other nothing is wrong.
+        values: Its values, (E,) or, in a collection, (N,).
+        counts: Values of each event, (E,), to say in which one; without it no event is named.
+        start: Number of the first event.
+    """
+    if name not in BRANCHES:
+        return None
+    wanted = np.dtype(BRANCHES[name][1].dtype)
+    if wanted.kind != values.dtype.kind.replace("u", "i"):
+        return f"got {values.dtype}, wanted {wanted_values(name)}"
+    if (bad := unfit(values, wanted)) is None:
+        return None
+    if BRANCHES[name][0] and counts is None:
+        return f"got {values[bad]}, wanted {wanted_values(name)}"
+    entry = bad if counts is None else int(np.searchsorted(np.cumsum(counts), bad, side="right"))
+    return f"entry {start + entry} has {values[bad]}, wanted {wanted_values(name)}"
+
+
+def wanted_values(name: str) -> str:
+    """Return what the values of a column are, in words such as ``finite float32 per track``."""
+    collection, column = BRANCHES[name]
+    finite = "finite " if column.dtype.startswith("float") else ""
+    return f"{finite}{column.dtype} per {collection.lower() or 'event'}"
+
+
+def unfit(values: AnyArray, wanted: np.dtype[Any]) -> int | None:
+    """Return the place of the first value that is not finite, or that an integer type cannot hold; None if all fit."""
+    if wanted.kind == "f":
+        # A sum is finite if every value is, but for sums of huge values: those are looked at one by one.
+        if np.isfinite(values.sum(dtype=np.float64)):
+            return None
+        fits = np.isfinite(values)
+    elif np.can_cast(values.dtype, wanted, "safe"):
+        return None
+    else:
+        limits = np.iinfo(wanted)
+        fits = (values >= limits.min) & (values <= limits.max)
+    return None if fits.all() else int(np.flatnonzero(~fits)[0])
 
 
 def sum_per_event(offsets: IntArray, values: npt.NDArray[np.integer | np.bool_]) -> IntArray:

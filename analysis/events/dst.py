@@ -371,7 +371,8 @@ def _event_tree(path: str, file: Any, keep: Sequence[str]) -> Any:
     found = {key.partition(";")[0]: name for key, name in file.classnames().items()}
     if found.get(EVENT_TREE) != "TTree":
         content = ", ".join(f"{name} ({kind})" for name, kind in found.items()) or "nothing"
-        msg = f"{path}: got a ROOT file with {content}; wanted a BOSS .dst with the tree {EVENT_TREE!r}"
+        msg = f"{path}: got a ROOT file with {content}; wanted a BOSS .dst with the tree {EVENT_TREE!r}; "
+        msg += "ntuples of your own need --mapping"
         raise NtupleError(msg)
     tree = file[EVENT_TREE]
     _check_branches(path, set(tree.keys()), keep)

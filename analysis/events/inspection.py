@@ -7,9 +7,10 @@ is read without an error, as other events. `inspect` reads a file once and names
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,18 +19,29 @@ import awkward as ak
 import numpy as np
 import uproot
 
+from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import AnyArray, IntArray
+from jpsi_lnv.analysis.datasets import HOW_WITHOUT_PHOTONS, DatasetMetadata
 from jpsi_lnv.analysis.errors import LnvError, NtupleError, SchemaError
-from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.columns import ArrayColumns, ChunkColumns, unsound, wanted_values
 from jpsi_lnv.analysis.events.plausibility import doubts
-from jpsi_lnv.analysis.events.schema import BRANCHES, COLLECTIONS, META_TREE, required_branches
+from jpsi_lnv.analysis.events.schema import (
+    BRANCHES,
+    COLLECTIONS,
+    META_TREE,
+    lacking,
+    missing_branches,
+    required_branches,
+)
 
 # Of the check: what another version found is not believed.
-VERSION: Final = 2
+VERSION: Final = 3
 # Entries that are read at once.
 STEP: Final = 50_000
 # Events whose numbers are compared with what their units say.
 DOUBT_EVENTS: Final = 5_000
+# Columns that tell events from others, in any file.
+CONTENT: Final = ("run", "event", "Track_kappa")
 _JAGGED: Final = 2
 
 
@@ -47,6 +59,8 @@ class Facts:
         n_stored: Events that the file should hold, as `Meta` has it.
         sources: UUID, first entry and end of the entries of every file that the events were taken from.
         doubts: What cannot be what its unit says (`analysis.events.plausibility`).
+        lacks: Collections that it does not have, of those that it may lack.
+        content: Digest of the events: of run, event and curvature of every track; equal for copies in any form.
     """
 
     num_entries: int
@@ -58,11 +72,13 @@ class Facts:
     n_stored: int | None = None
     sources: tuple[tuple[str, int, int], ...] = ()
     doubts: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    content: str = ""
 
 
-def raise_faults(where: str, faults: Sequence[str], error: type[LnvError] = NtupleError) -> None:
+def raise_faults(where: str, found: Iterable[str], error: type[LnvError] = NtupleError) -> None:
     """Raise one error for everything that is wrong: one line for one fault, else a line for each."""
-    if faults:
+    if faults := list(found):
         several = f"{len(faults)} faults\n  " + "\n  ".join(faults)
         msg = f"{where}: {faults[0] if len(faults) == 1 else several}"
         raise error(msg)
@@ -125,6 +141,29 @@ def tree_of(path: str, file: Any, name: str) -> Any:
     return found
 
 
+def friends_with(tree: Any, names: Iterable[str]) -> str:
+    """Return which other tree of the file has some of the branches, as the end of a message; nothing if none has."""
+    directory = tree.file.root_directory
+    others = [directory[key] for key in directory.keys(cycle=False, filter_classname="TTree")]
+    for other in others:
+        if other.object_path != tree.object_path and (found := sorted(set(names) & set(other.keys()))):
+            return (
+                f"; the tree {other.name!r} of the file has {', '.join(found)}: a friend is not read; write one tree "
+                "of both (RDataFrame's Snapshot does)"
+            )
+    return ""
+
+
+def unreadable_branch(branch: Any, error: Exception) -> str:
+    """Return what is wrong with a branch that uproot fails to read, such as one of Float16_t without a range."""
+    reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+    leaves = ", ".join(leaf.classname for leaf in branch.member("fLeaves"))
+    return (
+        f"branch {branch.name!r} ({leaves}) cannot be read ({reason}): the file is damaged, or uproot does not know "
+        "the type: write Float_t, Double_t, Int_t or Long64_t"
+    )
+
+
 def unequal_branches(tree: Any, names: Sequence[str]) -> list[str]:
     """Return a line for each branch that has another number of entries than its tree."""
     return [
@@ -136,7 +175,9 @@ def unequal_branches(tree: Any, names: Sequence[str]) -> list[str]:
 
 
 def mixed_runs(runs: AnyArray, start: int = 0) -> str | None:
-    """Return what is wrong with run numbers, the first of entry `start`, of which only some are negative."""
+    """Return what is wrong with run numbers, the first of entry `start`: some are negative and some not, or are 0."""
+    if (none := np.flatnonzero(np.asarray(runs) == 0)).size:
+        return f"got 0 in entry {start + none[0]}; wanted a run: positive if it was recorded, negative if simulated"
     negative = np.asarray(runs) < 0
     if not negative.any() or negative.all():
         return None
@@ -156,19 +197,20 @@ def inspect(path: str, object_path: str) -> Facts:
     """
     with opened(path) as file:
         tree = tree_of(path, file, object_path)
-        names = [name for name in _with_counters() if name in tree]
+        names = columns_of(tree)
         raise_faults(f"{path}, tree {object_path!r}", _missing(tree), SchemaError)
         raise_faults(f"{path}, tree {object_path!r}", unequal_branches(tree, names))
         seen, doubted = _Seen(names), list[str]()
         try:
             edges = [int(e) for e in tree.common_entry_offsets()] if tree.num_entries else []
-            for start, stop in _steps(edges):
+            for start, stop in steps(edges):
                 arrays = tree.arrays(names, entry_start=start, entry_stop=stop, how=dict)
                 seen.add(arrays, start)
                 if start == 0 and not seen.faults():
                     doubted = doubts(_columns(arrays))
             meta = _meta(file)
         except Exception as error:
+            raise_faults(f"{path}, tree {object_path!r}", _unreadable_branches(tree, names))
             raise _unreadable(path, error) from error
         raise_faults(f"{path}, tree {object_path!r}", seen.faults())
         return Facts(
@@ -178,11 +220,43 @@ def inspect(path: str, object_path: str) -> Facts:
             runs=seen.range_of("run", int),
             sqrt_s=seen.range_of("sqrt_s", float),
             doubts=tuple(doubted),
+            lacks=lacking(names),
+            content=seen.content,
             **meta,
         )
 
 
-def _steps(edges: Sequence[int]) -> Iterator[tuple[int, int]]:
+def require_sound(
+    columns: ChunkColumns, reads: Iterable[str], metadata: DatasetMetadata, place: str, start: int
+) -> None:
+    """Look at a chunk of an ntuple that was inspected, before it is used: is it still what it was found to be?
+
+    Args:
+        columns: The chunk; each of its columns looks at its own values when it is read.
+        reads: The branches that are read of every chunk: those of a collection are compared with its counter.
+        metadata: Those of the dataset.
+        place: The file, for the message.
+        start: Entry of the file at which the chunk begins.
+
+    Raises:
+        NtupleError: Something is wrong; everything is named that was found.
+    """
+    wanted = [name for name in BRANCHES if name in reads]
+    present = [name for name in wanted if columns.has(BRANCHES[name][0], BRANCHES[name][1].name)]
+    if missing := [name for name in wanted if name not in present]:
+        msg = f"{place}: lacks {', '.join(missing)}, which the selections read; {HOW_WITHOUT_PHOTONS}"
+        raise NtupleError(msg)
+    seen = _Seen(present)
+    for name in present:
+        if collection := BRANCHES[name][0]:
+            seen.compare(name, columns.own_counts(name), np.diff(columns.offsets(collection)), start)
+        else:
+            seen.look(name, columns.scalar(name), None, start)
+    contradictions = metadata.contradictions(seen.range_of("run", int), seen.range_of("sqrt_s", float))
+    raise_faults(place, [*seen.faults(), *contradictions])
+
+
+def steps(edges: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Return consecutive ranges of entries that begin with a basket: one that two ranges share is unpacked twice."""
     start = 0
     for before, edge in itertools.pairwise([*edges, edges[-1]] if edges else []):
@@ -191,16 +265,44 @@ def _steps(edges: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = before
 
 
-def _with_counters() -> list[str]:
-    return [*(f"n{name}" for name in COLLECTIONS if name), *BRANCHES]
+def _unreadable_branches(tree: Any, names: Sequence[str]) -> Iterator[str]:
+    """Return what is wrong with the branches that cannot be read by themselves."""
+    for name in names:
+        try:
+            tree[name].array()
+        except Exception as error:
+            yield unreadable_branch(tree[name], error)
+
+
+def columns_of(tree: Any) -> list[str]:
+    """Return the branches of a tree that the column table knows, the counters first."""
+    return [name for name in (*(f"n{name}" for name in COLLECTIONS if name), *BRANCHES) if name in tree]
 
 
 def _missing(tree: Any) -> list[str]:
     present = set(tree.keys())
-    counters = {f"n{collection}" for name in required_branches() if (collection := BRANCHES[name][0])}
-    missing = [name for name in (*sorted(counters), *required_branches()) if name not in present]
+    counters = {f"n{BRANCHES[name][0]}" for name in (*required_branches(), *present) if BRANCHES.get(name, ("",))[0]}
+    counters -= {f"n{name}" for name in lacking(present)}
+    missing = [*(name for name in sorted(counters) if name not in present), *missing_branches(present)]
     words = f"{len(missing)} required branch{'es are' if len(missing) > 1 else ' is'} missing: {', '.join(missing)}"
-    return [words] if missing else []
+    return [words + friends_with(tree, missing)] if missing else []
+
+
+class Content:
+    """Digest of events by the columns of `CONTENT`: equal for copies of them in any form."""
+
+    def __init__(self) -> None:
+        self._of = {name: hashlib.sha256() for name in CONTENT}
+        self._n = 0
+
+    def add(self, name: str, values: AnyArray) -> None:
+        """Add values of one of the columns, in the order of the events."""
+        self._of[name].update(np.ascontiguousarray(values, dtype=BRANCHES[name][1].dtype).data)
+        self._n += len(values)
+
+    def digest(self) -> str:
+        """Return the digest; empty without an event."""
+        return documents.digest(*(of.hexdigest() for of in self._of.values())) if self._n else ""
 
 
 class _Seen:
@@ -209,6 +311,7 @@ class _Seen:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._faults: dict[str, str] = {}
+        self._content = Content()
         self._ranges: dict[str, tuple[Any, Any]] = {}
 
     def add(self, arrays: dict[str, Any], start: int) -> None:
@@ -218,14 +321,27 @@ class _Seen:
                 continue
             collection = BRANCHES[name][0]
             if array.ndim != (_JAGGED if collection else 1):
-                self._faults[name] = f"got type {array.type.content}, wanted {_wanted(name)}"
+                self._faults[name] = f"got type {array.type.content}, wanted {wanted_values(name)}"
+                continue
+            if collection and isinstance(array.layout, ak.contents.RegularArray):
+                self._faults[name] = (
+                    f"got arrays of fixed size {array.layout.size}, wanted lists of as many as are filled: convert the "
+                    "file with `lnv skim --mapping`, where counter says how many"
+                )
                 continue
             counts, values = _split(array) if collection else (None, ak.to_numpy(array))
             if counts is not None and f"n{collection}" in arrays:
-                self._compare(name, counts, np.asarray(arrays[f"n{collection}"]), start)
-            self._look(name, values, counts, start)
+                self.compare(name, counts, np.asarray(arrays[f"n{collection}"]), start)
+            self.look(name, values, counts, start)
+            if name in CONTENT and name not in self._faults:
+                self._content.add(name, values)
 
-    def _compare(self, name: str, counts: IntArray, counter: IntArray, start: int) -> None:
+    @property
+    def content(self) -> str:
+        """Digest of the events that were seen."""
+        return self._content.digest()
+
+    def compare(self, name: str, counts: IntArray, counter: IntArray, start: int) -> None:
         """Note the first entry in which a column has not the length that the counter of its collection says."""
         if np.array_equal(counts, counter):
             return
@@ -235,20 +351,14 @@ class _Seen:
             f"{counter[first]}; wanted columns of a collection and its counter of equal lengths: write them together"
         )
 
-    def _look(self, name: str, values: AnyArray, counts: IntArray | None, start: int) -> None:
+    def look(self, name: str, values: AnyArray, counts: IntArray | None, start: int) -> None:
         """Note a type, or a value, that does not fit the column table; and the range of a scalar."""
-        wanted = np.dtype(BRANCHES[name][1].dtype)
-        if wanted.kind != values.dtype.kind.replace("u", "i"):
-            self._faults[name] = f"got {values.dtype}, wanted {_wanted(name)}"
-            return
-        bad = _unfit(values, wanted)
-        if bad is not None and name not in self._faults:
-            entry = bad if counts is None else int(np.searchsorted(np.cumsum(counts), bad, side="right"))
-            self._faults[name] = f"entry {start + entry} has {values[bad]}, wanted {_wanted(name)}"
+        if what := unsound(name, values, counts, start):
+            self._faults.setdefault(name, what)
         elif name in ("run", "sqrt_s") and len(values):
             low, high = self._ranges.get(name, (values[0], values[0]))
             self._ranges[name] = (min(low, values.min()), max(high, values.max()))
-            if name == "run" and self._ranges[name][0] < 0 <= self._ranges[name][1] and name not in self._faults:
+            if name == "run" and self._ranges[name][0] <= 0 <= self._ranges[name][1] and name not in self._faults:
                 self._faults[name] = mixed_runs(values, start) or (
                     f"entries before {start} have the other sign than those after; wanted runs of one sign"
                 )
@@ -296,27 +406,6 @@ def _split(array: Any) -> tuple[IntArray, AnyArray]:
         return ak.to_numpy(ak.num(array)), ak.to_numpy(ak.flatten(array))
     offsets = np.asarray(layout.offsets.data)
     return np.diff(offsets), np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
-
-
-def _unfit(values: AnyArray, wanted: np.dtype[Any]) -> int | None:
-    """Return the place of the first value that is not finite, or that an integer type cannot hold; None if all fit."""
-    if wanted.kind == "f":
-        # A sum is finite if every value is, but for sums of huge values: those are looked at one by one.
-        if np.isfinite(values.sum(dtype=np.float64)):
-            return None
-        fits = np.isfinite(values)
-    elif np.can_cast(values.dtype, wanted, "safe"):
-        return None
-    else:
-        limits = np.iinfo(wanted)
-        fits = (values >= limits.min) & (values <= limits.max)
-    return None if fits.all() else int(np.flatnonzero(~fits)[0])
-
-
-def _wanted(name: str) -> str:
-    collection, column = BRANCHES[name]
-    finite = "finite " if column.dtype.startswith("float") else ""
-    return f"{finite}{column.dtype} per {collection.lower() or 'event'}"
 
 
 def _meta(file: Any) -> dict[str, Any]:

@@ -15,7 +15,8 @@
 Every column that has a unit in the column table says in which one it is given; a line ``units = "schema"`` before
 ``[columns]`` says that those which do not are given in ours. ``index`` takes one element of a fixed-size array,
 ``round`` makes integers of floats, and ``counter`` says how many elements of a fixed-size array are filled. ``sqrt_s``,
-``field``, ``period`` and ``ip_x`` to ``ip_z`` may be left to the run table.
+``field``, ``period`` and ``ip_x`` to ``ip_z`` may be left to the run table, and a file may have no showers at all: then
+the selections that look at photons cannot run on it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from jpsi_lnv.analysis.documents import Form, from_toml
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns, Jagged
-from jpsi_lnv.analysis.events.inspection import opened, tree_of, unequal_branches
-from jpsi_lnv.analysis.events.ntuple_writer import make_block
+from jpsi_lnv.analysis.events.inspection import friends_with, opened, tree_of, unequal_branches, unreadable_branch
+from jpsi_lnv.analysis.events.ntuple_writer import make_block, require_finite
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.events.schema import BRANCHES, conversion
 
@@ -117,8 +118,8 @@ def read_map(path: str | Path) -> NtupleMap:
         msg = f"mapping {path}: got {f'units = {units!r}' if units not in (None, _UNITS) else unknown}; wanted tree, "
         msg += f'[columns] and, if all columns without a unit are in ours, units = "{_UNITS}"'
         raise SchemaError(msg)
-    required = [name for name in schema.required_branches() if name not in FROM_RUNS]
-    problems = [f"{name}: is missing ({wanted_type(name)})" for name in required if name not in given]
+    missing = [name for name in schema.missing_branches(given) if name not in FROM_RUNS]
+    problems = [f"{name}: is missing ({wanted_type(name)})" for name in missing]
     columns = {}
     for name, entry in given.items():
         try:
@@ -173,6 +174,7 @@ class MappedNtuple:
         if choose is None:
             return columns
         block = make_block(columns)
+        require_finite(block)  # before the choice: it would drop them in silence
         block = block.select(choose(ArrayColumns(block.values, block.offsets, block.n_events)))
         return {n: (block.offsets[BRANCHES[n][0]], v) if BRANCHES[n][0] else v for n, v in block.values.items()}
 
@@ -196,9 +198,15 @@ class MappedNtuple:
         Raises:
             SchemaError: One line for all columns that are absent or of another type.
         """
-        used = {b for s in self._map.columns.values() for b in (s.branch, s.counter) if b and b in self._tree}
-        problems = unequal_branches(self._tree, sorted(used))
-        for name in self._map.columns:
+        used = {b for s in self._map.columns.values() for b in (s.branch, s.counter) if b}
+        absent = sorted(b for b in used if b not in self._tree)
+        of_absent = [n for n, s in self._map.columns.items() if {s.branch, s.counter} & {*absent}]
+        problems = unequal_branches(self._tree, sorted(used - {*absent}))
+        if absent:
+            words = f"{', '.join(of_absent)}: branch{'es' * (len(absent) > 1)} {', '.join(map(repr, absent))}"
+            are = "are" if len(absent) > 1 else "is"
+            problems.append(f"{words} {are} absent{friends_with(self._tree, absent)}")
+        for name in (name for name in self._map.columns if name not in of_absent):
             try:
                 self._column(name, 0, min(CHECK_EVENTS, self.n_events))
             except ValueError as error:
@@ -210,9 +218,6 @@ class MappedNtuple:
         collection, column = BRANCHES[name]
         if not source.branch:
             return np.full(stop - start, source.value).astype(column.dtype)
-        if source.branch not in self._tree:
-            msg = f"branch {source.branch!r} is absent"
-            raise ValueError(msg)
         array = _element(self._array(source.branch, start, stop), source)
         if collection:
             array = self._filled(array, source, start, stop)
@@ -225,7 +230,12 @@ class MappedNtuple:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(ak.to_numpy(ak.num(array)))]), flat
 
     def _array(self, branch: str, start: int, stop: int) -> ak.Array:
-        return self._tree[branch].array(entry_start=start, entry_stop=stop, array_cache=None)
+        try:
+            return self._tree[branch].array(entry_start=start, entry_stop=stop, array_cache=None)
+        except Exception as error:
+            if isinstance(error, OSError):
+                raise
+            raise ValueError(unreadable_branch(self._tree[branch], error)) from error
 
     def _filled(self, array: ak.Array, source: Source, start: int, stop: int) -> ak.Array:
         """Return the filled elements of a fixed-size array; a list as it is, if it has as many as its counter says."""
@@ -236,9 +246,6 @@ class MappedNtuple:
                 msg += "filled; add counter = BRANCH, or take one element with index"
                 raise ValueError(msg)
             return array
-        if source.counter not in self._tree:
-            msg = f"counter {source.counter!r} is absent"
-            raise ValueError(msg)
         counts = ak.to_numpy(self._array(source.counter, start, stop))
         lengths = ak.to_numpy(ak.num(array))
         is_wrong = (counts < 0) | (counts > lengths if is_fixed else counts != lengths)

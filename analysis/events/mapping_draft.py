@@ -18,6 +18,7 @@ import numpy as np
 import uproot
 
 from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.datasets import PHOTON_SELECTIONS
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.inspection import opened, tree_of
@@ -38,6 +39,10 @@ _SAME: Final = (
     (r"^(evt|event|rec)_?(no|number|id)?$", "event"),
     (r"^ecms?$|^e_?cm$", "sqrt_s"),
     (r"^(b|bfield)$", "field"),
+)
+# What is said of columns of collections that a file may lack.
+_OPTIONAL: Final = dict.fromkeys(
+    schema.OPTIONAL, f"; all of them may lack, then there is no {', '.join(PHOTON_SELECTIONS)}"
 )
 _JAGGED: Final = 2
 
@@ -104,7 +109,7 @@ def _lines(path: str, tree: str, branches: list[Branch]) -> Iterator[str]:
         if name in guessed:
             yield _entry(name, guessed[name])
         else:
-            optional = "; or by --run-table" if name in FROM_RUNS else ""
+            optional = "; or by --run-table" if name in FROM_RUNS else _OPTIONAL.get(BRANCHES[name][0], "")
             yield f'#? {name} = {{branch = ""{_unit(BRANCHES[name][1].unit)}}}  # {wanted_type(name)}{optional}'
     used = {branch.name for branch in guessed.values()}
     yield ""

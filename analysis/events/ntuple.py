@@ -17,7 +17,8 @@ from coffea.nanoevents.schemas.base import BaseSchema, listarray_form
 from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
 from jpsi_lnv.analysis.errors import SchemaError
-from jpsi_lnv.analysis.events.schema import COLLECTIONS, required_branches
+from jpsi_lnv.analysis.events.columns import OWN
+from jpsi_lnv.analysis.events.schema import COLLECTIONS, branch, missing_branches, required_branches
 
 _RECORDS = {
     "Track": "BesTrack",
@@ -148,11 +149,14 @@ class BesSchema(BaseSchema):
     def __init__(self, base_form: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 coffea's signature
         super().__init__(base_form)
         branches = dict(zip(self._form["fields"], self._form["contents"], strict=True))
-        if missing := [name for name in required_branches() if name not in branches]:
+        if missing := missing_branches(branches):
             msg = f"branch {missing[0]!r} is missing ({len(missing)} of {len(required_branches())} required ones are)"
             raise SchemaError(msg)
-        collections = {name: _collection_form(name, branches) for name in _RECORDS if f"n{name}" in branches}
+        there = [name for name in _RECORDS if f"n{name}" in branches and _branches_of(name, branches)]
+        collections = {name: _collection_form(name, branches) for name in there}
         fields = collections | {c.name: branches[c.name] for c in COLLECTIONS[""] if c.name in branches}
+        own = {b: branches[b] for name in collections for b in _branches_of(name, branches)}
+        fields[OWN] = _record_form(own, OWN)
         self._form["fields"], self._form["contents"] = list(fields), list(fields.values())
 
     @classmethod
@@ -161,9 +165,14 @@ class BesSchema(BaseSchema):
         return behavior
 
 
+def _branches_of(name: str, branches: dict[str, Any]) -> dict[str, str]:
+    """Return branch -> column of a collection, of those that are there."""
+    return {b: c.name for c in COLLECTIONS[name] if (b := branch(name, c.name)) in branches}
+
+
 def _collection_form(name: str, branches: dict[str, Any]) -> dict[str, Any]:
     """Return the form of one collection: its counter gives the offsets, its branches the record's fields."""
-    columns = {c.name: branches[f"{name}_{c.name}"] for c in COLLECTIONS[name] if f"{name}_{c.name}" in branches}
+    columns = {column: branches[b] for b, column in _branches_of(name, branches).items()}
     contents = {column: form["content"] for column, form in columns.items()}
     first = next(iter(columns.values()))
     contents["event_index"] = {
@@ -174,11 +183,15 @@ def _collection_form(name: str, branches: dict[str, Any]) -> dict[str, Any]:
         "parameters": {},
         "form_key": first["form_key"] + ",!eventindex,!content",
     }
-    record = {
+    record = _record_form(contents, name, __record__=_RECORDS[name])
+    return listarray_form(record, transforms.counts2offsets_form(branches[f"n{name}"]))
+
+
+def _record_form(contents: dict[str, Any], name: str, **parameters: str) -> dict[str, Any]:
+    return {
         "class": "RecordArray",
         "fields": list(contents),
         "contents": list(contents.values()),
         "form_key": None,
-        "parameters": {"__record__": _RECORDS[name], "collection_name": name},
+        "parameters": {**parameters, "collection_name": name},
     }
-    return listarray_form(record, transforms.counts2offsets_form(branches[f"n{name}"]))

@@ -27,7 +27,7 @@ import uproot
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, IntArray
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.columns import Jagged
+from jpsi_lnv.analysis.events.columns import Jagged, unfit, wanted_values
 from jpsi_lnv.analysis.events.schema import BRANCHES
 
 COMPRESSION: Final = uproot.ZSTD(3)
@@ -76,7 +76,8 @@ def make_block(columns: Arrays) -> Block:
     """Return the columns as a block.
 
     Args:
-        columns: Branch name -> ``(E,)`` array or ``(offsets, values)``; every required branch of the column table.
+        columns: Branch name -> ``(E,)`` array or ``(offsets, values)``; every required branch of the column table, but
+            for collections that a file may lack.
 
     Raises:
         SchemaError: A required column is missing, a column is not in the table, does not convert, or lengths differ.
@@ -94,6 +95,23 @@ def make_block(columns: Arrays) -> Block:
             length = _agree(name, own, offsets.setdefault(collection, own), n_events)
         values[name] = _converted(name, np.asarray(flat), length)
     return Block(n_events, offsets, values)
+
+
+def require_finite(block: Block) -> None:
+    """Refuse values that are not finite, and say in which event they are.
+
+    Raises:
+        SchemaError: There are some; every such column is named.
+    """
+    found = []
+    for name, values in block.values.items():
+        collection = BRANCHES[name][0]
+        if (bad := unfit(values, np.dtype(BRANCHES[name][1].dtype))) is not None:
+            entry = int(np.searchsorted(block.offsets[collection], bad, side="right")) - 1 if collection else bad
+            event = f"run {block.values['run'][entry]}, event {block.values['event'][entry]}"
+            found.append(f"column {name}: {event} has {values[bad]}, wanted {wanted_values(name)}")
+    if found:
+        raise SchemaError("; ".join(found))
 
 
 def empty_block() -> Block:
@@ -122,8 +140,7 @@ def _is_required(collection: str) -> bool:
 
 
 def _check_names(columns: Arrays) -> None:
-    missing = [b for b in schema.required_branches() if b not in columns]
-    if missing:
+    if missing := schema.missing_branches(columns):
         msg = f"{len(missing)} required columns are missing: {', '.join(missing)} (see analysis/events/schema.py)"
         raise SchemaError(msg)
     unknown = [b for b in columns if b not in BRANCHES]

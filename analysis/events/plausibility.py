@@ -2,7 +2,9 @@
 
 A column's typical size is the median of its absolute values that are not zero. Over all our samples and a file of BOSS
 it varies by less than the factor between two units in use, so a median outside `TYPICAL` means another unit, or
-something that is no such column. The sum of the energies of four tracks cannot exceed that of the beams.
+something that is no such column. The sum of the energies of four tracks cannot exceed that of the beams, and most
+tracks come from the interaction point, which may be small in any unit. A track has the charge that its curvature says,
+and points at its cluster, which columns of different tracks would not.
 """
 
 from __future__ import annotations
@@ -58,6 +60,11 @@ TYPICAL: Final[Mapping[str, tuple[float, float]]] = {
     "Shower_e5x5": (2e-3, 3.0),
     "Shower_second_moment": (1.0, 90.0),
 }
+# Those of them that may be negative.
+_SIGNED: Final = frozenset(
+    {"ip_x", "ip_y", "ip_z", "Track_dr", "Track_phi0", "Track_kappa", "Track_dz", "Shower_time"}
+    | {branch(name, axis) for name in ("Shower", "Track") for axis in ("x", "y", "z", "emc_x", "emc_y", "emc_z")}
+)
 # Units that are taken for ours, for the guess.
 _OTHERS: Final[Mapping[str, tuple[str, ...]]] = {
     "GeV": ("MeV", "keV", "TeV"),
@@ -73,9 +80,21 @@ _OTHERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Values, or events of four tracks, below which nothing is said.
 N_MIN: Final = 20
+# Share of values that may be negative where none should be, and of tracks whose charge is not the sign of their kappa.
+NEGATIVE_MAX: Final = 0.01
+CHARGE_MAX: Final = 0.05
+# Angle in rad between a track and its cluster in the polar direction, for half of them; below 0.012 in our samples.
+CLUSTER_MAX: Final = 0.03
 # Share of sqrt(s) that the energies of four tracks may have together, for half of the events.
 ENERGY_SUM_MAX: Final = 1.2
 _N_TRACKS: Final = 4
+# Distance in cm between the interaction point and where tracks come from: in xy, where the beams are thin, and along
+# them. In all our samples it is below 0.003 and 0.02; and in units of its uncertainty.
+POINT_MAX: Final = {"xy": 0.05, "z": 0.5}
+_POINT_SIGMA: Final = 5.0
+# Distance in cm from which a track comes from elsewhere; passes of the fit without those that are far from it.
+_FAR: Final = 3.0
+_PASSES: Final = 3
 _CORRELATION_MAX: Final = 1.01
 
 
@@ -86,7 +105,8 @@ def doubts(columns: Columns) -> list[str]:
         columns: The first events of a dataset, as they are before any selection.
     """
     found = [line for name in BRANCHES if (line := _doubt(columns, name)) is not None]
-    return [*found, *_correlations(columns), *_energy_sum(columns)]
+    of_several = (_correlations, _energy_sum, _interaction_point, _charges, _clusters)
+    return [*found, *(line for doubt in of_several for line in doubt(columns))]
 
 
 def _doubt(columns: Columns, name: str) -> str | None:
@@ -97,12 +117,23 @@ def _doubt(columns: Columns, name: str) -> str | None:
     values = columns.flat(collection, column.name) if collection else columns.scalar(name)
     size = typical(values)
     if size is None or low <= size <= high:
-        return None
+        return None if size is None else _negative(name, values)
     likely = likely_unit(name, values)
     guess = f"it looks like {likely}" if likely else "it is no such column"
     return (
         f"column {name}: typical size {size:.4g} {column.unit}; wanted {low:g} to {high:g}: {guess}; give its unit in "
         "the mapping, or pass --trust-units"
+    )
+
+
+def _negative(name: str, values: AnyArray) -> str | None:
+    plain = _without_suffix(name)
+    share = np.count_nonzero(values < 0) / len(values)
+    if plain not in TYPICAL or plain in _SIGNED or share <= NEGATIVE_MAX:
+        return None
+    return (
+        f"column {name}: {share:.3g} of its values are negative, such as {values[np.argmax(values < 0)]:.6g}; wanted "
+        "none, and 0 where nothing was measured; or pass --trust-units"
     )
 
 
@@ -159,6 +190,73 @@ def _energy_sum(columns: Columns) -> Iterator[str]:
             f"columns Track_kappa, Track_tanl: four tracks have {share:.3g} times the energy sqrt_s of the beams; "
             f"wanted at most {ENERGY_SUM_MAX}: the unit of a momentum or of sqrt_s is another; or pass --trust-units"
         )
+
+
+def _charges(columns: Columns) -> Iterator[str]:
+    """Say so if tracks have not the charge that their curvature says."""
+    charge, kappa = _flat(columns, "charge"), _flat(columns, "kappa")
+    differs = charge != np.sign(kappa)
+    if len(charge) >= N_MIN and np.mean(differs) > CHARGE_MAX:
+        first = int(np.argmax(differs))
+        yield (
+            f"columns Track_charge, Track_kappa: {np.mean(differs):.3g} of the tracks have not the sign of kappa as "
+            f"their charge, such as charge {charge[first]:g} with kappa {kappa[first]:.3g}; wanted kappa = charge/pT, "
+            "the charge 1 or -1; or pass --trust-units"
+        )
+
+
+def _clusters(columns: Columns) -> Iterator[str]:
+    """Say so if tracks do not point at the clusters that are matched to them."""
+    tanl, dz, x, y, z = (_flat(columns, name) for name in ("tanl", "dz", "emc_x", "emc_y", "emc_z"))
+    distance = np.hypot(x, y)
+    has_cluster = (_flat(columns, "emc_energy") > 0) & (distance > 0)
+    if np.count_nonzero(has_cluster) < N_MIN:
+        return
+    angle = np.abs(np.arctan(tanl) - np.arctan2(z - dz, distance))[has_cluster]
+    if (middle := float(np.median(angle))) > CLUSTER_MAX:
+        yield (
+            f"columns Track_tanl, Track_emc_z: half of the tracks are more than {middle:.3g} rad off their clusters; "
+            f"wanted at most {CLUSTER_MAX:g}: tanl is no tangent of the dip angle, or the columns are of different "
+            "tracks; or pass --trust-units"
+        )
+
+
+def _interaction_point(columns: Columns) -> Iterator[str]:
+    """Say so if tracks come from another place than the interaction points.
+
+    A track from (x, y) has dr = x cos phi0 + y sin phi0, but for its curvature, which has either sign.
+    """
+    dr, phi0, dz = (_flat(columns, name) for name in ("dr", "phi0", "dz"))
+    if len(dr) < N_MIN:
+        return
+    number = np.diff(columns.offsets("Track"))
+    x, y, z = (np.repeat(np.asarray(columns.scalar(f"ip_{axis}"), dtype=np.float64), number) for axis in "xyz")
+    directions = np.stack([np.cos(phi0), np.sin(phi0)], axis=1)
+    distance = dr - x * directions[:, 0] - y * directions[:, 1]
+    place = {"xy": _origin(directions, distance), "z": _origin(np.ones((len(z), 1)), dz - z)}
+    for axes, (shift, sigma) in place.items():
+        if np.linalg.norm(shift) > max(POINT_MAX[axes], _POINT_SIGMA * sigma):
+            names, off = ", ".join(f"ip_{axis}" for axis in axes), ", ".join(f"{value:+.3g}" for value in shift)
+            yield (
+                f"column{'s' * (len(axes) > 1)} {names}: tracks come from a point that is ({off}) cm away; wanted at "
+                f"most {POINT_MAX[axes]:g}: its unit or sign is another, or that of Track_dr or Track_dz; or pass "
+                "--trust-units"
+            )
+
+
+def _origin(directions: FloatArray, distance: FloatArray) -> tuple[FloatArray, float]:
+    """Return the shift, (D,), that projects on directions, (N, D), as most distances, (N,), and its uncertainty."""
+    is_near = np.abs(distance) < _FAR
+    shift: FloatArray = np.zeros(directions.shape[1])
+    width = 0.0
+    for _ in range(_PASSES):
+        if np.count_nonzero(is_near) < N_MIN:
+            return np.zeros_like(shift), 0.0
+        shift = np.asarray(np.linalg.lstsq(directions[is_near], distance[is_near])[0], dtype=np.float64)
+        rest = np.abs(distance - directions @ shift)
+        width = float(np.median(rest[is_near]))
+        is_near = rest <= _FAR * width
+    return shift, width / np.sqrt(np.count_nonzero(is_near))
 
 
 def _flat(columns: Columns, name: str) -> FloatArray:

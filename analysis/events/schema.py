@@ -14,6 +14,7 @@ the speed of light counts as 1: GeV, GeV/c and GeV/c^2 have one dimension.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -278,6 +279,10 @@ COLLECTIONS: Final[dict[str, tuple[Column, ...]]] = {
 }
 
 
+# Collections that a file may lack as a whole: only some selections read them (`analysis.datasets.PHOTON_SELECTIONS`).
+OPTIONAL: Final = ("Shower",)
+
+
 def branch(collection: str, column: str) -> str:
     """Return the branch name of a column, such as ``Track_kappa`` or ``run``."""
     return f"{collection}_{column}" if collection else column
@@ -309,8 +314,21 @@ META: Final = (
 
 
 def required_branches() -> tuple[str, ...]:
-    """Return the branches every ntuple has, in the order of the table."""
+    """Return the branches every ntuple has, in the order of the table; those of `OPTIONAL` collections too."""
     return tuple(branch(name, c.name) for name, columns in COLLECTIONS.items() for c in columns if c.required)
+
+
+def lacking(present: Container[str]) -> tuple[str, ...]:
+    """Return the collections of `OPTIONAL` of which no branch is there."""
+    return tuple(
+        name for name in OPTIONAL if not any(branch(name, column.name) in present for column in COLLECTIONS[name])
+    )
+
+
+def missing_branches(present: Container[str]) -> list[str]:
+    """Return the required branches that are not there, but for those of collections that are lacking as a whole."""
+    allowed = lacking(present)
+    return [name for name in required_branches() if name not in present and BRANCHES[name][0] not in allowed]
 
 
 # Name -> (value in cm, GeV, ns, rad, T; dimension).

@@ -108,12 +108,14 @@ class Choices:
         per_channel: Expected background at each mass in GeV/c^2 and, for None, of the overall search; used instead of
             `background` unless it is empty.
         files: What they were read from.
+        n_jpsi: Number of J/psi that is given; None: as the data say.
     """
 
     systematics: GivenSystematics | None = None
     background: Estimate = NO_BACKGROUND
     per_channel: Mapping[float | None, Estimate] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    n_jpsi: float | None = None
 
     def background_of(self, m_majorana: float | None) -> Estimate:
         """Return the background at one mass (GeV/c^2) or, for None, the overall one.
@@ -130,7 +132,12 @@ class Choices:
 
 
 def choose(
-    results: Results, output: Path, *, systematics: Path | None = None, background: Estimate | None = None
+    results: Results,
+    output: Path,
+    *,
+    systematics: Path | None = None,
+    background: Estimate | None = None,
+    n_jpsi: float | None = None,
 ) -> Choices:
     """Return what is given, and for the rest what the commands before wrote from this very result.
 
@@ -141,6 +148,7 @@ def choose(
         output: Directory in which the commands before wrote.
         systematics: A file that is read instead of theirs.
         background: Expected background instead of theirs.
+        n_jpsi: Number of J/psi instead of the data's.
 
     Raises:
         ResultsError: A file is missing, of another form, or made from another result or number of J/psi.
@@ -155,11 +163,29 @@ def choose(
             derived.require({derived.MADE_FROM: given.made_from}, results, systematics, "lnv systematics")
         files.append(systematics)
     if background is not None or not results.ran(MISID, BACKGROUND):
-        return Choices(systematics=given, background=background or NO_BACKGROUND, files=tuple(files))
-    number = normalization.n_jpsi(results).value
+        return Choices(systematics=given, background=background or NO_BACKGROUND, files=tuple(files), n_jpsi=n_jpsi)
+    number = normalization.n_jpsi(results, n_jpsi).value
     estimated = derived.read(output, "background", results, {"n_jpsi": number})
     files.append(derived.derived(output, "background"))
-    return Choices(systematics=given, per_channel=_per_channel(estimated), files=tuple(files))
+    return Choices(systematics=given, per_channel=_per_channel(estimated), files=tuple(files), n_jpsi=n_jpsi)
+
+
+def require_own_number(results: Results, n_jpsi: float | None) -> None:
+    """Refuse a number of J/psi that is not the one of the data whose events a limit counts.
+
+    Raises:
+        ResultsError: It is another one; or none is given and the data do not say.
+    """
+    observed, _ = _observed(results, None)
+    stated = [d.metadata.n_jpsi for d in results.ran(SEARCH, DATA).values()]
+    if n_jpsi is None or observed is None or None in stated:
+        return
+    if not math.isclose(total := math.fsum(n for n in stated if n is not None), n_jpsi):
+        msg = (
+            f"got --n-jpsi {n_jpsi:g}; the metadata of the data, whose {observed} events are counted, say {total:g}: "
+            "leave the option out, mend the metadata, or add --expected for what another number would show"
+        )
+        raise ResultsError(msg)
 
 
 def _per_channel(content: Mapping[str, Any]) -> dict[float | None, Estimate]:
@@ -269,7 +295,7 @@ def _inputs(results: Results, choices: Choices, signal: Simulated, *, m_majorana
         msg = f"none of {signal.n_produced} produced events of the {what} passes the selection: no efficiency, no limit"
         raise ResultsError(msg)
     n_obs, observed_source = _observed(results, m_majorana)
-    n_jpsi = normalization.n_jpsi(results)
+    n_jpsi = normalization.n_jpsi(results, choices.n_jpsi)
     delta_sys, systematics_source = _delta_sys(choices, signal, m_majorana)
     background = choices.background_of(m_majorana)
     return LimitInputs(

@@ -28,10 +28,10 @@ from jpsi_lnv.analysis.objects.calibration import Calibration, simulated
 from jpsi_lnv.analysis.objects.helix_correction import ChunkCorrection
 from jpsi_lnv.analysis.selection import conversion
 
-# What good tracks are read from, with the run, which tells recorded events from simulated ones; and what the view reads
-# of every chunk that has events, whatever they are.
+# What good tracks are read from, with run and energy, which are compared with the metadata; and what the view reads of
+# every chunk that has events, whatever they are.
 GOOD_TRACKS = frozenset(
-    {"run", "nTrack", "ip_x", "ip_y", "ip_z", "field", *(branch("Track", name) for name in ("charge", *HELIX))}
+    {"run", "sqrt_s", "ip_x", "ip_y", "ip_z", "field", "nTrack"} | {branch("Track", n) for n in ("charge", *HELIX)}
 )
 READS = GOOD_TRACKS | pid.reads(pid.CONSIDERED) | {branch("Track", f"emc_{n}") for n in ("energy", "e3x3", "e5x5")}
 # The two pairings of kaons with electrons, as positions in a candidate: the first two belong together, and the last.

@@ -179,10 +179,9 @@ class Uncertainty:
     details: dict[str, float] = field(default_factory=dict)
 
 
-def n_jpsi(results: Results) -> Uncertainty:
-    """Return the uncertainty of the number of J/psi."""
-    count = normalization.n_jpsi(results)
-    return Uncertainty("n_jpsi", "N(J/psi)", count.sigma / count.value, count.source)
+def n_jpsi() -> Uncertainty:
+    """Return the uncertainty of the number of J/psi, which all periods share."""
+    return Uncertainty("n_jpsi", "N(J/psi)", normalization.N_JPSI_RELATIVE, "Chin. Phys. C 46, 074001 (2022)")
 
 
 def track_difference(results: Results, name: str, species: Species, candidates: Candidates) -> Difference:
@@ -378,7 +377,7 @@ def _rows(
         msg = f"none of {efficiency.n_total} produced signal events passes: no relative uncertainty; run on more events"
         raise ResultsError(msg)
     return (
-        n_jpsi(results),
+        n_jpsi(),
         tracking(results, selected),
         pid(results, selected),
         kinematic_fit(results),

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from annotated_types import Ge
 
-from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIMULATED, SQRT_S_TOLERANCE, DatasetMetadata
+from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIMULATED, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.inspection import raise_faults
@@ -63,6 +63,8 @@ class FileEntry:
         sqrt_s: Smallest and largest centre-of-mass energy of the events in GeV; None without events.
         sources: UUID, first entry and end of the entries of each file that its events were taken from.
         doubts: What cannot be what its unit says.
+        lacks: Collections that it does not have, of those that it may lack.
+        content: Digest of its events, equal for copies in any form; empty if it is not known.
     """
 
     path: str
@@ -77,6 +79,8 @@ class FileEntry:
     clusters: tuple[int, ...] = ()
     sources: tuple[tuple[str, int, int], ...] = ()
     doubts: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    content: str = ""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -92,23 +96,6 @@ class FileEntry:
             yield "clusters are not in order"
         if (self.num_entries > 0) != (self.runs is not None) or (self.runs is None) != (self.sqrt_s is None):
             yield f"runs are {self.runs} and sqrt_s is {self.sqrt_s} for {self.num_entries} entries"
-
-    def disagreements(self, metadata: DatasetMetadata) -> Iterator[str]:
-        """Return in what the file and the metadata of its dataset contradict each other."""
-        if self.runs is None or self.sqrt_s is None:
-            return
-        if self.runs[0] < 0 and not metadata.is_simulation:
-            yield (
-                f"runs are negative ({self.runs[0]} to {self.runs[1]}), those of simulation; wanted recorded events, "
-                'as "is_simulation": false says: mend the metadata or take the file out'
-            )
-        if max(abs(value - metadata.sqrt_s) for value in self.sqrt_s) > SQRT_S_TOLERANCE:
-            low, high = self.sqrt_s
-            got = f"{low:.4f} to {high:.4f}" if high > low else f"{low:.4f}"
-            yield (
-                f"events have a centre-of-mass energy of {got} GeV; wanted "
-                f"{metadata.sqrt_s} GeV within {SQRT_S_TOLERANCE} GeV, the sqrt_s of the metadata: mend one of them"
-            )
 
 
 def _is_uuid(text: str) -> bool:
@@ -191,7 +178,7 @@ def load(path: str | Path) -> Fileset:
         f"dataset {d.name!r}, file {f.path}: {fault}"
         for d in fileset.values()
         for f in d.files
-        for fault in f.disagreements(d.metadata)
+        for fault in d.metadata.contradictions(f.runs, f.sqrt_s, f.lacks)
     ]
     raise_faults(f"fileset {path}", faults, FilesetError)
     return fileset
@@ -297,24 +284,25 @@ def _file(dataset: str, path: str, value: Any, directory: Path) -> FileEntry:
 
 
 def refuse_repetition(fileset: Fileset) -> None:
-    """Refuse a file that is listed twice, be it by another path, as a copy, or in another dataset.
+    """Refuse a file that is listed twice, be it by another path, as a copy, written anew, or in another dataset.
 
     Raises:
-        FilesetError: Two entries have one path or one UUID; both are named.
+        FilesetError: Two entries have one path, one UUID or the same events; both are named.
     """
     _refuse_overlaps(fileset)
     seen: dict[str, tuple[str, str]] = {}
     for dataset in fileset.values():
         for file in dataset.files:
-            for key in (file.path, file.uuid):
-                if key in seen:
+            keys = {file.path: "is listed", file.uuid: "is listed", file.content: "has the events that are listed"}
+            for key, what in keys.items():
+                if key and key in seen:
                     first, path = seen[key]
                     msg = (
-                        f"dataset {dataset.name!r}: file {file.path} is listed already in {first!r} as {path} "
+                        f"dataset {dataset.name!r}: file {file.path} {what} already in {first!r} as {path} "
                         f"(UUID {file.uuid}); its events would count twice: remove one"
                     )
                     raise FilesetError(msg)
-            seen[file.path] = seen[file.uuid] = (dataset.name, file.path)
+            seen |= dict.fromkeys(keys, (dataset.name, file.path))
 
 
 def _refuse_overlaps(fileset: Fileset) -> None:

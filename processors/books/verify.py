@@ -247,8 +247,10 @@ def describe(
         clusters=facts.clusters,
         sources=facts.sources,
         doubts=facts.doubts,
+        lacks=facts.lacks,
+        content=facts.content,
     )
-    raise_faults(path, [*faults, *(entry.disagreements(metadata) if metadata else ())])
+    raise_faults(path, [*faults, *(metadata.contradictions(facts.runs, facts.sqrt_s, facts.lacks) if metadata else ())])
     return entry
 
 

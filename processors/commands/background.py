@@ -24,7 +24,7 @@ def command(*, merged: Results, output: Path, n_jpsi: float | None, misid: Path 
     are. Writes background.json, from which `lnv limits` takes the counts, and misid.json, the rates in use in the form
     that --misid reads.
     """
-    number = n_jpsi or normalization.n_jpsi(merged).value
+    number = normalization.n_jpsi(merged, n_jpsi).value
     found = background.estimate(merged, number, misid)
     content = background.to_json(found) | background_checks.to_json(merged, found)
     source = Source(merged, extras={"background": content})

@@ -24,6 +24,7 @@ from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.processors.console import (
     ALLOW_INCOMPLETE,
     FILE,
+    N_JPSI,
     FiniteRange,
     console,
     refuse_unused,
@@ -87,6 +88,7 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
     default=methods.PUBLICATION,
     help="Which of the two limits is the first record and leads the report.",
 )
+@N_JPSI
 @click.option("--expected", is_flag=True, help="Hide the observed events; writes limits_expected.json instead.")
 @click.option("--checks", is_flag=True, help="Scan background and chi2 cut, p-values, coverage, likelihood besides.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
@@ -106,6 +108,7 @@ def command(
     background_sigma: float,
     side_bands: tuple[SideBand, ...],
     lead: str,
+    n_jpsi: float | None,
     expected: bool,
     checks: bool,
     mixing: Path | None,
@@ -130,7 +133,9 @@ def command(
     given = _given_background(background, background_sigma, side_bands)
     merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
-    choices = gather.choose(merged, output, systematics=systematics, background=given)
+    if not expected:
+        gather.require_own_number(merged, n_jpsi)
+    choices = gather.choose(merged, output, systematics=systematics, background=given, n_jpsi=n_jpsi)
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
     if expected:
         inputs = [i.without_observation() for i in inputs]

@@ -31,7 +31,7 @@ def command(*, merged: Results, output: Path, variable: str, n_jpsi: float | Non
 
     Writes optimization.json and optimization.png.
     """
-    number = n_jpsi or normalization.n_jpsi(merged).value
+    number = normalization.n_jpsi(merged, n_jpsi).value
     scan = make_scan(merged, variable, number)
     chosen = kept(merged.cuts)[variable][1]
     record = {

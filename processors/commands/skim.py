@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from jpsi_lnv.analysis import derived
-from jpsi_lnv.analysis.datasets import DATA, KINDS, SQRT_S_MAX
+from jpsi_lnv.analysis.datasets import DATA, KINDS, MAJORANA, SIGNAL, SQRT_S_MAX
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events import schema
@@ -120,6 +120,9 @@ def command(
     every file was skimmed.
     """
     check_name(given["dataset"])
+    if kind == MAJORANA:
+        msg = f"got --kind {MAJORANA}: only a fileset says mass and mode; skim with --kind {SIGNAL}, mend its metadata"
+        raise click.UsageError(msg)
     mapped = None if mapping is None else read_map(mapping)
     is_complete = mapped is not None and not mapped.needs_runs
     if is_complete:
@@ -209,6 +212,11 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
         for line in (*skim_plan.job_warnings(books), *skim_plan.fallback_warnings(books)):
             click.echo(f"warning: {line}", err=True)
     _require_all(items, failed)
+    if skim_plan.stands_for_nothing(books):
+        click.echo(f"warning: no input has an event: dataset {options.dataset!r} is not in the fileset", err=True)
+        return options.output / skim_plan.FILESET
+    if left_out := skim_plan.without_photons(options):
+        click.echo(f"warning: the mapping has no column of Shower: no {', '.join(left_out)}, which read them", err=True)
     if kind == DATA and any(source["is_simulation"] for book in books for source in book["sources"]):
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
     if options.calibration is None and not all(source["is_simulation"] for book in books for source in book["sources"]):

@@ -8,11 +8,16 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from coffea.nanoevents import NanoEventsFactory
 from run_cases import write_ntuple
 
+from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
-from jpsi_lnv.analysis.events.inspection import inspect
+from jpsi_lnv.analysis.events.columns import ChunkColumns
+from jpsi_lnv.analysis.events.inspection import inspect, require_sound
+from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.events.schema import BRANCHES, COLLECTIONS
+from jpsi_lnv.analysis.selection.search_events import READS
 
 pytestmark = pytest.mark.fast
 
@@ -96,25 +101,54 @@ def test_every_missing_branch_is_named(tmp_path):
         file.mktree("Events", {"run": np.int32}).extend({"run": np.ones(3, np.int32)})
     with pytest.raises(SchemaError) as caught:
         inspect(str(tmp_path / "t.root"), "Events")
-    assert all(name in str(caught.value) for name in ("nTrack", "event", "Track_cov14", "Shower_second_moment"))
+    assert all(name in str(caught.value) for name in ("nTrack", "event", "Track_cov14"))
+    assert "Shower" not in str(caught.value)
 
 
-def test_a_counter_that_was_redefined_is_refused(good, tmp_path):
-    """As RDataFrame's Redefine leaves it: a counter that says less than its columns hold."""
-    with uproot.open(good) as file:
+def test_of_a_collection_that_may_lack_nothing_or_all_is_missing(good, tmp_path):
+    def without_y(columns):
+        return {name: values for name, values in columns.items() if name != "Shower_y"}
+
+    assert "1 required branch is missing: Shower_y" in refused(rewrite(good, tmp_path / "no_y.root", without_y))
+
+    def without_showers(columns):
+        return {name: values for name, values in columns.items() if not name.startswith("Shower")}
+
+    assert inspect(str(rewrite(good, tmp_path / "none.root", without_showers)), "Events").lacks == ("Shower",)
+
+
+def with_counter(source, target, change):
+    """Write a file whose counter of tracks was redefined and whose columns were not, as RDataFrame's Redefine does."""
+    with uproot.open(source) as file:
         columns = columns_of(file)
-    fewer = np.full(N_EVENTS, 2, np.int32)
-    fewer[3] = 1
-    counters = {"nTrack": fewer, "nShower": np.ones(N_EVENTS, np.int32)}
+    counters = {"nTrack": np.full(N_EVENTS, 2, np.int32), "nShower": np.ones(N_EVENTS, np.int32)}
+    counters["nTrack"][3:5] += change
     types = {name: values.dtype for name, values in counters.items()}
     types |= {n: f"var * {BRANCHES[n][1].dtype}" if BRANCHES[n][0] else BRANCHES[n][1].dtype for n in columns}
-    with uproot.recreate(tmp_path / "fewer.root") as file:
-        tree = file.mktree("Events", types, counter_name=lambda name: f"own_{name}")
-        tree.extend(counters | columns)
-    said = refused(tmp_path / "fewer.root")
-    assert "columns Track_*: entry 3 has 2 values and the counter nTrack says 1" in said
+    with uproot.recreate(target) as file:
+        file.mktree("Events", types, counter_name=lambda name: f"own_{name}").extend(counters | columns)
+    return target
+
+
+@pytest.mark.parametrize("change", [(-1, 0), (1, 0), (-1, 1)])
+def test_a_counter_that_was_redefined_is_refused(good, tmp_path, change):
+    path = with_counter(good, tmp_path / "other.root", change)
+    said = refused(path)
+    assert f"columns Track_*: entry 3 has 2 values and the counter nTrack says {2 + change[0]}" in said
     assert "Shower" not in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("change", [(-1, 0), (1, 0), (-1, 1)])
+def test_a_run_sees_it_too_in_what_it_reads(good, tmp_path, change):
+    """Nothing is believed of a file that somebody says was looked at."""
+    path = with_counter(good, tmp_path / "other.root", change)
+    reads = READS - {"Track_tanl"}
+    factory = NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=BesSchema, preload=reads, mode="virtual")
+    columns = ChunkColumns(factory.events())
+    metadata = DatasetMetadata(kind="signal", sqrt_s=3.097)
+    with pytest.raises(NtupleError, match=rf"x.root: columns Track_\*: entry 13 has 2 values .* says {2 + change[0]}"):
+        require_sound(columns, reads, metadata, "x.root", 10)
 
 
 def change_one(name, entry, value):

@@ -26,7 +26,7 @@ OTHERS = {
     "rad * rad": ["deg * deg"],
     "c/GeV * c/GeV": ["c/MeV * c/MeV"],
 }
-# A small number may be one: an interaction point in the origin, for one.
+# A small number may be one; the tracks tell where the interaction point is.
 NOT_SEEN = {("ip_x", "m"), ("ip_y", "m"), ("ip_z", "m")}
 ERRORS = [(name, unit) for name in TYPICAL for unit in OTHERS[BRANCHES[name][1].unit] if (name, unit) not in NOT_SEEN]
 
@@ -86,6 +86,51 @@ def test_momenta_that_the_beams_cannot_give_are_named(signal):
     values, offsets = signal
     found = doubted(values | {"Track_kappa": values["Track_kappa"] / 3}, offsets)
     assert any("four tracks have" in line and "sqrt_s" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"ip_x": 0.01, "ip_y": 0.01, "ip_z": 0.01}, ["columns ip_x, ip_y: ", "column ip_z: "]),
+        ({"ip_x": 0.01}, ["columns ip_x, ip_y: "]),
+        ({"ip_x": -1, "ip_y": -1}, ["columns ip_x, ip_y: "]),
+        ({"ip_x": 0, "ip_y": 0}, ["columns ip_x, ip_y: "]),
+        ({"Track_dr": -1}, ["columns ip_x, ip_y: "]),
+        ({"Track_dz": -1}, ["column ip_z: "]),
+    ],
+)
+def test_an_interaction_point_that_tracks_do_not_come_from_is_named(signal, change, named):
+    """In metres, or of another sign: the numbers themselves could be of such a point."""
+    values, offsets = signal
+    found = doubted(values | {name: values[name] * factor for name, factor in change.items()}, offsets)
+    assert [line.partition("tracks come from")[0] for line in found] == named
+    assert all("cm away; wanted at most" in line for line in found)
+
+
+def no_tof(values):
+    return {
+        n: np.where(values["Track_tof_sigma"] == 0, -999.0, values[n]) for n in ("Track_tof_time", "Track_tof_path")
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda v: {"Track_charge": -v["Track_charge"]}, "columns Track_charge, Track_kappa: 1 of the tracks"),
+        (lambda v: {"Track_charge": np.abs(v["Track_charge"])}, "columns Track_charge, Track_kappa: "),
+        (lambda v: {"Track_charge": (v["Track_charge"] > 0).astype(np.int8)}, "columns Track_charge, Track_kappa: "),
+        (lambda v: {"Track_kappa": np.abs(v["Track_kappa"])}, "columns Track_charge, Track_kappa: "),
+        (lambda v: {"Track_tanl": v["Track_tanl"] / np.hypot(1, v["Track_tanl"])}, "columns Track_tanl, Track_emc_z: "),
+        (lambda v: {n: np.roll(v[n], 1) for n in v if n.startswith("Track_emc")}, "columns Track_tanl, Track_emc_z: "),
+        (lambda v: {"field": -v["field"]}, "column field: 1 of the values are negative, such as -"),
+        (lambda v: {"Track_emc_energy": np.where(v["Track_emc_energy"] > 0, v["Track_emc_energy"], -1)},
+         "column Track_emc_energy: "),
+        (no_tof, "column Track_tof_time: "),
+    ],
+)  # fmt: skip
+def test_what_tracks_say_of_themselves_in_two_ways_must_agree(signal, change, named):
+    values, offsets = signal
+    assert any(line.startswith(named) for line in doubted(values | change(values), offsets))
 
 
 def test_few_values_give_no_doubt(signal):

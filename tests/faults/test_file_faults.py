@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import verify
-from jpsi_lnv.processors.run import RunOptions, process, to_results
+from jpsi_lnv.processors.run import RunOptions, process
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import IterativeExecutor
 
@@ -157,7 +157,7 @@ def test_without_checksums_a_flipped_bit_would_pass(own, tmp_path, reference):
 def test_a_missing_branch_is_named_when_the_fileset_is_completed(tmp_path):
     with uproot.recreate(tmp_path / "thin.root") as root:
         root.mktree("Events", {"run": np.int32, "event": np.int64}).extend({"run": [1], "event": [2]})
-    with pytest.raises(SchemaError, match=r"thin\.root.*required branches are missing: nShower, nTrack, sqrt_s"):
+    with pytest.raises(SchemaError, match=r"thin\.root.*required branches are missing: nTrack, sqrt_s"):
         verify.describe(str(tmp_path / "thin.root"))
 
 
@@ -223,25 +223,35 @@ def test_a_dead_xrootd_host_fails_within_seconds(tmp_path):
     assert time.monotonic() - started < 20
 
 
-def test_columns_of_nan_pass_no_event_and_stop_nothing(tmp_path):
-    """The whole search over a file in which every number that can be NaN is."""
-    whole = verify.describe(str(write_ntuple(tmp_path / "nan.root", 200, seed=1)))
+def forged(path, **metadata):
+    """Return the fileset of a file as if it had been found whole: what the completed fileset of another one says."""
+    sound = verify.describe(str(write_ntuple(path.with_name("sound.root"), 200, seed=1)))
+    with uproot.open(path) as file:
+        now = {"uuid": str(file.file.uuid), "size": path.stat().st_size, "sha256": verify.sha256(str(path))}
+    entry = dataclasses.replace(sound, path=str(path), **now)
+    record = DatasetMetadata.from_dict("d", {"kind": "signal", "sqrt_s": 3.097} | metadata)
+    return {"d": filesets.Dataset("d", record, (entry,))}
+
+
+def search(fileset, output):
+    """Return the books of the search over a fileset."""
+    options = RunOptions(output=output, cache=output / "cache.json", trust_units=True)
+    return process(fileset, SearchProcessor(SELECTION), options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
+
+
+def test_a_run_looks_at_what_it_reads_of_every_chunk(tmp_path):
+    """Whatever a fileset says of its files: values that are none, and other runs and energies."""
     path = write_ntuple(tmp_path / "nan.root", 200, seed=1, change=lambda values: np.full_like(values, np.nan))
     with pytest.raises(NtupleError, match=r"columns Track_dr,.*entry 0 has nan, wanted finite"):
         verify.describe(str(path))
-    with uproot.open(path) as file:
-        entry = dataclasses.replace(
-            whole, uuid=str(file.file.uuid), size=path.stat().st_size, sha256=verify.sha256(str(path))
-        )
-    metadata = DatasetMetadata.from_dict("nan", {"kind": "signal", "sqrt_s": 3.0969})
-    fileset = {"nan": filesets.Dataset("nan", metadata, (entry,))}
-    options = RunOptions(output=tmp_path / "r", cache=tmp_path / "cache.json", trust_units=True)
-    processor = SearchProcessor(SELECTION)
-    books = process(fileset, processor, options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
-    assert books.failed == []
-    cutflow = to_results(books, options).datasets["nan"].selections["search"].cutflow
-    assert next(iter(cutflow.values())) == 200
-    assert list(cutflow.values())[-1] == 0
+    (failed,) = search(forged(path), tmp_path / "nan").failed
+    assert "column ip_x: entry 0 has nan, wanted finite float32 per event" in failed["message"]
+    assert failed["is_bad_file"]
+
+    recorded = search(forged(write_ntuple(tmp_path / "data.root", 200, seed=1, run=9)), tmp_path / "data").failed
+    assert "runs are positive (9 to 9), those of recorded events" in recorded[0]["message"]
+    energy = search(forged(tmp_path / "data.root", sqrt_s=3.65, kind="data", is_simulation=True), tmp_path / "energy")
+    assert "centre-of-mass energy of 3.0970 GeV; wanted 3.65 GeV" in energy.failed[0]["message"]
 
 
 def test_a_bad_file_costs_itself_and_not_its_dataset(tmp_path):

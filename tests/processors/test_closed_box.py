@@ -25,15 +25,19 @@ from jpsi_lnv.processors import interactive
 from jpsi_lnv.processors.books import fileset as filesets
 
 NUMBERS = (1, 7, 23, 50)
-# Metadata that leave the events blind, and that try to show recorded ones.
+# Metadata that leave events blind, of any and, besides, of those with generated particles, whose runs are negative;
+# and that try to show recorded ones.
 BLIND = [
-    {"kind": "data", "is_simulation": False, "calibration": "simulated"},
     {"kind": "data", "is_simulation": True},
     {"kind": "data", "is_simulation": True, "blind": True},
     {"kind": "continuum", "is_simulation": True, "luminosity": 1.0},
-    {"kind": "signal", "blind": True},
 ]
+BLIND_OF = {
+    False: [*BLIND, {"kind": "data", "is_simulation": False, "calibration": "simulated"}],
+    True: [*BLIND, {"kind": "signal", "blind": True}],
+}
 DISGUISED = [
+    {"kind": "signal", "blind": True},
     {"kind": "data", "is_simulation": False, "calibration": "simulated", "blind": False},
     {"kind": "continuum", "is_simulation": False, "calibration": "simulated", "luminosity": 1.0, "blind": False},
     {"kind": "control", "is_simulation": False, "calibration": "simulated"},
@@ -84,7 +88,7 @@ energies = st.sampled_from([SQRT_S] * 14 + [SQRT_S + 1e-3, SQRT_S - 4e-3, 3.5, 3
 @st.composite
 def questions(draw, has_truth):
     """Return the metadata and options of a run."""
-    metadata = draw(st.sampled_from(BLIND if has_truth else BLIND * 4 + DISGUISED))
+    metadata = draw(st.sampled_from(BLIND_OF[True] if has_truth else BLIND_OF[False] * 5 + DISGUISED))
     asked = {"sqrt_s": draw(energies), "selections": draw(selections)}
     changed = dataclasses.replace(SELECTION, **draw(cuts))
     limits = {"chunksize": draw(st.integers(150, 900)), "max_chunks": draw(st.none() | st.integers(1, 3))}
@@ -167,7 +171,7 @@ def test_every_selection_runs_on_what_may_be_seen(worlds, has_truth, tmp_path):
     names = [name for name in SELECTIONS if has_truth or name not in {"misid", "topology"}]
     told = tell(
         worlds[has_truth][-1].with_hidden,
-        RECORDED | {"selections": names},
+        RECORDED | {"is_simulation": has_truth, "selections": names},
         tmp_path,
     )
     flows = {name: v for name, v in told.items() if name.startswith("/results/d/selections/") and "/cutflow/" in name}
@@ -231,7 +235,7 @@ def test_the_attack_by_energy_gives_nothing(worlds, tmp_path):
     told = tell(worlds[False][-1].with_hidden, asked, tmp_path / "r")
     assert told["/books/complete"] is False
     assert told["/books/failed_chunks/length"] == 1
-    assert "got sqrt_s 3.5 GeV from the fileset, its file has 3.0969 GeV" in told["/books/failed_chunks/0/message"]
+    assert "energy of 3.0969 GeV; wanted 3.5 GeV" in told["/books/failed_chunks/0/message"]
     assert not [name for name in told if "/cutflow/" in name]
 
 

@@ -18,7 +18,7 @@ IDENTIFICATION = {
     *(f"tof_{n}" for n in ("time", "sigma", "quality", "texp_e", "texp_pi", "texp_k")),
     *(f"emc_{n}" for n in ("energy", "e3x3", "e5x5")),
 }
-FRAME = {"run", "ip_x", "ip_y", "ip_z", "field"}
+FRAME = {"run", "sqrt_s", "ip_x", "ip_y", "ip_z", "field"}
 OF_CANDIDATES = {"event", "period"}
 
 

@@ -170,11 +170,12 @@ def completed(tmp_path, files, **metadata):
 @pytest.fixture
 def alone(tmp_path):
     """A file of 100 events of 250 generated, and what writes it again without, or with another, `Meta`."""
-    path = write_ntuple(tmp_path / "alone.root", 100, seed=3, n_produced=250, run=3)
+    path = write_ntuple(tmp_path / "alone.root", 100, seed=3, n_produced=250, run=-3)
 
-    def change(meta):
+    def change(meta, run=-3):
         with uproot.open(path) as file:
             columns = file["Events"].arrays([n for n in BRANCHES if n in file["Events"]], how=dict)
+        columns["run"] = ak.Array(np.full(100, run, np.int32))
         scalars = {n: v for n, v in columns.items() if not BRANCHES[n][0]}
         groups = {
             c: ak.zip({BRANCHES[n][1].name: v for n, v in columns.items() if BRANCHES[n][0] == c}, depth_limit=2)
@@ -200,7 +201,7 @@ def test_simulation_without_its_counts_is_refused_unless_they_are_stated(alone, 
     assert completed(tmp_path, stated).n_produced == 250
     assert "wanted no fewer than the 100 events" in completed(tmp_path, {path: {"n_produced": 99}})
     data = {"kind": "data", "is_simulation": False}
-    assert completed(tmp_path, [path], **data).n_produced == 100
+    assert completed(tmp_path, [alone(None, run=3)], **data).n_produced == 100
 
 
 def test_counts_of_the_fileset_and_of_the_file_must_agree(alone, tmp_path):

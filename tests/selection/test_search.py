@@ -21,9 +21,13 @@ pytestmark = pytest.mark.fast
 
 
 @pytest.fixture(scope="module")
-def view():
+def block():
     recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=3.0969)
-    block = make_block(production.make_block(recipe, "histograms", 0, 3000, 3))
+    return make_block(production.make_block(recipe, "histograms", 0, 3000, 3))
+
+
+@pytest.fixture(scope="module")
+def view(block):
     return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.0969)
 
 
@@ -140,3 +144,12 @@ def test_displays_are_stored_for_data_alone(view, kind, is_there):
     metadata = DatasetMetadata(kind=kind, sqrt_s=3.0969, blind=False)
     found = search.select(Chunk(view.columns, "d", metadata, SELECTION))["search"]["candidates"]
     assert ("dr_k1" in found) == is_there
+
+
+def test_columns_of_nan_pass_no_event(block):
+    """The whole search over events in which every number that can be NaN is."""
+    values = {n: np.full_like(v, np.nan) if v.dtype.kind == "f" else v for n, v in block.values.items()}
+    metadata = DatasetMetadata.from_dict("nan", {"kind": "signal", "sqrt_s": 3.0969})
+    chunk = Chunk(ArrayColumns(values, block.offsets, block.n_events), "nan", metadata, SELECTION)
+    flow = list(search.SEARCH.select(chunk)["search"]["cutflow"].values())
+    assert (flow[0], flow[-1]) == (block.n_events, 0)

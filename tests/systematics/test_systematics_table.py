@@ -103,7 +103,7 @@ def test_masses(tables):
 
 
 def test_sources_stand_alone(measured):
-    assert table.n_jpsi(measured).source == "n_jpsi"
+    assert table.n_jpsi().source == "n_jpsi"
 
 
 def test_the_command_writes_what_the_limit_reads(measured, tables, tmp_path):
