@@ -122,7 +122,7 @@ def no_tof(values):
         (lambda v: {"Track_kappa": np.abs(v["Track_kappa"])}, "columns Track_charge, Track_kappa: "),
         (lambda v: {"Track_tanl": v["Track_tanl"] / np.hypot(1, v["Track_tanl"])}, "columns Track_tanl, Track_emc_z: "),
         (lambda v: {n: np.roll(v[n], 1) for n in v if n.startswith("Track_emc")}, "columns Track_tanl, Track_emc_z: "),
-        (lambda v: {"field": -v["field"]}, "column field: 1 of the values are negative, such as -"),
+        (lambda v: {"field": -v["field"]}, "column field: 1 of its values are negative, such as -"),
         (lambda v: {"Track_emc_energy": np.where(v["Track_emc_energy"] > 0, v["Track_emc_energy"], -1)},
          "column Track_emc_energy: "),
         (no_tof, "column Track_tof_time: "),
