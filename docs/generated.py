@@ -182,7 +182,6 @@ _KEYS: Final = {
     "branching_fraction_sigma": ("", "background"),
     "luminosity": ("pb⁻¹", "background (continuum)"),
     "n_jpsi": ("", "limits, background, optimize; a number, or names of published data sets"),
-    "calibration": ("", "`lnv run` (identification of particles); a file of `lnv calibration import`, or `simulated`"),
     "blind": ("", "`lnv run`"),
     "open_reason": ("", "`lnv run`, the report"),
     "selections": ("", "`lnv run`"),
