@@ -53,7 +53,7 @@ def test_from_a_foreign_file_to_the_mass_plot(tmp_path, capsys, monkeypatch):
     skim = ["--output", "ntuples", "--executor", "iterative"]
     assert lnv("skim", data, "--mapping", "forgotten.toml", *skim, "--dataset", "bad") == 1
     assert "it looks like mm" in capsys.readouterr().err
-    assert lnv("skim", data, "--mapping", "mapping.toml", *skim, "--dataset", "data") == 0
+    assert lnv("skim", data, "--mapping", "mapping.toml", *skim, "--dataset", "data", "--calibration", "simulated") == 0
     assert lnv("skim", signal, "--mapping", "mapping.toml", *skim, "--dataset", "mc", "--kind", "signal") == 0
 
     fileset = tmp_path / "ntuples" / "fileset.json"
