@@ -181,6 +181,22 @@ def test_the_command_runs_and_shows_its_tables(tmp_path, monkeypatch):
     assert stored.datasets["other"].n_events == 50
 
 
+@pytest.mark.fast
+def test_a_limited_run_is_incomplete_even_if_it_covers_everything(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.SELECTIONS, "count", counting())
+    fileset, output = make_fileset(tmp_path, {"signal": [120]}), tmp_path / "r"
+    arguments = ["run", "--trust-units", str(fileset), "--executor", "iterative", "--output", str(output)]
+    limited = CliRunner().invoke(lnv, [*arguments, "--test"])
+    assert limited.exit_code == 0, limited.output
+    stored = results.read(output / "accumulator.zip")
+    assert stored.datasets["signal"].n_events == 120
+    assert not stored.is_complete
+    assert "limited on request" in stored.bookkeeping["problems"][0]
+    whole = CliRunner().invoke(lnv, [*arguments, "--resume"])
+    assert whole.exit_code == 0, whole.output
+    assert results.read(output / "accumulator.zip").is_complete
+
+
 def test_dask_writes_its_performance_report(tmp_path, monkeypatch):
     pytest.importorskip("bokeh", reason="pip install 'jpsi-lnv[dask]'")
     from jpsi_lnv.processors.cluster.backends import make_executors
