@@ -46,3 +46,6 @@ class Species(IntEnum):
 
 # Mass of each species in GeV/c^2, in the order of `Species`.
 SPECIES_MASS: Final[tuple[float, ...]] = (M_ELECTRON, M_PION, M_KAON, M_PROTON)
+
+# Hypotheses that BOSS identifies a charged track with, in its order.
+PID_HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_type_hints
 
-from jpsi_lnv.analysis.constants import CHI2_MAX
+from jpsi_lnv.analysis.constants import CHI2_MAX, PID_HYPOTHESES
 from jpsi_lnv.analysis.documents import digest_of_json
 
 OURS = "ours: the publication gives no number"
@@ -121,9 +121,13 @@ class Cuts:
     m_kkee_max: float = requirement(3.12, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) to")
 
     def __post_init__(self) -> None:
-        """Refuse a window that ends before it begins, and a chi2 that is not decided about."""
+        """Refuse a window that ends before it begins, a chi2 that is not decided about, and names of no hypothesis."""
         if self.chi2_4c_max > CHI2_MAX:
             msg = f"chi2_4c_max {self.chi2_4c_max:g}: wanted at most {CHI2_MAX:g}, above which no fit is decided"
+            raise ValueError(msg)
+        names = self.pid_identify.split()
+        if not names or not set(names) <= set(PID_HYPOTHESES):
+            msg = f"pid_identify {self.pid_identify!r}: wanted names of hypotheses, among {' '.join(PID_HYPOTHESES)}"
             raise ValueError(msg)
         values = vars(self)
         for low in (name for name in values if name.endswith("_min")):

@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 
+from jpsi_lnv.analysis import constants
 from jpsi_lnv.analysis.arrays import AnyArray
 
 TREE: Final = "Events"
@@ -54,8 +55,8 @@ GROUPS: Final = {
     "muon": "muon chambers, and the helix under the muon hypothesis",
     "v0": "pairs of tracks from a common vertex, as BOSS fitted them",
 }
-# Hypotheses of dE/dx and TOF columns, in BOSS's order.
-PID_HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")
+# Hypotheses of dE/dx and TOF columns.
+PID_HYPOTHESES: Final = constants.PID_HYPOTHESES
 
 _HELIX_UNITS = {"dr": "cm", "phi0": "rad", "kappa": "c/GeV", "dz": "cm", "tanl": ""}
 _HELIX_MEANINGS = {

@@ -94,9 +94,9 @@ def test_without_subsystems_nothing_is_identified():
 
 
 @pytest.mark.parametrize("names", ["", "e kaon"])
-def test_names_of_hypotheses(columns, names):
-    with pytest.raises(ValueError, match=r"pid_identify is .*wanted names of hypotheses, of e mu pi k p"):
-        pid.identify(columns, replace(SELECTION, pid_identify=names))
+def test_names_of_hypotheses(names):
+    with pytest.raises(ValueError, match=r"pid_identify '.*': wanted names of hypotheses, among e mu pi k p"):
+        replace(SELECTION, pid_identify=names)
 
 
 @pytest.fixture
