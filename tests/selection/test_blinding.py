@@ -99,17 +99,21 @@ def draw_free(rng):
     """Return random values of every requirement that may differ on blind data."""
     words = {"kkpipi_permutations": ("one", "all"), "conversion_partners": ("all", "not_kaons")}
     numbers = {n: getattr(SELECTION, n) * float(rng.uniform(0.2, 3.0)) for n in sorted(blinding.FREE - words.keys())}
+    for low in (name for name in numbers if name.endswith("_min")):
+        both = (low, low.replace("_min", "_max"))
+        numbers |= dict(zip(both, sorted(numbers[name] for name in both), strict=True))
     return numbers | {name: str(rng.choice(values)) for name, values in words.items()}
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SELECTION) if f.name not in blinding.FREE])
 def test_every_other_cut_is_refused_by_name(signal_block, name):
-    value, words = getattr(SELECTION, name), {"pid_tof": "tof12e", "pid_identify": "e mu pi k p"}
-    other = words.get(name) or (not value if isinstance(value, bool) else value + 1)
+    value = getattr(SELECTION, name)
+    words = {"pid_tof": "tof12e", "pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free"}
+    other = words.get(name) or (not value if isinstance(value, bool) else value + (1 if type(value) is int else 1e-3))
     changed = dataclasses.replace(SELECTION, **{name: other})
     with pytest.raises(BlindingError, match=rf"'data' is blind: {name} "):
         hidden_of(view_of(signal_block, changed))
-    if name != "pid_muc":  # the package has no network of the muon chambers
+    if name not in {"pid_muc", "track_helix"}:  # no network of the muon chambers, and no helices of the MDC are there
         hidden_of(view_of(signal_block, changed), box=changed)  # frozen like this, it is no other
     with pytest.raises(BlindingError, match=name):
         hidden_of(view_of(signal_block), box=changed)
