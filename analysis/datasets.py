@@ -48,6 +48,7 @@ MISID: Final = "misid"
 MISID_FAILED: Final = "misid_failed"
 TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"
+HELIX_PULLS: Final = "helix_pulls"
 # The calibration that is no file: constants of the package's own simulation.
 SIMULATED: Final = "simulated"
 # Selections that look at photons: they need the collection `Shower`, which a file may lack.

@@ -285,7 +285,8 @@ def _constants(entry: _Entry, directory: Path) -> Constants:
         "dedx": dedx.load,
         "helix": lambda file: helix_correction.of_runs(helix_correction.read(file), entry.first, entry.last, file),
     }
-    return Constants(**{name: loaders[name](file) for name, file in files.items()})
+    of_package = simulated().ranges[0].constants if entry.simulation else Constants()
+    return replace(of_package, **{name: loaders[name](file) for name, file in files.items()})
 
 
 def _emc(path: str, entry: _Entry) -> EmcTables | Network:
