@@ -62,6 +62,8 @@ STAGE: Final = hist.axis.StrCategory(STAGES, name="stage", label="after")
 
 # Names of the four tracks of a candidate, in the order of its track indices.
 TRACKS: Final = ("k1", "k2", "e1", "e2")
+# The variation without corrections of helices.
+HELIX_UNCORRECTED: Final = "helix_uncorrected"
 _TYPES: Final = {column.name: column.dtype for column in EVENT}
 # Fitted masses of kaon i and electron j, one way to pair them after the other.
 M_KE_NAMES: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
@@ -82,12 +84,18 @@ def select(chunk: Chunk) -> dict[str, Found]:
 
 
 def select_varied(chunk: Chunk) -> dict[str, Found]:
-    """Return the cut flow under every variation of the tracks, as ``search_<variation>``; what stays is read once."""
-    found = {}
-    for name, columns in variations(chunk.events.columns).items():
-        decisions = apply(SECTION_III, chunk.events.like(columns))
-        found[f"{datasets.SEARCH}_{name}"] = {"cutflow": chunk.cut_flow(SECTION_III, decisions)}
-    return found
+    """Return the cut flow under every variation of the tracks, as ``search_<variation>``; what stays is read once.
+
+    Where helices are corrected, ``search_helix_uncorrected`` is the one without.
+    """
+    view = chunk.events
+    varied = {name: view.like(columns) for name, columns in variations(view.columns).items()}
+    if view.correction is not None:
+        varied[HELIX_UNCORRECTED] = SearchEvents(view.columns, view.cuts, view.sqrt_s, view.calibration.without_helix())
+    return {
+        f"{datasets.SEARCH}_{name}": {"cutflow": chunk.cut_flow(SECTION_III, apply(SECTION_III, of))}
+        for name, of in varied.items()
+    }
 
 
 def book() -> dict[str, hist.Hist]:

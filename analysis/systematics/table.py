@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import hist
@@ -26,11 +26,13 @@ from jpsi_lnv.analysis.datasets import (
     CONTROL_KKPIPI,
     CONTROL_PPBARPIPI,
     DATA,
+    SEARCH,
     SIGNAL,
 )
 from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, mean_difference, ratio
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.selection.search import HELIX_UNCORRECTED
 
 # Species of the tracks -> the control sample that measures them.
 PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
@@ -41,6 +43,13 @@ MORE_PROBES: Final[Mapping[tuple[str, Species], tuple[str, ...]]] = {
 SIGMA_MIN: Final = 1e-6  # smallest uncertainty of a bin of a map
 FIT: Final = CONTROL_PPBARPIPI
 MAPS: Final = ("tracking", "pid")
+FIT_TITLE: Final = "chi2_4C kinematic fit and cut"
+# How the 4C fit's uncertainty is had: from the control sample, or a share of what corrections of helices change.
+CONTROL_SAMPLE: Final = "control"
+FIT_RULES: Final[Mapping[str, tuple[float, str]]] = {
+    "helix": (1.0, "signal with minus without helix corrections"),
+    "half-helix": (0.5, "half of signal with minus without helix corrections"),
+}
 _DECAYS: Final = {FIT: "p pbar pi pi", CONTROL_KKPIPI: "K+ K- pi pi"}
 
 
@@ -219,7 +228,37 @@ def _of_tracks(results: Results, candidates: Candidates, name: str, title: str) 
 
 def kinematic_fit(results: Results) -> Uncertainty:
     """Return the uncertainty of the 4C fit with the requirement on chi2, from p pbar pi+ pi-."""
-    return _of_step(results, "kinematic_fit", "chi2_4C kinematic fit and cut", "chi2_4c", "near_jpsi")
+    return _of_step(results, "kinematic_fit", FIT_TITLE, "chi2_4c", "near_jpsi")
+
+
+def helix_corrections(results: Results, rule: str) -> Uncertainty:
+    """Return the uncertainty of the 4C fit from the signal with and without corrections of its helices.
+
+    Args:
+        results: A merged accumulator.
+        rule: ``helix``: the difference, ``half-helix``: half of it, as different analyses of BESIII take it.
+
+    Raises:
+        ResultsError: No signal was run with corrections and the selection `variations`.
+    """
+    varied = f"{SEARCH}_{HELIX_UNCORRECTED}"
+    ran = [d.selections for d in results.ran(varied, SIGNAL).values()]
+    n_with, n_without = (sum(last(s[name].cutflow) for s in ran) for name in (SEARCH, varied))
+    if not n_with:
+        msg = (
+            "no signal passes with and without corrections of helices; wanted a dataset of kind 'signal' whose "
+            f"'calibration' has them, with the selections {SEARCH!r} and 'variations': see `lnv helix-corrections`"
+        )
+        raise ResultsError(msg)
+    difference = n_without / n_with - 1.0
+    share, words = FIT_RULES[rule]
+    details = {"difference": difference, "n_with": float(n_with), "n_without": float(n_without)}
+    return Uncertainty("kinematic_fit", FIT_TITLE, share * abs(difference), words, details)
+
+
+def last(cutflow: Mapping[str, int]) -> int:
+    """Return the events that pass every step."""
+    return list(cutflow.values())[-1]
 
 
 def signal_region(results: Results) -> Uncertainty:
@@ -303,21 +342,28 @@ class Budget:
         return {"m_majorana": self.m_majorana, "total": self.total, "rows": [asdict(row) for row in self.rows]}
 
 
-def measure(results: Results, rule: str = "average") -> list[Budget]:
+def measure(results: Results, rule: str = "average", fit_rule: str = CONTROL_SAMPLE) -> list[Budget]:
     """Return the table of the overall search, then those of the simulated masses in increasing order.
 
     Args:
         results: A merged accumulator with signal, Majorana and control samples.
         rule: Modelling of the overall search: the difference to the "average" of the Majorana models, or the "largest".
+        fit_rule: The 4C fit's uncertainty: that of the "control" sample, or what corrections of "helix" change in the
+            signal, or "half-helix" of that; the same at all masses.
 
     Raises:
         ResultsError: A sample is missing or empty.
-        ValueError: The rule is unknown.
+        ValueError: A rule is unknown.
     """
-    if rule not in RULES:
-        msg = f"rule is {rule!r}; wanted one of {RULES}"
-        raise ValueError(msg)
-    return [overall(results, rule), *(at_mass(results, mass) for mass in majorana.by_mass(results))]
+    for given, known in ((rule, RULES), (fit_rule, (CONTROL_SAMPLE, *FIT_RULES))):
+        if given not in known:
+            msg = f"rule is {given!r}; wanted one of {tuple(known)}"
+            raise ValueError(msg)
+    budgets = [overall(results, rule), *(at_mass(results, mass) for mass in majorana.by_mass(results))]
+    if fit_rule == CONTROL_SAMPLE:
+        return budgets
+    of_fit = helix_corrections(results, fit_rule)
+    return [replace(b, rows=tuple(of_fit if r.source == of_fit.source else r for r in b.rows)) for b in budgets]
 
 
 def overall(results: Results, rule: str = "average") -> Budget:

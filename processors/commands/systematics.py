@@ -19,19 +19,26 @@ from jpsi_lnv.processors.console import FILE, console, merged_result, show, wrot
 @click.command()
 @merged_result
 @click.option("--rule", type=click.Choice(table.RULES), default="average", help="MC modelling of the overall search.")
+@click.option(
+    "--kinematic-fit",
+    "fit_rule",
+    type=click.Choice([table.CONTROL_SAMPLE, *table.FIT_RULES]),
+    default=table.CONTROL_SAMPLE,
+    help="Uncertainty of the 4C fit: the control sample's, or what helix corrections change in the signal, or half.",
+)
 @click.option("--compare", type=FILE, help="JSON of other values with 'sources', shown beside the measured ones.")
-def command(*, merged: Results, output: Path, rule: str, compare: Path | None) -> None:
+def command(*, merged: Results, output: Path, rule: str, fit_rule: str, compare: Path | None) -> None:
     """Measure every row of the table of systematic uncertainties from a merged result.
 
     Writes systematics.json, which `lnv limits` reads.
     """
-    tables = table.measure(merged, rule)
+    tables = table.measure(merged, rule, fit_rule)
     other = read_comparison(compare) if compare else {}
     content = table.to_json(tables)
     found = Source(merged, extras={"systematics": content})
     show(overall(found, other), per_mass(found))
     content |= {"efficiency": _correct(merged, output), "sources": corrections.sources(merged, table.channels(merged))}
-    path = derived.write(output, "systematics", content, merged, {"rule": rule})
+    path = derived.write(output, "systematics", content, merged, {"rule": rule, "kinematic_fit": fit_rule})
     wrote(path, output / derived.CORRECTIONS)
 
 

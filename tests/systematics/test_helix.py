@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +15,17 @@ from jpsi_lnv.analysis import datasets, results
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.errors import ResultsError
+from jpsi_lnv.analysis.errors import CalibrationError, ResultsError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import emc_pid, helix_correction
 from jpsi_lnv.analysis.objects.calibration import Calibration, Constants, RunRange
 from jpsi_lnv.analysis.objects.helix_correction import Entry
-from jpsi_lnv.analysis.selection import helix_pulls
+from jpsi_lnv.analysis.selection import helix_pulls, search
 from jpsi_lnv.analysis.selection.chunk import Chunk
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
-from jpsi_lnv.analysis.systematics import helix
+from jpsi_lnv.analysis.systematics import helix, table
 
 N_EVENTS = 12_000
 SAMPLES = ("kkpipi", "ppbarpipi")
@@ -32,7 +33,7 @@ SAMPLES = ("kkpipi", "ppbarpipi")
 
 @cache
 def block(name, seed, n=N_EVENTS, detector=NOMINAL):
-    channels = processes.CONTROLS | processes.BACKGROUNDS
+    channels = processes.CONTROLS | processes.BACKGROUNDS | {"signal": processes.SIGNAL}
     recipe = production.Recipe(processes=((channels[name], 1.0),), sqrt_s=M_JPSI, parameters=detector)
     made = make_block(production.make_block(recipe, name, 0, n, seed))
     values = dict(made.values) | {"run": np.full(n, -53200, np.int32), "period": np.full(n, 2018, np.int32)}
@@ -167,3 +168,41 @@ def test_a_result_without_pulls_says_what_to_add():
     few = pulls_of(1, [], "data", n=100)
     with pytest.raises(ResultsError, match="wanted 200 of a sample"):
         helix.measure(result(few, few))
+
+
+def signal_result(entries):
+    """A result of the signal with variations, its helices corrected by entries."""
+    made, values = block("signal", 4, 6000)
+    found = helix_correction.of_runs(entries, 53000, 54000, "a file")
+    calibration = Calibration("a file", "", (RunRange(1, 99999, Constants(emc_pid.load(), helix=found)),))
+    metadata = DatasetMetadata(kind="signal", sqrt_s=M_JPSI, selections=("search", "variations"))
+    chunk = Chunk(ArrayColumns(values, made.offsets, made.n_events), "s", metadata, SELECTION, SELECTION, calibration)
+    output = search.select(chunk) | search.select_varied(chunk)
+    selections = {name: results.SelectionResult(of["cutflow"]) for name, of in output.items()}
+    return results.Results({"s": results.DatasetResult(metadata, 6000, 6000, selections)}, {}, {})
+
+
+def test_the_systematic_is_with_minus_without_or_half_of_it_and_says_which():
+    kaons = [e for e in planted() if e.species == "k"]
+    result = signal_result(kaons)
+    selections = result.datasets["s"].selections
+    n, n_without = (table.last(selections[name].cutflow) for name in ("search", "search_helix_uncorrected"))
+    assert n_without > n > 0
+    whole, half = (table.helix_corrections(result, rule) for rule in ("helix", "half-helix"))
+    assert whole.value == pytest.approx(n_without / n - 1)
+    assert half.value == pytest.approx(whole.value / 2)
+    assert whole.method == "signal with minus without helix corrections"
+    assert half.method == "half of signal with minus without helix corrections"
+    with pytest.raises(ResultsError, match="wanted a dataset of kind 'signal' whose 'calibration' has them"):
+        table.helix_corrections(results.Results({}, {}, {}), "helix")
+
+
+def test_the_example_file_holds_the_published_numbers_for_their_own_runs():
+    path = Path(__file__).parents[2] / "docs" / "examples" / "helix_psi3686.json"
+    entries = helix_correction.read(path)
+    assert {(e.first, e.last) for e in entries} == {(8093, 9025), (25338, 27090), (66257, 69292)}
+    found = helix_correction.of_runs(entries, 25338, 27090, path)
+    np.testing.assert_allclose(found.mean[2], [[0.08, 0.31, -0.03], [0.12, -0.14, -0.04]])
+    np.testing.assert_allclose(np.sqrt(1 + found.extra[2] ** 2), [[1.23, 1.19, 1.08], [1.18, 1.18, 1.07]])
+    with pytest.raises(CalibrationError, match="wanted such as hold all runs 52940-59015"):
+        helix_correction.of_runs(entries, 52940, 59015, path)
