@@ -37,7 +37,7 @@ def prepare() -> None:
         for folder in shipped.iterdir():
             shutil.copytree(folder, directory / _name_of_numba(PACKAGE.joinpath(*folder.name.split("."))))
         _use(directory)
-    elif not (_is_writable(Path(__file__).parent / "__pycache__") or _is_writable(user_cache() / "numba")):
+    elif not (is_writable(Path(__file__).parent / "__pycache__") or is_writable(user_cache() / "numba")):
         _use(_of_this_job())
 
 
@@ -79,7 +79,7 @@ def user_cache() -> Path:
     return Path(os.devnull if home.startswith("~") else home)
 
 
-def _is_writable(directory: Path) -> bool:
+def is_writable(directory: Path) -> bool:
     """Whether files can be made in a directory, which is made if need be: what permissions say is not enough."""
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from jpsi_lnv.analysis import derived, provenance, results
 from jpsi_lnv.analysis.arrays import AnyArray
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
-from jpsi_lnv.analysis.documents import digest_of_json, write_json
+from jpsi_lnv.analysis.documents import Form, digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
 from jpsi_lnv.analysis.selection import blinding, registry
 from jpsi_lnv.processors.books import ledger, verify
@@ -36,6 +36,9 @@ LIMITED: Final = "limited on request (--test, --max-files, --max-chunks): for te
 RESUME: Final = "what was finished is stored: `lnv run --resume` does the rest"
 
 
+_OF_SHARE: Final = Form("books of a share of a run", "do the share again", ResultsError)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """What a run does besides processing.
@@ -43,7 +46,7 @@ class RunOptions:
     Attributes:
         cuts: The cuts the processor applies.
         box: The requirements that the box of blind data is made of.
-        cache: File that remembers verified checksums.
+        cache: File that remembers verified checksums; None: in the user's cache, or beside the results without one.
         unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
 
@@ -68,7 +71,7 @@ class RunOptions:
     )
     cuts: Cuts = SELECTION
     box: Cuts = SELECTION
-    cache: Path = field(default_factory=verify.default_cache)
+    cache: Path | None = None
     unblinding: dict[str, Any] | None = None
 
     @property
@@ -160,7 +163,7 @@ def _verify(fileset: Fileset, options: RunOptions, make_executor: MakeExecutor) 
     """Return a record of every file that is not the one of the fileset."""
     if options.verification == "none":
         return []
-    verified = verify.Verified(options.cache)
+    verified = verify.Verified(options.cache or verify.memory(verify.VERIFIED, options.output))
     checks = verify.checks(fileset, options.verification, verified)
     if not checks:
         return []
@@ -206,7 +209,8 @@ def merge(fileset: Fileset, directories: Sequence[Path], options: RunOptions) ->
     parts = _parts(fileset, options, directories)
     stored, _ = parts.load()
     books = _books(fileset, stored, {})
-    books.n_resumed = sum(d[ledger.LEDGER]["n_events"] for d in stored.values())
+    files = (directory / derived.BOOKKEEPING for directory in dict.fromkeys(d.resolve() for d in directories))
+    books.add_costs([_OF_SHARE.read(path)["totals"] for path in files if path.exists()])
     books.requested = fileset
     parts.compact(stored)
     return books

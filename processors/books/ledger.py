@@ -8,7 +8,7 @@ run set what was expected beside it: for people, and for the next stage.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -168,6 +168,15 @@ _SHOWN: Final = (
     "state",
 )
 
+# Sums over chunks in coffea's metrics, by their names in the totals.
+_COSTS: Final = {
+    "entries": "events_read",
+    "bytesread": "bytes_read",
+    "retried": "chunks_retried",
+    "processtime": "process_time_s",
+    "cputime": "cpu_time_s",
+}
+
 
 @dataclass
 class Books:
@@ -220,6 +229,15 @@ class Books:
             for name, d in self.requested.items()
             if d.metadata.kind in (DATA, CONTINUUM) and len(self.fileset[name].files) < len(d.files)
         ]
+
+    def add_costs(self, totals: Sequence[Mapping[str, Any]]) -> None:
+        """Enter what the shares of a run cost: the totals of their own books."""
+        self.n_chunks = sum(t["chunks"] for t in totals)
+        self.n_resumed = sum(t["events_resumed"] for t in totals)
+        self.wall_time = sum(t["wall_time_s"] for t in totals)
+        self.metrics = {metric: sum(t[key] for t in totals) for metric, key in _COSTS.items()}
+        self.metrics["columns"] = {name for t in totals for name in t["columns_read"]}
+        self.metrics["memory"] = {worker: peak for t in totals for worker, peak in t["peak_memory_bytes"].items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `bookkeeping.json` holds."""

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import uproot
 
 from jpsi_lnv.analysis import documents
-from jpsi_lnv.analysis.arrays import user_cache
+from jpsi_lnv.analysis.arrays import is_writable, user_cache
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, DatasetMetadata
 from jpsi_lnv.analysis.errors import NtupleError
 from jpsi_lnv.analysis.events import inspection
@@ -42,6 +42,11 @@ BY_CHECKSUM: Final = ("sha256", "fresh")
 _VERIFIED: Final = documents.Form(
     "list of verified files", "it is made anew", NtupleError, content=dict[str, tuple[str, str] | tuple[()]]
 )
+
+
+# Files of what is remembered: of checksums, and of contents.
+VERIFIED: Final = "verified.json"
+INSPECTED: Final = "inspected.json"
 
 
 @dataclass(frozen=True)
@@ -160,9 +165,15 @@ class Verified:
             return
 
 
-def default_cache(name: str = "verified.json") -> Path:
-    """Return where verified files are remembered: ``$XDG_CACHE_HOME/jpsi-lnv/verified.json``."""
-    return user_cache() / "jpsi-lnv" / name
+def memory(name: str, otherwise: Path) -> Path:
+    """Return where what was read is remembered.
+
+    Args:
+        name: Name of the file.
+        otherwise: Directory for who has no cache of his own that can be written.
+    """
+    own = user_cache() / "jpsi-lnv"
+    return own / name if is_writable(own) else otherwise / f".{name}"
 
 
 def checks(fileset: Fileset, how: How, verified: Verified) -> list[Check]:

@@ -41,7 +41,7 @@ def complete(source: Path, output: Path) -> None:
     """
     raw = filesets.read_raw(source)
     plain = {name: _plain(name, entry, source.resolve().parent) for name, entry in raw.items()}
-    inspected = verify.Inspected(verify.default_cache("inspected.json"))
+    inspected = verify.Inspected(verify.memory(verify.INSPECTED, output.resolve().parent))
     with bar("completing", sum(len(files) for _, files in plain.values()), unit="files") as advance:
         completed, faults = _complete(plain, inspected, advance)
     inspected.save()
@@ -106,7 +106,7 @@ def check(source: Path, output: Path, how: verify.How, duplicates: bool, dataset
     to job, so there it may not repeat within a file.
     """
     fileset = filesets.select(filesets.load(source), datasets)
-    bad = _bad_files(fileset, how)
+    bad = _bad_files(fileset, how, verify.Verified(verify.memory(verify.VERIFIED, output)))
     repeated = _repeated_pairs(fileset) if duplicates and not bad else []
     show(filesets.table(str(source), fileset))
     write_json(output / derived.FILESET_CHECK, {"bad_files": bad, "duplicates": [asdict(d) for d in repeated]})
@@ -123,10 +123,10 @@ def check(source: Path, output: Path, how: verify.How, duplicates: bool, dataset
     click.echo("all files are as the fileset says" + (", no event is there twice" if duplicates else ""))
 
 
-def _bad_files(fileset: filesets.Fileset, how: verify.How) -> list[str]:
+def _bad_files(fileset: filesets.Fileset, how: verify.How, verified: verify.Verified) -> list[str]:
     """Return a line per file that is not the one of the fileset."""
     bad = []
-    checks = verify.checks(fileset, how, verify.Verified(verify.default_cache()))
+    checks = verify.checks(fileset, how, verified)
     with bar("verifying", sum(len(c) for c in checks), unit="bytes") as advance:
         for each in checks if how != "none" else ():
             try:

@@ -44,6 +44,25 @@ def test_shares_in_any_order_make_the_result_of_one_run(small_fileset, tmp_path,
     assert_same(result, reference)
 
 
+def test_merged_books_hold_what_the_shares_cost(small_fileset, tmp_path):
+    fileset, totals = filesets.load(small_fileset), []
+    for k in (1, 2, 3):
+        options = runs.RunOptions(output=tmp_path / str(k), part=f"{k}/3")
+        books = do(fileset, options.output, options.part)
+        runs.finish_part(books, options)
+        totals.append(books.to_dict()["totals"])
+    # The second is done again, and takes all that it has.
+    books = do(fileset, tmp_path / "2", "2/3", resume=True)
+    runs.finish_part(books, runs.RunOptions(output=tmp_path / "2", part="2/3"))
+    found = merged(fileset, tmp_path / "r", [tmp_path / str(k) for k in (1, 2, 3, 3)]).bookkeeping["totals"]
+    assert found["events_resumed"] == totals[1]["events_processed"] > 0
+    assert found["events_read"] == totals[0]["events_read"] + totals[2]["events_read"] > 0
+    assert found["chunks"] == totals[0]["chunks"] + totals[2]["chunks"]
+    assert found["columns_read"] == totals[0]["columns_read"]
+    assert found["cpu_time_s"] > 0
+    assert found["peak_memory_bytes"].keys() == totals[0]["peak_memory_bytes"].keys()
+
+
 def test_a_share_that_is_lost_is_missing_until_it_is_done(small_fileset, tmp_path, reference):
     fileset = filesets.load(small_fileset)
     directories = [tmp_path / str(k) for k in (1, 2, 3)]

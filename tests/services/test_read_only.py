@@ -60,3 +60,5 @@ def test_a_run_without_home_from_a_read_only_package(small_fileset, tmp_path, re
     assert_same(results.read(output / "accumulator.zip"), reference)
     assert list((tmp_path / "tmp").glob("jpsi_lnv*")) == []
     assert not Path(HOME).exists()
+    # Without a cache of the user's own, verified files are remembered beside the results.
+    assert (output / ".verified.json").exists()
