@@ -87,6 +87,7 @@ test: $(ALL_READY)  ## the whole test suite (under 15 minutes on two cores)
 
 soak: $(ALL_READY)  ## what repeats: random kills, mutated inputs, properties with thousands of examples
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests -m "soak or hypothesis" --timeout 3600
+	$(BIN)/python tests/disturbances.py
 
 check: lint  ## lint, types, import contracts and the fast tests
 	$(BIN)/python -m pytest tests -m fast -x -q

@@ -2,21 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from distributed import wait
 from distributed.scheduler import NoWorkerError
 from hand_cluster import hand_cluster
 from run_cases import assert_same, run
 
-from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.processors.cli import main
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work import dask_loop
@@ -54,30 +50,6 @@ class Trouble(threading.Thread):
 
 def n_stored(output):
     return len(list(output.rglob("*.part")))
-
-
-def kill_a_worker_at_random(small_fileset, tmp_path, reference, seed):
-    rng = np.random.default_rng(seed)
-    with connect(ClusterOptions(workers=2)) as client:
-        pids = list(client.run(os.getpid).values())
-        trouble = Trouble(tmp_path, lambda: os.kill(rng.choice(pids), signal.SIGKILL), rng.uniform(0, 0.8))
-        trouble.start()
-        result, books = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
-        trouble.join()
-    assert books.failed == []
-    assert result.is_complete
-    assert_same(result, reference)
-
-
-@pytest.mark.fast
-def test_a_worker_killed_at_a_random_time(small_fileset, tmp_path, reference):
-    kill_a_worker_at_random(small_fileset, tmp_path, reference, seed=1)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", range(2, 22))
-def test_workers_killed_at_twenty_random_times(small_fileset, tmp_path, reference, seed):
-    kill_a_worker_at_random(small_fileset, tmp_path, reference, seed)
 
 
 def test_all_workers_killed_under_a_nanny(small_fileset, tmp_path, reference):
@@ -138,37 +110,6 @@ def test_a_result_that_the_scheduler_gives_up_is_one_error():
         loop._call(give_up)
 
 
-def test_the_scheduler_killed_then_resume(small_fileset, tmp_path, reference):
-    output = tmp_path / "r"
-    with hand_cluster(tmp_path) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
-        trouble = Trouble(output, cluster.kill_scheduler)
-        trouble.start()
-        started = time.monotonic()
-        with pytest.raises(ClusterError, match="the scheduler is gone"):
-            run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
-        assert time.monotonic() - started < 60
-    result, n_resumed = resume_iteratively(small_fileset, output)
-    assert 0 < n_resumed < 1500
-    assert_same(result, reference)
-
-
-@pytest.mark.parametrize("where", ["iterative", "dask"])
-def test_the_client_killed_then_resume(small_fileset, tmp_path, reference, where):
-    output = tmp_path / "r"
-    with hand_cluster(tmp_path, n_workers=2 if where == "dask" else 0) as cluster:
-        address = cluster.address if where == "dask" else where
-        command = [sys.executable, str(SUPPORT / "run_client.py"), str(small_fileset), str(output), address, "0.1"]
-        command.append(source_digest())
-        client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        trouble = Trouble(output, client.kill)
-        trouble.start()
-        assert client.wait(120) == -signal.SIGKILL
-        result, n_resumed = resume_iteratively(small_fileset, output)
-    assert 0 < n_resumed < 1500
-    assert result.bookkeeping["totals"]["events_read"] == 1500 - n_resumed
-    assert_same(result, reference)
-
-
 def test_an_address_without_a_scheduler_is_an_error(tmp_path):
     import dask
 
@@ -178,21 +119,6 @@ def test_an_address_without_a_scheduler_is_an_error(tmp_path):
         connect(ClusterOptions(cluster="tcp://127.0.0.1:9")),
     ):
         pass
-
-
-def test_a_stopped_scheduler_is_one_error_in_time(small_fileset, tmp_path, reference, monkeypatch):
-    monkeypatch.setattr(dask_loop, "ANSWER_TIMEOUT", 3.0)
-    monkeypatch.setattr(dask_loop, "FAREWELL", 1.0)
-    output = tmp_path / "r"
-    with hand_cluster(tmp_path) as cluster, connect(ClusterOptions(cluster=cluster.address)) as client:
-        trouble = Trouble(output, lambda: os.kill(cluster.scheduler.pid, signal.SIGSTOP))
-        trouble.start()
-        with pytest.raises(ClusterError, match=r"has not answered for 3 s: it is stopped, or .*--resume"):
-            run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
-        os.kill(cluster.scheduler.pid, signal.SIGCONT)
-    result, n_resumed = resume_iteratively(small_fileset, output)
-    assert 0 < n_resumed < 1500
-    assert_same(result, reference)
 
 
 def test_a_worker_that_hangs_is_said_and_given_up(small_fileset, tmp_path, reference, monkeypatch, caplog):

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import slurm
+from run_cases import write_site
 from run_fixtures import reference, small_fileset  # noqa: F401 fixtures
 
 
@@ -22,34 +23,9 @@ def node():
         yield configuration
 
 
-SITE = """
-[slurm]
-queue = "debug"
-walltime = "00:10:00"
-{common}
-[hep_sub]
-group = "physics"
-walltime = "short"
-{common}
-"""
-COMMON = """
-cores = 1
-processes = 1
-memory = "2GB"
-interface = "lo"
-python = "{python}"
-local_directory = "{directory}"
-log_directory = "{directory}/logs"
-job_script_prologue = ["export SLURM_CONF={node}"]
-maximum_jobs = 2
-"""
-
-
 @pytest.fixture
 def site(node, tmp_path):
-    path = tmp_path / "site.toml"
-    path.write_text(SITE.format(common=COMMON.format(python=sys.executable, directory=tmp_path, node=node)))
-    return path
+    return write_site(tmp_path / "site.toml", node)
 
 
 @pytest.fixture

@@ -1,46 +1,20 @@
 """Encrypted clusters: by certificate files and by temporary keys; whoever has no key is refused."""
 
 import shutil
-import subprocess
 from functools import partial
 
 import pytest
 from distributed import Client
-from hand_cluster import hand_cluster
+from hand_cluster import hand_cluster, make_certificates, tls_options, tls_words
 from run_cases import assert_same, run
 
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import ClusterError
 
-CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-
-
-def openssl(directory, *arguments):
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-
-def make_certificates(directory):
-    """Make an authority and a certificate of it in `directory`."""
-    directory.mkdir()
-    openssl(
-        directory, "req", "-x509", *CURVE, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=dask-ca"
-    )
-    openssl(directory, "req", *CURVE, "-keyout", "node.key", "-out", "node.csr", "-subj", "/CN=dask-node")
-    openssl(
-        directory, "x509", "-req", "-in", "node.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-        "-out", "node.pem", "-days", "30",
-    )  # fmt: skip
-    return directory
-
 
 def options(address, certificates):
-    return ClusterOptions(
-        cluster=address,
-        tls_ca_file=certificates / "ca.pem",
-        tls_cert=certificates / "node.pem",
-        tls_key=certificates / "node.key",
-    )
+    return ClusterOptions(cluster=address, **tls_options(certificates))
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +25,7 @@ def certificates(tmp_path_factory):
 
 
 def test_a_cluster_by_certificate_files(small_fileset, reference, certificates, tmp_path):
-    names = {"ca-file": "ca.pem", "cert": "node.pem", "key": "node.key"}
-    tls = [word for name, file in names.items() for word in (f"--tls-{name}", str(certificates / file))]
-    with hand_cluster(tmp_path, tls=tls) as cluster:
+    with hand_cluster(tmp_path, tls=tls_words(certificates)) as cluster:
         with connect(options(cluster.address, certificates)) as client:
             client.wait_for_workers(2, timeout=60)
             assert all(address.startswith("tls://") for address in client.scheduler_info()["workers"])

@@ -12,6 +12,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_TIMEOUT = 30.0
+CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+# Files of an authority and of a certificate of it, by the names that dask's command line has for them.
+CERTIFICATES = {"ca-file": "ca.pem", "cert": "node.pem", "key": "node.key"}
+
+
+def openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+
+def make_certificates(directory: Path) -> Path:
+    """Make an authority and a certificate of it in `directory`."""
+    directory.mkdir()
+    openssl(
+        directory, "req", "-x509", *CURVE, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=dask-ca"
+    )
+    openssl(directory, "req", *CURVE, "-keyout", "node.key", "-out", "node.csr", "-subj", "/CN=dask-node")
+    openssl(
+        directory, "x509", "-req", "-in", "node.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+        "-out", "node.pem", "-days", "30",
+    )  # fmt: skip
+    return directory
+
+
+def tls_words(directory: Path) -> list[str]:
+    """Return the arguments of dask's command line that name the certificates."""
+    return [word for name, file in CERTIFICATES.items() for word in (f"--tls-{name}", str(directory / file))]
+
+
+def tls_options(directory: Path) -> dict[str, Path]:
+    """Return the fields of `ClusterOptions` that name the certificates."""
+    return {f"tls_{name.replace('-', '_')}": directory / file for name, file in CERTIFICATES.items()}
 
 
 def free_port() -> int:
@@ -43,24 +74,32 @@ class HandCluster:
         python: Interpreter of scheduler and workers.
         tls: Arguments that name certificate files.
         nanny: Start workers under a nanny, which restarts them.
+        through: Port that workers connect to, a proxy's; None: the scheduler's own.
+        environment: Variables of scheduler and workers besides those of this process.
     """
 
     directory: Path
     python: str = sys.executable
     tls: Sequence[str] = ()
     nanny: bool = False
+    through: int | None = None
+    environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     scheduler: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{self.port}"
+        return self.address_of(self.port)
+
+    def address_of(self, port: int) -> str:
+        return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{port}"
 
     def _spawn(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         # Another interpreter than this one is to find nothing of ours.
         hidden = "DASK_" if self.python == sys.executable else ("PYTHONPATH", "DASK_")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | more
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        environment |= self.environment | more
         with (self.directory / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [self.python, "-m", "dask", *arguments, *self.tls],
@@ -81,9 +120,10 @@ class HandCluster:
 
     def start_worker(self, **environment: str) -> None:
         nanny = "--nanny" if self.nanny else "--no-nanny"
+        scheduler = self.address_of(self.through or self.port)
         self.workers.append(
             self._spawn(
-                f"worker{len(self.workers)}", "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1",
+                f"worker{len(self.workers)}", "worker", scheduler, "--host", "127.0.0.1", "--nthreads", "1",
                 "--no-dashboard", nanny, "--local-directory", str(self.directory), **environment,
             )
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Small ntuples, filesets, a counting processor and runs over them, for the tests of runs, faults and services."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,36 @@ def make_fileset(directory: Path, datasets: dict[str, list[int]], **metadata: An
     target = directory / "fileset.json"
     target.write_text(json.dumps(filesets.to_raw(completed, directory)))
     return target
+
+
+SITE = """
+[slurm]
+queue = "debug"
+walltime = "00:10:00"
+{common}
+[hep_sub]
+group = "physics"
+walltime = "short"
+{common}
+"""
+COMMON = """
+cores = 1
+processes = 1
+memory = "2GB"
+interface = "lo"
+python = "{python}"
+local_directory = "{directory}"
+log_directory = "{directory}/logs"
+job_script_prologue = ["export SLURM_CONF={node}"]
+maximum_jobs = 2
+"""
+
+
+def write_site(path: Path, node: Path) -> Path:
+    """Write the presets of a SLURM node of our own, which has a configuration file; return their path."""
+    common = COMMON.format(python=sys.executable, directory=path.parent, node=node)
+    path.write_text(SITE.format(common=common))
+    return path
 
 
 def counting_processor(action: Callable[[Any], None] | None = None) -> SearchProcessor:
