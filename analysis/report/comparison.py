@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 import hist
@@ -18,26 +18,14 @@ from matplotlib.axes import Axes
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import DATA, MAJORANA, SEARCH, SIGNAL, DatasetMetadata
 from jpsi_lnv.analysis.derived import ACCUMULATOR, COMPARISON
-from jpsi_lnv.analysis.report import drawing, result, selection
+from jpsi_lnv.analysis.efficiency import binomial_sigma
+from jpsi_lnv.analysis.report import drawing, result, selection, tables
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.mass_scan import M_NU_LABEL, mass
 from jpsi_lnv.analysis.report.page import Page
 from jpsi_lnv.analysis.report.result import Fact
-from jpsi_lnv.analysis.report.source import Flag, Source, cuts_of, flags, label
-from jpsi_lnv.analysis.report.source import changed_cuts as changed
-from jpsi_lnv.analysis.report.tables import (
-    DIVIDED,
-    PLACE,
-    PLACES,
-    Field,
-    Table,
-    count,
-    fixed,
-    in_powers,
-    percent,
-    significant,
-    text,
-)
+from jpsi_lnv.analysis.report.source import Flag, Source, flags, label
+from jpsi_lnv.analysis.report.tables import DIVIDED, PLACE, PLACES, Field, Table, count, fixed, percent, significant
 from jpsi_lnv.analysis.results import DatasetResult
 from jpsi_lnv.analysis.selection.steps import STAGES
 
@@ -63,6 +51,8 @@ _OF_DATASET: Final[Numbers] = {
 # Where a number lies below the place of its record, if not under its key.
 _AT: Final = {"expected": ("expected_n_up/median", "n_jpsi")}
 MANIFEST: Final = f"{ACCUMULATOR}/manifest.json#/datasets"
+# Values against the mass: masses in GeV/c^2, values, and their errors where they have any.
+Curve = tuple[FloatArray, FloatArray, FloatArray | None]
 BESIDE: Final = "the columns beside it"
 # Spectra that are overlaid: histogram -> the slice of its first axis, bins drawn as one, and what it shows.
 SPECTRA: Final[Mapping[str, tuple[str | None, int, str]]] = {
@@ -178,7 +168,7 @@ def sentence(found: Comparison) -> str:
     if old is None or new is None:
         return f"{counted}; there is no finite limit of both."
     values = " and ".join(
-        f"{in_powers(value, 2)} ({name})" for value, name in zip((old, new), found.names, strict=True)
+        f"{tables.in_powers(value, 2)} ({name})" for value, name in zip((old, new), found.names, strict=True)
     )
     return f"{counted}; the {what} limits are {values}, the second {new / old:.3g} times the first."
 
@@ -201,7 +191,10 @@ def facts(found: Comparison) -> tuple[Fact, ...]:
 
 
 def _changed(found: Comparison) -> dict[str, tuple[Any, Any]]:
-    return changed(found.sources[0].results, cuts_of(found.sources[1].results))
+    """Return the requirements that differ, by name, as they are stored."""
+    first, second = (source.results.provenance.get("cuts", {}) for source in found.sources)
+    names = dict.fromkeys((*first, *second))
+    return {n: (first.get(n), second.get(n)) for n in names if first.get(n) != second.get(n)}
 
 
 def _limits(found: Comparison) -> Section:
@@ -271,37 +264,26 @@ def _scan(found: Comparison, key: str, words: str) -> Picture | None:
     if not curves or any(np.isnan(curve).any() for curve in curves):
         return None
     exponent = result.exponent(found.sources[0])
-    return _curves(
-        found,
+    axis = rf"Upper limit on $B$ [$10^{{{exponent}}}$]"
+    scaled = [(result.values(s, "m_majorana"), 10.0**-exponent * c, None) for s, c in zip(both, curves, strict=True)]
+    return Picture(
         f"limits_{words}_compared",
         f"The {words} limits against the neutrino's mass",
         f"Method {both[0][0]['method']}, {len(both[0])} masses of both results; below: the second over the first.",
-        rf"Upper limit on $B$ [$10^{{{exponent}}}$]",
-        [(result.values(s, "m_majorana"), 10.0**-exponent * c, None) for s, c in zip(both, curves, strict=True)],
+        partial(_draw_curves, found.names, axis, scaled),
     )
 
 
-def _curves(
-    found: Comparison,
-    name: str,
-    title: str,
-    explanation: str,
-    axis: str,
-    curves: Sequence[tuple[FloatArray, FloatArray, FloatArray | None]],
-) -> Picture:
-    """Return values of both results against the neutrino's mass, with the ratio below."""
-
-    def draw(axes: Axes) -> None:
-        for (x, y, errors), of, look in zip(curves, found.names, _POINTS, strict=True):
-            axes.errorbar(x, y, yerr=errors, label=of, markerfacecolor="none", **look)
-        axes.set_xlabel(M_NU_LABEL)
-        axes.set_ylabel(axis)
-        axes.set_ylim(0, result.HEADROOM * max(float(y.max()) for _, y, _ in curves))
-        axes.legend(loc="upper right")
-        first, second = (drawing.at_points(*curve) for curve in curves)
-        drawing.ratio(axes, second, first, "second / first")
-
-    return Picture(name, title, explanation, draw)
+def _draw_curves(names: Sequence[str], axis: str, curves: Sequence[Curve], axes: Axes) -> None:
+    """Draw values of both results against the neutrino's mass, with the ratio below."""
+    for (x, y, errors), of, look in zip(curves, names, _POINTS, strict=True):
+        axes.errorbar(x, y, yerr=errors, label=of, markerfacecolor="none", **look)
+    axes.set_xlabel(M_NU_LABEL)
+    axes.set_ylabel(axis)
+    axes.set_ylim(0, result.HEADROOM * max(float(y.max()) for _, y, _ in curves))
+    axes.legend(loc="upper right")
+    first, second = (drawing.at_points(*curve) for curve in curves)
+    drawing.ratio(axes, second, first, "second / first")
 
 
 def _selection(found: Comparison) -> Section:
@@ -382,23 +364,21 @@ def _efficiencies(found: Comparison) -> Picture | None:
         return None
     curves = [_efficiency_curve([pair.both[i] for pair in scan]) for i in range(len(SIDES))]
     mode = scan[0].both[0].metadata.majorana_mode
-    return _curves(
-        found,
+    return Picture(
         "efficiency_compared",
         "Efficiency of the selection against the neutrino's mass",
         f"{len(scan)} masses, mode {mode}, binomial errors; below: the second over the first, with errors as of "
         "independent events.",
-        "Efficiency [%]",
-        curves,
+        partial(_draw_curves, found.names, "Efficiency [%]", curves),
     )
 
 
-def _efficiency_curve(datasets: Sequence[DatasetResult]) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _efficiency_curve(datasets: Sequence[DatasetResult]) -> Curve:
     """Return mass in GeV/c^2, efficiency and its error in percent."""
     masses = np.array([d.metadata.m_majorana for d in datasets], dtype=np.float64)
-    passed = [(d.selections[SEARCH].n_passed, d.n_produced) for d in datasets]
-    values = np.array([100.0 * n / max(of, 1) for n, of in passed])
-    return masses, values, np.array([100.0 * (selection.binomial_error(n, of) or 0.0) for n, of in passed])
+    passed = np.array([d.selections[SEARCH].n_passed for d in datasets])
+    produced = np.array([max(d.n_produced, 1) for d in datasets])
+    return masses, 100.0 * passed / produced, 100.0 * binomial_sigma(passed, produced)
 
 
 def _spectra(found: Comparison) -> Section:
@@ -457,7 +437,7 @@ def differences(found: Comparison) -> Table | None:
     packages = [s.get("packages", {}) for s in stored]
     rows |= {name: [p.get(name) for p in packages] for name in dict.fromkeys((*packages[0], *packages[1]))}
     listed = tuple({"what": what, "first": a, "second": b} for what, (a, b) in rows.items() if a != b)
-    fields = (Field("what", "what"), *(Field(s, name, text) for s, name in zip(SIDES, found.names, strict=True)))
+    fields = (Field("what", "what"), *(Field(s, name) for s, name in zip(SIDES, found.names, strict=True)))
     return Table("differences", "What differs", fields, listed) if listed else None
 
 
