@@ -68,6 +68,7 @@ def package_versions() -> dict[str, str]:
     return {name: v for name in _PACKAGES if (v := _version(name)) is not None}
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)

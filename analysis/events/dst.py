@@ -24,13 +24,11 @@ from jpsi_lnv.analysis.events import dst_truth, schema
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns, Jagged
 from jpsi_lnv.analysis.events.dst_baskets import Baskets, UnknownLayoutError, fetch, numbers
 from jpsi_lnv.analysis.events.dst_records import (
-    NO_LINK,
     DamageError,
     Layouts,
     Placing,
     Records,
     collect,
-    event_of,
     place_arrays,
     place_objects,
     place_pairs,
@@ -48,6 +46,7 @@ from jpsi_lnv.analysis.events.dst_tracks import (
     start_times,
     tof_columns,
     track_columns,
+    track_numbers,
     v0_columns,
 )
 from jpsi_lnv.analysis.events.inspection import opened
@@ -119,6 +118,7 @@ class Dst:
         self._file = file
         self._tree = tree
         self._baskets: dict[str, Baskets] = {}
+        self._layouts: dict[str, Layouts] = {}
 
     @cached_property
     def is_simulation(self) -> bool | None:
@@ -185,15 +185,16 @@ class Dst:
             chosen = choose(_preview(scalars, *helix_columns(**first)))
             if not chosen.all():
                 entries, scalars = entries[chosen], {name: values[chosen] for name, values in scalars.items()}
-                first = {name: self.records(COLLECTIONS[name], entries) for name in first}
-        event = Event(**first, **{n: self.records(c, entries) for n, c in collections.items() if n not in first})
+                first = {name: records.select(chosen) for name, records in first.items()}
+        found = first | {n: self.records(c, entries) for n, c in collections.items() if n not in first}
+        event = Event(**found)
         offsets, tracks = track_columns(event)
         columns = dict(scalars) | self._groups(event, entries, tracks)
         if self.is_simulation:
             particles, hits = self.records(PARTICLES, entries), self.records(HITS, entries)
             gen_offsets, gen, place = dst_truth.gen_columns(particles)
             columns |= _named("Gen", gen_offsets, gen)
-            tracks["gen"] = dst_truth.match_tracks(hits, particles, place, *_track_numbers(event.links))
+            tracks["gen"] = dst_truth.match_tracks(hits, particles, place, *track_numbers(event))
         columns |= _named("Track", offsets, tracks)
         return columns | _named("Shower", *shower_columns(event))
 
@@ -232,8 +233,10 @@ class Dst:
         return self._fallback(collection, entries)
 
     def _collect(self, collection: Collection, entries: IntArray) -> Records:
-        layouts = Layouts(collection.kind, self._tree.file.streamers.get(collection.kind, {}))
-        branch = self._branch(collection.path)
+        kind, branch = collection.kind, self._branch(collection.path)
+        if kind not in self._layouts:
+            self._layouts[kind] = Layouts(kind, self._tree.file.streamers.get(kind, {}))
+        layouts = self._layouts[kind]
         try:
             return collect(branch, entries, collection.place, layouts)
         except UnknownLayoutError:
@@ -336,12 +339,6 @@ def _damage(path: str, where: str = "") -> Iterator[None]:
         raise NtupleError(msg) from error
 
 
-def _track_numbers(links: Records) -> tuple[IntArray, AnyArray]:
-    number = links.column("m_mdcTrackId")
-    is_track = number != NO_LINK
-    return event_of(links)[is_track], number[is_track]
-
-
 def _fitting(collection: str, columns: dict[str, AnyArray]) -> dict[str, AnyArray]:
     """Return columns with 0 where the file has no number that fits: nothing is selected on these."""
     return {n: _fit(values, schema.BRANCHES[schema.branch(collection, n)][1]) for n, values in columns.items()}
@@ -404,6 +401,7 @@ def spot_of_tracks(helix: FloatArray) -> tuple[float, float, float]:
     direction = np.stack([np.cos(phi0[is_near]), np.sin(phi0[is_near])], axis=1)
     weight = np.ones(len(dr))
     for _ in range(SPOT_ITERATIONS):
-        (x, y), *_ = np.linalg.lstsq(direction * weight[:, None], dr * weight, rcond=None)
+        weighted = direction * np.square(weight)[:, None]
+        x, y = np.linalg.solve(weighted.T @ direction, weighted.T @ dr)
         weight = 1.0 / np.sqrt(1.0 + np.square((dr - direction @ (x, y)) / SPOT_RESOLUTION))
     return float(x), float(y), float(np.median(dz))

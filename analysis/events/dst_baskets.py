@@ -194,7 +194,7 @@ def _edges(data: ByteArray, border: int, width: int, n: int, key_length: int) ->
     if len(table) != n + 2 or table[0] != n + 1:
         msg = f"the table of {n} events has {len(table)} words"
         raise ValueError(msg)
-    edges = np.subtract(table[1:], key_length, dtype=np.int64)
+    edges = table[1:].astype(np.int64) - key_length
     edges[-1] = border
     if edges[0] != 0 or (edges[1:] < edges[:-1]).any():
         msg = "events do not follow one another"

@@ -13,8 +13,8 @@ import awkward as ak
 import numpy as np
 import pybes3  # noqa: F401 registers BOSS's classes with uproot
 
-from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
-from jpsi_lnv.analysis.events.dst_records import NO_LINK
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Shapes, event_of, selected
 
 _N_HELIX: Final = 5
 _MATRICES: Final = 3
@@ -33,6 +33,10 @@ class AwkwardRecords:
 
     offsets: IntArray
     content: Any
+
+    def select(self, chosen: BoolArray) -> AwkwardRecords:
+        """Return the records of the chosen events, ``(E,)``."""
+        return AwkwardRecords(selected(self.offsets, chosen), self.content[chosen[event_of(self)]])
 
     def column(self, name: str, *shape: int) -> AnyArray:
         """Return one member of all records, ``(N, *shape)``; matrices in the order of the file."""
@@ -53,6 +57,10 @@ class AwkwardRecords:
         has_row = row != NO_LINK
         out[has_row] = values[row[has_row]]
         return out
+
+    def pick_all(self, members: Shapes, row: IntArray, fill: float) -> dict[str, AnyArray]:
+        """Return several members as `pick` returns one."""
+        return {name: self.pick(name, row, fill, *shape) for name, shape in members.items()}
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""

@@ -12,9 +12,10 @@ error and never a read outside of the buffer.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -142,6 +143,10 @@ PAIR: Final = Layout(
 )
 
 
+# Names of members -> their shapes.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
 class Records(Protocol):
     """One collection over some events: N records."""
 
@@ -149,11 +154,17 @@ class Records(Protocol):
     def offsets(self) -> IntArray:
         """``(E + 1,)``: records of event i are ``offsets[i]`` to ``offsets[i + 1]``."""
 
+    def select(self, chosen: BoolArray) -> Records:
+        """Return the records of the chosen events, ``(E,)``."""
+
     def column(self, name: str, *shape: int) -> AnyArray:
         """Return one member of all records, ``(N, *shape)``."""
 
     def pick(self, name: str, row: IntArray, fill: float, *shape: int) -> AnyArray:
         """Return one member of the records of some rows, ``(T, *shape)``; `fill` where the row is `NO_LINK`."""
+
+    def pick_all(self, members: Shapes, row: IntArray, fill: float) -> dict[str, AnyArray]:
+        """Return several members as `pick` returns one, which takes less time."""
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
         """Return a member that is a vector: offsets ``(N + 1,)`` and all its entries."""
@@ -186,6 +197,18 @@ class PlacedRecords:
     offsets: IntArray
     pieces: tuple[Piece, ...]
 
+    @cached_property
+    def first(self) -> IntArray:
+        """(P + 1,) first record of each piece, and the number of records."""
+        return np.cumsum([0, *(len(piece.places) for piece in self.pieces)])
+
+    def select(self, chosen: BoolArray) -> PlacedRecords:
+        """Return the records of the chosen events, ``(E,)``."""
+        is_kept = chosen[event_of(self)]
+        own = [is_kept[start:stop] for start, stop in itertools.pairwise(self.first)]
+        pieces = [replace(p, places=p.places[kept]) for p, kept in zip(self.pieces, own, strict=True) if kept.any()]
+        return PlacedRecords(selected(self.offsets, chosen), tuple(pieces))
+
     def column(self, name: str, *shape: int) -> AnyArray:
         """Return one member of all records, ``(N, *shape)``.
 
@@ -195,18 +218,44 @@ class PlacedRecords:
         return self.pick(name, np.arange(self.offsets[-1]), 0, *shape)
 
     def pick(self, name: str, row: IntArray, fill: float, *shape: int) -> AnyArray:
-        """Return one member of the records of some rows, ``(T, *shape)``; `fill` where the row is `NO_LINK`."""
+        """Return one member of the records of some rows, ``(T, *shape)``; `fill` where the row is `NO_LINK`.
+
+        Raises:
+            DamageError: The class has no such member, or one of another shape or of several types.
+        """
+        return self.pick_all({name: shape}, row, fill)[name]
+
+    def pick_all(self, members: Shapes, row: IntArray, fill: float) -> dict[str, AnyArray]:
+        """Return several members as `pick` returns one; those that stand together are read together."""
         if not self.pieces:
-            return np.full((len(row), *shape), fill)
-        members = [_member(piece.layout, name, shape) for piece in self.pieces]
-        out = np.full((len(row), *shape), fill, members[0].kind.newbyteorder("="))
-        first = 0
-        for piece, member in zip(self.pieces, members, strict=True):
-            size = member.kind.itemsize
-            flat = out.reshape(len(out), math.prod(shape)).view(f"u{size}")
-            gather = {4: dst_walk.gather_4, 8: dst_walk.gather_8}.get(size, dst_walk.gather_small)
-            gather(piece.data, piece.places[:, member.segment], member.offset, row - first, flat)
-            first += len(piece.places)
+            return {name: np.full((len(row), *shape), fill) for name, shape in members.items()}
+        groups: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}
+        for name, shape in members.items():
+            member = _member(self.pieces[0].layout, name, shape)
+            groups.setdefault((member.segment, member.kind.itemsize), {})[name] = shape
+        found = [self._pick_group(group, row, fill) for group in groups.values()]
+        return {name: values for group in found for name, values in group.items()}
+
+    def _pick_group(self, members: Shapes, row: IntArray, fill: float) -> dict[str, AnyArray]:
+        """Return members of one size in one segment."""
+        kinds = {name: _member(self.pieces[0].layout, name, shape).kind for name, shape in members.items()}
+        ends = np.cumsum([0, *map(math.prod, members.values())])
+        size = next(iter(kinds.values())).itemsize
+        words = np.empty((len(row), ends[-1]), f"u{size}")
+        out = {
+            name: words[:, start:end].view(kind.newbyteorder("=")).reshape(len(row), *members[name])
+            for (name, kind), start, end in zip(kinds.items(), ends, ends[1:], strict=False)
+        }
+        absent = (row < 0) | (row >= self.first[-1])
+        if absent.any():
+            for values in out.values():
+                values[absent] = fill
+        gather = {4: dst_walk.gather_4, 8: dst_walk.gather_8}.get(size, dst_walk.gather_small)
+        spans = np.zeros((len(self.pieces), 2), np.int64)
+        dst_walk.find_spans(row, self.first, spans)
+        for piece, first, (start, stop) in zip(self.pieces, self.first, spans, strict=False):
+            segment, offsets = _offsets(piece.layout, members, kinds)
+            gather(piece.data, piece.places[:, segment], offsets, row[start:stop] - first, words[start:stop])
         return out
 
     def nested(self, name: str) -> tuple[IntArray, AnyArray]:
@@ -216,7 +265,7 @@ class PlacedRecords:
             member = _member(piece.layout, name, ())
             at = piece.places[:, member.segment] + member.offset + dst_walk.VECTOR_HEAD - dst_walk.INT_SIZE
             n = np.empty((len(at), 1), np.uint32)
-            dst_walk.gather_4(piece.data, at, 0, np.arange(len(at)), n)
+            dst_walk.gather_4(piece.data, at, np.zeros(1, np.int64), np.arange(len(at)), n)
             counts.append(n[:, 0].astype(np.int64))
             entries.append(np.empty(int(n.sum()), np.int32))
             dst_walk.gather_vectors(piece.data, at + dst_walk.INT_SIZE, counts[-1], entries[-1].view(np.uint32))
@@ -273,8 +322,9 @@ class Layouts:
 
     name: str
     streamers: dict[int, Any]
+    _known: dict[int, Layout] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def newest(self) -> Layout:
         """The newest version.
 
@@ -287,7 +337,9 @@ class Layouts:
         return self[max(self.streamers)]
 
     def __getitem__(self, version: int) -> Layout:
-        return read_layout(self.streamers[version])
+        if version not in self._known:
+            self._known[version] = read_layout(self.streamers[version])
+        return self._known[version]
 
 
 def collect(baskets: Baskets, entries: IntArray, place: Placing, layouts: Layouts) -> PlacedRecords:
@@ -330,6 +382,11 @@ def row_of(records: Records, event: IntArray, number: AnyArray) -> IntArray:
     return np.where(exists, records.offsets[:-1][event] + number, NO_LINK)
 
 
+def selected(offsets: IntArray, chosen: BoolArray) -> IntArray:
+    """Return the offsets of the records of the chosen events, ``(E,)``."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(offsets)[chosen])])
+
+
 def event_of(records: Records) -> IntArray:
     """Return the event of each record, (N,)."""
     return np.repeat(np.arange(len(records.offsets) - 1), np.diff(records.offsets))
@@ -369,6 +426,17 @@ def _placed(walk: Any, basket: Basket, entries: IntArray, n: int, layouts: Layou
         msg = f"class {layout.name} has version {version}, which the file does not describe"
         raise UnknownLayoutError(msg)
     return Piece(basket.data, places, layout)
+
+
+def _offsets(layout: Layout, members: Shapes, kinds: Mapping[str, np.dtype[Any]]) -> tuple[int, IntArray]:
+    """Return the segment of members that stand together, and the place in it of each of their numbers."""
+    found = {name: _member(layout, name, shape) for name, shape in members.items()}
+    (segment, *others) = {member.segment for member in found.values()}
+    if others or any(member.kind != kinds[name] for name, member in found.items()):
+        msg = f"class {layout.name} has members {', '.join(members)} of other types in version {layout.version}"
+        raise DamageError(msg)
+    steps = [m.offset + m.kind.itemsize * np.arange(math.prod(m.shape)) for m in found.values()]
+    return segment, np.concatenate(steps)
 
 
 def _member(layout: Layout, name: str, shape: tuple[int, ...]) -> Member:

@@ -6,22 +6,35 @@ links. Its records with an MDC track are the charged tracks, those with a shower
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.events import schema
-from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, event_of, row_of
+from jpsi_lnv.analysis.events.dst_records import NO_LINK, Records, Shapes, event_of, row_of
 
+# Collection -> the link of `m_evtRecTrackCol` that leads to it.
+LINKS: Final = {
+    "kal": "m_mdcKalTrackId",
+    "mdc": "m_mdcTrackId",
+    "dedx": "m_mdcDedxId",
+    "emc": "m_emcShowerId",
+    "ext": "m_extTrackId",
+    "muc": "m_mucTrackId",
+}
 # Suffix of the column table -> suffix of BOSS's members and the place of the hypothesis in its arrays (e mu pi K p).
 HYPOTHESES: Final = {"": ("", 2), "_e": ("_e", 0), "_k": ("_k", 3), "_p": ("_p", 4)}
-_MUON: Final = ("_mu", 1)
+_MUON: Final = {"_mu": ("_mu", 1)}
 N_HELIX: Final = len(schema.HELIX)
 N_COVARIANCE: Final = len(schema.COVARIANCE)
 N_HYPOTHESES: Final = len(schema.PID_HYPOTHESES)
+# Members of the Kalman fits -> their shapes.
+_HELICES: Final = {f"m_zhelix{boss}": (N_HELIX,) for boss, _ in HYPOTHESES.values()}
+_COVARIANCES: Final = {f"m_zerror{boss}": (N_COVARIANCE,) for boss, _ in HYPOTHESES.values()}
+_MUON_HELIX: Final = {"m_zhelix_mu": (N_HELIX,)}
 # Of 6 resolutions per record BOSS fills the first.
 N_TOF_SIGMA: Final = 6
 # Momentum, energy and place of a pair of tracks.
@@ -37,6 +50,7 @@ TOF_CLUSTER: Final = 1 << 3
 TOF_RAW: Final = 1 << 0
 # Every record, those of the single ends of counters too.
 TOF_ALL: Final = (1 << 32) - 1
+_TOF_ARRAYS: Final[dict[str, tuple[int, ...]]] = {"m_texp": (N_HYPOTHESES,), "m_sigma": (N_TOF_SIGMA,)}
 # To what the TOF's offsets are kept, in ns.
 TOF_STEP: Final = 2.0**-16
 
@@ -56,6 +70,12 @@ _SHOWER = {
     "second_moment": "m_secondMoment",
 }
 _EMC = {f"emc_{name}": member for name, member in (_SHOWER | {"lat_moment": "m_latMoment"}).items()}
+_PLACE = {"x": "m_x", "y": "m_y", "z": "m_z"}
+# Where an extrapolated track crosses the calorimeter and the layers of the TOF.
+_REACHED = {
+    **{axis: f"myEmcPosition{axis.upper()}" for axis in "xyz"},
+    **{f"{axis}{layer}": f"myTof{layer}Position{axis.upper()}" for layer in (1, 2) for axis in "xyz"},
+}
 _MUC = {"muc_depth": "m_depth", "muc_chi2": "m_chi2", "muc_distance": "m_distance", "muc_dphi": "m_deltaPhi"}
 _MUC_COUNTS = {
     "muc_dof": "m_dof",
@@ -93,14 +113,43 @@ class Event:
     muc: Records | None = None
     vee: Records | None = None
 
+    @cached_property
+    def is_track(self) -> BoolArray:
+        """Which links are charged tracks, (L,)."""
+        return is_track(self.links)
+
+    @cached_property
+    def tof_links(self) -> tuple[IntArray, IntArray]:
+        """The links from tracks and showers to TOF records: place of the link, and row of the record."""
+        bounds, number = self.links.nested("m_tofTrackIds")
+        link = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        return link, row_of(self.tof, event_of(self.links)[link], number)
+
+    @cached_property
+    def tof_states(self) -> dict[str, AnyArray]:
+        """`m_status` and `m_quality` of the records that `tof_links` lead to."""
+        return self.tof.pick_all({"m_status": (), "m_quality": ()}, self.tof_links[1], 0)
+
+    @cached_property
+    def fits(self) -> dict[str, AnyArray]:
+        """Helices, covariances and `m_stat` of the Kalman fits of each track, by member."""
+        members = _HELICES | _COVARIANCES | (_MUON_HELIX if self.muc is not None else {})
+        return _fits(self.kal, self.rows["kal"], members)
+
+    @cached_property
+    def rows(self) -> dict[str, IntArray]:
+        """Collection -> the row in it of each track, (T,); `NO_LINK` where it has none."""
+        there = {name: found for name in LINKS if (found := getattr(self, name)) is not None}
+        return {name: _rows(self.links, self.is_track, found, name) for name, found in there.items()}
+
 
 def helix_columns(links: Records, kal: Records, mdc: Records) -> tuple[IntArray, dict[str, AnyArray]]:
     """Return what a preselection looks at: offsets ``(E + 1,)``, and charge and pion helix of each track, ``(T,)``."""
-    is_track = links.column("m_mdcTrackId") != NO_LINK
-    rows = _rows(links, is_track, kal, "m_mdcKalTrackId"), _rows(links, is_track, mdc, "m_mdcTrackId")
-    helix, _ = _helix(kal, mdc, *rows, "")
+    chosen = is_track(links)
+    fits = _fits(kal, _rows(links, chosen, kal, "kal"), {"m_zhelix": (N_HELIX,)})
+    helix, _ = _helix(fits, mdc, _rows(links, chosen, mdc, "mdc"), "")
     columns: dict[str, AnyArray] = {name: helix[:, i] for i, name in enumerate(schema.HELIX)}
-    return _offsets(links, is_track), columns | {"charge": _charge(columns["kappa"])}
+    return _offsets(links, chosen), columns | {"charge": _charge(columns["kappa"])}
 
 
 def track_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
@@ -109,38 +158,44 @@ def track_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     Returns:
         Offsets ``(E + 1,)`` and the columns of `Track` by name, each ``(T,)``.
     """
-    is_track = event.links.column("m_mdcTrackId") != NO_LINK
-    mdc, kal = (
-        _rows(event.links, is_track, *to) for to in ((event.mdc, "m_mdcTrackId"), (event.kal, "m_mdcKalTrackId"))
-    )
+    mdc = event.rows["mdc"]
     columns: dict[str, AnyArray] = {}
     for suffix in HYPOTHESES:
-        helix, failed = _helix(event.kal, event.mdc, kal, mdc, suffix)
-        cov = _covariance(event.kal, event.mdc, kal, mdc, suffix, failed)
+        helix, failed = _helix(event.fits, event.mdc, mdc, suffix)
+        cov = _covariance(event.fits, event.mdc, mdc, suffix, failed)
         columns |= {f"{name}{suffix}": helix[:, i] for i, name in enumerate(schema.HELIX)}
         columns |= {f"{name}{suffix}": cov[:, i] for i, name in zip(_LOWER_OF_UPPER, schema.COVARIANCE, strict=True)}
     columns["charge"] = _charge(columns["kappa"])
     # A record without a track of the MDC has no hits.
     columns["n_hits"] = event.mdc.pick("m_ndof", mdc, -N_HELIX) + N_HELIX
-    columns |= _dedx(event.dedx, _rows(event.links, is_track, event.dedx, "m_mdcDedxId"))
-    columns |= _tof(event, is_track)
-    columns |= _members(event.emc, _EMC, _rows(event.links, is_track, event.emc, "m_emcShowerId"))
-    return _offsets(event.links, is_track), columns
+    columns |= _dedx(event.dedx, event.rows["dedx"])
+    columns |= _tof(event)
+    columns |= _members(event.emc, _EMC, event.rows["emc"])
+    return _offsets(event.links, event.is_track), columns
+
+
+def track_numbers(event: Event) -> tuple[IntArray, AnyArray]:
+    """Return the event and the number in the MDC of each track, (T,)."""
+    return event_of(event.links)[event.is_track], event.links.column(LINKS["mdc"])[event.is_track]
 
 
 def shower_columns(event: Event) -> tuple[IntArray, dict[str, AnyArray]]:
     """Return the showers without a charged track: offsets ``(E + 1,)`` and the columns of `Shower`, each ``(N,)``."""
-    number = event.links.column("m_emcShowerId")
-    is_neutral = (event.links.column("m_mdcTrackId") == NO_LINK) & (number != NO_LINK)
-    row = _rows(event.links, is_neutral, event.emc, "m_emcShowerId")
+    is_neutral = ~event.is_track & (event.links.column(LINKS["emc"]) != NO_LINK)
+    row = _rows(event.links, is_neutral, event.emc, "emc")
     columns = _members(event.emc, _SHOWER, row)
     columns["time"] = EMC_CLOCK * event.emc.pick("m_time", row, 0.0)
     return _offsets(event.links, is_neutral), columns
 
 
-def _rows(links: Records, chosen: BoolArray, records: Records, link: str) -> IntArray:
+def is_track(links: Records) -> BoolArray:
+    """Return which links are charged tracks: those with a track of the MDC, (L,)."""
+    return np.asarray(links.column(LINKS["mdc"]) != NO_LINK)
+
+
+def _rows(links: Records, chosen: BoolArray, records: Records, name: str) -> IntArray:
     """Return the rows of another collection that the chosen links lead to."""
-    return row_of(records, event_of(links)[chosen], links.column(link)[chosen])
+    return row_of(records, event_of(links)[chosen], links.column(LINKS[name])[chosen])
 
 
 def _charge(kappa: AnyArray) -> AnyArray:
@@ -152,27 +207,33 @@ def _offsets(links: Records, chosen: BoolArray) -> IntArray:
 
 
 def _members(records: Records, members: dict[str, str], row: IntArray) -> dict[str, AnyArray]:
-    return {name: records.pick(member, row, 0.0) for name, member in members.items()}
+    found = records.pick_all(dict.fromkeys(members.values(), ()), row, 0.0)
+    return {name: found[member] for name, member in members.items()}
 
 
-def _helix(
-    kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str
-) -> tuple[FloatArray, BoolArray]:
+def _fits(kal: Records, row: IntArray, members: Shapes) -> dict[str, AnyArray]:
+    """Return members of the Kalman fits, and whether each failed."""
+    return kal.pick_all(members, row, np.nan) | {"m_stat": kal.pick("m_stat", row, 1, N_HYPOTHESES)}
+
+
+def _helix(fits: dict[str, AnyArray], mdc: Records, mdc_row: IntArray, suffix: str) -> tuple[FloatArray, BoolArray]:
     """Return the helices (T, 5) under a hypothesis: of the Kalman fit, or where it failed, (T,), of the MDC's own."""
-    boss, place = (HYPOTHESES | {"_mu": _MUON})[suffix]
-    helix = kal.pick(f"m_zhelix{boss}", kal_row, np.nan, N_HELIX)
-    failed = (kal.pick("m_stat", kal_row, 1, N_HYPOTHESES)[:, place] != 0) | ~np.isfinite(helix).all(axis=1)
+    boss, place = (HYPOTHESES | _MUON)[suffix]
+    helix = fits[f"m_zhelix{boss}"]
+    failed = (fits["m_stat"][:, place] != 0) | ~np.isfinite(helix).all(axis=1)
     if failed.any():
+        helix = helix.copy()
         helix[failed] = mdc.pick("m_helix", mdc_row[failed], np.nan, N_HELIX)
     return helix, failed
 
 
 def _covariance(
-    kal: Records, mdc: Records, kal_row: IntArray, mdc_row: IntArray, suffix: str, failed: BoolArray
+    fits: dict[str, AnyArray], mdc: Records, mdc_row: IntArray, suffix: str, failed: BoolArray
 ) -> FloatArray:
     """Return the covariances (T, 15) of the same fits, as lower triangles."""
-    cov = kal.pick(f"m_zerror{HYPOTHESES[suffix][0]}", kal_row, np.nan, N_COVARIANCE)
+    cov = fits[f"m_zerror{HYPOTHESES[suffix][0]}"]
     if failed.any():
+        cov = cov.copy()
         cov[np.ix_(failed, _LOWER_OF_UPPER)] = mdc.pick("m_err", mdc_row[failed], np.nan, N_COVARIANCE)
     return cov
 
@@ -183,33 +244,31 @@ def _dedx(dedx: Records, row: IntArray) -> dict[str, AnyArray]:
     return columns
 
 
-def _tof(event: Event, is_track: BoolArray) -> dict[str, AnyArray]:
-    row = best_tof_record(event, is_track)
-    texp = event.tof.pick("m_texp", row, 0.0, N_HYPOTHESES)
+def _tof(event: Event) -> dict[str, AnyArray]:
+    row = best_tof_record(event)
+    of = event.tof.pick_all({"m_tof": (), "m_path": ()} | _TOF_ARRAYS, row, 0.0)
     return {
-        "tof_time": event.tof.pick("m_tof", row, 0.0),
-        "tof_path": event.tof.pick("m_path", row, 0.0),
-        **{f"tof_texp_{h}": texp[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
-        "tof_sigma": event.tof.pick("m_sigma", row, 0.0, N_TOF_SIGMA)[:, 0],
+        "tof_time": of["m_tof"],
+        "tof_path": of["m_path"],
+        **{f"tof_texp_{h}": of["m_texp"][:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
+        "tof_sigma": of["m_sigma"][:, 0],
         "tof_quality": event.tof.pick("m_quality", row, 0),
     }
 
 
-def best_tof_record(event: Event, is_track: BoolArray) -> IntArray:
+def best_tof_record(event: Event) -> IntArray:
     """Return the row in `m_tofTrackCol` that stands for each track, `NO_LINK` where it has no hit.
 
     A track that crosses both barrel layers has seven records: two ends and their mean per layer, and the cluster over
     both. Taken is the cluster, else a counter's mean; of several the good one, then the most precise. A record without
     a hit (time 9999) is neither a cluster nor a counter.
     """
-    offsets, number = event.links.nested("m_tofTrackIds")
-    link = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    row = row_of(event.tof, event_of(event.links)[link], number)
-    best = np.full(len(is_track), NO_LINK)
-    status = event.tof.pick("m_status", row, 0).astype(np.uint32)
-    is_poor = event.tof.pick("m_quality", row, 0) != GOOD_QUALITY
+    link, row = event.tof_links
+    best = np.full(len(event.is_track), NO_LINK)
+    status = event.tof_states["m_status"].astype(np.uint32)
+    is_poor = event.tof_states["m_quality"] != GOOD_QUALITY
     _take_best(link, row, status, is_poor, event.tof.pick("m_sigma", row, 0.0, N_TOF_SIGMA)[:, 0], best)
-    return best[is_track]
+    return best[event.is_track]
 
 
 @kernel
@@ -233,21 +292,19 @@ def _take_best(
 
 def pid_columns(event: Event, ext: Records) -> dict[str, AnyArray]:
     """Return the columns of `Track` that the group `pid` adds, each ``(T,)``."""
-    links = event.links
-    is_track = links.column("m_mdcTrackId") != NO_LINK
-    mdc, emc = _rows(links, is_track, event.mdc, "m_mdcTrackId"), _rows(links, is_track, event.emc, "m_emcShowerId")
-    row = _rows(links, is_track, ext, "m_extTrackId")
+    mdc, emc, row = (event.rows[name] for name in ("mdc", "emc", "ext"))
     helix = event.mdc.pick("m_helix", mdc, 0.0, N_HELIX)
     volume = ext.pick("myEmcVolumeNumber", row, NO_LINK)
-    cluster = [event.emc.pick(f"m_{axis}", emc, 0.0) for axis in "xyz"]
-    reached = [ext.pick(f"myEmcPosition{axis}", row, 0.0) for axis in "XYZ"]
-    angles = np.where((emc != NO_LINK) & (volume != NO_LINK), _angles(cluster) - _angles(reached), 0.0)
+    shower = _members(event.emc, _PLACE, emc)
+    at = _members(ext, _REACHED, row)
+    angles = _angles(shower["x"], shower["y"], shower["z"]) - _angles(at["x"], at["y"], at["z"])
+    angles = np.where((emc != NO_LINK) & (volume != NO_LINK), angles, 0.0)
     return {
         **{f"{name}_mdc": helix[:, i] for i, name in enumerate(schema.HELIX)},
         "mdc_status": event.mdc.pick("m_stat", mdc, 0),
-        "ext_z1": ext.pick("myTof1PositionZ", row, 0.0),
-        "ext_z2": ext.pick("myTof2PositionZ", row, 0.0),
-        "ext_rho": np.hypot(ext.pick("myTof1PositionX", row, 0.0), ext.pick("myTof1PositionY", row, 0.0)),
+        "ext_z1": at["z1"],
+        "ext_z2": at["z2"],
+        "ext_rho": np.hypot(at["x1"], at["y1"]),
         **_members(event.emc, {"emc_a20": "m_a20Moment", "emc_a42": "m_a42Moment"}, emc),
         "emc_dtheta": angles[0],
         "emc_dphi": np.remainder(angles[1] + np.pi, 2 * np.pi) - np.pi,
@@ -266,23 +323,20 @@ def tof_columns(event: Event, kinds: int) -> tuple[IntArray, dict[str, AnyArray]
         Offsets ``(E + 1,)`` and the columns of `Tof` by name, each ``(N,)``.
     """
     links = event.links
-    is_track = links.column("m_mdcTrackId") != NO_LINK
-    bounds, number = links.nested("m_tofTrackIds")
-    link = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-    row = row_of(event.tof, event_of(links)[link], number)
-    status = event.tof.pick("m_status", row, 0).astype(np.int64)
-    is_kept = is_track[link] & ((status & kinds) != 0)
+    link, row = event.tof_links
+    status = event.tof_states["m_status"].astype(np.int64)
+    is_kept = event.is_track[link] & ((status & kinds) != 0)
     link, row = link[is_kept], row[is_kept]
-    texp = event.tof.pick("m_texp", row, 0.0, N_HYPOTHESES)
+    of = event.tof.pick_all({"m_tof": (), "m_toffset": (N_TOF_SIGMA,)} | _TOF_ARRAYS, row, 0.0)
     # Two hundredths of a picosecond say all there is; the digits after them take as much room as all the rest.
-    offset = np.rint(event.tof.pick("m_toffset", row, 0.0, N_TOF_SIGMA) / TOF_STEP) * TOF_STEP
+    offset = np.rint(of["m_toffset"] / TOF_STEP) * TOF_STEP
     columns: dict[str, AnyArray] = {
-        "track": _place_of(links, is_track)[link],
+        "track": _place_of(links, event.is_track)[link],
         "counter": event.tof.pick("m_tofID", row, 0),
         "status": status[is_kept],
-        "time": event.tof.pick("m_tof", row, 0.0),
-        "sigma": event.tof.pick("m_sigma", row, 0.0, N_TOF_SIGMA)[:, 0],
-        **{f"texp_{h}": texp[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
+        "time": of["m_tof"],
+        "sigma": of["m_sigma"][:, 0],
+        **{f"texp_{h}": of["m_texp"][:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
         **{f"offset_{h}": offset[:, i] for i, h in enumerate(schema.PID_HYPOTHESES)},
     }
     per_event = np.bincount(event_of(links)[link], minlength=len(links.offsets) - 1)
@@ -297,18 +351,15 @@ def start_times(event: Event) -> FloatArray:
 
 def muon_columns(event: Event, muc: Records, ext: Records) -> dict[str, AnyArray]:
     """Return the columns of `Track` that the group `muon` adds, each ``(T,)``."""
-    is_track = event.links.column("m_mdcTrackId") != NO_LINK
-    row = _rows(event.links, is_track, muc, "m_mucTrackId")
-    mdc = _rows(event.links, is_track, event.mdc, "m_mdcTrackId")
-    kal = _rows(event.links, is_track, event.kal, "m_mdcKalTrackId")
-    helix, _ = _helix(event.kal, event.mdc, kal, mdc, "_mu")
-    reached = ext.pick("myMucVolumeNumber", _rows(event.links, is_track, ext, "m_extTrackId"), NO_LINK)
+    mdc, row = event.rows["mdc"], event.rows["muc"]
+    helix, _ = _helix(event.fits, event.mdc, mdc, "_mu")
+    reached = ext.pick("myMucVolumeNumber", event.rows["ext"], NO_LINK)
     return {
         **{f"{name}_mu": helix[:, i] for i, name in enumerate(schema.HELIX)},
         **_members(muc, _MUC, row),
         "muc_status": muc.pick("m_status", row, NO_LINK),
         "muc_volume": np.where(row != NO_LINK, reached, NO_LINK),
-        **{name: muc.pick(member, row, 0) for name, member in _MUC_COUNTS.items()},
+        **_members(muc, _MUC_COUNTS, row),
     }
 
 
@@ -316,8 +367,7 @@ def v0_columns(links: Records, vee: Records) -> tuple[IntArray, dict[str, AnyArr
     """Return the pairs of tracks from a vertex: offsets ``(E + 1,)`` and the columns of `V0` by name, each ``(N,)``."""
     w = vee.column("m_w", N_VEE)
     daughter = vee.column("m_daughter", 2)
-    is_track = links.column("m_mdcTrackId") != NO_LINK
-    place, event = _place_of(links, is_track), event_of(vee)
+    place, event = _place_of(links, is_track(links)), event_of(vee)
     rows = [row_of(links, event, daughter[:, i]) for i in (0, 1)]
     return vee.offsets, {
         "kind": vee.column("m_vertexType"),
@@ -330,13 +380,12 @@ def v0_columns(links: Records, vee: Records) -> tuple[IntArray, dict[str, AnyArr
     }
 
 
-def _place_of(links: Records, is_track: BoolArray) -> IntArray:
+def _place_of(links: Records, chosen: BoolArray) -> IntArray:
     """Return the place of each link's track within its event's `Track`; `NO_LINK` for links that are no tracks."""
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_track)])
-    return np.where(is_track, before[:-1] - before[links.offsets[:-1]][event_of(links)], NO_LINK)
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])
+    return np.where(chosen, before[:-1] - before[links.offsets[:-1]][event_of(links)], NO_LINK)
 
 
-def _angles(point: Sequence[AnyArray]) -> FloatArray:
+def _angles(x: AnyArray, y: AnyArray, z: AnyArray) -> FloatArray:
     """Return polar angle and azimuth of points, (2, T)."""
-    x, y, z = point
     return np.stack([np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)])

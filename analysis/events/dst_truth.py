@@ -35,15 +35,17 @@ def gen_columns(particles: Records) -> tuple[IntArray, dict[str, AnyArray], IntA
         Offsets ``(E + 1,)``, the columns of `Gen` by name, each ``(G,)``, and ``(N,)`` the place of each record within
         its event's `Gen`, `ABSENT` if it is left out.
     """
-    pdg = particles.column("m_particleID").astype(np.int64)
-    index = particles.column("m_trackIndex").astype(np.int64)
+    every = np.arange(particles.offsets[-1])
+    numbers = particles.pick_all({"m_particleID": (), "m_trackIndex": (), "m_mother": ()}, every, 0)
+    pdg, index, above = (values.astype(np.int64) for values in numbers.values())
     mother = np.empty(len(pdg), dtype=np.int64)
     place = np.empty(len(pdg), dtype=np.int64)
     counts = np.zeros(len(particles.offsets) - 1, dtype=np.int64)
-    _trim(particles.offsets, pdg, index, particles.column("m_mother").astype(np.int64), mother, place, counts)
+    _trim(particles.offsets, pdg, index, above, mother, place, counts)
     kept = place != ABSENT
     columns: dict[str, AnyArray] = {"pdg_id": pdg[kept], "mother": mother[kept]}
-    columns |= {name: particles.column(member)[kept] for name, member in _MEMBERS.items()}
+    found = particles.pick_all(dict.fromkeys(_MEMBERS.values(), ()), np.flatnonzero(kept), 0.0)
+    columns |= {name: found[member] for name, member in _MEMBERS.items()}
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), columns, place
 
 

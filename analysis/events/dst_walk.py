@@ -45,6 +45,22 @@ def _word(data: ByteArray, at: int) -> Any:
 
 
 @kernel
+def _long(data: ByteArray, at: int) -> Any:
+    # One expression of eight bytes is one load; two words of four are not.
+    i = np.uint64(at)
+    return (
+        (np.uint64(data[i]) << np.uint64(56))
+        | (np.uint64(data[i + np.uint64(1)]) << np.uint64(48))
+        | (np.uint64(data[i + np.uint64(2)]) << np.uint64(40))
+        | (np.uint64(data[i + np.uint64(3)]) << np.uint64(32))
+        | (np.uint64(data[i + np.uint64(4)]) << np.uint64(24))
+        | (np.uint64(data[i + np.uint64(5)]) << np.uint64(16))
+        | (np.uint64(data[i + np.uint64(6)]) << np.uint64(8))
+        | np.uint64(data[i + np.uint64(7)])
+    )
+
+
+@kernel
 def _half(data: ByteArray, at: int) -> Any:
     i = np.uint64(at)
     return np.int64((np.uint32(data[i]) << np.uint32(8)) | np.uint32(data[i + np.uint64(1)]))
@@ -216,37 +232,58 @@ def walk_pairs(edges: IntArray, entries: IntArray, counts: IntArray, places: Int
 
 
 @kernel
-def gather_4(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
-    """Write the numbers that stand after the places of some rows; rows that are not among the places stay."""
+def find_spans(row: IntArray, first: IntArray, spans: IntArray) -> None:
+    """Write for each piece of the rows between which of them its own lie; rows of no piece are passed by.
+
+    Args:
+        row: Rows, in any order; those in the order of the pieces are found fastest.
+        first: (P + 1,) first row of each piece, and the number of rows.
+        spans: (P, 2) where to write; empty spans as they come.
+    """
+    piece = 0
     for i in range(len(row)):
-        if 0 <= row[i] < len(places):
-            at = places[row[i]] + offset
-            for k in range(out.shape[1]):
-                out[i, k] = _word(data, at)
-                at += 4
+        if not first[0] <= row[i] < first[-1]:
+            continue
+        while row[i] < first[piece]:
+            piece -= 1
+        while row[i] >= first[piece + 1]:
+            piece += 1
+        if spans[piece, 1] == 0:
+            spans[piece, 0] = i
+        spans[piece, 1] = i + 1
 
 
 @kernel
-def gather_8(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
+def gather_4(data: ByteArray, places: IntArray, offsets: IntArray, row: IntArray, out: AnyArray) -> None:
+    """Write the numbers that stand at some offsets from the places of some rows; rows without a place stay.
+
+    Most of the time goes into waiting for the bytes of a record: read all that is wanted of it at once.
+    """
+    for i in range(len(row)):
+        if 0 <= row[i] < len(places):
+            at = places[row[i]]
+            for k in range(len(offsets)):
+                out[i, k] = _word(data, at + offsets[k])
+
+
+@kernel
+def gather_8(data: ByteArray, places: IntArray, offsets: IntArray, row: IntArray, out: AnyArray) -> None:
     """Write numbers of eight bytes, as `gather_4` those of four."""
     for i in range(len(row)):
         if 0 <= row[i] < len(places):
-            at = places[row[i]] + offset
-            for k in range(out.shape[1]):
-                out[i, k] = (np.uint64(_word(data, at)) << np.uint64(32)) | np.uint64(_word(data, at + 4))
-                at += 8
+            at = places[row[i]]
+            for k in range(len(offsets)):
+                out[i, k] = _long(data, at + offsets[k])
 
 
 @kernel
-def gather_small(data: ByteArray, places: IntArray, offset: int, row: IntArray, out: AnyArray) -> None:
+def gather_small(data: ByteArray, places: IntArray, offsets: IntArray, row: IntArray, out: AnyArray) -> None:
     """Write numbers of one or two bytes, as `gather_4` those of four."""
-    size = out.itemsize
     for i in range(len(row)):
         if 0 <= row[i] < len(places):
-            at = places[row[i]] + offset
-            for k in range(out.shape[1]):
-                out[i, k] = data[at] if size == 1 else _half(data, at)
-                at += size
+            at = places[row[i]]
+            for k in range(len(offsets)):
+                out[i, k] = data[at + offsets[k]] if out.itemsize == 1 else _half(data, at + offsets[k])
 
 
 @kernel

@@ -30,7 +30,7 @@ from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.columns import Jagged, unfit, wanted_values
 from jpsi_lnv.analysis.events.schema import BRANCHES
 
-COMPRESSION: Final = uproot.ZSTD(3)
+COMPRESSION: Final = uproot.ZSTD(1)
 # Read for every event, and noise down to the last bits: compressed, such a column is an eighth smaller, a file by three
 # in a hundred, and it takes more than twice as long to read.
 UNCOMPRESSED: Final = tuple(f"Track_{name}" for name in (*schema.HELIX, "dedx_chi_e", "dedx_chi_pi", "dedx_chi_k"))
@@ -336,8 +336,9 @@ def _names(block: Block, collection: str) -> list[str]:
 def _tree_types(block: Block) -> dict[str, Any]:
     types: dict[str, Any] = {b: np.dtype(BRANCHES[b][1].dtype) for b in _names(block, "")}
     for collection in block.offsets:
-        fields = ", ".join(f"{BRANCHES[b][1].name}: {BRANCHES[b][1].dtype}" for b in _names(block, collection))
-        types[collection] = f"var * {{{fields}}}"
+        columns = [BRANCHES[b][1] for b in _names(block, collection)]
+        of_one = ak.types.RecordType([ak.types.NumpyType(c.dtype) for c in columns], [c.name for c in columns])
+        types[collection] = ak.types.ListType(of_one)
     return types
 
 

@@ -99,6 +99,9 @@ class Altered:
         has_row = (row != NO_LINK).reshape(-1, *(1 for _ in shape))
         return np.where(has_row, self.members[name][row], fill)
 
+    def pick_all(self, members, row, fill):
+        return {name: self.pick(name, row, fill, *shape) for name, shape in members.items()}
+
     def nested(self, name):
         return self.members[name] if name in self.members else self.records.nested(name)
 

@@ -45,6 +45,7 @@ PIECES = 5
 EARLY = {
     "search": ("good_tracks", "four_tracks_zero_charge", "confidence_levels"),
     "control_ppbarpipi": ("four_tracks",),
+    "control_kkpipi": ("four_tracks",),
 }
 # What books say of the machine and of the file's bytes.
 VOLATILE = re.compile(r"(time_s|memory|bytes)")
