@@ -31,6 +31,7 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.console import console
 from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, mixed
 from jpsi_lnv.processors.work.guard import is_io_error
+from jpsi_lnv.processors.work.worker import reuse_freed_memory
 
 # Seconds between two lines, on a terminal and elsewhere.
 ON_TERMINAL: Final = 1.0
@@ -169,6 +170,8 @@ class Skim:
 
     def __call__(self, item: SkimItem) -> dict[str, Any]:
         """Write the output and its books; the books are the truth, the return value counts for the display."""
+        # Every chunk makes and frees arrays of the same sizes.
+        reuse_freed_memory()
         try:
             with NtupleWriter(item.output) as writer:
                 sources = self._copy_files(item, writer)

@@ -1,4 +1,4 @@
-"""Reads and decompresses the baskets of a ROOT branch, each once, whatever the chunks are.
+"""Reads the baskets of a ROOT branch, each once, whatever the chunks are, and decompresses those that are looked at.
 
 A basket is a key (lengths, class, name, number of entries), then its entries one after the other, compressed in blocks,
 then the place of each entry unless all are of one size. What uproot knows of the branch (places and sizes of the
@@ -12,7 +12,7 @@ import os
 import queue
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +64,7 @@ class Baskets:
         branch: uproot's branch.
         edges: (n + 1,) first event of each basket, and the number of events.
         kept: Number -> basket that a later chunk may need again.
+        packed: Number -> bytes of a basket that came over a network and that nobody has looked at.
 
     Raises:
         NtupleError: The baskets do not hold the events of the branch.
@@ -73,6 +74,7 @@ class Baskets:
     path: str
     branch: Any
     kept: dict[int, Basket] = field(default_factory=dict)
+    packed: dict[int, ByteArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.branch.embedded_baskets:
@@ -108,19 +110,26 @@ class Baskets:
 
     def forget(self, start: int) -> None:
         """Drop the baskets that end before an entry."""
-        for number in [n for n in self.kept if self.edges[n + 1] <= start]:
-            del self.kept[number]
+        for held in (self.kept, self.packed):
+            for number in [n for n in held if self.edges[n + 1] <= start]:
+                del held[number]
 
-    def put(self, number: int, raw: ByteArray) -> None:
-        """Take the bytes of a basket.
+    def __getitem__(self, number: int) -> Basket:
+        """Return a basket.
+
+        It is decompressed when it is asked for, so that its bytes are still near the processor when they are walked.
 
         Raises:
-            NtupleError: They are damaged.
+            NtupleError: It is damaged.
         """
-        try:
-            self.kept[number] = _unpack(raw, int(self.edges[number + 1] - self.edges[number]))
-        except (ValueError, struct.error, zlib.error) as error:
-            raise self.damage(str(error), *self.edges[number : number + 2]) from error
+        if number not in self.kept:
+            first, end = (int(edge) for edge in self.edges[number : number + 2])
+            raw = self.packed.pop(number) if number in self.packed else _read(self.path, *self.span(number))
+            try:
+                self.kept[number] = _unpack(raw, end - first)
+            except (ValueError, struct.error, zlib.error) as error:
+                raise self.damage(str(error), first, end) from error
+        return self.kept[number]
 
     def damage(self, reason: str, start: int | None = None, stop: int | None = None) -> NtupleError:
         """Return the error that names file, branch and entries."""
@@ -128,42 +137,30 @@ class Baskets:
         return NtupleError(f"{self.path}, branch {self.name}{where}: is damaged: {reason}")
 
 
-def read_spans(path: str, source: Any, spans: Sequence[tuple[int, int]]) -> Iterator[ByteArray]:
-    """Yield some bytes of a file; over a network in one request of uproot's source, as far as it can.
-
-    Args:
-        path: Path or address.
-        source: uproot's source of the file.
-        spans: First byte, and one more than the last.
-    """
-    if "://" in path:
-        yield from (np.asarray(chunk.raw_data) for chunk in source.chunks(list(spans), queue.Queue()))
-        return
-    with Path(path).open("rb") as file:
-        for start, stop in spans:
-            yield np.frombuffer(os.pread(file.fileno(), stop - start, start), np.uint8)
-
-
 def fetch(source: Any, branches: Sequence[Baskets], start: int, stop: int) -> None:
-    """Read the baskets of all branches that hold entries `start` to `stop` and are not there yet.
+    """Make ready for entries `start` to `stop`: drop what ends before, and over a network ask for all of it at once.
 
     Args:
         source: uproot's source of the file.
         branches: Branches of one tree.
         start: First entry.
         stop: One more than the last entry.
-
-    Raises:
-        NtupleError: A basket is damaged, or ends after the file.
     """
     for branch in branches:
         branch.forget(start)
-    wanted = [(b, n) for b in branches for n in b.numbers(start, stop) if n not in b.kept]
+    remote = [branch for branch in branches if "://" in branch.path]
+    wanted = [(b, n) for b in remote for n in b.numbers(start, stop) if n not in b.kept and n not in b.packed]
     if not wanted:
         return
-    spans = [branch.span(number) for branch, number in wanted]
-    for (branch, number), raw in zip(wanted, read_spans(wanted[0][0].path, source, spans), strict=True):
-        branch.put(number, raw)
+    chunks = source.chunks([branch.span(number) for branch, number in wanted], queue.Queue())
+    for (branch, number), chunk in zip(wanted, chunks, strict=True):
+        branch.packed[number] = np.asarray(chunk.raw_data)
+
+
+def _read(path: str, start: int, stop: int) -> ByteArray:
+    """Return some bytes of a local file."""
+    with Path(path).open("rb") as file:
+        return np.frombuffer(os.pread(file.fileno(), stop - start, start), np.uint8)
 
 
 def _unpack(raw: ByteArray, n_entries: int) -> Basket:
@@ -277,7 +274,7 @@ def numbers(baskets: Baskets, start: int, stop: int, kind: str) -> AnyArray:
     """
     parts = [np.empty(0, kind)]
     for number in baskets.numbers(start, stop):
-        basket, first = baskets.kept[number], baskets.edges[number]
+        basket, first = baskets[number], baskets.edges[number]
         if len(basket.data) != (len(basket.edges) - 1) * np.dtype(kind).itemsize:
             reason = f"its entries are not {kind}"
             raise baskets.damage(reason, *baskets.edges[number : number + 2])

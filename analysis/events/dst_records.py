@@ -360,8 +360,10 @@ def collect(baskets: Baskets, entries: IntArray, place: Placing, layouts: Layout
     for number in numbers:
         first, end = baskets.edges[number : number + 2]
         own = entries[slice(*np.searchsorted(entries, (first, end)))] - first
+        if not len(own):
+            continue
         try:
-            n, piece = place(baskets.kept[number], own, layouts)
+            n, piece = place(baskets[number], own, layouts)
         except DamageError as error:
             raise baskets.damage(str(error), int(first + own[error.entry])) from None
         counts.append(n)

@@ -278,12 +278,17 @@ class NtupleWriter:
         self._branches = names
 
     def _flush(self) -> None:
-        block = concatenate(self._pending)
+        block = self._taken()
         whole = block.n_events - block.n_events % self._basket_events
         for start in range(0, whole, self._basket_events):
             self._write(block.cut(start, start + self._basket_events))
         rest = block.cut(whole, block.n_events)
         self._pending, self._n_pending = [rest], rest.n_events
+
+    def _taken(self) -> Block:
+        """Return what is pending, which is not kept besides while it is written."""
+        pending, self._pending = self._pending, []
+        return concatenate(pending or [empty_block()])
 
     def _write(self, block: Block) -> None:
         try:
@@ -301,7 +306,7 @@ class NtupleWriter:
         return tree
 
     def _finish(self) -> None:
-        self._write(concatenate(self._pending or [empty_block()]))
+        self._write(self._taken())
         sources = self._sources or [(self.n_events, self.n_events, 0, 0, 0)]
         meta = self._file.mktree(schema.META_TREE, {c.name: np.dtype(c.dtype) for c in schema.META})
         meta.extend(_meta_data(sources))
