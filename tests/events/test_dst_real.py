@@ -261,17 +261,37 @@ def test_chunks_make_the_same_events(boss_file, columns, edges):
                 np.testing.assert_array_equal(part.offsets[name], offsets)
 
 
-def test_only_the_needed_branches_are_read_and_each_basket_once(boss_file, monkeypatch):
-    opened = []
-    original = dst_baskets.Baskets.put
+@pytest.fixture
+def unpacked(monkeypatch):
+    """The branch and the number of every basket that is decompressed."""
+    found = []
+    original = dst_baskets.Baskets.__getitem__
 
-    def count(self, number, raw):
-        opened.append((self.name, number))
-        original(self, number, raw)
+    def get(self, number):
+        found.extend([] if number in self.kept else [(self.name, number)])
+        return original(self, number)
 
-    monkeypatch.setattr(dst_baskets.Baskets, "put", count)
+    monkeypatch.setattr(dst_baskets.Baskets, "__getitem__", get)
+    return found
+
+
+def test_only_the_needed_branches_are_read_and_each_basket_once(boss_file, unpacked):
     with open_dst(str(boss_file)) as dst:
         for start in range(10):
             dst.read(start, start + 1, RUNS)
-    assert len(opened) == len(set(opened)) == 11
-    assert not {"m_extTrackCol", "m_mucTrackCol", "m_mdcMcHitCol"} & {name for name, _ in opened}
+    assert len(unpacked) == len(set(unpacked)) == 11
+    assert not {"m_extTrackCol", "m_mucTrackCol", "m_mdcMcHitCol"} & {name for name, _ in unpacked}
+
+
+def test_baskets_of_rejected_events_alone_stay_packed(boss_file, unpacked):
+    with open_dst(str(boss_file), keep=tuple(schema.GROUPS)) as dst:
+        nothing = make_block(dst.read(0, 10, RUNS, lambda columns: np.zeros(columns.n_events, dtype=np.bool_)))
+    assert nothing.n_events == 0
+    assert {name for name, _ in unpacked} == {
+        "m_runId",
+        "m_eventId",
+        "m_evtRecPrimaryVertex",
+        "m_evtRecTrackCol",
+        "m_mdcKalTrackCol",
+        "m_mdcTrackCol",
+    }
