@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import background, background_checks, misid_rates, normalization
 from jpsi_lnv.analysis.background import EXCLUSIVE, Process, quote
-from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.efficiency import bin_of
@@ -85,7 +85,7 @@ def make_results(histogram, rows, n_produced=10_000, kind="background", seen=(KK
 
 
 def overall(results, **options):
-    return background.estimate(results, **options).channels[0]
+    return background.estimate(results, **{"n_jpsi": N_JPSI} | options).channels[0]
 
 
 def expected(results, **options):
@@ -194,7 +194,7 @@ def test_a_sample_that_a_part_of_it_covers_counts_no_background(rng):
     part = make_results(histogram, table(rng, 3), process="converted", part_of=process).datasets["b"]
     both = Results({"whole": whole, "part": part}, {}, {"complete": True})
     assert [p.name for p in overall(both).processes] == ["converted"]
-    assert process not in background.estimate(both).not_simulated
+    assert process not in background.estimate(both, N_JPSI).not_simulated
 
 
 def test_side_bands_count_as_they_are(rng):
@@ -233,9 +233,9 @@ def test_parts_of_processes_are_parts_of_ones_that_are_simulated():
 
 def test_missing_pieces_are_named(rng):
     with pytest.raises(ResultsError, match="no dataset of kind 'background' with the selection 'misid'"):
-        background.estimate(Results({}, {}, {}))
+        background.estimate(Results({}, {}, {}), N_JPSI)
     with pytest.raises(ResultsError, match="lack 'branching_fraction'"):
-        background.estimate(make_results(roles(rng, 0.1, 100), table(rng, 5), branching_fraction=None))
+        background.estimate(make_results(roles(rng, 0.1, 100), table(rng, 5), branching_fraction=None), N_JPSI)
 
 
 def test_the_spectrum_holds_the_estimate(rng):
@@ -272,7 +272,7 @@ def test_events_are_background_near_their_own_masses(rng):
 
 def test_what_was_not_simulated_is_listed(rng):
     lacking = background.estimate(
-        make_results(roles(rng, 0.01), table(rng, 5), process="J/psi -> K+ K- pi+ pi-")
+        make_results(roles(rng, 0.01), table(rng, 5), process="J/psi -> K+ K- pi+ pi-"), N_JPSI
     ).not_simulated
     assert "J/psi -> 2(pi+ pi-)" in lacking
     assert "J/psi -> K+ K- pi+ pi-" not in lacking
@@ -459,4 +459,4 @@ def test_the_table_names_what_a_process_needs(tmp_path):
     (found,) = overall(results).processes
     assert found.needs["e_to_kaon"] == pytest.approx(1.0, abs=0.1)
     assert found.needs["k_to_electron"] == pytest.approx(1.0, abs=0.1)
-    assert set(misid_rates.to_json(background.estimate(results).rates)["rates"]) >= set(found.needs)
+    assert set(misid_rates.to_json(background.estimate(results, N_JPSI).rates)["rates"]) >= set(found.needs)
