@@ -129,6 +129,7 @@ class ChunkColumns:
         self._cache: dict[str, AnyArray] = {}
         self._layouts: dict[str, Any] = {}
         self._lengths: dict[str, int] = {}
+        self._own: Any = None
         self.n_events = len(events)
 
     def offsets(self, collection: str) -> IntArray:
@@ -157,9 +158,12 @@ class ChunkColumns:
             self._require_sound(name, self._cache[name])
         return self._cache[name]
 
-    def own_counts(self, key: str) -> IntArray:
-        """Return how many values a branch of a collection has in each event, whatever the counter says, (n_events,)."""
-        return np.diff(np.asarray(_numpy_layout(self._events.layout[OWN][key].offsets)))
+    def own_offsets(self, key: str) -> IntArray:
+        """Return the offsets of a branch of a collection by itself, whatever its counter says, (n_events + 1,)."""
+        if self._own is None:
+            self._own = self._events.layout[OWN]
+        offsets = np.asarray(self._own.content(key).offsets.data, dtype=np.int64)
+        return offsets - offsets[0] if offsets[0] else offsets
 
     def _require_sound(self, name: str, values: AnyArray) -> None:
         collection = BRANCHES[name][0] if name in BRANCHES else ""
@@ -240,7 +244,9 @@ def unfit(values: AnyArray, wanted: np.dtype[Any]) -> int | None:
     """Return the place of the first value that is not finite, or that an integer type cannot hold; None if all fit."""
     if wanted.kind == "f":
         # A sum is finite if every value is, but for sums of huge values: those are looked at one by one.
-        if np.isfinite(values.sum(dtype=np.float64)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = values.sum()
+        if np.isfinite(total):
             return None
         fits = np.isfinite(values)
     elif np.can_cast(values.dtype, wanted, "safe"):
