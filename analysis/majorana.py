@@ -115,7 +115,7 @@ def read(path: Path, *, power: float = 1.0) -> Normalisation:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [[float(row[name]) for name in COLUMNS] for row in csv.DictReader(file)]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         msg = f"{path}: no normalisation ({type(error).__name__}: {error}); wanted CSV with the columns {COLUMNS}"
         raise ResultsError(msg) from error
     table = np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))

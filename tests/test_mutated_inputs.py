@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from run_cases import make_fileset
 
-from jpsi_lnv.analysis import derived, documents, results
+from jpsi_lnv.analysis import derived, documents, majorana, results
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import LnvError
@@ -173,6 +173,7 @@ def inputs(tmp_path_factory):
         "comparison": (comparison, read_comparison),
         "EMC tables": (tables, lambda path: emc_pid.load.__wrapped__(str(path))),
         "result": (archive.read_bytes(), read_result),
+        "mixing curve": (b"m_majorana,branching_fraction\n0.5,1e-3\n1.0,2e-3\n1.5,1e-4\n", majorana.read),
         "numbers of a command": (
             background,
             lambda path: derived.require(derived.load(path, "lnv background"), result(), path, "lnv background"),
@@ -182,7 +183,8 @@ def inputs(tmp_path_factory):
 
 KINDS = (
     "plain fileset", "completed fileset", "mapping", "run table", "site", "frozen cuts", "systematics", "comparison",
-    "EMC tables", "result", "numbers of a command",
+    "EMC tables", "result", "mixing curve",
+    "numbers of a command",
 )  # fmt: skip
 
 
