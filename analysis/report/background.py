@@ -63,7 +63,7 @@ _FACTORS: Final = (
     Field("source", "from"),
 )
 _CLOSURE: Final = (
-    Field("dataset", "dataset"),
+    Field("dataset", "dataset, or pairs"),
     Field("counted", "counted", count),
     Field("expected", "expected", significant(3)),
     Field("sigma", "±", significant(2)),
@@ -152,7 +152,10 @@ def factors(source: Source) -> Table | None:
 def closure(source: Source) -> Table | None:
     """Return the test of the weights with loosened identification; None without an estimate."""
     rows = source.extras.get("background", {}).get("closure", [])
-    note = "events that pass with E/p > 0.5 and CL ratio > 0.1, χ² and signal region aside; expected: loosened rates"
+    note = (
+        "events that pass with E/p > 0.5 and CL ratio > 0.1, χ² and signal region aside; pairs: tracks of an event "
+        "that make both mistakes, in all datasets; expected: loosened rates"
+    )
     title = "Closure of the weights with loosened identification"
     return Table("background_closure", title, _CLOSURE, located(rows, f"{FILE}/closure"), note) if rows else None
 

@@ -7,8 +7,9 @@ import pytest
 import uproot
 
 from jpsi_lnv.analysis.constants import M_KAON, M_PION
-from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES
+from jpsi_lnv.analysis.events.schema import BRANCHES, PID_HYPOTHESES
 from jpsi_lnv.analysis.report import validation_response as response
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.simulation import raw, samplesets
 from jpsi_lnv.analysis.simulation.calorimeter import Hit, TimeOfFlight
 from jpsi_lnv.analysis.simulation.detector import simulate
@@ -206,3 +207,9 @@ def test_a_slow_kaon_taken_for_a_pion_misses_what_the_bethe_equation_says(rng):
     loss = {mass: ionisation(0.35 / mass, CARBON) * 0.58 / beta[mass] for mass in beta}
     inclined = np.mean(1.0 / np.sqrt(1.0 - np.linspace(-0.7, 0.7, 201) ** 2))
     assert found["_k"] - found[""] == pytest.approx(1e3 * (loss[M_KAON] - loss[M_PION]) * inclined, rel=0.15)
+
+
+@pytest.mark.parametrize("name", registry.SELECTIONS)
+def test_no_selection_reads_a_raw_column(name):
+    raw_columns = {b for b, (_, column) in BRANCHES.items() if column.group}
+    assert not raw_columns & registry.SELECTIONS[name].reads
