@@ -207,6 +207,9 @@ CUTS: Final = click.option(
     callback=_changed,
     help="Another value of a requirement, such as chi2_4c_max=25; may be repeated. The result says so.",
 )
+PLUGIN: Final = click.option(
+    "--plugin", type=FILE, help="Python file with selections of your own, run on every dataset (docs/howto_plugin.md)."
+)
 ALLOW_INCOMPLETE: Final = click.option(
     "--allow-incomplete", is_flag=True, help="Accept a result that does not cover every event."
 )

@@ -13,12 +13,14 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.selection.blinding import BlindingError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
+from jpsi_lnv.processors.plugin import load
 from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 
@@ -64,6 +66,7 @@ def run(
     chunksize: int = 100_000,
     trust_units: bool = False,
     frozen: Path = FROZEN,
+    plugin: Path | None = None,
 ) -> Results:
     """Run the selections over a fileset and return the merged result, as `lnv run` writes it.
 
@@ -77,11 +80,13 @@ def run(
         chunksize: Largest number of events of a chunk.
         trust_units: Go on where numbers cannot be what their units say.
         frozen: File of `lnv freeze`, which makes the box of blind data; without it, the package's own cuts do.
+        plugin: Python file with selections of one's own (`processors.plugin`).
 
     Raises:
         LnvError: The fileset, a file or the cluster is not usable.
     """
-    chosen = filesets.select(filesets.load(fileset), datasets)
+    chosen, own = filesets.select(filesets.load(fileset), datasets), load(plugin) if plugin else None
+    chosen = own.attach(chosen) if own else chosen
     with ExitStack() as stack:
         parts = Path(stack.enter_context(TemporaryDirectory(prefix="lnv-")))
         make = stack.enter_context(make_executors(executor, where or ClusterOptions()))
@@ -93,7 +98,9 @@ def run(
             verification="size",
             trust_units=trust_units,
             box=unblinding.box(frozen),
+            plugin=own,
         )
         unblinding.require_calibration(chosen, frozen)
-        processor = SearchProcessor(cuts, box=options.box, calibrations=calibrations(chosen))
+        selections = registry.SELECTIONS | (own.selections if own else {})
+        processor = SearchProcessor(cuts, box=options.box, calibrations=calibrations(chosen), selections=selections)
         return to_results(process(chosen, processor, options, make), options)

@@ -26,6 +26,7 @@ from jpsi_lnv.processors.books.chunks import Span, common, share, work_items
 from jpsi_lnv.processors.books.fileset import Fileset, identity, require_plausible, select, without
 from jpsi_lnv.processors.books.ledger import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.console import console, not_a_part, option, wrote
+from jpsi_lnv.processors.plugin import Plugin
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
@@ -47,6 +48,7 @@ class RunOptions:
         cuts: The cuts the processor applies.
         box: The requirements that the box of blind data is made of.
         cache: File that remembers verified checksums; None: in the user's cache, or beside the results without one.
+        plugin: The user's own selections; None: there are none.
         unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
 
@@ -72,6 +74,7 @@ class RunOptions:
     cuts: Cuts = SELECTION
     box: Cuts = SELECTION
     cache: Path | None = None
+    plugin: Plugin | None = None
     unblinding: dict[str, Any] | None = None
 
     @property
@@ -250,6 +253,8 @@ def _books(
 def _parts(fileset: Fileset, options: RunOptions, others: Sequence[Path] = ()) -> Parts:
     versions = provenance.package_versions() | {"python": platform.python_version()}
     configuration = [provenance.source_digest(), versions, options.cuts.digest(), options.box.digest()]
+    if options.plugin is not None:
+        configuration.append(options.plugin.digest)
     return Parts(options.output, fileset, configuration, others)
 
 
@@ -283,6 +288,8 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
     origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(books.fileset))
     origin["box_digest"] = options.box.digest()
     origin["calibration"] = {n: c.summary() for n, c in calibrations(books.fileset).items()}
+    if options.plugin is not None:
+        origin["plugin"] = {"file": options.plugin.path.name, "digest": options.plugin.digest}
     if options.unblinding is not None:
         origin["unblinding"] = options.unblinding
     if opened := {n: d.metadata.open_reason for n, d in books.fileset.items() if d.metadata.open_reason}:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import starmap
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from jpsi_lnv.analysis.report.drawing import Edge, Picture, Section, present, to
 from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, file_name, located, percent, yes_no
 from jpsi_lnv.analysis.results import DatasetResult
+from jpsi_lnv.analysis.selection.registry import SELECTIONS
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, STAGES
 
 TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in SECTION_III}
@@ -39,11 +41,12 @@ REBIN: Final = {
 ROLES: Final = {"e_over_p": "E/p", "dedx_chi": "χ of dE/dx", "confidence_level": "Confidence level"}
 
 
-# A page holds the table between these.
 # Where every number of a cut flow lies.
 CUTFLOW: Final = "cutflow.json#/datasets"
+# A page holds the table between these, and in it what the publication asks for: sources that begin so.
 BEGIN: Final = "<!-- cuts -->"
 END: Final = "<!-- /cuts -->"
+PUBLISHED: Final = "III, par. "
 
 
 _CUTFLOW: Final = (
@@ -119,7 +122,33 @@ def pictures(source: Source, cuts: Cuts = SELECTION) -> tuple[Picture, ...]:
         _chi2(source, cuts),
         _chi2_against_mass(source, cuts),
         *(_of_role(source, name) for name in ROLES),
+        *_own(source),
     )
+
+
+def _own(source: Source) -> Iterator[Picture]:
+    """Return the histograms of one variable that selections of the user's own filled, all datasets in each."""
+    ran = dict.fromkeys(s for d in source.results.datasets.values() for s in d.selections if s not in SELECTIONS)
+    for selection in ran:
+        datasets = source.results.ran(selection)
+        for name in dict.fromkeys(h for d in datasets.values() for h in d.selections[selection].histograms):
+            found = {n: d.selections[selection].histograms.get(name) for n, d in datasets.items()}
+            filled = {n: h for n, h in found.items() if h is not None and h.ndim == 1}
+            if filled:
+                yield Picture(
+                    f"{selection}_{name}",
+                    f"{name} of the selection {selection}",
+                    "A selection of the user's own, the events of each dataset as they were read.",
+                    partial(_draw_own, filled),
+                )
+
+
+def _draw_own(filled: Mapping[str, hist.Hist], axes: Axes) -> None:
+    for name, histogram in filled.items():
+        drawing.step_plot(axes, histogram, label=name)
+    drawing.label_counts(axes, next(iter(filled.values())))
+    axes.set_ylim(0.0, drawing.HEADROOM * max(float(h.values().max()) for h in filled.values()) or 1.0)
+    axes.legend()
 
 
 def binomial_error(passed: int, total: int) -> float | None:
@@ -252,15 +281,15 @@ def _row(field: dataclasses.Field[Any], selection: Cuts) -> dict[str, Any]:
     return {"value": getattr(selection, field.name), "name": field.name, PLACES: at, **described}
 
 
-def markdown(selection: Cuts = SELECTION) -> str:
-    """Return the table for Markdown pages, names as code."""
+def markdown(selection: Cuts = SELECTION, sources: str = "") -> str:
+    """Return the table for Markdown pages, names as code: the requirements whose source begins as given."""
     table = cuts(selection)
-    rows = tuple({**row, "name": f"`{row['name']}`"} for row in table.rows)
+    rows = tuple({**row, "name": f"`{row['name']}`"} for row in table.rows if row["source"].startswith(sources))
     return render.markdown(dataclasses.replace(table, rows=rows))
 
 
 def insert(page: str, selection: Cuts = SELECTION) -> str:
-    """Return a Markdown page with the table between its markers renewed.
+    """Return a Markdown page with the table of the publication's requirements between its markers renewed.
 
     Raises:
         ValueError: The page lacks the markers.
@@ -270,7 +299,7 @@ def insert(page: str, selection: Cuts = SELECTION) -> str:
     if not (opened and closed):
         msg = f"the page has no {BEGIN} ... {END} to hold the table"
         raise ValueError(msg)
-    return f"{before}{BEGIN}\n{markdown(selection)}{END}{after}"
+    return f"{before}{BEGIN}\n{markdown(selection, PUBLISHED)}{END}{after}"
 
 
 def _cutflow(source: Source) -> Picture | None:

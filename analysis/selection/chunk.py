@@ -72,6 +72,21 @@ class Chunk:
         return seen
 
     @cached_property
+    def visible(self) -> VisibleChunk:
+        """What a user's own selection may see.
+
+        Of a blind dataset the events that pass the search up to the step at which hidden events leave: the number of
+        any others, beside that of all events read, would tell how many are hidden.
+        """
+        events = self.events
+        if self.metadata.is_blind:
+            seen = ~self._is_hidden
+            steps = SECTION_III[: len(_before_they_leave(SECTION_III)) + 1]
+            seen[seen] = apply(steps, events).all(axis=0)
+            events = self._view(seen)
+        return VisibleChunk(self.dataset, self.metadata, self.cuts, events)
+
+    @cached_property
     def decisions(self) -> BoolArray:
         """Every decision of `SECTION_III` on these events, shape (steps, events)."""
         return apply(SECTION_III, self.events)
@@ -112,6 +127,27 @@ class Chunk:
 
     def _view(self, chosen: BoolArray) -> SearchEvents:
         return self._everything.like(ChosenEvents(self._columns, chosen))
+
+
+@dataclass(frozen=True)
+class VisibleChunk:
+    """A chunk of one dataset as a user's own selection sees it.
+
+    Attributes:
+        dataset: Name of the dataset.
+        metadata: Its metadata.
+        cuts: The requirements of the search.
+        events: The events, as the search looks at them; of blind data those that may be seen and counted.
+    """
+
+    dataset: str
+    metadata: DatasetMetadata
+    cuts: Cuts
+    events: SearchEvents
+
+    def cut_flow(self, steps: Sequence[Step]) -> dict[str, int]:
+        """Return the cut flow of some steps: all events that are seen, then what passes each step and all before it."""
+        return count(steps, apply(steps, self.events))
 
 
 def _before_they_leave(steps: Sequence[Step]) -> list[Step]:

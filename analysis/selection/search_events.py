@@ -109,10 +109,14 @@ class SearchEvents:
         return self.count_tracks(self.is_identified) >= self.cuts.n_tracks_min
 
     @cached_property
+    def momentum(self) -> FloatArray:
+        """Momentum of every track in GeV/c."""
+        return tracks.momentum(self.columns.flat("Track", "kappa"), self.columns.flat("Track", "tanl"))
+
+    @cached_property
     def e_over_p(self) -> FloatArray:
         """EMC energy over momentum of every track, in units of c."""
-        momentum = tracks.momentum(self.columns.flat("Track", "kappa"), self.columns.flat("Track", "tanl"))
-        return pid.e_over_p(self.columns.flat("Track", "emc_energy"), momentum)
+        return pid.e_over_p(self.columns.flat("Track", "emc_energy"), self.momentum)
 
     @cached_property
     def is_examined(self) -> BoolArray:

@@ -12,7 +12,8 @@ from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.checkpoints import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
-from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE
+from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, PLUGIN
+from jpsi_lnv.processors.plugin import load
 from jpsi_lnv.processors.run import RunOptions, finish, merge
 
 
@@ -24,6 +25,7 @@ from jpsi_lnv.processors.run import RunOptions, finish, merge
 @click.option("--unblind", metavar="REASON", help="The reason that was given to `lnv run --unblind`.")
 @click.option("--frozen", type=FILE, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
 @CUTS
+@PLUGIN
 def command(
     *,
     fileset: Path,
@@ -33,6 +35,7 @@ def command(
     unblind: str | None,
     frozen: Path,
     cuts: Cuts,
+    plugin: Path | None,
 ) -> None:
     """Make one result of the shares of a run over FILESET, the outputs of `lnv run --part`.
 
@@ -41,7 +44,9 @@ def command(
     """
     chosen = filesets.select(filesets.load(fileset), datasets)
     unblinding.require_frozen(cuts, frozen, chosen)
-    options = RunOptions(output=output, cuts=cuts, box=unblinding.box(frozen))
+    own = load(plugin) if plugin else None
+    chosen = own.attach(chosen) if own else chosen
+    options = RunOptions(output=output, cuts=cuts, box=unblinding.box(frozen), plugin=own)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)

@@ -13,6 +13,7 @@ import click
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import HOW_N_JPSI
 from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.checkpoints import output_lock
@@ -20,7 +21,8 @@ from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, is_debug, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
-from jpsi_lnv.processors.console import CUTS, FILE, CalibrationFile, options_of, refuse_unused, show
+from jpsi_lnv.processors.console import CUTS, FILE, PLUGIN, CalibrationFile, options_of, refuse_unused, show
+from jpsi_lnv.processors.plugin import load
 from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.skim_plan import SkimOptions
@@ -42,6 +44,7 @@ DST = ".dst"
 @click.option("--calibration", type=CalibrationFile(), metavar="FILE", help="For .dst files: see `lnv skim`.")
 @click.option("--performance-report", type=FILE, help="HTML file for dask's report of the run.")
 @CUTS
+@PLUGIN
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
 def command(
     *,
@@ -50,6 +53,7 @@ def command(
     where: ClusterOptions,
     options: RunOptions,
     cuts: Cuts,
+    plugin: Path | None,
     datasets: str | None,
     test: bool,
     post_mortem: bool,
@@ -74,7 +78,8 @@ def command(
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
     fileset = _fileset(files, options.output, sqrt_s, run_table, calibration)
     chosen = filesets.select(filesets.load(fileset), datasets)
-    options = dataclasses.replace(options, cuts=cuts)
+    own = load(plugin) if plugin else None
+    options = dataclasses.replace(options, cuts=cuts, plugin=own)
     unblinding.require_frozen(cuts, frozen, chosen)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
@@ -84,7 +89,9 @@ def command(
         click.echo(f"warning: dataset {name!r} does not say how many J/psi it holds: no limit; {HOW_N_JPSI}", err=True)
     options = dataclasses.replace(options, box=unblinding.box(frozen))
     unblinding.require_calibration(chosen, frozen)
-    processor = SearchProcessor(options.cuts, box=options.box, calibrations=calibrations(chosen))
+    chosen = own.attach(chosen) if own else chosen
+    selections = registry.SELECTIONS | (own.selections if own else {})
+    processor = SearchProcessor(options.cuts, box=options.box, calibrations=calibrations(chosen), selections=selections)
     try:
         with output_lock(options.output):
             with (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time it is `_PL
     from jpsi_lnv.analysis.limits.rolke import upper_limit as rolke_limit
     from jpsi_lnv.analysis.results import Results
     from jpsi_lnv.analysis.results import read as read_results
+    from jpsi_lnv.analysis.selection.steps import Step
     from jpsi_lnv.processors.interactive import open_events, run
     from jpsi_lnv.processors.search import SearchProcessor
 
@@ -41,6 +42,7 @@ __all__ = [
     "Results",
     "RolkeModel",
     "SearchProcessor",
+    "Step",
     "__version__",
     "bayesian_limit",
     "cls_limit",
@@ -61,6 +63,7 @@ _PLACES: Final = {
     "Results": "analysis.results",
     "RolkeModel": "analysis.limits.rolke:Model",
     "SearchProcessor": "processors.search",
+    "Step": "analysis.selection.steps",
     "bayesian_limit": "analysis.limits.marginal",
     "cls_limit": "analysis.limits.marginal",
     "feldman_cousins_limit": "analysis.limits.feldman_cousins:upper_limit",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from blind_worlds import SQRT_S, World, difference, is_early, make_worlds, shifts, tell
 from coffea.util import coffea_console
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import results
@@ -90,7 +90,10 @@ def questions(draw, has_truth):
     """Return the metadata and options of a run."""
     metadata = draw(st.sampled_from(BLIND_OF[True] if has_truth else BLIND_OF[False] * 5 + DISGUISED))
     asked = {"sqrt_s": draw(energies), "selections": draw(selections)}
-    changed = dataclasses.replace(SELECTION, **draw(cuts))
+    try:
+        changed = dataclasses.replace(SELECTION, **draw(cuts))
+    except ValueError:  # requirements that exclude each other cannot be asked for
+        reject()
     limits = {"chunksize": draw(st.integers(150, 900)), "max_chunks": draw(st.none() | st.integers(1, 3))}
     return metadata | asked, {"cuts": changed, **limits}
 

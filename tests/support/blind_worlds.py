@@ -36,6 +36,8 @@ from jpsi_lnv.processors.work.executors import IterativeExecutor
 from jpsi_lnv.processors.work.rows import Rows
 
 SQRT_S = 3.0969
+# Metadata of recorded events.
+RECORDED_METADATA = {"kind": "data", "is_simulation": False, "calibration": "simulated"}
 # What may be seen besides signal outside the box, events of each process.
 N_SIGNAL = 2000
 VISIBLE = {"kkpipi": 80, "eeee": 30, "ee": 40, "kkpi0": 40, "ppbarpipi": 40}
