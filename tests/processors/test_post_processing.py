@@ -18,6 +18,9 @@ from jpsi_lnv.processors.commands import background, optimize
 
 pytestmark = pytest.mark.fast
 
+# The results have no data, which would say how many J/psi there are.
+NUMBER = ("--n-jpsi", "2009+2012+2017-2019")
+
 
 def make_results(rng, complete=True):
     filled = search.book()
@@ -57,7 +60,7 @@ def invoke(command, *arguments):
 
 
 def test_background(stored):
-    done = invoke(background.command, "--output", stored)
+    done = invoke(background.command, "--output", stored, *NUMBER)
     assert done.exit_code == 0
     (overall,) = json.loads((stored / "background.json").read_text())["channels"]
     assert overall["total"]["value"] > 0
@@ -69,11 +72,11 @@ def test_background(stored):
 
 
 def test_measured_rates_replace_simulated_ones(stored):
-    assert invoke(background.command, "--output", stored).exit_code == 0
+    assert invoke(background.command, "--output", stored, *NUMBER).exit_code == 0
     first = json.loads((stored / "background.json").read_text())
     measured = {"version": 1, "rates": {"pi_to_electron": {"value": 0.2, "kappa": 0.1, "source": "a measurement"}}}
     (stored / "mine.json").write_text(json.dumps(measured))
-    done = invoke(background.command, "--output", stored, "--misid", stored / "mine.json")
+    done = invoke(background.command, "--output", stored, "--misid", stored / "mine.json", *NUMBER)
     assert done.exit_code == 0
     found = json.loads((stored / "background.json").read_text())
     # Two pions for electrons, which simulation gives one time in ten.
@@ -85,7 +88,7 @@ def test_measured_rates_replace_simulated_ones(stored):
 
 @pytest.mark.parametrize("variable", optimize.VARIABLES)
 def test_optimize(stored, variable):
-    done = invoke(optimize.command, "--output", stored, "--variable", variable)
+    done = invoke(optimize.command, "--output", stored, "--variable", variable, *NUMBER)
     assert done.exit_code == 0
     record = json.loads((stored / "optimization.json").read_text())
     assert record["variable"] == variable
@@ -100,7 +103,7 @@ def test_missing_and_incomplete_results(command, tmp_path, rng):
     write(tmp_path / "accumulator.zip", make_results(rng, complete=False))
     with pytest.raises(IncompleteError, match="--allow-incomplete"):
         invoke(command, "--output", tmp_path)
-    assert invoke(command, "--output", tmp_path, "--allow-incomplete").exit_code == 0
+    assert invoke(command, "--output", tmp_path, "--allow-incomplete", *NUMBER).exit_code == 0
 
 
 def test_a_result_without_the_histogram_is_refused(tmp_path, rng):
@@ -108,4 +111,4 @@ def test_a_result_without_the_histogram_is_refused(tmp_path, rng):
     del results.datasets["signal"].selections["search"].histograms["chi2_4c_m_kkee"]
     write(tmp_path / "accumulator.zip", results)
     with pytest.raises(ResultsError, match="of another version"):
-        invoke(optimize.command, "--output", tmp_path)
+        invoke(optimize.command, "--output", tmp_path, *NUMBER)
