@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from jpsi_lnv.analysis.datasets import SIMULATED
 from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.report import source as sources
 from jpsi_lnv.analysis.report.drawing import Section, present
@@ -34,6 +35,13 @@ _FAILED: Final = (
     Field("message", "cause"),
 )
 _PROVENANCE: Final = (Field("what", "what"), Field("value", "value"))
+_CALIBRATION: Final = (
+    Field("name", "calibration"),
+    Field("source", "from"),
+    Field("constants", "constants"),
+    Field("digest", "digest"),
+    Field("datasets", "datasets"),
+)
 _CUTS: Final = (Field("name", "cut"), Field("then", "of this result"), Field("now", "now"))
 
 
@@ -43,7 +51,9 @@ def section(source: Source) -> Section:
         "origin",
         "Origin",
         "Which events the result is made of, and with which code.",
-        tables=present(books(source.results), failures(source), changed_cuts(source), provenance(source)),
+        tables=present(
+            books(source.results), failures(source), changed_cuts(source), calibrations(source), provenance(source)
+        ),
     )
 
 
@@ -91,6 +101,20 @@ def changed_cuts(source: Source) -> Table | None:
     changed = sources.changed_cuts(source.results)
     rows = tuple({"name": name, "then": then, "now": now} for name, (then, now) in changed.items())
     return Table("changed_cuts", "Cuts that differ from the present ones", _CUTS, rows) if rows else None
+
+
+def calibrations(source: Source) -> Table | None:
+    """Return the calibrations in force with the datasets that they were for; None for a result that does not say."""
+    of_dataset: Mapping[str, Mapping[str, Any]] = source.results.provenance.get("calibration") or {}
+    digests = dict.fromkeys(c["digest"] for c in of_dataset.values())
+    rows = []
+    for digest in digests:
+        names = [name for name, c in of_dataset.items() if c["digest"] == digest]
+        found = of_dataset[names[0]]
+        place = f"{ACCUMULATOR}/manifest.json#/provenance/calibration/{names[0]}"
+        rows.append({**found, "constants": ", ".join(found["constants"]), "datasets": ", ".join(names), PLACE: place})
+    note = f"{SIMULATED}: constants of the package's own simulation"
+    return Table("calibration", "Calibration in force", _CALIBRATION, tuple(rows), note=note) if rows else None
 
 
 def provenance(source: Source) -> Table:

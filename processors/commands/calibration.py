@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import CalibrationError
 from jpsi_lnv.analysis.objects import calibration as calibrations
 from jpsi_lnv.analysis.objects import networks, tofcorr
-from jpsi_lnv.analysis.objects.calibration import FORMAT, LAST_RUN
+from jpsi_lnv.analysis.objects.calibration import FORMAT, LAST_RUN, Calibration
 from jpsi_lnv.analysis.report.tables import Field, Table
 from jpsi_lnv.processors.console import DIRECTORY, FILE, show, wrote
 
@@ -84,16 +85,23 @@ def described(path: Path) -> Table:
     Raises:
         CalibrationError: One of them is absent or damaged.
     """
+    found = [
+        ("simulated" if is_simulation else "recorded", calibrations.read(path, is_simulation=is_simulation))
+        for is_simulation in calibrations.kinds(path)
+    ]
+    return table_of(f"{path}: {found[0][1].source}" if found else str(path), found)
+
+
+def table_of(title: str, found: Iterable[tuple[str, Calibration]]) -> Table:
+    """Return one row per range of runs of calibrations and the kind of events that each is for."""
     rows: list[dict[str, Any]] = []
-    for is_simulation in calibrations.kinds(path):
-        found = calibrations.read(path, is_simulation=is_simulation)
-        table = found.run_table.source if found.run_table else None
-        for r in found.ranges:
+    for kind, calibration in found:
+        table = calibration.run_table.source if calibration.run_table else None
+        for r in calibration.ranges:
             has = {name: _called(getattr(r.constants, name)) for name in _CONSTANTS}
-            kind = "simulated" if is_simulation else "recorded"
-            edges = {"events": kind, "first": r.first, "last": r.last, "points": table, "digest": found.digest}
+            edges = {"events": kind, "first": r.first, "last": r.last, "points": table, "digest": calibration.digest}
             rows.append({**edges, **has})
-    return Table("calibration", f"{path}: {found.source}", _FIELDS, tuple(rows))
+    return Table("calibration", title, _FIELDS, tuple(rows))
 
 
 def _called(constants: object) -> str | None:

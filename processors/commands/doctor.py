@@ -20,8 +20,10 @@ from distributed.comm import connect as connect_to
 
 from jpsi_lnv.analysis import derived, provenance
 from jpsi_lnv.analysis.arrays import kernel_directory
+from jpsi_lnv.analysis.datasets import SIMULATED
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import LnvError
+from jpsi_lnv.analysis.objects.calibration import simulated
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed
 from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
@@ -33,7 +35,8 @@ from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.backends import cluster_options
 from jpsi_lnv.processors.cluster.clusters import BATCH, ClusterOptions, announcement, connect
 from jpsi_lnv.processors.cluster.preflight import prepare
-from jpsi_lnv.processors.console import DIRECTORY, console, show
+from jpsi_lnv.processors.commands.calibration import described, table_of
+from jpsi_lnv.processors.console import DIRECTORY, FILE, console, show
 from jpsi_lnv.processors.sample_files import write_file
 from jpsi_lnv.processors.search import SearchProcessor
 from jpsi_lnv.processors.work.executors import ClusterError, IterativeExecutor, process_chunks
@@ -73,15 +76,19 @@ KNOCK_TIMEOUT: Final = 5.0
 
 @click.command()
 @click.option("--output", type=DIRECTORY, default=Path("results"), help="Directory of doctor.json.")
+@click.option("--calibration", type=FILE, help="Calibration to read with all its files.  [default: the package's own]")
 @cluster_options
-def command(where: ClusterOptions, output: Path) -> None:
+def command(where: ClusterOptions, output: Path, calibration: Path | None) -> None:
     """Say what is installed, start or find a cluster, and let each of its workers do one chunk.
 
     For a batch system the job script is printed; if no worker comes, the queue and the tail of the newest job log are.
     """
     versions = installed()
     show(Table("installed", "Installed", _INSTALLED, tuple(versions)))
+    constants = in_force(calibration)
+    show(constants)
     checked: dict[str, Any] = {"installed": versions, "source": provenance.source_digest()}
+    checked["calibration"] = list(constants.rows)
     try:
         checked["cluster"] = check_cluster(where)
     except LnvError:
@@ -90,6 +97,18 @@ def command(where: ClusterOptions, output: Path) -> None:
         raise
     write_json(output / derived.DOCTOR, checked)
     console().print("all is well")
+
+
+def in_force(calibration: Path | None) -> Table:
+    """Return which constants a calibration has for which runs; None: those of the package.
+
+    Raises:
+        CalibrationError: A file is absent or damaged.
+    """
+    if calibration is not None:
+        return described(calibration)
+    title = f"Calibration {SIMULATED}: constants of the package's own simulation; recorded events need another"
+    return table_of(title, [("simulated", simulated())])
 
 
 def installed() -> list[dict[str, Any]]:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.constants import M_JPSI
+from jpsi_lnv.analysis.datasets import DatasetMetadata
+from jpsi_lnv.analysis.errors import CalibrationError
+from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
 from jpsi_lnv.analysis.objects import calibration
+from jpsi_lnv.analysis.report import origin
+from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.selection.blinding import BlindingError
+from jpsi_lnv.analysis.simulation import processes, production
+from jpsi_lnv.processors import interactive
+from jpsi_lnv.processors.books import fileset as filesets
+from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.cli import main
+from jpsi_lnv.processors.commands import doctor
+from jpsi_lnv.processors.run import fileset_digest
 
 pytestmark = pytest.mark.fast
 
@@ -138,3 +153,95 @@ def test_a_share_of_bean_is_imported(tmp_path):
     assert constants.emc.hidden_weights.shape == (24, 12)
     # Half of a kind lies below the middle of its distribution.
     assert (np.diff(constants.emc.chi[:, :, 5:290], axis=-1) >= 0).mean() > 0.95
+
+
+HELIX = {
+    "format": "jpsi-lnv helix 1",
+    "corrections": [
+        {
+            "first": 1,
+            "last": 60000,
+            "species": "k",
+            "charge": charge,
+            "mean": [0.1, 0.2, 0.3],
+            "width": [1.1, 1.2, 1.3],
+            "control_sample": "made up",
+            "source": "this test",
+        }
+        for charge in (1, -1)
+    ],
+}
+
+
+def write_fileset(directory, name, last):
+    """Write a signal sample, a calibration of the runs up to `last`, and a fileset that names it."""
+    recipe = production.Recipe(processes=((processes.SIGNAL, 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, "signal", 0, 400, 1))
+    with NtupleWriter(directory / f"{name}.root") as writer:
+        writer.extend(block)
+        writer.add_source(n_produced=block.n_events, n_stored=block.n_events)
+    (directory / "boss").mkdir(exist_ok=True)
+    (directory / "boss" / "helix.json").write_text(json.dumps(HELIX))
+    ranges = [{"first": 1, "last": last, "simulation": True, "helix": "helix.json"}]
+    content = {"format": calibration.FORMAT, "source": "this test", "ranges": ranges}
+    (directory / "boss" / f"{name}.json").write_text(json.dumps(content))
+    metadata = {"kind": "signal", "sqrt_s": M_JPSI, "calibration": f"boss/{name}.json", "selections": ["search"]}
+    plain = directory / f"{name}_plain.json"
+    plain.write_text(json.dumps({"signal": {"files": {f"{name}.root": "Events"}, "metadata": metadata}}))
+    (directory / "elsewhere").mkdir(exist_ok=True)
+    path = directory / "elsewhere" / f"{name}.json"
+    assert lnv("fileset", "complete", plain, "--output", path) == 0
+    return path
+
+
+def test_the_result_and_its_report_name_the_calibration_in_force(tmp_path):
+    path = write_fileset(tmp_path, "all", 60000)
+    assert json.loads(path.read_text())["signal"]["metadata"]["calibration"] == "../boss/all.json"
+    result = interactive.run(path)
+    stated = result.provenance["calibration"]["signal"]
+    assert stated["name"] == "all.json"
+    assert stated["digest"] == calibration.stamp(tmp_path / "boss" / "all.json")
+    assert "helix" in stated["constants"]
+    (row,) = origin.calibrations(Source(result)).rows
+    assert (row["name"], row["source"], row["datasets"]) == ("all.json", "this test", "signal")
+    before = fileset_digest(filesets.load(path))
+    (tmp_path / "boss" / "helix.json").write_text(json.dumps(HELIX).replace("0.3", "0.4"))
+    assert fileset_digest(filesets.load(path)) != before
+
+
+def test_a_run_outside_all_ranges_is_named_with_the_calibration(tmp_path):
+    result = interactive.run(write_fileset(tmp_path, "some", 20000))
+    assert not result.is_complete
+    (failed,) = result.bookkeeping["failed_chunks"]
+    assert "run 27" in failed["message"] or "run 53" in failed["message"]
+    assert f"is not in {tmp_path / 'boss' / 'some.json'}; got constants of the runs 1-20000" in failed["message"]
+    assert failed["file"].endswith("some.root")
+
+
+def test_the_doctor_names_the_calibration_in_force(tmp_path):
+    write_fileset(tmp_path, "all", 60000)
+    shown = doctor.in_force(tmp_path / "boss" / "all.json")
+    assert [(r["events"], r["last"], r["helix"]) for r in shown.rows] == [("simulated", 60000, "yes")]
+    of_package = doctor.in_force(None)
+    assert of_package.title.startswith("Calibration simulated")
+    assert of_package.rows[0]["digest"] == calibration.simulated().digest
+
+
+def test_recorded_events_without_a_calibration_end_the_run(tmp_path):
+    metadata = DatasetMetadata.from_dict("data", {"kind": "data", "sqrt_s": M_JPSI, "is_simulation": False})
+    with pytest.raises(CalibrationError, match=r"dataset 'data': recorded events, and no 'calibration'"):
+        calibration.of_dataset("data", metadata)
+    asked = DatasetMetadata.from_dict("data", metadata.to_dict() | {"calibration": "simulated"})
+    assert calibration.of_dataset("data", asked) is calibration.simulated()
+
+
+def test_blind_data_run_with_the_frozen_calibration_alone(tmp_path):
+    write_fileset(tmp_path, "all", 60000)
+    path = tmp_path / "boss" / "all.json"
+    frozen = tmp_path / "frozen.json"
+    assert lnv("freeze", "--output", frozen, "--calibration", path) == 0
+    metadata = DatasetMetadata(kind="data", sqrt_s=M_JPSI, is_simulation=False, calibration=str(path))
+    unblinding.require_calibration({"data": filesets.Dataset("data", metadata, ())}, frozen)
+    other = {"data": filesets.Dataset("data", replace(metadata, calibration="simulated"), ())}
+    with pytest.raises(BlindingError, match="the calibration is not the frozen one"):
+        unblinding.require_calibration(other, frozen)
