@@ -185,26 +185,31 @@ class Background:
     samples: tuple[Sample, ...]
 
 
-def in_signal_region(cuts: Cuts, m_majorana: float | None = None) -> Callable[[Candidates], BoolArray]:
+def in_signal_region(
+    cuts: Cuts, m_majorana: float | None = None, pairing: str = majorana.BOTH
+) -> Callable[[Candidates], BoolArray]:
     """Return the function that says which candidates pass chi2 and signal region, and lie at a mass if one is given."""
 
     def passes(table: Candidates) -> BoolArray:
         m_kkee = table["m_kkee"]
         inside = (m_kkee >= cuts.m_kkee_min) & (m_kkee <= cuts.m_kkee_max) & (table["chi2_4c"] < cuts.chi2_4c_max)
         if m_majorana is not None:
-            inside &= majorana.in_interval(majorana.paired_masses(table), m_majorana)
+            inside &= majorana.belongs(table, m_majorana, pairing)
         return np.asarray(inside)
 
     return passes
 
 
-def estimate(results: Results, n_jpsi: float | None = None, given: Path | None = None) -> Background:
+def estimate(
+    results: Results, n_jpsi: float | None = None, given: Path | None = None, pairing: str = majorana.BOTH
+) -> Background:
     """Return the background of the overall search and at each simulated Majorana mass.
 
     Args:
         results: A merged accumulator.
         n_jpsi: Number of J/psi; None: that of the data.
         given: Table of rates that replace simulated ones (`misid_rates.with_given`).
+        pairing: How candidates belong to a mass, one of `majorana.PAIRINGS`.
 
     Raises:
         ResultsError: No background dataset ran with the selection "misid", or one lacks what its weight needs.
@@ -212,7 +217,7 @@ def estimate(results: Results, n_jpsi: float | None = None, given: Path | None =
     number = normalization.n_jpsi(results, n_jpsi).value
     samples, rates = weighted(results, number, given)
     masses = (None, *(mass / 1000 for mass in majorana.by_mass(results)))
-    channels = tuple(_channel(results, samples, rates, number, mass) for mass in masses)
+    channels = tuple(_channel(results, samples, rates, number, mass, pairing) for mass in masses)
     found = {sample.name for sample in samples} | {d.metadata.part_of for d in exclusive(results).values()}
     lacking = tuple(name for name in considered() if name not in found)
     return Background(number, channels, rates, lacking, tuple(samples))
@@ -300,9 +305,11 @@ def _largest(dataset: DatasetResult, weight: float, rates: Rates) -> tuple[float
     return weight * float(product.sum()), {name: float(n @ product / product.sum()) for name, n in needs.items()}
 
 
-def _channel(results: Results, samples: Sequence[Sample], rates: Rates, number: float, mass: float | None) -> Channel:
-    passes = in_signal_region(results.cuts, mass)
-    survivors = all_passed if mass is None else partial(majorana.survivors, mass)
+def _channel(
+    results: Results, samples: Sequence[Sample], rates: Rates, number: float, mass: float | None, pairing: str
+) -> Channel:
+    passes = in_signal_region(results.cuts, mass, pairing)
+    survivors = all_passed if mass is None else partial(majorana.survivors, mass, pairing=pairing)
     bands = normalization.side_bands(results, number, survivors)
     processes = [_process(sample, passes(sample.candidates), rates) for sample in samples]
     processes += [Process(kind, kind, b.n, b.tau, n_direct=b.n) for kind, b in bands.items() if b.n is not None]

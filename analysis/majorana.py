@@ -18,6 +18,10 @@ from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
+# How a candidate belongs to a mass: a choice, for the publication does not say. See `belongs`.
+BOTH: Final = "both"
+ANY: Final = "any"
+PAIRINGS: Final = (BOTH, ANY)
 
 
 def by_mass(results: Results, mode: str = "2nu") -> dict[int, dict[str, DatasetResult]]:
@@ -40,11 +44,14 @@ def paired_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
     Raises:
         ResultsError: The candidates lack the columns of `M_KE_NAMES`.
     """
+    return nearest_pairing(_all_masses(candidates))
+
+
+def _all_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
     if missing := [name for name in M_KE_NAMES if name not in candidates]:
         msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
         raise ResultsError(msg)
-    masses = np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_NAMES], axis=-1)
-    return nearest_pairing(masses)
+    return np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_NAMES], axis=-1)
 
 
 def nearest_pairing(masses: FloatArray) -> FloatArray:
@@ -61,15 +68,29 @@ def in_interval(masses: FloatArray, m_majorana: float) -> BoolArray:
     return np.asarray(np.all(is_inside, axis=-1))
 
 
-def count(candidates: Mapping[str, AnyArray], m_majorana: float) -> int:
-    """Return how many candidates have both M(Ke) in the interval around `m_majorana`."""
-    return int(np.count_nonzero(in_interval(paired_masses(candidates), m_majorana)))
+def belongs(candidates: Mapping[str, AnyArray], m_majorana: float, pairing: str = BOTH) -> BoolArray:
+    """Return which candidates (N,) belong to a mass in GeV/c^2.
+
+    Args:
+        candidates: Their columns.
+        m_majorana: The mass.
+        pairing: One of `PAIRINGS`: both M(Ke) of the pairing whose masses differ least lie in the interval, as for two
+            neutrinos, or any of the four, as for one neutrino beside a kaon and an electron.
+    """
+    if pairing == BOTH:
+        return in_interval(paired_masses(candidates), m_majorana)
+    return np.asarray(np.any([in_interval(m[:, None], m_majorana) for m in _all_masses(candidates).T], axis=0))
 
 
-def survivors(m_majorana: float, search: SelectionResult) -> int:
-    """Return how many events that pass a search have both M(Ke) in the interval around a mass in GeV/c^2."""
+def count(candidates: Mapping[str, AnyArray], m_majorana: float, pairing: str = BOTH) -> int:
+    """Return how many candidates belong to a mass in GeV/c^2."""
+    return int(np.count_nonzero(belongs(candidates, m_majorana, pairing)))
+
+
+def survivors(m_majorana: float, search: SelectionResult, pairing: str = BOTH) -> int:
+    """Return how many events that pass a search belong to a mass in GeV/c^2."""
     # A search that selects nothing stores no column.
-    return count(search.candidates, m_majorana) if search.n_passed else 0
+    return count(search.candidates, m_majorana, pairing) if search.n_passed else 0
 
 
 COLUMNS: Final = ("m_majorana", "branching_fraction")

@@ -20,9 +20,11 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
+from jpsi_lnv.analysis.documents import Form, from_toml
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors import commands
 
@@ -31,6 +33,20 @@ DEBUG = "--debug"
 FAILED = 1
 INTERRUPTED = 130
 TERMINATED = 143
+CONFIGURATION = "lnv.toml"
+
+
+class ConfigurationError(LnvError):
+    """A configuration that cannot be read, or that says something else than defaults of options."""
+
+
+_CONFIGURATION = Form(
+    "configuration",
+    'wanted TOML with a table per command and its options as keys, such as limits.lead = "recommended"',
+    ConfigurationError,
+    content=dict[str, dict[str, Any]],
+    loads=from_toml,
+)
 
 
 def _command_names() -> list[str]:
@@ -79,8 +95,34 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(version("jpsi-lnv"), prog_name="lnv")
 @click.option(DEBUG, is_flag=True, help="Show the traceback of an error; all work is done in this process.")
-def lnv(debug: bool) -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help=f"Defaults of options in TOML, a table per command; {CONFIGURATION} in this directory if there is one.",
+)
+@click.pass_context
+def lnv(ctx: click.Context, debug: bool, config: Path | None) -> None:  # noqa: ARG001 `main` looks for --debug
     """Search for J/psi -> K+ K+ e- e- + c.c. at BESIII, from ntuples to an upper limit."""
+    path = config or Path(CONFIGURATION)
+    if ctx.invoked_subcommand and (config or path.is_file()):
+        ctx.default_map = {ctx.invoked_subcommand: _configured(ctx, path, ctx.invoked_subcommand)}
+
+
+def _configured(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
+    """Return the defaults that a configuration gives the options of a command, by the names of its parameters.
+
+    Raises:
+        ConfigurationError: It cannot be read, or has a table of no command or a key of no option.
+    """
+    tables = _CONFIGURATION.read(path)
+    command = lnv.get_command(ctx, name)
+    options = {o.lstrip("-"): p.name for p in (command.params if command else ()) for o in (*p.opts, *p.secondary_opts)}
+    if unknown := sorted(set(tables) - set(_command_names())):
+        raise _CONFIGURATION.fault(path, f"has a table of no command, {unknown[0]!r}")
+    given = tables.get(name, {})
+    if unknown := sorted(set(given) - set(options)):
+        raise _CONFIGURATION.fault(path, f"has {name}.{unknown[0]}, which is no option of `lnv {name}`")
+    return {str(options[key]): value for key, value in given.items()}
 
 
 def _has_debug(arguments: list[str]) -> bool:

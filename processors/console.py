@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis import derived, majorana, results
 from jpsi_lnv.analysis.constants import N_JPSI_OF
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
 from jpsi_lnv.analysis.datasets import N_JPSI_MAX, SIMULATED, published
@@ -297,6 +297,14 @@ PART: Final = click.option(
     metavar="I/N",
     callback=_checked(not_a_part),
     help="Do one share of the files, such as 3/10; after all shares the same command without it writes the fileset.",
+)
+
+
+PAIRING: Final = click.option(
+    "--pairing",
+    type=click.Choice(majorana.PAIRINGS),
+    default=majorana.BOTH,
+    help="How a candidate belongs to a mass: both of its M(Ke), paired, or any of the four.",
 )
 
 

@@ -57,6 +57,14 @@ def test_missing_mass_columns_are_named():
         majorana.count({"run": np.zeros(1)}, 1.2)
 
 
+def test_any_pair_belongs_to_a_mass_where_that_is_asked_for():
+    table = candidates([1.20, 1.7, 1.0, 1.3], [0.8, 0.9, 1.201, 1.199], [1.0, 1.1, 1.5, 1.6])
+    assert majorana.belongs(table, 1.2).tolist() == [False, True, False]
+    assert majorana.belongs(table, 1.2, "any").tolist() == [True, True, False]
+    assert majorana.count(table, 1.2, "any") == 2
+    assert majorana.count(candidates(), 1.2, "any") == 0
+
+
 def test_no_candidates_are_no_counts():
     assert majorana.count(candidates(), 1.2) == 0
 

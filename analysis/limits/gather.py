@@ -109,6 +109,7 @@ class Choices:
             `background` unless it is empty.
         files: What they were read from.
         n_jpsi: Number of J/psi that is given; None: as the data say.
+        pairing: How candidates belong to a mass, one of `majorana.PAIRINGS`.
     """
 
     systematics: GivenSystematics | None = None
@@ -116,6 +117,13 @@ class Choices:
     per_channel: Mapping[float | None, Estimate] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     n_jpsi: float | None = None
+    pairing: str = majorana.BOTH
+
+    def survivors(self, m_majorana: float | None) -> Survivors:
+        """Return what counts the events of a search that belong to a mass (GeV/c^2) or, for None, all of them."""
+        if m_majorana is None:
+            return normalization.all_passed
+        return partial(majorana.survivors, m_majorana, pairing=self.pairing)
 
     def background_of(self, m_majorana: float | None) -> Estimate:
         """Return the background at one mass (GeV/c^2) or, for None, the overall one.
@@ -138,6 +146,7 @@ def choose(
     systematics: Path | None = None,
     background: Estimate | None = None,
     n_jpsi: float | None = None,
+    pairing: str = majorana.BOTH,
 ) -> Choices:
     """Return what is given, and for the rest what the commands before wrote from this very result.
 
@@ -149,9 +158,10 @@ def choose(
         systematics: A file that is read instead of theirs.
         background: Expected background instead of theirs.
         n_jpsi: Number of J/psi instead of the data's.
+        pairing: How candidates belong to a mass, one of `majorana.PAIRINGS`.
 
     Raises:
-        ResultsError: A file is missing, of another form, or made from another result or number of J/psi.
+        ResultsError: A file is missing, of another form, or made from another result, number of J/psi or pairing.
     """
     files: list[Path] = []
     if systematics is None and table.has_samples(results):
@@ -163,11 +173,19 @@ def choose(
             derived.require({derived.MADE_FROM: given.made_from}, results, systematics, "lnv systematics")
         files.append(systematics)
     if background is not None or not results.ran(MISID, BACKGROUND):
-        return Choices(systematics=given, background=background or NO_BACKGROUND, files=tuple(files), n_jpsi=n_jpsi)
+        return Choices(
+            systematics=given,
+            background=background or NO_BACKGROUND,
+            files=tuple(files),
+            n_jpsi=n_jpsi,
+            pairing=pairing,
+        )
     number = normalization.n_jpsi(results, n_jpsi).value
-    estimated = derived.read(output, "background", results, {"n_jpsi": number})
+    estimated = derived.read(output, "background", results, {"n_jpsi": number, "pairing": pairing})
     files.append(derived.derived(output, "background"))
-    return Choices(systematics=given, per_channel=_per_channel(estimated), files=tuple(files), n_jpsi=n_jpsi)
+    return Choices(
+        systematics=given, per_channel=_per_channel(estimated), files=tuple(files), n_jpsi=n_jpsi, pairing=pairing
+    )
 
 
 def require_own_number(results: Results, n_jpsi: float | None) -> None:
@@ -176,7 +194,7 @@ def require_own_number(results: Results, n_jpsi: float | None) -> None:
     Raises:
         ResultsError: It is another one; or none is given and the data do not say.
     """
-    observed, _ = _observed(results, None)
+    observed, _ = _observed(results, normalization.all_passed)
     stated = [d.metadata.n_jpsi for d in results.ran(SEARCH, DATA).values()]
     if n_jpsi is None or observed is None or None in stated:
         return
@@ -239,7 +257,9 @@ def overall(results: Results, choices: Choices) -> LimitInputs:
 def per_mass(results: Results, choices: Choices) -> list[LimitInputs]:
     """Return the inputs of the limit at every mass for which J/psi -> nu nu was simulated, in increasing order."""
     return [
-        _inputs(results, choices, together(results, datasets, _survivors(mass / 1000.0)), m_majorana=mass / 1000.0)
+        _inputs(
+            results, choices, together(results, datasets, choices.survivors(mass / 1000.0)), m_majorana=mass / 1000.0
+        )
         for mass, datasets in majorana.by_mass(results).items()
     ]
 
@@ -281,20 +301,12 @@ def together(
     return Simulated(n_passed, n_produced, added.value, added.sigma, source)
 
 
-def _survivors(m_majorana: float | None) -> Survivors:
-    return normalization.all_passed if m_majorana is None else partial(majorana.survivors, m_majorana)
-
-
-def _n_passed(dataset: DatasetResult, m_majorana: float | None) -> int:
-    return _survivors(m_majorana)(dataset.selections[SEARCH])
-
-
 def _inputs(results: Results, choices: Choices, signal: Simulated, *, m_majorana: float | None) -> LimitInputs:
     if signal.n_passed == 0:
         what = "phase-space signal" if m_majorana is None else f"signal of mass {m_majorana} GeV/c^2"
         msg = f"none of {signal.n_produced} produced events of the {what} passes the selection: no efficiency, no limit"
         raise ResultsError(msg)
-    n_obs, observed_source = _observed(results, m_majorana)
+    n_obs, observed_source = _observed(results, choices.survivors(m_majorana))
     n_jpsi = normalization.n_jpsi(results, choices.n_jpsi)
     delta_sys, systematics_source = _delta_sys(choices, signal, m_majorana)
     background = choices.background_of(m_majorana)
@@ -317,13 +329,13 @@ def _inputs(results: Results, choices: Choices, signal: Simulated, *, m_majorana
     )
 
 
-def _observed(results: Results, m_majorana: float | None) -> tuple[int | None, str]:
+def _observed(results: Results, survivors: Survivors) -> tuple[int | None, str]:
     data = {name: d for name, d in results.of_kind(DATA).items() if SEARCH in d.selections}
     if not data:
         return None, "no data"
     if blind := sorted(name for name, dataset in data.items() if dataset.metadata.is_blind):
         return None, f"blinded: {', '.join(blind)}"
-    return sum(_n_passed(d, m_majorana) for d in data.values()), f"data: {', '.join(sorted(data))}"
+    return sum(survivors(d.selections[SEARCH]) for d in data.values()), f"data: {', '.join(sorted(data))}"
 
 
 def _delta_sys(choices: Choices, signal: Simulated, m_majorana: float | None) -> tuple[float, str]:

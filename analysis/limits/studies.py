@@ -16,7 +16,7 @@ from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import DATA, SIGNAL
 from jpsi_lnv.analysis.limits import combination, gather, sensitivity
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.limits.methods import Limit, upper_limit
+from jpsi_lnv.analysis.limits.methods import RECOMMENDED, Limit, upper_limit
 from jpsi_lnv.analysis.normalization import Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 
@@ -87,7 +87,13 @@ def _shown_yield(limit: Limit) -> float | None:
 
 def background_scan(inputs: LimitInputs) -> list[dict[str, Any]]:
     """Return the overall limit, observed and expected, against the assumed background."""
-    return [limit.to_dict() for limit in against_background(inputs)]
+    return [_with_other(limit) for limit in against_background(inputs)]
+
+
+def _with_other(limit: Limit) -> dict[str, Any]:
+    """Return the record of a limit by the publication's method with the recommended one beside it."""
+    other = upper_limit(limit.inputs, method=RECOMMENDED, confidence_level=limit.confidence_level)
+    return limit.to_dict() | {"other_ul": other.branching_fraction_ul, "other_expected_n_up": other.expected.median}
 
 
 def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[str, Any]]:
@@ -101,7 +107,7 @@ def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[st
         efficiency_below=lambda chi2: _efficiency(results, below(chi2)),
         observed_below=lambda chi2: None if inputs.n_obs is None else _counted(results, DATA, below(chi2)),
     )
-    return [{"chi2_4c_max": chi2} | limit.to_dict() for chi2, limit in points]
+    return [{"chi2_4c_max": chi2} | _with_other(limit) for chi2, limit in points]
 
 
 def p_values(scan: Sequence[LimitInputs]) -> list[dict[str, Any]]:

@@ -12,12 +12,24 @@ from matplotlib.axes import Axes
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.datasets import MAJORANA, SEARCH, SIGNAL, mass_mev
 from jpsi_lnv.analysis.efficiency import binomial_sigma
-from jpsi_lnv.analysis.limits.methods import METHODS
+from jpsi_lnv.analysis.limits.methods import BOTH, METHODS
 from jpsi_lnv.analysis.report import drawing, paper, result
 from jpsi_lnv.analysis.report.drawing import MEV, Picture, Section, present
 from jpsi_lnv.analysis.report.result import BANDS, HEADROOM, LIMITS_AT, quantile, values
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import DIVIDED, PLACE, PLACES, Field, Table, count, fixed, percent, significant
+from jpsi_lnv.analysis.report.tables import (
+    DIVIDED,
+    PLACE,
+    PLACES,
+    Field,
+    Table,
+    count,
+    fixed,
+    located,
+    percent,
+    significant,
+    superscript,
+)
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 
 ALL: Final = "all"
@@ -66,7 +78,12 @@ _BESIDE: Final = (
     Field("delta_sys_published", "published", percent(1), "%", TABLE_2),
     Field("limit", "B limit", fixed(2, scale=BILLION), "10⁻⁹"),
     Field("limit_published", "published", fixed(2, scale=BILLION), "10⁻⁹", TABLE_2),
+    Field("limit_beside", "B limit, the other method", fixed(2, scale=BILLION), "10⁻⁹"),
 )
+FINE_SCAN: Final = "mass_scan"
+FINE_SCAN_AT: Final = f"{FINE_SCAN}.json#/limits"
+# Distance in GeV/c^2 of the centres of the fine scan that its table shows.
+SHOWN_EVERY: Final = 0.025
 
 
 class Curve(NamedTuple):
@@ -82,8 +99,8 @@ def section(source: Source) -> Section:
         "mass_scan",
         "Mass scan",
         "J/ψ → K⁺K⁺e⁻e⁻ through a Majorana neutrino of each simulated mass, and what was published.",
-        (*_limit_pictures(source), *m_ke_pictures(source)),
-        present(scan(source)),
+        (*_limit_pictures(source), *present(fine_scan_picture(source)), *m_ke_pictures(source)),
+        present(scan(source), fine_scan(source)),
         present(beside_published(source), by_method(source)),
     )
 
@@ -119,29 +136,41 @@ def beside_published(source: Source) -> Table | None:
     the yield over the published number of J/psi: pseudo-data stand for fewer.
     """
     ours = {mass_mev(r["m_majorana"]): r for r in scan_records(source)}
-    rows = [_beside(point, ours.get(mass_mev(point.m_majorana), {})) for point in paper.MASS_SCAN]
+    rows = [_beside(source, point, ours.get(mass_mev(point.m_majorana), {})) for point in paper.MASS_SCAN]
     if not any("n_obs" in row for row in rows):
         return None
     note = f"published: {paper.SOURCE}; our limits are those of the yield over its number of J/ψ, {paper.N_JPSI:.4g}"
     return Table("limits_beside_published", "Table 2 of the publication, and ours", _BESIDE, tuple(rows), note)
 
 
-def _beside(point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:
-    n_up = record.get("n_up")
-    if n_up is None and record:
-        n_up = record["expected_n_up"]["median"]
+def _beside(source: Source, point: paper.MassPoint, record: dict[str, Any]) -> dict[str, Any]:
+    other = result.beside(source, record) if record else {}
+    (limit, at), (limit_beside, at_beside) = map(_over_published, (record, other))
+    places = {"m_majorana": TABLE_2, "limit": at}
+    if other:
+        places["limit_beside"] = f"{other[PLACE]}{at_beside}"
     ours = {key: record[key] for key in (PLACE, "n_obs", "n_bkg", "efficiency", "delta_sys") if key in record}
-    yield_at = "n_up" if record.get("n_up") is not None else "expected_n_up/median"
     return ours | {
         "m_majorana": point.m_majorana,
-        PLACES: {"m_majorana": TABLE_2, "limit": f"/{yield_at}{DIVIDED}{paper.N_JPSI:.0f}"},
-        "limit": None if n_up is None else n_up / paper.N_JPSI,
+        PLACES: places,
+        "limit": limit,
+        "limit_beside": limit_beside,
         "n_obs_published": point.n_obs,
         "n_bkg_published": point.n_bkg,
         "efficiency_published": PERCENT * point.efficiency_percent,
         "delta_sys_published": PERCENT * point.delta_sys_percent,
         "limit_published": point.branching_fraction_ul_1e9 / BILLION,
     }
+
+
+def _over_published(record: dict[str, Any]) -> tuple[float | None, str]:
+    """Return the limit of the yield, or the expected one, over the published number of J/psi, and where it stands."""
+    if not record:
+        return None, ""
+    n_up, at = record["n_up"], "/n_up"
+    if n_up is None:
+        n_up, at = record["expected_n_up"]["median"], "/expected_n_up/median"
+    return None if n_up is None else n_up / paper.N_JPSI, f"{at}{DIVIDED}{paper.N_JPSI:.0f}"
 
 
 def by_method(source: Source) -> Table | None:
@@ -162,7 +191,11 @@ def by_method(source: Source) -> Table | None:
 
 def _limit_pictures(source: Source) -> list[Picture]:
     records = scan_records(source)
-    return [_branching_fractions(source, records), _yields(records), _efficiency(source, records)] if records else []
+    return (
+        [_branching_fractions(source, records), _yields(source, records), _efficiency(source, records)]
+        if records
+        else []
+    )
 
 
 def _draw_bands(axes: Axes, x: FloatArray, records: Sequence[dict[str, Any]], scale: float | FloatArray) -> None:
@@ -184,13 +217,12 @@ def _finish_scan(axes: Axes, label: str) -> None:
 def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     power = result.exponent(source)
     scale = 10.0**-power
-    mass, observed = values(records, "m_majorana"), values(records, "branching_fraction_ul", scale)
+    mass = values(records, "m_majorana")
     is_same_sample = abs(records[0]["n_jpsi"] / paper.N_JPSI - 1.0) < SAME_SAMPLE
 
     def draw(axes: Axes) -> None:
         _draw_bands(axes, mass, records, scale)
-        if not np.isnan(observed).all():
-            axes.plot(mass, observed, "o-", color=drawing.DATA, label="observed")
+        _draw_both(source, axes, records, "branching_fraction_ul", scale)
         if is_same_sample:
             limits = [r.branching_fraction_ul_1e9 * scale / BILLION for r in paper.MASS_SCAN]
             axes.plot([r.m_majorana for r in paper.MASS_SCAN], limits, label=PUBLISHED_LABEL, **PUBLISHED)
@@ -199,7 +231,7 @@ def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> P
     return Picture(
         "limits",
         "Upper limits on B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) through a Majorana neutrino, against its mass",
-        f"{_described(records)}; the bands hold 68 % "
+        f"{_described(records)}, and the limit beside it; the bands hold 68 % "
         "and 95 % of the outcomes without signal and have no width where no background is expected.",
         draw,
     )
@@ -224,15 +256,34 @@ def _ratio(
     drawing.ratio(axes, drawing.at_points(mass, ours, errors), drawing.at_points(mass, over), "ours / published")
 
 
-def _yields(records: Sequence[dict[str, Any]]) -> Picture:
+def _draw_both(source: Source, axes: Axes, records: Sequence[dict[str, Any]], key: str, scale: float = 1.0) -> None:
+    """Draw the observed limits by both methods or, while events are hidden, the expected ones by the other."""
+    mass = values(records, "m_majorana")
+    if not np.isnan(values(records, key)).all():
+        axes.plot(
+            mass, values(records, key, scale), "o-", color=drawing.DATA, label=f"observed, {records[0]['method']}"
+        )
+    others = [result.beside(source, r) for r in records]
+    if not all(others):
+        return
+    name, observed = others[0]["method"], values(others, key, scale)
+    if np.isnan(observed).all():
+        per_event = values(others, "n_jpsi") if key == "n_up" else 1.0
+        axes.plot(
+            mass, scale * per_event * quantile(others, "median"), ":", color=drawing.REGION, label=f"expected, {name}"
+        )
+        return
+    axes.plot(mass, observed, "v--", color=drawing.REGION, markerfacecolor="none", label=f"observed, {name}")
+
+
+def _yields(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     mass, observed = values(records, "m_majorana"), values(records, "n_up")
     published = {mass_mev(r.m_majorana): r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN}
     best = np.where(np.isnan(observed), quantile(records, "median") * values(records, "n_jpsi"), observed)
 
     def draw(axes: Axes) -> None:
         _draw_bands(axes, mass, records, values(records, "n_jpsi"))
-        if not np.isnan(observed).all():
-            axes.plot(mass, observed, "o-", color=drawing.DATA, label="observed")
+        _draw_both(source, axes, records, "n_up")
         _draw_published(axes, published)
         _finish_scan(axes, "Upper limit on produced events")
         _ratio(axes, mass, best, published)
@@ -272,6 +323,71 @@ def n_produced(source: Source, m_majorana: float) -> int:
     found = source.results.of_kind(MAJORANA).values()
     of_mode = [d for d in found if d.metadata.majorana_mode == "2nu" and d.metadata.m_majorana is not None]
     return sum(d.n_produced for d in of_mode if mass_mev(d.metadata.m_majorana or 0.0) == mass_mev(m_majorana))
+
+
+def _fine_records(source: Source) -> list[dict[str, Any]]:
+    """Return the records of the scan over all masses with their places; none unless events are shown."""
+    found = located(source.extras.get(FINE_SCAN, {}).get("limits", []), FINE_SCAN_AT)
+    return [r for r in found if r["n_obs"] is not None]
+
+
+def fine_scan(source: Source) -> Table | None:
+    """Return both limits of the scan over all masses, every 25 MeV and where events are; None without the scan."""
+    records = _fine_records(source)
+    if not records:
+        return None
+    first = records[0]["m_majorana"]
+    regular = {round(first + SHOWN_EVERY * i, 4) for i in range(len(records))}
+    rows = [r for i, r in enumerate(records) if round(r["m_majorana"], 4) in regular or _is_peak(records, i)]
+    unit, written = superscript(result.exponent(source)), fixed(2, scale=10.0 ** -result.exponent(source))
+    fields = (
+        Field("m_majorana", "M(ν)", fixed(4), "GeV/c²"),
+        Field("n_obs", "N obs", count),
+        Field("n_bkg", "N bkg", significant(2)),
+        Field("efficiency", "ε", percent(2), "%"),
+        Field("delta_sys", "Δ sys", percent(1), "%"),
+        *(Field(f"branching_fraction_ul_{name}", f"B limit, {name}", written, unit) for name in BOTH),
+        Field("local_p", "local p", significant(2)),
+    )
+    title = f"Both limits at every mass: {len(records)} windows, shown every {1000.0 * SHOWN_EVERY:g} MeV and at events"
+    return Table("fine_scan", title, fields, tuple(rows), _fine_note(source))
+
+
+def _is_peak(records: Sequence[dict[str, Any]], i: int) -> bool:
+    """Return whether a window is in the middle of those that hold the same events."""
+    n = records[i]["n_obs"]
+    first = last = i
+    while n and first > 0 and records[first - 1]["n_obs"] == n:
+        first -= 1
+    while n and last + 1 < len(records) and records[last + 1]["n_obs"] == n:
+        last += 1
+    return bool(n) and i == (first + last) // 2
+
+
+def _fine_note(source: Source) -> str:
+    found = source.extras[FINE_SCAN]["significance"]
+    words = f"windows in mean and difference of the two M(Ke); trials factor {found['trials_factor']:.3g}"
+    if found["local_p"] is None:
+        return f"{words}; no p-value without events or background"
+    at = f"{found['m_majorana']:.4f} GeV/c²"
+    return f"{words}; smallest local p {found['local_p']:.2g} at {at}, global p {found['global_p']:.2g}"
+
+
+def fine_scan_picture(source: Source) -> Picture | None:
+    """Return both limits against every mass; None without the scan or with hidden events."""
+    records = _fine_records(source)
+    if not records:
+        return None
+    power = result.exponent(source)
+    mass = values(records, "m_majorana")
+
+    def draw(axes: Axes) -> None:
+        for name, look in zip(BOTH, ("-", "--"), strict=True):
+            limits = values(records, f"branching_fraction_ul_{name}", 10.0**-power)
+            axes.plot(mass, limits, look, color=drawing.COLOURS[BOTH.index(name)], linewidth=1.1, label=name)
+        _finish_scan(axes, rf"Upper limit on $B$ [$10^{{{power}}}$]")
+
+    return Picture("fine_scan", "Both limits at every mass", f"{len(records)} windows; {_fine_note(source)}.", draw)
 
 
 def m_ke_pictures(source: Source) -> list[Picture]:

@@ -7,12 +7,23 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
+from jpsi_lnv.analysis.limits.methods import RECOMMENDED
 from jpsi_lnv.analysis.optimization import NEARLY
 from jpsi_lnv.analysis.recast_map import WANTED, WANTED_FROM, WORST
 from jpsi_lnv.analysis.report import drawing, result
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
 from jpsi_lnv.analysis.report.source import RECAST_CLOSURE, Source
-from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, fixed, located, percent, significant
+from jpsi_lnv.analysis.report.tables import (
+    PLACE,
+    Field,
+    Table,
+    count,
+    fixed,
+    located,
+    percent,
+    significant,
+    superscript,
+)
 
 HEADROOM: Final = 1.4
 # Variables that a Punzi scan knows: label of the axis, and in words.
@@ -52,6 +63,25 @@ _CHANNELS: Final = (
     Field("efficiency", "ε", percent(2), "%"),
     Field("n_up", "N up", fixed(2)),
 )
+_DISCOVERIES: Final = (
+    ("evidence_3_sigma", r"found at $3\sigma$", "s--"),
+    ("discovery_5_sigma", r"found at $5\sigma$", "^:"),
+)
+_REACH: Final = (
+    Field("expected_branching_fraction_ul", "expected limit", significant(3)),
+    Field("evidence_3_sigma", "found at 3σ", significant(3)),
+    Field("discovery_5_sigma", "found at 5σ", significant(3)),
+)
+_ASSUMED: Final = Field("n_bkg", "N bkg", significant(3))
+# First columns of the tables of what is expected, against what in words, and label of the axis.
+REACH: Final = {
+    "against_luminosity": (
+        (Field("luminosity", "luminosity of the data ×", significant(3)), _ASSUMED),
+        "the luminosity",
+        "Luminosity [that of the data]",
+    ),
+    "against_background": ((_ASSUMED,), "an assumed background, known to a tenth", "Assumed background [events]"),
+}
 _COVERAGE: Final = (
     Field("method", "method"),
     Field("delta_sys", "Δ sys", percent(1), "%"),
@@ -89,7 +119,10 @@ def section(source: Source) -> Section:
         "Studies",
         "How the limit moves with the choices that were made.",
         present(
-            *coverage_pictures(source), optimization(scan) if scan else None, *(_scan(source, name) for name in SCANS)
+            *coverage_pictures(source),
+            optimization(scan) if scan else None,
+            *(_scan(source, name) for name in SCANS),
+            *(_reach_picture(source, name) for name in REACH),
         ),
         (*checks(source), *present(chains(topology) if topology and topology["chains"] else None)),
         present(scan_table(scan) if scan else None, map_closure(closure) if closure else None),
@@ -100,7 +133,45 @@ def checks(source: Source) -> tuple[Table, ...]:
     """Return the tables of `lnv limits --checks` that have rows."""
     found = source.extras.get("limit_checks", {})
     combined = (_channels(name, found[name]) for name in _CHANNEL_TITLES if found.get(name))
-    return present(*_scan_tables(source), _p_values(found.get("p_values", [])), *combined, _coverages(source))
+    reach = (_reach(found, name) for name in REACH)
+    return present(*_scan_tables(source), *reach, _p_values(found.get("p_values", [])), *combined, _coverages(source))
+
+
+def _reach(found: dict[str, Any], name: str) -> Table | None:
+    """Return what is expected against the luminosity or an assumed background; None without it."""
+    if not found.get(name):
+        return None
+    first, words, _ = REACH[name]
+    p = found.get("overall_p")
+    of_search = "" if p is None else f"; P(≥ N obs) of the overall search from its background: {p:.2g}"
+    note = f"limit: median of the recommended one; found: by half of all experiments{of_search}"
+    rows = located(found[name], f"{CHECKS_AT}/{name}")
+    return Table(name, f"Expected limit and reach against {words}", (*first, *_REACH), rows, note)
+
+
+def _reach_picture(source: Source, name: str) -> Picture | None:
+    records = source.extras.get("limit_checks", {}).get(name, [])
+    if not records:
+        return None
+    (first, *_), words, label = REACH[name]
+    rows = [r for r in records if r[first.key] > 0.0]
+    x = [r[first.key] for r in rows]
+
+    def draw(axes: Axes) -> None:
+        looks = (("expected_branching_fraction_ul", "expected limit", "o-"), *_DISCOVERIES)
+        for (key, what, look), color in zip(looks, drawing.COLOURS, strict=False):
+            reached = [np.nan if r[key] is None else r[key] for r in rows]
+            axes.plot(x, reached, look, color=color, label=what)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(label)
+        axes.set_ylabel(r"$B$")
+        lowest, highest = axes.get_ylim()
+        axes.set_ylim(lowest, highest * drawing.LOG_HEADROOM)
+        axes.legend(loc="upper right")
+
+    caption = "Median of the recommended limit, and what half of all experiments would find."
+    return Picture(name, f"Expected limit and reach against {words}", caption, draw)
 
 
 def _p_values(rows: list[dict[str, Any]]) -> Table | None:
@@ -112,7 +183,18 @@ def _p_values(rows: list[dict[str, Any]]) -> Table | None:
 def _channels(name: str, combined: dict[str, Any]) -> Table:
     together = {"name": "together", "n_up": combined["n_up"], PLACE: f"{CHECKS_AT}/{name}"}
     title = f"{_CHANNEL_TITLES[name]} in one likelihood"
-    return Table(name, title, _CHANNELS, (*located(combined["channels"], f"{CHECKS_AT}/{name}/channels"), together))
+    rows = (*located(combined["channels"], f"{CHECKS_AT}/{name}/channels"), together)
+    return Table(name, title, _CHANNELS, rows, ". ".join(combined.get("cautions", ())))
+
+
+def combination_cautions(found: dict[str, Any]) -> tuple[str, ...]:
+    """Return what must be said of the combined limits of `lnv limits --checks`.
+
+    Args:
+        found: Content of ``limit_checks.json``.
+    """
+    named = [(words, found.get(name) or {}) for name, words in _CHANNEL_TITLES.items()]
+    return tuple(f"{words} in one likelihood: {said}" for words, of in named for said in of.get("cautions", ()))
 
 
 def _coverages(source: Source) -> Table | None:
@@ -191,7 +273,9 @@ def _scan_tables(source: Source) -> list[Table]:
             (Field("chi2_4c_max", "χ²₄C below", fixed(0)),),
         ),
     }
-    columns = result.number_fields(source) if result.exponent(source) else ()
+    power = result.exponent(source)
+    other = Field("other_ul", f"B limit, {RECOMMENDED}", fixed(2, scale=10.0**-power), superscript(power))
+    columns = (*result.number_fields(source), other) if power else ()
     return [
         Table(
             name,
@@ -271,10 +355,13 @@ def _scan(source: Source, name: str) -> Picture | None:
         median = [(result.expected(r) or np.nan) * r["n_jpsi"] for r in records]
         axes.plot(x, median, "--", color=drawing.SIGNAL, label="expected median")
         if not np.isnan(observed).all():
-            axes.plot(x, observed, "o-", color=drawing.DATA, label="observed")
+            axes.plot(x, observed, "o-", color=drawing.DATA, label=f"observed, {records[0]['method']}")
+        other = [np.nan if r.get("other_ul") is None else r["other_ul"] * r["n_jpsi"] for r in records]
+        if not np.isnan(other).all():
+            axes.plot(x, other, "v--", color=drawing.REGION, markerfacecolor="none", label=f"observed, {RECOMMENDED}")
         axes.set_xlabel(label)
         axes.set_ylabel("Upper limit on produced events")
-        axes.set_ylim(0, HEADROOM * np.nanmax([*observed, *median]))
+        axes.set_ylim(0, HEADROOM * np.nanmax([*observed, *median, *other]))
         axes.legend(loc="upper right")
 
     return Picture(

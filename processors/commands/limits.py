@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from jpsi_lnv.analysis import derived, results
+from jpsi_lnv.analysis import derived, majorana, results
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.limits import cautions, gather, likelihood, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
@@ -25,6 +25,7 @@ from jpsi_lnv.processors.console import (
     ALLOW_INCOMPLETE,
     FILE,
     N_JPSI,
+    PAIRING,
     FiniteRange,
     console,
     refuse_unused,
@@ -89,6 +90,7 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
     help="Which of the two limits is the first record and leads the report.",
 )
 @N_JPSI
+@PAIRING
 @click.option("--expected", is_flag=True, help="Hide the observed events; writes limits_expected.json instead.")
 @click.option("--checks", is_flag=True, help="Scan background and chi2 cut, p-values, coverage, likelihood besides.")
 @click.option("--mixing", type=FILE, help="CSV m_majorana, branching_fraction at |V_eN|^2 = 1: limits on |V_eN|^2.")
@@ -109,6 +111,7 @@ def command(
     side_bands: tuple[SideBand, ...],
     lead: str,
     n_jpsi: float | None,
+    pairing: str,
     expected: bool,
     checks: bool,
     mixing: Path | None,
@@ -135,7 +138,7 @@ def command(
     merged.require_complete(allow_incomplete=allow_incomplete)
     if not expected:
         gather.require_own_number(merged, n_jpsi)
-    choices = gather.choose(merged, output, systematics=systematics, background=given, n_jpsi=n_jpsi)
+    choices = gather.choose(merged, output, systematics=systematics, background=given, n_jpsi=n_jpsi, pairing=pairing)
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
     if expected:
         inputs = [i.without_observation() for i in inputs]
@@ -144,7 +147,13 @@ def command(
         [methods.upper_limit(i, method=name, confidence_level=confidence_level) for name in names] for i in inputs
     ]
     curve = read_curve(mixing, power=mixing_power) if mixing else None
-    options = {"method": method, "lead": lead, "confidence_level": confidence_level, "expected": expected}
+    options = {
+        "method": method,
+        "lead": lead,
+        "confidence_level": confidence_level,
+        "expected": expected,
+        "pairing": pairing,
+    }
     save = partial(derived.write, output, results=merged, options=options, files=choices.files)
     shown = _shown(merged, limits, curve)
     shown.limits[0]["ranking"] = _ranking(limits[0][0], choices)
@@ -154,10 +163,12 @@ def command(
     stem = "limits_expected" if expected else "limits"
     if not (checks and _says_more(output, stem, shown)):
         wrote(save(stem, {"limits": shown.limits}))
-    if not expected:
+    # Windows in mean and difference are for both pairs.
+    if not expected and pairing == majorana.BOTH:
         _scan_masses(save, merged, choices, inputs[0], confidence_level)
     if checks:
-        found = _show_checks(save, shown, inputs, confidence_level)
+        # Intervals that share events have no p-value of their own.
+        found = _show_checks(save, shown, inputs if pairing == majorana.BOTH else inputs[:1], confidence_level)
         _write_likelihoods(output, inputs, found)
 
 
@@ -267,6 +278,8 @@ def _show_checks(
     curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
     extras = {"limit_checks": found, "coverage": {"curves": curves}}
     show(*study_tables.checks(dataclasses.replace(shown, extras=extras)))
+    for caution in study_tables.combination_cautions(found):
+        console().print(caution, markup=False, soft_wrap=True)
     wrote(save("limit_checks", found), save("coverage", {"curves": curves}))
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -91,6 +93,27 @@ def test_two_limits_stand_side_by_side(run, merged):
 def test_the_recommended_limit_can_lead(run, merged):
     records, _ = run(merged(), "--lead", "recommended", method=None)
     assert [r["method"] for r in records[:2]] == ["recommended", "rolke"]
+
+
+def test_a_configuration_chooses_which_limit_leads(run, merged, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lnv.toml").write_text('[limits]\nlead = "recommended"\nconfidence-level = 0.95\n')
+    records, _ = run(merged(), method=None)
+    assert [r["method"] for r in records[:2]] == ["recommended", "rolke"]
+    assert records[0]["confidence_level"] == 0.95
+    records, _ = run(merged(), "--lead", "rolke", method=None)
+    assert [r["method"] for r in records[:2]] == ["rolke", "recommended"]
+
+
+def test_any_pair_is_a_named_choice(run, merged, dataset, tmp_path):
+    result = merged()
+    result.datasets["data"] = dataset("data", 50_000, [[1.2, 1.5, 1.0, 0.7]], n_jpsi=10087e6, blind=False)
+    both, _ = run(result)
+    assert [r["n_obs"] for r in both] == [1, 0, 0]
+    of_any, _ = run(result, "--pairing", "any")
+    assert [r["n_obs"] for r in of_any] == [1, 1, 1]
+    made_from = json.loads((tmp_path / "limits.json").read_text())["made_from"]
+    assert made_from["options"]["pairing"] == "any"
 
 
 def test_side_bands_on_the_command_line(run, merged):

@@ -96,7 +96,7 @@ def write_stages(directory, result, *, n_jpsi=1e9):
         }
         for mass, value in ((None, 0.3), (0.9, 0.01))
     ]
-    derived.write(directory, "background", {"channels": channels}, result, {"n_jpsi": n_jpsi})
+    derived.write(directory, "background", {"channels": channels}, result, {"n_jpsi": n_jpsi, "pairing": "both"})
     systematics = {"source": "measured", "overall": 0.08, "per_mass": {"0.900": 0.1}}
     derived.write(directory, "systematics", systematics, result, {"rule": "average"})
 

@@ -50,6 +50,30 @@ def test_every_command_has_help_with_defaults(name):
     assert ast.get_docstring(module).partition("\n")[0].endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("limits.lead = 3", "lead"),
+        ("limits.lead = 'neither'", "neither"),
+        ("limits.lode = 'rolke'", "limits.lode, which is no option of `lnv limits`"),
+        ("limit.lead = 'rolke'", "a table of no command, 'limit'"),
+        ("lead = 'rolke'", "lead is 'rolke'"),
+        ("[limits", "is not TOML"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(content, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lnv.toml").write_text(content)
+    assert status(["limits"]) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_named_must_be_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert status(["--config", "none.toml", "limits"]) == 2
+    assert "none.toml" in capsys.readouterr().err
+
+
 def test_an_error_is_one_line_and_a_traceback_on_request(tmp_path, capsys):
     path = tmp_path / "fileset.json"
     assert status(["run", str(path)]) == 1

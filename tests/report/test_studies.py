@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.limits import gather, mass_scan, reach, studies
 from jpsi_lnv.analysis.report import background as background_report
 from jpsi_lnv.analysis.report import page, render
+from jpsi_lnv.analysis.report import studies as study_report
 from jpsi_lnv.analysis.report import systematics as systematics_report
 
 pytestmark = pytest.mark.fast
@@ -120,3 +122,56 @@ def test_the_closure_of_the_map_says_what_it_reaches(studied):
     assert "digest abc" in found.note
     assert "on 0 models deviate by more than 3%" in found.note
     assert "below, by 5.0% at most" in found.note
+
+
+def test_the_scan_over_all_masses_shows_both_limits(studied):
+    choices = gather.Choices()
+    background = gather.overall(studied.results, choices).background.plus(0.1)
+    rng = np.random.default_rng(3)
+    content = mass_scan.to_dict(studied.results, choices, background, confidence_level=0.9, rng=rng)
+    shown = section(dataclasses.replace(studied, extras={**studied.extras, "mass_scan": content}), "mass_scan")
+    found = next(t for t in shown.all_tables if t.name == "fine_scan")
+    headings = [field.label for field in found.fields]
+    assert {"B limit, rolke", "B limit, recommended"} <= set(headings)
+    assert all(row["branching_fraction_ul_rolke"] < row["branching_fraction_ul_recommended"] for row in found.rows)
+    events = [r["m_majorana"] for r in content["limits"] if r["n_obs"]]
+    seen = [row["m_majorana"] for row in found.rows if row["n_obs"]]
+    assert not events or any(min(events) <= m <= max(events) for m in seen)
+    assert "trials factor" in found.note
+    axes = next(p for p in shown.pictures if p.name == "fine_scan").figure("Fast simulation").axes[0]
+    assert [line.get_label() for line in axes.lines] == ["rolke", "recommended"]
+
+
+def test_both_limits_stand_in_the_figures_and_tables_of_the_published_masses(studied):
+    shown = section(studied, "mass_scan")
+    for name in ("limits", "limits_yield"):
+        axes = next(p for p in shown.pictures if p.name == name).figure("Fast simulation").axes[0]
+        labels = {line.get_label() for line in axes.lines}
+        assert {"observed, rolke", "observed, recommended"} <= labels
+    beside = next(t for t in shown.all_tables if t.name == "limits_beside_published")
+    assert any(row.get("limit_beside") for row in beside.rows)
+
+
+def test_the_reach_of_more_data_has_tables_and_figures(studied):
+    inputs = gather.overall(studied.results, gather.Choices(background=gather.given_background(0.3, 0.1)))
+    checks = {
+        "background_scan": studies.background_scan(inputs),
+        "chi2_scan": [],
+        "against_luminosity": reach.against_luminosity(inputs),
+        "against_background": reach.against_background(inputs),
+        "overall_p": studies.overall_p(inputs),
+    }
+    shown = section(dataclasses.replace(studied, extras={**studied.extras, "limit_checks": checks}), "studies")
+    tables = {t.name: t for t in shown.all_tables}
+    assert [row["luminosity"] for row in tables["against_luminosity"].rows] == list(reach.LUMINOSITIES)
+    assert "P(≥ N obs) of the overall search" in tables["against_background"].note
+    assert {"against_luminosity", "against_background"} <= {p.name for p in shown.pictures}
+    scan = tables["background_scan"]
+    assert "B limit, recommended" in [field.label for field in scan.fields]
+    assert scan.rows[0]["other_ul"] > scan.rows[0]["branching_fraction_ul"]
+
+
+def test_a_combination_with_another_rule_says_so_in_its_table():
+    combined = {"channels": [{"name": "a", "n_obs": 0, "efficiency": 0.1}], "n_up": 3.0, "cautions": ["differs"]}
+    found = {"conjugate_channels": combined, "periods": None}
+    assert study_report.combination_cautions(found) == ("Conjugate channels in one likelihood: differs",)
