@@ -260,9 +260,14 @@ def is_reason(text: object) -> bool:
     return isinstance(text, str) and len(text.strip()) >= REASON_LENGTH_MIN
 
 
-def mass_mev(m_majorana: float) -> int:
-    """Return a mass of GeV/c^2 in whole MeV/c^2, a key that compares exactly."""
-    return round(1000.0 * m_majorana)
+def mass_mev(m_majorana: float) -> float:
+    """Return a mass of GeV/c^2 in MeV/c^2 to a tenth, a key that compares exactly."""
+    return round(1000.0 * m_majorana, 1)
+
+
+def mass_text(m_majorana: float) -> str:
+    """Return a mass in GeV/c^2 as 0.575, or as 0.5875 where it has tenths of MeV."""
+    return f"{m_majorana:.4f}".removesuffix("0")
 
 
 def _is_positive(value: object, largest: float = math.inf) -> bool:

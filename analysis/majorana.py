@@ -24,12 +24,12 @@ ANY: Final = "any"
 PAIRINGS: Final = (BOTH, ANY)
 
 
-def by_mass(results: Results, mode: str = "2nu") -> dict[int, dict[str, DatasetResult]]:
+def by_mass(results: Results, mode: str = "2nu") -> dict[float, dict[str, DatasetResult]]:
     """Return the samples of a mode at each simulated mass in MeV/c^2, in increasing order.
 
     Samples of one mass, such as those of several periods, belong together.
     """
-    found: dict[int, dict[str, DatasetResult]] = {}
+    found: dict[float, dict[str, DatasetResult]] = {}
     for name, dataset in results.of_kind(MAJORANA).items():
         if dataset.metadata.majorana_mode == mode and dataset.metadata.m_majorana is not None:
             found.setdefault(mass_mev(dataset.metadata.m_majorana), {})[name] = dataset

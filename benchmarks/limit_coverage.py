@@ -5,7 +5,9 @@ width kappa and its efficiency with a Gaussian one of delta. The measured factor
 efficiency by its distribution, so that no toys are needed. The limits of all (n, m, factor) are computed once per
 (tau, delta, kappa) and serve every signal and background.
 
-Run: python -m benchmarks.limit_coverage [--output benchmarks/limit_coverage.json]
+What the output holds already is not computed again, so that a run can be stopped and resumed.
+
+Run: python -m benchmarks.limit_coverage [--methods recommended,rolke] [--output benchmarks/limit_coverage.json]
 """
 
 from __future__ import annotations
@@ -67,18 +69,20 @@ def coverage(upper: np.ndarray, weights: np.ndarray, signal: float, b: float, ta
     return float(np.einsum("zmn,z,m,n->", is_covered, weights, p_m, p_n) / (p_m.sum() * p_n.sum()))
 
 
-def smallest(method: str) -> list[dict[str, float]]:
-    """Return the smallest coverage over signals and backgrounds of every (tau, delta, kappa)."""
-    rows = []
-    for (tau, backgrounds), delta, kappa in product(BACKGROUNDS.items(), DELTAS, KAPPAS):
-        n_max = int(stats.poisson.isf(TAIL, SIGNALS.max() + max(backgrounds))) + 1
-        m_max = int(stats.poisson.isf(TAIL, tau * max(backgrounds))) + 1
-        upper, weights = tables(method, tau, delta, kappa, n_max, m_max)
-        found = [(coverage(upper, weights, s, b, tau, delta), s, b) for s in SIGNALS for b in backgrounds]
-        value, s, b = min(found)
-        rows.append({"tau": tau, "delta": delta, "kappa": kappa, "coverage": value, "signal": s, "b": b})
-        print(method, {k: round(float(v), 4) for k, v in rows[-1].items()}, flush=True)
-    return rows
+def cases() -> list[tuple[float, float, float]]:
+    """Return all (tau, delta, kappa)."""
+    return list(product(BACKGROUNDS, DELTAS, KAPPAS))
+
+
+def smallest(method: str, tau: float, delta: float, kappa: float) -> dict[str, float]:
+    """Return the smallest coverage over signals and backgrounds, and where it is."""
+    backgrounds = BACKGROUNDS[tau]
+    n_max = int(stats.poisson.isf(TAIL, SIGNALS.max() + max(backgrounds))) + 1
+    m_max = int(stats.poisson.isf(TAIL, tau * max(backgrounds))) + 1
+    upper, weights = tables(method, tau, delta, kappa, n_max, m_max)
+    found = [(coverage(upper, weights, s, b, tau, delta), float(s), b) for s in SIGNALS for b in backgrounds]
+    value, s, b = min(found)
+    return {"tau": tau, "delta": delta, "kappa": kappa, "coverage": round(value, 4), "signal": s, "b": b}
 
 
 def limit(method: str, n: int, b: float, relative: float, delta: float, kappa: float = 0.0) -> float:
@@ -121,13 +125,21 @@ def violations(method: str) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/limit_coverage.json"))
-    parser.add_argument("--methods", default="recommended,rolke,bayesian,bounded-profile")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--methods", default=",".join(methods.METHODS))
     arguments = parser.parse_args()
-    names = arguments.methods.split(",")
-    result = {name: {"wrong_ways": violations(name), "coverage": smallest(name)} for name in names}
-    print({name: found["wrong_ways"] for name, found in result.items()})
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    result = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    for name in arguments.methods.split(","):
+        found = result.setdefault(name, {"coverage": []})
+        done = {(row["tau"], row["delta"], row["kappa"]) for row in found["coverage"]}
+        for case in [case for case in cases() if case not in done]:
+            found["coverage"].append(smallest(name, *case))
+            print(name, found["coverage"][-1], flush=True)
+            arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+        if "wrong_ways" not in found:
+            found["wrong_ways"] = violations(name)
+            print(name, found["wrong_ways"], flush=True)
+            arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from typing import Any
 
 import click
 
-from jpsi_lnv.analysis.documents import Form, from_toml
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors import commands
 
@@ -38,15 +37,6 @@ CONFIGURATION = "lnv.toml"
 
 class ConfigurationError(LnvError):
     """A configuration that cannot be read, or that says something else than defaults of options."""
-
-
-_CONFIGURATION = Form(
-    "configuration",
-    'wanted TOML with a table per command and its options as keys, such as limits.lead = "recommended"',
-    ConfigurationError,
-    content=dict[str, dict[str, Any]],
-    loads=from_toml,
-)
 
 
 def _command_names() -> list[str]:
@@ -114,14 +104,18 @@ def _configured(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: It cannot be read, or has a table of no command or a key of no option.
     """
-    tables = _CONFIGURATION.read(path)
+    from jpsi_lnv.analysis.documents import Form, from_toml  # noqa: PLC0415 --help needs nothing of it
+
+    wanted = 'wanted TOML with a table per command and its options as keys, such as limits.lead = "recommended"'
+    form = Form("configuration", wanted, ConfigurationError, content=dict[str, dict[str, Any]], loads=from_toml)
+    tables = form.read(path)
     command = lnv.get_command(ctx, name)
     options = {o.lstrip("-"): p.name for p in (command.params if command else ()) for o in (*p.opts, *p.secondary_opts)}
     if unknown := sorted(set(tables) - set(_command_names())):
-        raise _CONFIGURATION.fault(path, f"has a table of no command, {unknown[0]!r}")
+        raise form.fault(path, f"has a table of no command, {unknown[0]!r}")
     given = tables.get(name, {})
     if unknown := sorted(set(given) - set(options)):
-        raise _CONFIGURATION.fault(path, f"has {name}.{unknown[0]}, which is no option of `lnv {name}`")
+        raise form.fault(path, f"has {name}.{unknown[0]}, which is no option of `lnv {name}`")
     return {str(options[key]): value for key, value in given.items()}
 
 

@@ -57,7 +57,7 @@ class GivenSystematics:
 
     source: str
     overall: float
-    per_mass: dict[int, float]
+    per_mass: dict[float, float]
     made_from: dict[str, str | None] = field(default_factory=dict)
     sources: dict[str, float] = field(default_factory=dict)
 

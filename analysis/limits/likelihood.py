@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jpsi_lnv.analysis.datasets import mass_text
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.sideband import SideBand
 
@@ -117,7 +118,7 @@ def of_search(
     Raises:
         ValueError: The observed events are hidden.
     """
-    found = {"overall" if i.m_majorana is None else f"{i.m_majorana:.3f}": _both(i, ()) for i in inputs}
+    found = {"overall" if i.m_majorana is None else mass_text(i.m_majorana): _both(i, ()) for i in inputs}
     for name, content in combined.items():
         channels = [Counted(c["name"], c["n_obs"], c["share"], c["efficiency"]) for c in content["channels"]]
         found[name] = _both(inputs[0], channels)

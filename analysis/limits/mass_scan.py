@@ -384,7 +384,7 @@ def to_dict(
             "chi2": scan.efficiency.chi2,
             "n_free": scan.efficiency.n_free,
             "at_simulated": {
-                str(mass_mev(m)): [float(e), float(s)] for m, e, s in zip(scan.masses, efficiency, error, strict=True)
+                f"{mass_mev(m):g}": [float(e), float(s)] for m, e, s in zip(scan.masses, efficiency, error, strict=True)
             },
         },
         "significance": significance,

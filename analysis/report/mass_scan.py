@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
-from jpsi_lnv.analysis.datasets import MAJORANA, SEARCH, SIGNAL, mass_mev
+from jpsi_lnv.analysis.datasets import MAJORANA, SEARCH, SIGNAL, mass_mev, mass_text
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.limits.methods import BOTH, METHODS
 from jpsi_lnv.analysis.report import drawing, paper, result
@@ -60,7 +60,7 @@ TITLES: Final = {"2nu": "both pairs from neutrinos", "1nu": "one pair from a neu
 
 def mass(value: float | None) -> str:
     """Return the mass of a search as a cell shows it."""
-    return ALL if value is None else f"{value:.3f}"
+    return ALL if value is None else mass_text(value)
 
 
 _M_MAJORANA: Final = Field("m_majorana", "M(ν)", mass, "GeV/c²")
@@ -243,13 +243,13 @@ def _described(records: Sequence[dict[str, Any]]) -> str:
     return f"{words}, {missing} without a finite limit" if missing else words
 
 
-def _draw_published(axes: Axes, published: Mapping[int, float]) -> None:
+def _draw_published(axes: Axes, published: Mapping[float, float]) -> None:
     """Draw published values, by mass in MeV/c^2."""
     axes.plot([m / MEV for m in published], list(published.values()), label=PUBLISHED_LABEL, **PUBLISHED)
 
 
 def _ratio(
-    axes: Axes, mass: FloatArray, ours: FloatArray, published: Mapping[int, float], errors: FloatArray | None = None
+    axes: Axes, mass: FloatArray, ours: FloatArray, published: Mapping[float, float], errors: FloatArray | None = None
 ) -> None:
     """Draw ours over published values below, at the masses of both."""
     over = np.array([published.get(mass_mev(m), np.nan) for m in mass])
@@ -405,7 +405,7 @@ def _m_ke(mode: str, phase_space: hist.Hist | None, curves: Sequence[Curve]) -> 
         if phase_space is not None:
             _step(axes, phase_space, label="phase space", color=drawing.DATA)
         for curve, color in zip(shown, drawing.COLOURS, strict=False):
-            _step(axes, curve.counts, label=rf"$m_\nu$ = {curve.m_majorana:.3f} GeV/$c^2$", color=color)
+            _step(axes, curve.counts, label=rf"$m_\nu$ = {mass_text(curve.m_majorana)} GeV/$c^2$", color=color)
         drawing.label_counts(axes, shown[0].counts if phase_space is None else phase_space, "Fraction")
         axes.set_yscale("log")
         lowest, highest = axes.get_ylim()
@@ -428,7 +428,7 @@ def _phase_space(source: Source) -> hist.Hist | None:
 
 def _curves(source: Source, mode: str) -> list[Curve]:
     """Return the curves of one mode, by mass; datasets of one mass, such as those of several periods, are one."""
-    found: dict[int, list[hist.Hist]] = {}
+    found: dict[float, list[hist.Hist]] = {}
     for dataset in source.results.ran(SEARCH, MAJORANA).values():
         counts = _selected(dataset.selections[SEARCH].histograms)
         if counts is not None and dataset.metadata.majorana_mode == mode:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
-from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH, mass_text
 from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.limits.methods import BOTH, METHODS
 from jpsi_lnv.analysis.report import drawing
@@ -217,7 +217,7 @@ def cautions(source: Source) -> str:
     """Return what must be said of the limits, each with the searches it is said of; empty without."""
     found: dict[tuple[str, str], list[str]] = {}
     for record in source.limits:
-        where = "all" if record["m_majorana"] is None else f"{record['m_majorana']:.3f}"
+        where = "all" if record["m_majorana"] is None else mass_text(record["m_majorana"])
         for caution in record.get("cautions", ()):
             found.setdefault((record["method"], caution), []).append(where)
     return ". ".join(f"{method}: {said} ({_some(where)})" for (method, said), where in found.items())

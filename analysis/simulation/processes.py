@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.datasets import mass_text
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation.particles import (
     ELECTRON,
@@ -291,7 +292,7 @@ def majorana(mass: float, mode: str) -> Process:
         tree, words = jpsi(neutrino, neutrino), "nu_M nu_M"
     else:
         tree, words = jpsi(neutrino, KAON, ELECTRON), "nu_M K+ e-"
-    return Process(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass:.3f}", tree, is_conjugated=True)
+    return Process(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass_text(mass)}", tree, is_conjugated=True)
 
 
 class CrossSectionError(LnvError):

@@ -28,6 +28,7 @@ from jpsi_lnv.analysis.datasets import (
     DATA,
     SEARCH,
     SIGNAL,
+    mass_text,
 )
 from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficiency_map, mean_difference, ratio
 from jpsi_lnv.analysis.errors import ResultsError
@@ -371,7 +372,7 @@ def overall(results: Results, rule: str = "average") -> Budget:
     signal = results.of_kind(SIGNAL)
     efficiency = normalization.signal_efficiency(signal)
     models = {
-        f"{mode} {mass / 1000:.3f}": e.value
+        f"{mode} {mass_text(mass / 1000)}": e.value
         for mode in ("2nu", "1nu")
         for mass, e in efficiencies(results, mode).items()
     }
@@ -390,7 +391,7 @@ def overall(results: Results, rule: str = "average") -> Budget:
     return Budget(None, _rows(results, candidates(signal), efficiency, modelling))
 
 
-def at_mass(results: Results, mass_mev: int) -> Budget:
+def at_mass(results: Results, mass_mev: float) -> Budget:
     """Return the table at one mass, whose efficiency is that of J/psi -> nu nu."""
     datasets = majorana.by_mass(results)[mass_mev]
     efficiency = normalization.signal_efficiency(datasets)
@@ -399,7 +400,7 @@ def at_mass(results: Results, mass_mev: int) -> Budget:
     return Budget(mass_mev / 1000, _rows(results, candidates(datasets), efficiency, modelling))
 
 
-def efficiencies(results: Results, mode: str) -> dict[int, Efficiency]:
+def efficiencies(results: Results, mode: str) -> dict[float, Efficiency]:
     """Return the efficiency of the whole selection at each simulated mass in MeV/c^2."""
     return {mass: normalization.signal_efficiency(d) for mass, d in majorana.by_mass(results, mode).items()}
 
@@ -435,7 +436,7 @@ def _rows(
     )
 
 
-def _single_neutrino(results: Results, mass_mev: int) -> tuple[float, str]:
+def _single_neutrino(results: Results, mass_mev: float) -> tuple[float, str]:
     """Return the efficiency of J/psi -> nu K e at a mass, between the simulated ones by linear interpolation."""
     known = {mass: e.value for mass, e in efficiencies(results, "1nu").items()}
     if not known:
@@ -444,7 +445,7 @@ def _single_neutrino(results: Results, mass_mev: int) -> tuple[float, str]:
     if mass_mev in known:
         return known[mass_mev], "J/psi -> nu K e at this mass"
     value = float(np.interp(mass_mev, list(known), list(known.values())))
-    return value, f"J/psi -> nu K e interpolated between {', '.join(f'{m / 1000:.3f}' for m in known)}"
+    return value, f"J/psi -> nu K e interpolated between {', '.join(f'{mass_text(m / 1000)}' for m in known)}"
 
 
 def to_json(tables: list[Budget]) -> dict[str, Any]:
@@ -453,6 +454,6 @@ def to_json(tables: list[Budget]) -> dict[str, Any]:
     return {
         "source": "measured",
         "overall": first.total,
-        "per_mass": {f"{table.m_majorana:.3f}": table.total for table in rest},
+        "per_mass": {mass_text(table.m_majorana or 0.0): table.total for table in rest},
         "tables": [table.to_dict() for table in tables],
     }
