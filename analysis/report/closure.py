@@ -189,7 +189,8 @@ def _as_if_known() -> Relation:
         remark=f"an observation: {ratio[is_wide].mean():.3f} with the uncertainty; chi2 of the {is_empty.sum()} rows "
         f"without events, in half of the last digit, {chi2:.0f} with it and {chi2_known:.0f} without, of which row "
         f"{OUTLIER:.3f} makes {pulls[i]:.0f} and {pulls_known[i]:.0f} (of the ratios, {relative:.0f} and "
-        f"{relative_known:.0f}); the row with one event prefers it ({ratio[~is_empty][0]:.3f} with, {ratio_known[~is_empty][0]:.3f} without)",
+        f"{relative_known:.0f}); the row with one event prefers it ({ratio[~is_empty][0]:.3f} with, "
+        f"{ratio_known[~is_empty][0]:.3f} without)",
     )
 
 
