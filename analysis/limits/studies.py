@@ -254,6 +254,6 @@ def against_background(
 ) -> tuple[Limit, ...]:
     """Return the limit, observed and expected, for each assumed background (events, taken as known)."""
     return tuple(
-        upper_limit(dataclasses.replace(inputs, n_bkg=background, n_bkg_sigma=0.0), method=method)
+        upper_limit(dataclasses.replace(inputs, n_bkg=background, n_bkg_sigma=0.0, side_bands=()), method=method)
         for background in backgrounds
     )
