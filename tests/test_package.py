@@ -128,7 +128,8 @@ def test_a_notebook_keeps_its_own_analysis(beside_foreign, monkeypatch):
 
 @pytest.mark.fast
 def test_every_public_name_loads_and_type_checkers_know_it():
-    (block,) = (n for n in ast.parse(Path(jpsi_lnv.__file__).read_text()).body if isinstance(n, ast.If))
+    blocks = (n for n in ast.parse(Path(jpsi_lnv.__file__).read_text()).body if isinstance(n, ast.If))
+    (block,) = (n for n in blocks if ast.unparse(n.test) == "TYPE_CHECKING")
     imported = {a.asname or a.name for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
     assert imported | {"__version__"} == set(jpsi_lnv.__all__) <= set(dir(jpsi_lnv))
     assert all(getattr(jpsi_lnv, name) is not None for name in jpsi_lnv.__all__)
