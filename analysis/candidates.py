@@ -6,7 +6,7 @@ The best one is that with the smallest chi2 of the 4C fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
 
@@ -17,7 +17,9 @@ from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.channel import KKEE, Channel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.kinfit import fourc, vertex
+from jpsi_lnv.analysis.objects import tracks
 
 SIGNAL = 0
 # Tracks of an event that the search for combinations can tell apart, as bits of an integer.
@@ -209,6 +211,36 @@ class AtVertex:
         """Return the assignments one by one."""
         for h, species in enumerate(assignments):
             yield slice(h, h + 1), self.start(species, rows)
+
+
+def measured(
+    columns: Columns,
+    chosen: IntArray,
+    combinations: tuple[IntArray, IntArray],
+    cuts: Cuts,
+    correction: tracks.Correction | None,
+    species: Sequence[Species] = tracks.FITTED,
+) -> Measured:
+    """Return the tracks of combinations as the cuts want them fitted.
+
+    Args:
+        columns: The chunk.
+        chosen: (P,) indices of the tracks that they are made of.
+        combinations: Places (N, 4) of their tracks among those, and event (N,).
+        cuts: The requirements.
+        correction: Corrections of the helices.
+        species: Hypotheses of the tracks, the rows of momenta.
+
+    Raises:
+        SchemaError: The spread of the collisions is wanted, and the file does not have it.
+    """
+    cand, event = combinations
+    if cuts.vertex_fit == "none":
+        return AtInteractionPoint(
+            *tracks.read_momenta(columns, tracks.read_frame(columns), chosen, correction, species), cand
+        )
+    field, point, spread = tracks.read_points(columns, event, has_spread=cuts.vertex_fit == "beam")
+    return AtVertex(*tracks.read_helices(columns, chosen, correction, species), cand, field, point, spread)
 
 
 def at_vertices(found: vertex.VertexFit) -> Start:

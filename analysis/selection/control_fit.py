@@ -18,12 +18,12 @@ from typing import ClassVar, Final, TypeVar
 import hist
 import numpy as np
 
-from jpsi_lnv.analysis import datasets
+from jpsi_lnv.analysis import candidates, datasets
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_PION, M_PROTON, Species
 from jpsi_lnv.analysis.cuts import OURS, requirement
 from jpsi_lnv.analysis.events.columns import of_event
-from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinematics import four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
@@ -156,10 +156,19 @@ class HadronEvents:
     @cached_property
     def chi2_of_each(self) -> FloatArray:
         """chi2 of the 4C fit with every assignment, shape (B, A); inf where it did not converge."""
-        p, v = self.momenta
-        p4_total = initial_four_momentum(self.search.sqrt_s)
-        fit = fourc.fit4c(p, v, self._rows, np.array(self.assignments), p4_total, mass=self.masses)
-        return np.where(fit.status == fourc.Status.OK, fit.chi2, np.inf)
+        search, assignments = self.search, np.array(self.assignments)
+        combinations = self._rows, self.event
+        tried = candidates.measured(
+            self.columns, self.cand.ravel(), combinations, search.cuts, search.correction, self.hypotheses
+        )
+        fits = [
+            fourc.fit4c(
+                *start, assignments[of], search.p4_of(self.event), mass=self.masses, spread=search.cuts.beam_spread
+            )
+            for of, start in tried.starts(assignments, np.arange(len(self.event)))
+        ]
+        status, chi2 = (np.concatenate([getattr(f, name) for f in fits], axis=1) for name in ("status", "chi2"))
+        return np.where(status == fourc.Status.OK, chi2, np.inf)
 
     @property
     def chi2(self) -> FloatArray:

@@ -24,7 +24,6 @@ from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, Species
 from jpsi_lnv.analysis.cuts import OURS, requirement
-from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.objects.helix_correction import PARAMETERS, VARIANCES
@@ -164,9 +163,8 @@ def of_sample(view: HadronEvents) -> tuple[IntArray, Pulls, FloatArray]:
     rows = np.arange(view.cand.size).reshape(view.cand.shape)
     decay = np.array(view.assignments[0])
     spread = view.search.cuts.beam_spread
-    fit, fitted = fourc.fit_with_momenta(
-        p, v, rows, decay, initial_four_momentum(view.search.sqrt_s), mass=view.masses, spread=spread
-    )
+    p4_total = view.search.p4_of(view.event)
+    fit, fitted = fourc.fit_with_momenta(p, v, rows, decay, p4_total, mass=view.masses, spread=spread)
     is_ok = view.in_sideband & (fit.status[:, 0] == fourc.Status.OK)
     chosen: BoolArray = is_ok & (fit.chi2[:, 0] < PULLS.chi2_4c_max)
     of = np.broadcast_to(decay if p.shape[1] > 1 else np.zeros(N_TRACKS, dtype=np.int64), rows.shape)

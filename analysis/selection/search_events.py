@@ -186,13 +186,8 @@ class SearchEvents:
         """
         if not len(self.combinations[0]):
             return AtInteractionPoint(np.empty((0, 1, 3)), np.empty((0, 1, 6)), self._rows)
-        if self.cuts.vertex_fit == "none":
-            momenta = tracks.read_momenta(self.columns, self.frame, self.examined, self.correction)
-            return AtInteractionPoint(*momenta, self._rows)
-        helices = tracks.read_helices(self.columns, self.examined, self.correction)
-        has_spread = self.cuts.vertex_fit == "beam"
-        field, point, spread = tracks.read_points(self.columns, self.combinations[1], has_spread=has_spread)
-        return AtVertex(*helices, self._rows, field, point, spread)
+        combinations = self._rows, self.combinations[1]
+        return candidates.measured(self.columns, self.examined, combinations, self.cuts, self.correction)
 
     @cached_property
     def vertices(self) -> vertex.VertexFit | None:
@@ -220,9 +215,12 @@ class SearchEvents:
     @cached_property
     def p4_total(self) -> FloatArray:
         """Initial four-momentum in GeV: (4,), or of every combination (N, 4) where the file has one of its own."""
+        return self.p4_of(self.combinations[1])
+
+    def p4_of(self, event: IntArray) -> FloatArray:
+        """Return the initial four-momentum in GeV: (4,), or that of each event (N, 4) where the file has one."""
         if not self.columns.has("", BEAM_P4[-1]):
             return initial_four_momentum(self.sqrt_s)
-        event = self.combinations[1]
         return np.stack([self.columns.scalar(name)[event].astype(np.float64) for name in BEAM_P4], axis=-1)
 
     @cached_property

@@ -19,6 +19,7 @@ from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection import search
+from jpsi_lnv.analysis.selection.control_fit import ProtonEvents
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, apply, count
 from jpsi_lnv.analysis.simulation import processes, production
@@ -118,3 +119,14 @@ def test_conversions_are_looked_for_with_the_helix_of_the_electron_where_there_i
     chosen = np.unique(np.concatenate([view.conversions.electron, view.conversions.partner]))
     assert len(chosen)
     assert not np.array_equal(view.conversions.m_ee, plain.conversions.m_ee)
+
+
+@pytest.mark.parametrize("changes", [{"vertex_fit": "free"}, {"beam_spread": 0.001}])
+def test_the_control_sample_is_fitted_as_the_search_is(changes):
+    recipe = production.Recipe(processes=((processes.CONTROLS["ppbarpipi"], 1.0),), sqrt_s=M_JPSI)
+    block = make_block(production.make_block(recipe, "ppbarpipi", 0, 1500, 4))
+    plain, view = (ProtonEvents(view_of(block, **of)) for of in ({}, changes))
+    assert len(plain.chi2) == len(view.chi2) > 300
+    assert not np.allclose(plain.chi2, view.chi2)
+    n, n_wanted = (np.count_nonzero(of.chi2 < SELECTION.chi2_4c_max) for of in (view, plain))
+    assert n == pytest.approx(n_wanted, rel=0.05)
