@@ -321,7 +321,7 @@ def _cutflow(source: Source) -> Picture | None:
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.set_xlabel("fraction of produced events")
-        axes.legend(loc="best", fontsize=9)
+        axes.legend(loc="upper left", fontsize=9)
 
     return Picture(
         "cutflow",

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.limits.methods import RECOMMENDED
 from jpsi_lnv.analysis.optimization import NEARLY
-from jpsi_lnv.analysis.recast_map import WANTED, WANTED_FROM, WORST
 from jpsi_lnv.analysis.report import drawing, result
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
 from jpsi_lnv.analysis.report.source import RECAST_CLOSURE, Source
@@ -225,6 +224,8 @@ def map_closure(content: dict[str, Any]) -> Table:
     Args:
         content: Content of ``recast_closure.json``.
     """
+    from jpsi_lnv.analysis.recast_map import WANTED, WANTED_FROM, WORST  # noqa: PLC0415 loads the simulation
+
     about, rows = content["map"], located(content["closure"], f"{RECAST_CLOSURE}.json#/closure")
     low = [abs(r["deviation"]) for r in rows if (r["m_majorana"] or WANTED_FROM) < WANTED_FROM]
     note = (
