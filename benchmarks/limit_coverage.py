@@ -127,16 +127,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--methods", default=",".join(methods.METHODS))
+    parser.add_argument("--kappas", default=",".join(map(str, KAPPAS)), help="Widths of the factor that are done now.")
+    parser.add_argument("--no-wrong-ways", action="store_true", help="Coverage only.")
     arguments = parser.parse_args()
     result = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     for name in arguments.methods.split(","):
         found = result.setdefault(name, {"coverage": []})
         done = {(row["tau"], row["delta"], row["kappa"]) for row in found["coverage"]}
-        for case in [case for case in cases() if case not in done]:
+        kappas = set(map(float, arguments.kappas.split(",")))
+        for case in [case for case in cases() if case not in done and case[2] in kappas]:
             found["coverage"].append(smallest(name, *case))
             print(name, found["coverage"][-1], flush=True)
             arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-        if "wrong_ways" not in found:
+        if "wrong_ways" not in found and not arguments.no_wrong_ways:
             found["wrong_ways"] = violations(name)
             print(name, found["wrong_ways"], flush=True)
             arguments.output.write_text(json.dumps(result, indent=1) + "\n")

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.datasets import CONTINUUM as CONTINUUM_KIND
 from jpsi_lnv.analysis.datasets import DATA, KINDS, DatasetMetadata
 from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
 from jpsi_lnv.analysis.report import closure, render, selection
-from jpsi_lnv.analysis.report.tables import Field, Table, yes_no
+from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant, yes_no
 from jpsi_lnv.analysis.selection.steps import SECTION_III
 from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
@@ -169,6 +169,52 @@ def final_states() -> Table:
     return Table("final_states", "Measured final states of the J/psi", _FINAL_STATES, rows)
 
 
+_WRONG_WAYS: Final = (
+    Field("method", "method"),
+    Field("coverage", "smallest coverage", fixed(3)),
+    Field("at", "where (s, b, τ, δ, κ)"),
+    Field("n", "falls with n", count),
+    Field("b", "rises with b", count),
+    Field("width", "falls with the width of b", count),
+    Field("delta", "falls with δ", count),
+    Field("kappa", "falls with κ", count),
+)
+
+
+def measured_coverage() -> dict[str, Any]:
+    """Return what `benchmarks.limit_coverage` found, by method."""
+    path = Path(__file__).parents[1] / "benchmarks/limit_coverage.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def coverage() -> Table:
+    """Return the smallest coverage of every method, and how often it moves the wrong way."""
+    rows = []
+    for method, found in measured_coverage().items():
+        least = min(found["coverage"], key=lambda row: row["coverage"])
+        at = ", ".join(f"{least[key]:g}" for key in ("signal", "b", "tau", "delta", "kappa"))
+        rows.append({"method": method, "coverage": least["coverage"], "at": at, **found.get("wrong_ways", {})})
+    return Table("coverage", "Smallest coverage, and wrong ways", _WRONG_WAYS, tuple(rows))
+
+
+def coverage_map() -> Table:
+    """Return the smallest coverage of every method in every side band, efficiency and factor."""
+    found = measured_coverage()
+    rows: dict[tuple[float, ...], dict[str, Any]] = {}
+    for method, of in found.items():
+        for row in of["coverage"]:
+            at = {key: row[key] for key in ("tau", "delta", "kappa")}
+            rows.setdefault(tuple(at.values()), at)[method] = row["coverage"]
+    first = (
+        Field("tau", "τ", significant(3)),
+        Field("delta", "δ", percent(0), "%"),
+        Field("kappa", "κ", significant(3)),
+    )
+    fields = (*first, *(Field(method, method, fixed(3)) for method in found))
+    return Table("coverage_map", "Smallest coverage over signals and backgrounds", fields, tuple(rows.values()))
+
+
 # Key of a fileset's metadata -> its unit, and who reads it.
 _KEYS: Final = {
     "kind": ("", "every command"),
@@ -264,6 +310,8 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "continuum": lambda: render.markdown(continuum()),
     "parameters": lambda: render.markdown(parameters()),
     "meta": lambda: render.markdown(meta()),
+    "coverage": lambda: render.markdown(coverage()),
+    "coverage_map": lambda: render.markdown(coverage_map()),
     "closure": lambda: render.markdown(closure.row_table()),
     "relations": lambda: render.markdown(closure.relation_table()),
 }

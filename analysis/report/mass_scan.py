@@ -84,6 +84,8 @@ FINE_SCAN: Final = "mass_scan"
 FINE_SCAN_AT: Final = f"{FINE_SCAN}.json#/limits"
 # Distance in GeV/c^2 of the centres of the fine scan that its table shows.
 SHOWN_EVERY: Final = 0.025
+# Room for a legend of both limits beside what was published.
+MORE_ROOM: Final = 1.2
 
 
 class Curve(NamedTuple):
@@ -210,7 +212,7 @@ def _draw_bands(axes: Axes, x: FloatArray, records: Sequence[dict[str, Any]], sc
 def _finish_scan(axes: Axes, label: str) -> None:
     axes.set_xlabel(M_NU_LABEL)
     axes.set_ylabel(label)
-    axes.set_ylim(0, axes.get_ylim()[1] * HEADROOM)
+    axes.set_ylim(0, axes.get_ylim()[1] * HEADROOM * MORE_ROOM)
     axes.legend(loc="upper right")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jpsi_lnv.analysis import derived, recast
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.constants import N_JPSI
-from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.documents import digest_of_file, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 from jpsi_lnv.analysis.limits import methods
@@ -26,7 +26,7 @@ from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS
 from jpsi_lnv.analysis.simulation.samplesets import DEFAULT_SEED, MAJORANA_MASSES, code_digest
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import DIRECTORY, FILE, console, show, wrote
+from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, console, show, wrote
 
 # Blocks of the map's rows, and of each model of its closure.
 N_BLOCKS = 64
@@ -41,6 +41,7 @@ ROWS = "recast_map"
 )
 @click.option("--map", "table", type=FILE, help="Look the efficiency up in this map instead: no simulation.")
 @click.option("--make-map", is_flag=True, help="Make the map, and try it on models of every mass.")
+@CUTS
 @click.option("--seed", type=click.IntRange(0), default=DEFAULT_SEED, help="Seed of all random numbers.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the simulation.")
 @cluster_options
@@ -50,6 +51,7 @@ def command(
     output: Path,
     table: Path | None,
     make_map: bool,
+    cuts: Cuts,
     seed: int,
     executor: str,
     where: ClusterOptions,
@@ -67,10 +69,10 @@ def command(
     with make_executors(executor, where) as make:
 
         def simulated(found: Mapping[str, Decays]) -> dict[str, BoolArray]:
-            return _simulated(found, seed, make)
+            return _simulated(found, seed, cuts, make)
 
         if events is None:
-            _make_map(output, seed, simulated)
+            _make_map(output, seed, cuts, simulated)
             return
         decays = recast.read(events)
         value, error, source = _looked_up(table, decays) if table else _counted(decays, simulated)
@@ -79,7 +81,7 @@ def command(
         "efficiency": value,
         "efficiency_error": error,
         "source": source,
-        "limits": _limits(output, value, error, source),
+        "limits": _limits(output, value, error, source, cuts),
     }
     show(studies.recast(content))
     if not content["limits"]:
@@ -97,12 +99,14 @@ class RecastItem:
         block: Number of the block.
         decays: The decays.
         seed: Seed of the random numbers.
+        cuts: Requirements of the search.
     """
 
     dataset: str
     block: int
     decays: Decays
     seed: int
+    cuts: Cuts
     filename: str = ""
 
     @property
@@ -121,17 +125,18 @@ class RecastItem:
 
 def search_block(item: RecastItem) -> dict[str, Any]:
     """Simulate and search a block; the function that executors call."""
-    return {"out": {item.dataset: {item.block: recast.passed(item.decays, item.dataset, item.block, item.seed)}}}
+    is_passed = recast.passed(item.decays, item.dataset, item.block, item.seed, item.cuts)
+    return {"out": {item.dataset: {item.block: is_passed}}}
 
 
-def _simulated(found: Mapping[str, Decays], seed: int, make: Any) -> dict[str, BoolArray]:
+def _simulated(found: Mapping[str, Decays], seed: int, cuts: Cuts, make: Any) -> dict[str, BoolArray]:
     """Return which decays pass, by name.
 
     Raises:
         IncompleteError: A block failed.
     """
     items = [
-        RecastItem(dataset=name, block=block, decays=part, seed=seed)
+        RecastItem(dataset=name, block=block, decays=part, seed=seed, cuts=cuts)
         for name, decays in found.items()
         for block, part in decays.blocks()
     ]
@@ -168,7 +173,7 @@ def _looked_up(path: Path, decays: Decays) -> tuple[float, float, str]:
     return value, math.hypot(spread, deviation * value), f"{path.name}, {deviation:.1%} by its closure"
 
 
-def _limits(output: Path, value: float, error: float, source: str) -> list[dict[str, Any]]:
+def _limits(output: Path, value: float, error: float, source: str, cuts: Cuts) -> list[dict[str, Any]]:
     """Return the limits of the overall search with another efficiency; none without limits.json or efficiency.
 
     Raises:
@@ -178,9 +183,9 @@ def _limits(output: Path, value: float, error: float, source: str) -> list[dict[
     if not path.exists() or value == 0.0:
         return []
     stored = derived.load(path, derived.DERIVED["limits"])
-    ours, made_with = SELECTION.digest(), stored.get(derived.MADE_FROM, {}).get("cuts_digest")
+    ours, made_with = cuts.digest(), stored.get(derived.MADE_FROM, {}).get("cuts_digest")
     if made_with not in (None, ours):
-        msg = f"{path}: made with requirements {made_with}; the efficiency has {ours}; run `lnv run` and `lnv limits`"
+        msg = f"{path}: made with requirements {made_with}; the efficiency has {ours}; give the same with --set"
         raise ResultsError(msg)
     overall = [r for r in stored["limits"] if r["m_majorana"] is None]
     inputs = LimitInputs.from_record(overall[0])
@@ -195,7 +200,7 @@ def _limits(output: Path, value: float, error: float, source: str) -> list[dict[
     return [methods.upper_limit(of_model, method=name, confidence_level=level).to_dict() for name in both]
 
 
-def _make_map(output: Path, seed: int, simulated: Any) -> None:
+def _make_map(output: Path, seed: int, cuts: Cuts, simulated: Any) -> None:
     """Make the map, try it, and write both.
 
     Raises:
@@ -213,7 +218,7 @@ def _make_map(output: Path, seed: int, simulated: Any) -> None:
         recast_map.closure(table, decays, is_passed[f"{mode}_{mass}"], mode, mass)
         for (mode, mass), decays in models.items()
     ]
-    about = {"n_jpsi": N_JPSI, "cuts_digest": SELECTION.digest(), "code_digest": code_digest(), "seed": seed}
+    about = {"n_jpsi": N_JPSI, "cuts_digest": cuts.digest(), "code_digest": code_digest(), "seed": seed}
     table = dataclasses.replace(table, closure=tuple(c.to_dict() for c in closure))
     path = recast_map.write(output / derived.RECAST_MAP, table, about)
     content = {

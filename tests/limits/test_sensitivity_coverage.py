@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from jpsi_lnv.analysis.limits import coverage, feldman_cousins, marginal, rolke, sensitivity
+from jpsi_lnv.analysis.limits import coverage, feldman_cousins, marginal, methods, rolke, sensitivity
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 
 pytestmark = pytest.mark.fast
@@ -156,3 +159,17 @@ def test_more_background_means_a_weaker_expected_limit():
 
         means.append(sensitivity.expected_limit(of_background, known(b)).mean)
     assert means == sorted(means)
+
+
+def test_the_recommended_limit_covers_and_moves_no_wrong_way_on_the_whole_map():
+    """What `benchmarks.limit_coverage` found; the page of the limits is made from it."""
+    found = json.loads((Path(__file__).parents[2] / "benchmarks/limit_coverage.json").read_text())
+    recommended = found["recommended"]
+    assert {(row["tau"], row["delta"], row["kappa"]) for row in recommended["coverage"]} == set(
+        itertools.product((1.0, 10.0), (0.0, 0.07, 0.27), (0.0, 1.0, 2.0))
+    )
+    assert min(row["coverage"] for row in recommended["coverage"]) >= 0.895
+    wrong_ways = dict(recommended["wrong_ways"])
+    assert wrong_ways.pop("pairs") == 8752
+    assert set(wrong_ways.values()) == {0}
+    assert set(found) == set(methods.METHODS)
