@@ -98,11 +98,13 @@ class Map:
         features: (N, 6), in the order of `FEATURES`.
         passed: (N,).
         closure: Records of the models that it was tried on.
+        cuts_digest: Digest of the requirements of its search; empty where nobody said.
     """
 
     features: FloatArray
     passed: BoolArray
     closure: tuple[Mapping[str, Any], ...] = ()
+    cuts_digest: str = ""
 
     def looked_up(self, decays: Decays) -> FloatArray:
         """Return the efficiency of each decay (N,)."""
@@ -250,7 +252,7 @@ def read(path: Path) -> Map:
         stored = parquet.read_table(path)
         content = json.loads((stored.schema.metadata or {})[METADATA])
         columns = np.column_stack([stored[name].to_numpy() for name in FEATURES]).astype(np.float64)
-        return Map(columns, stored["passed"].to_numpy(), tuple(content["closure"]))
+        return Map(columns, stored["passed"].to_numpy(), tuple(content["closure"]), content.get("cuts_digest", ""))
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         what = f"no map of the efficiency ({type(error).__name__}: {error})"
         msg = f"{path}: {what}; make one with `lnv recast --make-map`"

@@ -277,6 +277,14 @@ def test_the_map_refuses_models_where_its_closure_is_bad(tmp_path, rng, capsys):
         assert ("wanted 10%" in printed.err) is is_refused
 
 
+def test_a_map_of_other_requirements_is_refused(tmp_path, rng, capsys):
+    recast_map.write(tmp_path / "map.parquet", small_map(), {"cuts_digest": SELECTION.digest()})
+    parquet.write_table(rows_of(recast_map.two_neutrinos(rng, np.full((200, 2), 0.9))), tmp_path / "m.parquet")
+    with pytest.raises(SystemExit):
+        program(["recast", "m.parquet", "--map", "map.parquet", "--set", "chi2_4c_max=25"])
+    assert "map.parquet: made with requirements" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_map_is_refused(tmp_path, rng):
     parquet.write_table(rows_of(recast_map.no_neutrino(rng, 5)), tmp_path / "no.parquet")
     with pytest.raises(recast.DecaysError, match=r"no\.parquet: no map of the efficiency .*--make-map"):

@@ -75,7 +75,7 @@ def command(
             _make_map(output, seed, cuts, simulated)
             return
         decays = recast.read(events)
-        value, error, source = _looked_up(table, decays) if table else _counted(decays, simulated)
+        value, error, source = _looked_up(table, decays, cuts) if table else _counted(decays, simulated)
     content = {
         "events": {"file": events.name, "digest": digest_of_file(events), "n": len(decays)},
         "efficiency": value,
@@ -153,15 +153,18 @@ def _counted(decays: Decays, simulated: Any) -> tuple[float, float, str]:
     return value, error, f"{np.count_nonzero(is_passed)} of {len(decays)} decays pass detector and search"
 
 
-def _looked_up(path: Path, decays: Decays) -> tuple[float, float, str]:
+def _looked_up(path: Path, decays: Decays, cuts: Cuts) -> tuple[float, float, str]:
     """Return efficiency and error from a map.
 
     Raises:
-        DecaysError: The map is not good enough for such decays.
+        DecaysError: The map is not good enough for such decays, or of other requirements.
     """
     from jpsi_lnv.analysis import recast_map  # noqa: PLC0415 only maps need it
 
     table = recast_map.read(path)
+    if table.cuts_digest not in ("", cuts.digest()):
+        msg = f"{path}: made with requirements {table.cuts_digest}; wanted {cuts.digest()}: give the same with --set"
+        raise DecaysError(msg)
     deviation = table.expected_deviation(decays)
     if deviation > recast_map.WORST:
         msg = (
