@@ -25,6 +25,23 @@ from jpsi_lnv.processors.run import RunOptions, process, to_results
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 
 
+def read_fileset(fileset: str | Path, datasets: str | None = None) -> dict[str, Any]:
+    """Return a completed fileset in the form that coffea's own `Runner` takes.
+
+    Args:
+        fileset: Completed fileset.
+        datasets: Shell patterns of dataset names, separated by commas; None: all.
+
+    Raises:
+        FilesetError: The fileset is not usable, or has no such dataset.
+    """
+    chosen = filesets.select(filesets.load(fileset), datasets)
+    return {
+        name: {"files": {f.path: f.object_path for f in dataset.files}, "metadata": dataset.metadata.to_dict()}
+        for name, dataset in chosen.items()
+    }
+
+
 def open_events(fileset: str | Path, dataset: str, *, n_events: int | None = None) -> Any:
     """Return events of a dataset's first file as `events.Track`, `events.Shower` and `events.Gen`, read at first use.
 

@@ -57,20 +57,42 @@ class BesTrack(base.NanoCollection):
         return np.abs(self._about_interaction_point()[2])
 
     @property
-    def momentum(self) -> ak.Array:
+    def pt(self) -> ak.Array:
+        """Momentum across the beams, GeV/c."""
+        return 1.0 / np.abs(_float64(self.kappa))
+
+    @property
+    def p(self) -> ak.Array:
         """Magnitude of the momentum, GeV/c."""
-        return np.hypot(1.0, _float64(self.tanl)) / np.abs(_float64(self.kappa))
+        return self.pt * np.hypot(1.0, _float64(self.tanl))
+
+    @property
+    def phi(self) -> ak.Array:
+        """Azimuth of the momentum at the interaction point, rad, from -pi to pi."""
+        _, phi0, _ = self._about_interaction_point()
+        return np.arctan2(np.cos(phi0), -np.sin(phi0))
+
+    @property
+    def theta(self) -> ak.Array:
+        """Polar angle, rad."""
+        return np.arccos(self.cos_theta)
 
     @property
     def e_over_p(self) -> ak.Array:
         """EMC energy over MDC momentum, in units of c."""
-        return _float64(self.emc_energy) / self.momentum
+        return _float64(self.emc_energy) / self.p
 
     def p4(self, species: str) -> ak.Array:
-        """Return Lorentz vectors in GeV at the interaction point under the hypothesis ``E``, ``PI``, ``K`` or ``P``.
+        """Return Lorentz vectors in GeV at the interaction point under the mass of ``e``, ``pi``, ``K`` or ``p``.
 
         Files with helices per hypothesis give the species' own momentum.
+
+        Raises:
+            ValueError: No such species.
         """
+        if species.upper() not in Species.__members__:
+            msg = f"no species {species!r}; there are e, pi, K and p"
+            raise ValueError(msg)
         which = Species[species.upper()]
         _, phi0, _ = self._about_interaction_point()
         suffix = {Species.E: "_e", Species.PI: "", Species.K: "_k", Species.P: "_p"}[which]

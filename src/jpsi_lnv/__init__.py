@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; at run time it is `_PL
     from jpsi_lnv.analysis.results import Results
     from jpsi_lnv.analysis.results import read as read_results
     from jpsi_lnv.analysis.selection.steps import Step
-    from jpsi_lnv.processors.interactive import open_events, run
+    from jpsi_lnv.processors.interactive import open_events, read_fileset, run
     from jpsi_lnv.processors.search import SearchProcessor
 
     __version__: str
@@ -48,6 +48,7 @@ __all__ = [
     "cls_limit",
     "feldman_cousins_limit",
     "open_events",
+    "read_fileset",
     "read_results",
     "rolke_limit",
     "run",
@@ -68,6 +69,7 @@ _PLACES: Final = {
     "cls_limit": "analysis.limits.marginal",
     "feldman_cousins_limit": "analysis.limits.feldman_cousins:upper_limit",
     "open_events": "processors.interactive",
+    "read_fileset": "processors.interactive",
     "read_results": "analysis.results:read",
     "rolke_limit": "analysis.limits.rolke:upper_limit",
     "run": "processors.interactive",

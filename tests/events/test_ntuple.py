@@ -86,7 +86,13 @@ def test_behaviors_survive_event_and_track_masks(ntuple):
 def test_four_momenta_have_the_mass_of_their_species(ntuple):
     tracks = open_events(ntuple).Track
     np.testing.assert_allclose(ak.flatten(tracks.p4("K").mass), 0.493677, rtol=1e-9)
-    np.testing.assert_allclose(ak.flatten(tracks.p4("E").p), ak.flatten(tracks.momentum), rtol=1e-12)
+    np.testing.assert_allclose(ak.flatten(tracks.p4("E").p), ak.flatten(tracks.p), rtol=1e-12)
+    for name in ("pt", "phi", "theta"):
+        np.testing.assert_allclose(
+            ak.flatten(getattr(tracks.p4("pi"), name)), ak.flatten(getattr(tracks, name)), atol=1e-12
+        )
+    with pytest.raises(ValueError, match="no species 'mu'; there are e, pi, K and p"):
+        tracks.p4("mu")
 
 
 def test_photons_point_away_from_the_interaction_point(ntuple):
