@@ -81,13 +81,18 @@ def peers(results: dict[str, Any]) -> str:
 def scaling(results: dict[str, Any]) -> str:
     """Return workers, overheads, start-up and memory."""
     s, chunks = results["scaling"], results["memory"]
-    speed, chunk = s["workers"]["one_over_two"], s["chunk"]
+    speed, tls, chunk = s["workers"]["one_over_two"], s["workers"].get("tls_over_plain"), s["chunk"]
     speed_up = results["kinfit"]["threads"].get("speed_up_of_two_threads")
     rows = [
         (
             "one worker / two workers, wall time",
             f"{speed['ratio']:.2f} ({speed['low']:.2f} to {speed['high']:.2f})",
             "≥ 1.6",
+        ),
+        (
+            "two workers with TLS / without, wall time",
+            f"{tls['ratio']:.3f} ({tls['low']:.3f} to {tls['high']:.3f})" if tls else "not measured",
+            "≤ 1.05",
         ),
         (
             "two threads of the fit",

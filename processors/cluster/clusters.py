@@ -6,8 +6,9 @@ import asyncio
 import importlib
 import logging
 import math
+import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import dask
@@ -308,6 +309,24 @@ def read_preset(options: ClusterOptions) -> dict[str, Any]:
     return preset
 
 
+def batch_class(name: str) -> Callable[..., Any]:
+    """Return the class of the clusters of a batch system; Ctrl-C, which dask-jobqueue takes for its own, stays ours.
+
+    Raises:
+        ClusterError: dask-jobqueue is absent.
+    """
+    module, _, kind = BATCH[name].cluster.partition(":")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return cast("Callable[..., Any]", getattr(importlib.import_module(module), kind))
+    except ImportError as error:
+        msg = f"cluster {name!r} needs dask-jobqueue: pip install 'jpsi-lnv[dask]'"
+        raise ClusterError(msg) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
 @contextmanager
 def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Iterator[Any]:
     """Yield a cluster of batch jobs that has no jobs yet; without an event loop it starts one.
@@ -315,12 +334,7 @@ def make_batch(options: ClusterOptions, loop: IOLoop | None = None) -> Iterator[
     Raises:
         ClusterError: dask-jobqueue is absent, or the preset has keys that it does not know.
     """
-    module, _, name = BATCH[options.cluster].cluster.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        msg = f"cluster {options.cluster!r} needs dask-jobqueue: pip install 'jpsi-lnv[dask]'"
-        raise ClusterError(msg) from error
+    make = batch_class(options.cluster)
     preset = read_preset(options)
     arguments = {k: v for k, v in preset.items() if k not in OUR_KEYS}
     configured = dask.config.get(f"jobqueue.{options.cluster}", default={})
@@ -396,10 +410,12 @@ def _submit(cluster: Any, n_jobs: int) -> None:
     cluster.scale(jobs=n_jobs)
     # The first call of this may have failed in the background; by the end of this one it is over.
     cluster.sync(cluster._correct_state)
-    refused = sum(job.status is not Status.running for job in cluster.workers.values())
+    refused = [job for job in cluster._created if job.status is not Status.running]
+    for job in refused:
+        # Dask closes no cluster with a job that neither runs nor has failed.
+        job.status = Status.failed
     if refused:
-        cluster.close()
-        msg = f"the batch system refuses {refused} of {n_jobs} job(s), see above; mend the preset given with --site"
+        msg = f"the batch system refuses {len(refused)} of {n_jobs} job(s), see above; mend the preset of --site"
         raise ClusterError(msg)
 
 

@@ -1,16 +1,14 @@
-"""Batch systems without their daemons: submit files as text, and job scripts run as local processes."""
+"""Batch systems without their daemons: submit files as text, and what they refuse."""
 
 import gc
+import os
+import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
-from run_cases import assert_same, run
 
-from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect, make_batch
-from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import ClusterError
 
 # dask-jobqueue leaves clusters that it refused, and job processes, to the garbage collector.
@@ -77,21 +75,31 @@ def test_a_wrong_preset_is_one_line(tmp_path, text, words):
     assert "site.toml" in str(caught.value)
 
 
-def test_an_unknown_cluster_is_named():
-    with pytest.raises(ClusterError, match="cluster 'pbs' is unknown"), connect(ClusterOptions(cluster="pbs")):
+def test_ctrl_c_stays_what_it_was():
+    """dask-jobqueue makes it the end of the program with status 0, when it is imported."""
+    code = (
+        "import signal; from jpsi_lnv.processors.cluster.clusters import batch_class\n"
+        "before = signal.getsignal(signal.SIGINT); batch_class('slurm')\n"
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("batch", ["slurm", "hep_sub"])
+def test_a_batch_system_that_refuses_jobs_ends_the_run(batch, tmp_path, monkeypatch):
+    for name in ("sbatch", "hep_sub"):
+        (tmp_path / name).write_text("#!/bin/sh\necho no such queue >&2; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    site = tmp_path / "site.toml"
+    site.write_text(f'[{batch}]\ncores = 1\nmemory = "2GB"\ninterface = "lo"\nlog_directory = "{tmp_path}"\n')
+    with (
+        pytest.raises(ClusterError, match=r"the batch system refuses 2 of 2 job\(s\), see above"),
+        connect(ClusterOptions(cluster=batch, workers=2, site=site)),
+    ):
         pass
 
 
-def test_job_scripts_run_as_local_processes(small_fileset, reference, tmp_path, monkeypatch):
-    """The whole way through dask-jobqueue; only the submit command is a plain process."""
-    process = clusters.BatchSystem("dask_jobqueue.local:LocalCluster", "sh", ())
-    monkeypatch.setitem(clusters.BATCH, "process", process)
-    site = tmp_path / "site.toml"
-    site.write_text(
-        f'[process]\ncores = 1\nprocesses = 1\nmemory = "2GB"\ninterface = "lo"\npython = "{sys.executable}"\n'
-        f'local_directory = "{tmp_path}"\n'
-    )
-    with connect(ClusterOptions(cluster="process", workers=2, site=site)) as client:
-        client.wait_for_workers(2, timeout=60)
-        result, _ = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client))
-    assert_same(result, reference)
+def test_an_unknown_cluster_is_named():
+    with pytest.raises(ClusterError, match="cluster 'pbs' is unknown"), connect(ClusterOptions(cluster="pbs")):
+        pass

@@ -5,14 +5,12 @@ import threading
 import time
 from functools import partial
 
-import pytest
 from click.testing import CliRunner
 from run_cases import assert_same, run
 
 from jpsi_lnv.processors.cli import lnv
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
-from jpsi_lnv.processors.work.executors import ClusterError
 
 
 def jobs(*columns):
@@ -50,15 +48,6 @@ def test_workers_come_as_jobs_and_one_that_is_removed_costs_nothing(small_filese
     while jobs("%i") and time.monotonic() < deadline:
         time.sleep(0.2)
     assert jobs("%i") == []
-
-
-def test_what_hep_sub_refuses_is_said(hep_job):
-    hep_job.write_text(hep_job.read_text().replace('"short"', '"forever"'))
-    with (
-        pytest.raises(ClusterError, match=r"the batch system refuses 1 of 1 job\(s\)"),
-        connect(ClusterOptions(cluster="hep_sub", workers=1, site=hep_job)),
-    ):
-        pass
 
 
 def test_doctor_lets_a_job_do_a_chunk(hep_job, tmp_path):

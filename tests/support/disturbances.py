@@ -32,7 +32,7 @@ from run_cases import assert_same, run
 
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.provenance import source_digest
-from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
+from jpsi_lnv.processors.cluster.clusters import ClusterOptions, batch_class, connect
 from jpsi_lnv.processors.work import dask_loop
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import IterativeExecutor
@@ -289,6 +289,9 @@ def disturb(
     def outcome(word: str, why: str) -> Outcome:
         return Outcome(where, what, word, why, time.monotonic() - started)
 
+    if where == "slurm":
+        # It can be imported in the main thread alone.
+        batch_class(where)
     before = {name: getattr(dask_loop, name) for name in PATIENCE}
     with ExitStack() as stack:
         for name, seconds in PATIENCE.items():
