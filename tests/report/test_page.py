@@ -172,6 +172,14 @@ def test_the_contents_follow_the_reader(opened):
     assert page.locator("nav a[aria-current]").count() == 1
 
 
+def test_a_number_says_where_it_comes_from(opened):
+    page = opened()
+    number = page.locator("#table-datasets td.number").first
+    assert number.get_attribute("title") is None
+    number.hover()
+    assert number.get_attribute("title") == number.get_attribute("data-place")
+
+
 def test_figures_switch_with_the_dark(opened):
     shown = "getComputedStyle(document.querySelector('img')).filter"
     assert opened(scheme="light").evaluate(shown) == "none"

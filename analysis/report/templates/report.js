@@ -24,6 +24,12 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sort(button.closest("th")));
 }
 
+// A number says where it comes from while the pointer rests on it.
+document.addEventListener("mouseover", (event) => {
+  const number = event.target.closest("[data-place]");
+  if (number && !number.title) number.title = number.dataset.place;
+});
+
 // A table that is wider than its place says so, as long as there is more to the right.
 function hint(scroll) {
   const left = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft;
