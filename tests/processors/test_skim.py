@@ -43,11 +43,18 @@ N_EVENTS = 10
 
 
 def copy_with_uuid(source, path, number):
-    """A copy of a ROOT file under another UUID: the same events as another file."""
-    raw = source.read_bytes()
+    """A copy of a .dst file under another UUID, its events under other numbers: another file."""
+    raw = bytearray(source.read_bytes())
     with uproot.open(source) as file:
         place = raw.index(file.file.uuid.bytes)
-    path.write_bytes(raw[:place] + uuid.UUID(int=number, version=4).bytes + raw[place + 16 :])
+        events = file["Event/TEvtHeader/m_eventId"].basket_key(0)
+    raw[place : place + 16] = uuid.UUID(int=number, version=4).bytes
+    # So few numbers are not compressed.
+    first, size = events.data_cursor.index, events.data_uncompressed_bytes
+    raw[first : first + size] = (
+        (np.frombuffer(raw[first : first + size], ">i4") + 1000 * number).astype(">i4").tobytes()
+    )
+    path.write_bytes(raw)
     return str(path)
 
 
@@ -95,9 +102,8 @@ def undisturbed(inputs, tmp_path_factory):
 def test_small_files_share_an_ntuple_and_every_event_is_there_once(undisturbed):
     assert [len(events) for events, _ in undisturbed.values()] == [20, 20, 10]
     assert [produced for _, produced in undisturbed.values()] == [[10, 10], [10, 10], [10]]
-    assert all(
-        [e["event"] for e in events] == list(range(10)) * (len(events) // 10) for events, _ in undisturbed.values()
-    )
+    found = [event["event"] for events, _ in undisturbed.values() for event in events]
+    assert found == [1000 * (100 + file) + event for file in range(N_FILES) for event in range(N_EVENTS)]
 
 
 def test_processes_make_the_same_ntuples(inputs, undisturbed, tmp_path):
