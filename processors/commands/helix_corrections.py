@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,7 +62,22 @@ def command(*, merged: Results, output: Path) -> None:
         Table("helix_pulls", "Pulls of the 4C fit", _PULLS, tuple(map(_pull, found.pulls))),
         Table("helix_corrections", "Corrections, in errors", _CORRECTIONS, tuple(map(_correction, found.entries))),
     )
+    for line in missing(found.entries):
+        click.echo(f"warning: {line}", err=True)
     wrote(write_json(output / FILE_NAME, found.to_json()))
+
+
+def missing(entries: Sequence[helix.Entry]) -> list[str]:
+    """Return a line per period and species that has no correction there and has one elsewhere: it stays as it is."""
+    of_period: dict[int, set[str]] = {}
+    for entry in entries:
+        of_period.setdefault(helix.period_of(entry), set()).add(entry.species)
+    every = set().union(*of_period.values())
+    return [
+        f"period {period}: fewer than {helix.N_MIN} candidates with {species}, which stays uncorrected"
+        for period, species_there in of_period.items()
+        for species in sorted(every - species_there)
+    ]
 
 
 def _pull(pull: helix.Pull) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from jpsi_lnv.analysis.selection.chunk import Chunk
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL
 from jpsi_lnv.analysis.systematics import helix, table
+from jpsi_lnv.processors.cli import main
+from jpsi_lnv.processors.commands import helix_corrections
 
 N_EVENTS = 12_000
 SAMPLES = ("kkpipi", "ppbarpipi")
@@ -217,3 +219,24 @@ def test_corrected_simulation_has_the_chi2_of_data_whose_errors_have_tails_too()
         key = f"{name}_chi2"
         assert distance(data[key], simulation[key]) < 1e-6
         assert distance(data[key], corrected[key]) > 1e-3
+
+
+def test_the_command_shows_pulls_and_corrections_and_writes_the_file(tmp_path, capsys):
+    found = result(pulls_of(1, planted(), "data"), pulls_of(2, [], "control"))
+    results.write(tmp_path / "accumulator.zip", replace(found, bookkeeping={"complete": True}))
+    with pytest.raises(SystemExit) as caught:
+        main(["helix-corrections", "--output", str(tmp_path), "--allow-incomplete"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "Pulls of the 4C fit" in shown
+    assert "Corrections, in errors" in shown
+    assert len(helix_correction.read(tmp_path / "helix.json")) == 6
+
+
+def test_species_without_enough_candidates_in_a_period_are_named():
+    kaons, others = planted()[:2], [replace(e, first=8093, last=10878) for e in planted()[2:]]
+    assert helix_corrections.missing([*planted()[2:], *others]) == []
+    assert helix_corrections.missing([*planted(), *others]) == [
+        "period 2009: fewer than 200 candidates with k, which stays uncorrected"
+    ]
+    assert helix_corrections.missing([*kaons, *others])[0].startswith("period 2018")
