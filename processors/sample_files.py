@@ -22,7 +22,7 @@ BOOKS_OF_SHARES: Final = "bookkeeping.*.json"
 _FORM: Final = Form("books of a sample set", "it is made anew", NtupleError, content=dict[str, str])
 FILESET: Final = "fileset.json"
 # Bytes per event on disk, rounded up, to see beforehand whether the disk is large enough.
-BYTES_PER_EVENT: Final = 2000
+BYTES_PER_EVENT: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

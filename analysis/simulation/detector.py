@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION, M_PR
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX, PID_HYPOTHESES
 from jpsi_lnv.analysis.simulation import calorimeter, raw, tracking
 from jpsi_lnv.analysis.simulation.beam import Beams
-from jpsi_lnv.analysis.simulation.calorimeter import Clusters, Hit, Impact
+from jpsi_lnv.analysis.simulation.calorimeter import Clusters, EnergyLoss, Hit, Impact, TimeOfFlight
 from jpsi_lnv.analysis.simulation.parameters import PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import (
     ANTINEUTRON,
@@ -42,6 +43,9 @@ _HYPOTHESES: Final = {"": M_PION, "_e": M_ELECTRON, "_mu": M_MUON, "_k": M_KAON,
 # Mass in GeV/c^2 of what can make a track, by the size of its code.
 _MASSES: Final = np.zeros(max(CHARGED) + 1)
 _MASSES[list(CHARGED)] = [KINDS[code].mass for code in CHARGED]
+# Of each of `PERIODS`.
+_ENDCAP_SIGMA: Final = np.array([period.tof_endcap_sigma for period in PERIODS])
+_HAS_MRPC: Final = np.array([period.has_mrpc for period in PERIODS])
 
 
 class Charged(NamedTuple):
@@ -69,6 +73,7 @@ def simulate(
     beams: Beams,
     parameters: DetectorParameters,
     *,
+    keep: Collection[str] = (),
     has_hypotheses: bool = False,
 ) -> dict[str, Column]:
     """Return the columns of simulated events.
@@ -78,12 +83,13 @@ def simulate(
         particles: Generated particles in the laboratory.
         beams: Period, run, vertex and field of the events.
         parameters: The detector.
+        keep: Groups of raw columns to return beside the rest, of `raw.GROUPS`.
         has_hypotheses: Whether tracks have a helix per mass hypothesis, the plain one being that of the pion; else
             there is one helix, fitted under the true mass.
 
     Returns:
-        Branch name -> event scalars (E,), or (offsets, values) of a collection, for `Track`, `Shower`, `Tof`
-        and `Gen`.
+        Branch name -> event scalars (E,), or (offsets, values) of a collection, for `Track`, `Shower`, `Gen` and,
+        with the group ``pid``, `Tof`.
     """
     table, flight = decay_in_flight(rng, convert(rng, particles, parameters), beams.field, parameters)
     charged = _charged(rng, table, flight, beams.field, parameters)
@@ -92,19 +98,24 @@ def simulate(
     found = np.flatnonzero(is_found)
     cells = _clusters(rng, table, charged, outer, parameters)
     seen = _with_kinks(charged, found, beams.field, parameters)
-    columns, records, measured = _track_columns(rng, seen, outer, found, hits, beams, parameters)
+    measurements = _measure(rng, seen, outer, found, hits, beams, parameters)
+    columns = _track_columns(measurements)
     if has_hypotheses:
-        columns |= _hypotheses(measured, _take(seen.tracks, found), charged.mass[found], parameters)
+        columns |= _hypotheses(measurements, charged.mass[found], parameters)
     emc, showers = _emc_columns(rng, cells, found, len(charged.row), parameters)
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
-    columns |= _muon_columns(rng.spawn(1)[0], charged, outer, cells, found, parameters)
-    events = charged.event[found[records["track"]]]
-    records["track"] = records["track"] - offsets[events]
-    tof_offsets = _offsets(events, table.n_events)
+    of_times, of_chambers = rng.spawn(2)
+    records: dict[str, Column] = {}
+    if "pid" in keep:
+        crossed = raw.crossing(measurements.tracks, measurements.hit, parameters)
+        columns |= raw.stored("Track", {"ext_z1": crossed.z1, "ext_z2": crossed.z2, "ext_rho": crossed.rho})
+        records = _tof_records(of_times, measurements, crossed, charged, found, beams, parameters)
+    if "muon" in keep:
+        columns |= _muon_columns(of_chambers, charged, outer, cells, found, parameters)
     return (
         {f"Track_{name}": (offsets, values) for name, values in columns.items()}
-        | {f"Tof_{name}": (tof_offsets, values) for name, values in raw.stored("Tof", records).items()}
+        | records
         | {f"Shower_{name}": values for name, values in _with_offsets(showers, table.n_events).items()}
         | {f"Gen_{name}": (table.offsets, values) for name, values in _gen_columns(table).items()}
     )
@@ -237,7 +248,18 @@ def _with_kinks(charged: Charged, found: IntArray, field: FloatArray, parameters
     return charged._replace(tracks=Trajectory(**helices), end=end)
 
 
-def _track_columns(
+class Measurements(NamedTuple):
+    """What chamber and TOF measure of the found tracks, and the truth behind it: helices, hits, crossing of the TOF."""
+
+    tracks: Trajectory
+    hits: IntArray
+    helix: Measurement
+    dedx: EnergyLoss
+    hit: Hit
+    times: TimeOfFlight
+
+
+def _measure(
     rng: np.random.Generator,
     charged: Charged,
     outer: Outer,
@@ -245,41 +267,61 @@ def _track_columns(
     hits: IntArray,
     beams: Beams,
     parameters: DetectorParameters,
-) -> tuple[Flat, Flat, Measurement]:
-    """Return the columns of the found tracks from chamber and TOF, the TOF's records, and the measured helices."""
+) -> Measurements:
+    """Return what is measured of the found tracks."""
     tracks = _take(charged.tracks, found)
     mass, hits = charged.mass[found], hits[found]
     period = beams.period[charged.event[found]]
     widths = np.array(parameters.pull_widths)[period]
-    measured = tracking.measure(rng, tracks, mass, widths, parameters, charged.end[found])
-    momentum = np.hypot(1.0, measured.parameters[:, 4]) / np.abs(measured.parameters[:, 2])
+    helix = tracking.measure(rng, tracks, mass, widths, parameters, charged.end[found])
+    momentum = np.hypot(1.0, helix.parameters[:, 4]) / np.abs(helix.parameters[:, 2])
     dedx = calorimeter.measure_dedx(rng, tracks.momentum, mass, momentum, tracks.sin_theta, hits, parameters)
     hit = Hit(outer.hit.path[found], outer.hit.z[found], outer.hit.is_barrel[found])
-    endcap_sigma = np.array([p.tof_endcap_sigma for p in PERIODS])[period]
-    times = calorimeter.measure_time(rng, hit, outer.time[found], momentum, endcap_sigma, parameters)
-    columns: Flat = {"charge": tracks.charge.astype(np.int8), "n_hits": hits}
-    columns |= dict(zip(HELIX, measured.parameters.T, strict=True))
-    columns |= dict(zip(COVARIANCE, measured.covariance.T, strict=True))
-    columns |= {f"dedx_chi_{h}": dedx.chi[:, i] for i, h in enumerate(PID_HYPOTHESES)}
-    columns |= {"dedx_norm_ph": dedx.norm_ph, "dedx_n_hits": dedx.n_hits}
-    columns |= {f"tof_texp_{h}": times.expected[:, i] for i, h in enumerate(PID_HYPOTHESES)}
-    columns |= {"tof_time": times.time, "tof_path": times.path, "tof_sigma": times.sigma, "tof_quality": times.quality}
-    crossed = raw.crossing(tracks, hit, parameters)
-    columns |= raw.stored("Track", {"ext_z1": crossed.z1, "ext_z2": crossed.z2, "ext_rho": crossed.rho})
-    slowness = calorimeter.flight_time(np.ones(len(mass)), tracks.momentum, mass)
-    sigma = calorimeter.time_resolution(hit, endcap_sigma, parameters)
-    is_mrpc = np.array([p.has_mrpc for p in PERIODS])[period]
-    records = raw.tof_records(rng.spawn(1)[0], hit, times, crossed, slowness, sigma, is_mrpc)
-    return columns, records, measured
+    times = calorimeter.measure_time(rng, hit, outer.time[found], momentum, _ENDCAP_SIGMA[period], parameters)
+    return Measurements(tracks, hits, helix, dedx, hit, times)
 
 
-def _hypotheses(measured: Measurement, tracks: Trajectory, mass: FloatArray, parameters: DetectorParameters) -> Flat:
+def _track_columns(of: Measurements) -> Flat:
+    """Return the columns of the found tracks from chamber and TOF."""
+    columns: Flat = {"charge": of.tracks.charge.astype(np.int8), "n_hits": of.hits}
+    columns |= dict(zip(HELIX, of.helix.parameters.T, strict=True))
+    columns |= dict(zip(COVARIANCE, of.helix.covariance.T, strict=True))
+    columns |= {f"dedx_chi_{h}": of.dedx.chi[:, i] for i, h in enumerate(PID_HYPOTHESES)}
+    columns |= {"dedx_norm_ph": of.dedx.norm_ph, "dedx_n_hits": of.dedx.n_hits}
+    columns |= {f"tof_texp_{h}": of.times.expected[:, i] for i, h in enumerate(PID_HYPOTHESES)}
+    names = ("time", "path", "sigma", "quality")
+    return columns | {f"tof_{name}": getattr(of.times, name) for name in names}
+
+
+def _tof_records(
+    rng: np.random.Generator,
+    of: Measurements,
+    crossed: raw.Crossing,
+    charged: Charged,
+    found: IntArray,
+    beams: Beams,
+    parameters: DetectorParameters,
+) -> dict[str, Column]:
+    """Return the columns of `Tof`."""
+    event = charged.event[found]
+    period = beams.period[event]
+    slowness = calorimeter.flight_time(np.ones(len(found)), of.tracks.momentum, charged.mass[found])
+    sigma = calorimeter.time_resolution(of.hit, _ENDCAP_SIGMA[period], parameters)
+    records = raw.tof_records(rng, of.hit, of.times, crossed, slowness, sigma, _HAS_MRPC[period])
+    event_of_record = event[records["track"]]
+    records["track"] = records["track"] - _offsets(event, len(beams.run))[event_of_record]
+    offsets = _offsets(event_of_record, len(beams.run))
+    return {f"Tof_{name}": (offsets, values) for name, values in raw.stored("Tof", records).items()}
+
+
+def _hypotheses(of: Measurements, mass: FloatArray, parameters: DetectorParameters) -> Flat:
     """Return helices and covariances under every hypothesis; of the muon, helices alone, as a skim keeps them."""
+    tracks = of.tracks
     lost = momentum_lost(tracks.momentum, mass, tracks.sin_theta, parameters)
     columns: Flat = {}
     for suffix, hypothesis in _HYPOTHESES.items():
         gained = momentum_lost(tracks.momentum, hypothesis, tracks.sin_theta, parameters) - lost
-        found = tracking.refit(measured, tracks, hypothesis, gained, parameters)
+        found = tracking.refit(of.helix, tracks, hypothesis, gained, parameters)
         columns |= {f"{name}{suffix}": values for name, values in zip(HELIX, found.parameters.T, strict=True)}
         if suffix != "_mu":
             columns |= {f"{name}{suffix}": values for name, values in zip(COVARIANCE, found.covariance.T, strict=True)}

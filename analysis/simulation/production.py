@@ -44,6 +44,7 @@ class Recipe:
         parameters: The detector.
         years: Data-taking periods; empty: all, in the shares of the J/psi sample.
         has_truth: Whether the generated particles are written; pseudo-data have none, like data.
+        keep: Groups of raw columns, of `raw.GROUPS`, as a skim keeps them.
         has_hypotheses: Whether tracks have a helix per mass hypothesis, as BOSS's have (`detector.simulate`).
     """
 
@@ -52,6 +53,7 @@ class Recipe:
     parameters: DetectorParameters = NOMINAL
     years: tuple[int, ...] = ()
     has_truth: bool = True
+    keep: tuple[str, ...] = ()
     has_hypotheses: bool = False
 
 
@@ -112,7 +114,7 @@ def _recorded(
     rng: np.random.Generator, particles: Particles, beams: beam.Beams, recipe: Recipe, first: int
 ) -> dict[str, Column]:
     """Return the columns of events, of which `first` came before, as the detector sees them."""
-    columns = simulate(rng, particles, beams, recipe.parameters, has_hypotheses=recipe.has_hypotheses)
+    columns = simulate(rng, particles, beams, recipe.parameters, keep=recipe.keep, has_hypotheses=recipe.has_hypotheses)
     if not recipe.has_truth:
         columns = {k: v for k, v in columns.items() if not k.startswith("Gen_") and k != "Track_gen"}
     sign = -1 if recipe.has_truth else 1  # BOSS numbers the runs of simulations negatively

@@ -20,6 +20,9 @@ from jpsi_lnv.analysis.simulation.transport import IRON, ionisation, straight_to
 
 Flat = dict[str, AnyArray]
 
+# What is simulated of the groups that a skim can keep; single ends of counters and pairs of tracks are not.
+GROUPS: Final = ("pid", "muon")
+
 # Counters around the axis: in each layer of the barrel, in each scintillator end cap, modules of each MRPC end cap; and
 # strips of a module. The second layer is turned by half a counter against the first [BOSS file].
 N_BARREL: Final = 88

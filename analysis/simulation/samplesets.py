@@ -14,6 +14,7 @@ from jpsi_lnv.analysis.datasets import CONTROL_CONVERSION, CONTROL_EEEE, CONTROL
 from jpsi_lnv.analysis.documents import digest
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.simulation import raw
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Process, majorana
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, converted_share, n_blocks
@@ -301,9 +302,16 @@ def sample_set(name: str, seed: int = DEFAULT_SEED) -> SampleSet:
     return SampleSet(name, seed, SETS[name]())
 
 
-def with_hypotheses(samples: SampleSet) -> SampleSet:
-    """Return the set with a helix per mass hypothesis."""
-    recipes = (dataclasses.replace(d.recipe, has_hypotheses=True) for d in samples.datasets)
+def with_columns(samples: SampleSet, keep: tuple[str, ...], *, has_hypotheses: bool) -> SampleSet:
+    """Return the set with groups of raw columns, and with a helix per mass hypothesis or one.
+
+    Raises:
+        SampleSetError: A group is not simulated.
+    """
+    if unknown := [group for group in keep if group not in raw.GROUPS]:
+        msg = f"columns to keep: got {unknown[0]!r}, which is not simulated; wanted some of {', '.join(raw.GROUPS)}"
+        raise SampleSetError(msg)
+    recipes = (dataclasses.replace(d.recipe, keep=keep, has_hypotheses=has_hypotheses) for d in samples.datasets)
     made = (dataclasses.replace(d, recipe=recipe) for d, recipe in zip(samples.datasets, recipes, strict=True))
     return dataclasses.replace(samples, datasets=tuple(made))
 

@@ -14,6 +14,7 @@ from jpsi_lnv.analysis.simulation import samplesets
 from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
+from jpsi_lnv.processors.commands.skim import Groups
 from jpsi_lnv.processors.console import DIRECTORY, PART, bar, console, part_of, refuse_unused, show, wrote
 from jpsi_lnv.processors.sample_files import (
     Books,
@@ -36,6 +37,7 @@ _OF_VALIDATION: Final = {"validate", "output", "seed"}
 @click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
 @click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
 @click.option("--events", type=int, default=10_000, help="Number of events without a set.")
+@click.option("--keep", type=Groups(), metavar="GROUPS", default="none", help="Raw columns as of a skim: pid, muon.")
 @click.option("--hypotheses", is_flag=True, help="A helix per mass hypothesis, with its energy loss, as BOSS has.")
 @click.option(
     "--output", type=DIRECTORY, help="Directory of all sample sets.  [default: samples; with --validate results]"
@@ -56,6 +58,7 @@ def command(
     validate: bool,
     seed: int,
     hypotheses: bool,
+    keep: tuple[str, ...],
     **chosen: Any,
 ) -> None:
     """Simulate a sample set and write its fileset beside the files.
@@ -68,8 +71,7 @@ def command(
         _validate(output or Path("results"), seed)
         return
     samples = _samples(seed, **chosen)
-    if hypotheses:
-        samples = samplesets.with_hypotheses(samples)
+    samples = samplesets.with_columns(samples, keep, has_hypotheses=hypotheses)
     items = plan(samples, output or Path("samples"))
     directory = items[0].directory
     books = Books(directory, part_of(items, part), part)

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES
 from jpsi_lnv.analysis.objects import pid, tof_pid, tofcorr
 from jpsi_lnv.analysis.objects.calibration import Calibration, Constants, RunRange
 from jpsi_lnv.analysis.selection.misid import true_species
-from jpsi_lnv.analysis.simulation import processes, production
+from jpsi_lnv.analysis.simulation import processes, production, raw
 
 pytestmark = pytest.mark.fast
 
@@ -251,7 +251,7 @@ def test_each_track_is_identified_with_the_constants_of_its_run(columns_of_pions
 
 @pytest.fixture(scope="module")
 def columns_of_pions():
-    recipe = production.Recipe(processes=((processes.BACKGROUNDS["kkpipi"], 1.0),), sqrt_s=3.0969)
+    recipe = production.Recipe(processes=((processes.BACKGROUNDS["kkpipi"], 1.0),), sqrt_s=3.0969, keep=raw.GROUPS)
     block = make_block(production.make_block(recipe, "test", 0, 2000, 7))
     return ArrayColumns(block.values, block.offsets, block.n_events)
 

@@ -212,7 +212,7 @@ def test_an_unwritable_directory_is_refused(tmp_path, monkeypatch):
 def test_too_small_a_disk_is_seen_beforehand(tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(sample_files.shutil, "disk_usage", lambda path: usage(100, 90, 10))
-    with pytest.raises(NtupleError, match=r"0\.00 GB left, about 10\.00 GB are needed"):
+    with pytest.raises(NtupleError, match=r"0\.00 GB left, about 5\.00 GB are needed"):
         sample_files.prepare(tmp_path / "samples", 5_000_000)
 
 

@@ -43,7 +43,7 @@ def test_events_are_numbered_across_blocks():
 def test_columns_are_those_of_the_table_and_finite():
     block = check(production.make_block(SIGNAL, "signal", 0, 2000, 1))
     assert block.n_events == 2000
-    assert {"Track", "Shower", "Gen", "Tof"} == set(block.offsets)
+    assert {"Track", "Shower", "Gen"} == set(block.offsets)
     assert all(np.isfinite(values).all() for values in block.values.values())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import uproot
@@ -26,7 +28,7 @@ COUNTER = 1 << 2
 @pytest.fixture(scope="module")
 def columns():
     dataset = samplesets.signal(N)
-    return make_block(dataset.recipe, dataset.name, 0, N, 1)
+    return make_block(dataclasses.replace(dataset.recipe, keep=raw.GROUPS), dataset.name, 0, N, 1)
 
 
 def of_tracks(columns, name):
@@ -152,7 +154,7 @@ def test_counters_and_status_are_those_of_the_real_file(boss_file):
 def gun(rng, code, momentum, n=4_000):
     """Return what the muon chambers show of particles of a momentum, found tracks only."""
     table, beams = response.gun(rng, code, np.full(n, momentum), rng.uniform(-0.7, 0.7, n), (2018,))
-    columns = simulate(rng, table, beams, NOMINAL)
+    columns = simulate(rng, table, beams, NOMINAL, keep=["muon"])
     is_own = columns["Track_gen"][1] == 0
     return {name: columns[f"Track_muc_{name}"][1][is_own] for name in ("depth", "n_layers", "n_hits", "max_hits")}
 
@@ -213,3 +215,19 @@ def test_a_slow_kaon_taken_for_a_pion_misses_what_the_bethe_equation_says(rng):
 def test_no_selection_reads_a_raw_column(name):
     raw_columns = {b for b, (_, column) in BRANCHES.items() if column.group}
     assert not raw_columns & registry.SELECTIONS[name].reads
+
+
+def test_raw_columns_change_no_other(columns):
+    dataset = samplesets.signal(N)
+    plain = make_block(dataset.recipe, dataset.name, 0, N, 1)
+    assert set(columns) - set(plain) == {b for b in columns if BRANCHES[b][1].group}
+    for name, given in plain.items():
+        pairs = zip(given, columns[name], strict=True) if isinstance(given, tuple) else [(given, columns[name])]
+        for one, other in pairs:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_not_simulated_is_refused():
+    samples = samplesets.SampleSet("one", 1, (samplesets.signal(10),))
+    with pytest.raises(samplesets.SampleSetError, match="got 'v0', which is not simulated; wanted some of pid, muon"):
+        samplesets.with_columns(samples, ("pid", "v0"), has_hypotheses=False)
