@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis.arrays import FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES, TOF, branch
 from jpsi_lnv.analysis.objects.tracks import momentum
@@ -56,34 +56,25 @@ P_MRPC_MIN: Final = 0.05
 
 
 class TofRecords(NamedTuple):
-    """The records of a chunk, N of them, those of event i between ``offsets[i]`` and ``offsets[i + 1]``.
+    """The records of N tracks, R of them, those of track i between ``bounds[i]`` and ``bounds[i + 1]``.
 
     Attributes:
-        offsets: (E + 1,)
-        track: (N,) index of the track within its event.
-        counter: (N,) number of the counter; of an MRPC, 12 counters + strip.
-        status: (N,) status word.
-        time: (N,) time of flight in ns.
-        sigma: (N,) its resolution in ns; 0: not given.
-        expected: Five columns (N,), the expected times in ns by hypothesis.
-        offset: Five columns (N,) to subtract from the time in ns.
+        bounds: (N + 1,)
+        counter: (R,) number of the counter; of an MRPC, 12 counters + strip.
+        status: (R,) status word.
+        time: (R,) time of flight in ns.
+        sigma: (R,) its resolution in ns; 0: not given.
+        deviation: (R, 5) difference in ns of the time to what each hypothesis expects.
+        is_reached: (R, 5) whether the track would reach the counter under each hypothesis.
     """
 
-    offsets: IntArray
-    track: npt.NDArray[np.integer]
-    counter: npt.NDArray[np.integer]
-    status: npt.NDArray[np.integer]
-    time: Column
-    sigma: Column
-    expected: tuple[Column, ...]
-    offset: tuple[Column, ...]
-
-
-class Chosen(NamedTuple):
-    """N tracks: their events, and their indices within these; both (N,)."""
-
-    event: IntArray
-    place: IntArray
+    bounds: IntArray
+    counter: IntArray
+    status: IntArray
+    time: FloatArray
+    sigma: FloatArray
+    deviation: FloatArray
+    is_reached: BoolArray
 
 
 def reads(hypotheses: Sequence[str]) -> frozenset[str]:
@@ -125,12 +116,12 @@ def barrel_and_endcap_chi(
     # BOSS takes the MDC's own momentum, where it matters little.
     suffix = "_mdc" if columns.has("Track", "kappa_mdc") else ""
     p = momentum(*(columns.flat("Track", name + suffix)[chosen] for name in ("kappa", "tanl")))
-    _layers(read_records(columns, "tof12e"), locate(columns, chosen), p, window, barrel, endcap)
+    _layers(read_records(columns, chosen, "tof12e"), p, window, barrel, endcap)
     return barrel, endcap
 
 
-def read_records(columns: Columns, variant: str) -> TofRecords:
-    """Return the TOF records of a chunk.
+def read_records(columns: Columns, chosen: IntArray, variant: str) -> TofRecords:
+    """Return the TOF records of chosen tracks.
 
     Raises:
         SchemaError: The file has none.
@@ -142,18 +133,36 @@ def read_records(columns: Columns, variant: str) -> TofRecords:
             "skim the .dst again with `--keep pid`, or take pid_tof 'record'"
         )
         raise SchemaError(msg)
-    expected, offset = (tuple(columns.flat("Tof", f"{n}_{h}") for h in PID_HYPOTHESES) for n in ("texp", "offset"))
-    track, counter, status, time, sigma = (
-        columns.flat("Tof", name) for name in ("track", "counter", "status", "time", "sigma")
+    tracks, records = columns.offsets("Track"), columns.offsets("Tof")
+    event = np.searchsorted(tracks, chosen, side="right") - 1
+    bounds, rows = _rows(records, columns.flat("Tof", "track"), event, chosen - tracks[event])
+    counter, status = (columns.flat("Tof", name)[rows].astype(np.int64) for name in ("counter", "status"))
+    time, sigma = (columns.flat("Tof", name)[rows].astype(np.float64) for name in ("time", "sigma"))
+    expected, offset = (
+        np.stack([columns.flat("Tof", f"{name}_{h}")[rows] for h in PID_HYPOTHESES], axis=1).astype(np.float64)
+        for name in ("texp", "offset")
     )
-    return TofRecords(columns.offsets("Tof"), track, counter, status, time, sigma, expected, offset)
+    return TofRecords(bounds, counter, status, time, sigma, time[:, None] - expected - offset, expected > 0.0)
 
 
-def locate(columns: Columns, chosen: IntArray) -> Chosen:
-    """Return events and places of tracks with these indices, (N,)."""
-    offsets = columns.offsets("Track")
-    event = np.searchsorted(offsets, chosen, side="right") - 1
-    return Chosen(event, chosen - offsets[event])
+@kernel
+def _rows(
+    offsets: IntArray, track: npt.NDArray[np.integer], event: IntArray, place: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Return bounds (N + 1,) and rows (R,) of the records of N tracks, their events and places in these given."""
+    bounds = np.zeros(len(event) + 1, dtype=np.int64)
+    for i in range(len(event)):
+        bounds[i + 1] = bounds[i]
+        for r in range(offsets[event[i]], offsets[event[i] + 1]):
+            bounds[i + 1] += track[r] == place[i]
+    rows = np.empty(bounds[-1], dtype=np.int64)
+    n = 0
+    for i in range(len(event)):
+        for r in range(offsets[event[i]], offsets[event[i] + 1]):
+            if track[r] == place[i]:
+                rows[n] = r
+                n += 1
+    return bounds, rows
 
 
 @kernel
@@ -172,72 +181,69 @@ def _take(
 
 
 @kernel
-def find(tof: TofRecords, event: int, place: int, mask: int, bits: int) -> tuple[int, int]:
-    """Return the last record of a track whose status has, under a mask, these bits, and how many have; -1 without."""
+def find(status: IntArray, first: int, end: int, mask: int, bits: int) -> tuple[int, int]:
+    """Return the last of some records whose status has these bits under a mask, -1 without, and how many have."""
     last, n = -1, 0
-    for r in range(tof.offsets[event], tof.offsets[event + 1]):
-        if tof.track[r] == place and tof.status[r] & mask == bits:
+    for r in range(first, end):
+        if status[r] & mask == bits:
             last, n = r, n + 1
     return last, n
 
 
 @kernel
 def _layers(
-    tof: TofRecords,
-    chosen: Chosen,
-    p: FloatArray,
-    window: tuple[float, float],
-    barrel: FloatArray,
-    endcap: FloatArray,
+    tof: TofRecords, p: FloatArray, window: tuple[float, float], barrel: FloatArray, endcap: FloatArray
 ) -> None:
-    for i in range(len(chosen.event)):
-        event, place = chosen.event[i], chosen.place[i]
-        inner, n_inner = find(tof, event, place, BARREL | COUNTER | LAYERS, BARREL | COUNTER | INNER)
-        outer, n_outer = find(tof, event, place, BARREL | COUNTER | LAYERS, BARREL | COUNTER | OUTER)
-        inner = inner if n_inner == 1 and _fits(tof, inner, window) else -1
-        outer = outer if n_outer == 1 and _fits(tof, outer, window) else -1
-        _combine(tof, inner, outer, barrel[i])
+    status, time, sigma, deviation = tof.status, tof.time, tof.sigma, tof.deviation
+    for i in range(len(p)):
+        first, end = tof.bounds[i], tof.bounds[i + 1]
+        inner, n_inner = find(status, first, end, BARREL | COUNTER | LAYERS, BARREL | COUNTER | INNER)
+        outer, n_outer = find(status, first, end, BARREL | COUNTER | LAYERS, BARREL | COUNTER | OUTER)
+        if n_inner != 1 or not _fits(time[inner], sigma[inner], deviation[inner], window):
+            inner = -1
+        if n_outer != 1 or not _fits(time[outer], sigma[outer], deviation[outer], window):
+            outer = -1
+        _combine(sigma, deviation, inner, outer, barrel[i])
         # One end that is the whole measurement, or the mean of an MRPC's two.
-        end, _ = find(tof, event, place, RAW | READOUT | COUNTER | CLUSTER, READOUT | COUNTER | CLUSTER)
-        both, _ = find(tof, event, place, RAW | READOUT | COUNTER | CLUSTER | MRPC, COUNTER | CLUSTER | MRPC)
-        _end(tof, max(end, both), p[i], endcap[i])
+        kinds = RAW | READOUT | COUNTER | CLUSTER
+        single, _ = find(status, first, end, kinds, READOUT | COUNTER | CLUSTER)
+        both, _ = find(status, first, end, kinds | MRPC, COUNTER | CLUSTER | MRPC)
+        r = max(single, both)
+        endcap[i, :] = np.nan
+        if r >= 0 and time[r] > 0.0:
+            for h in range(N_HYPOTHESES):
+                is_mrpc = status[r] & MRPC
+                width = strip_sigma(tof.counter[r], p[i]) if is_mrpc else _sigma(sigma[r], h, SIGMA_ENDCAP)
+                endcap[i, h] = deviation[r, h] / width
 
 
 @kernel
-def deviation(tof: TofRecords, r: int, h: int) -> float:
-    """Return the difference in ns of a record's time to what hypothesis h expects."""
-    return np.float64(tof.time[r]) - np.float64(tof.expected[h][r]) - np.float64(tof.offset[h][r])
-
-
-@kernel
-def _sigma(tof: TofRecords, r: int, h: int, without: float) -> float:
-    sigma = np.float64(tof.sigma[r])
+def _sigma(sigma: float, h: int, without: float) -> float:
     if not sigma > 0.0:
         return without
     return sigma if h < N_LIGHT else WIDER * sigma
 
 
 @kernel
-def _fits(tof: TofRecords, r: int, window: tuple[float, float]) -> bool:
+def _fits(time: float, sigma: float, deviation: FloatArray, window: tuple[float, float]) -> bool:
     """Whether any hypothesis has its chi of a layer's record in the window."""
-    if not tof.time[r] > 0.0:
-        return False
     for h in range(N_HYPOTHESES):
-        if window[0] < deviation(tof, r, h) / _sigma(tof, r, h, SIGMA_BARREL) < window[1]:
+        if time > 0.0 and window[0] < deviation[h] / _sigma(sigma, h, SIGMA_BARREL) < window[1]:
             return True
     return False
 
 
 @kernel
-def _combine(tof: TofRecords, inner: int, outer: int, chi: FloatArray) -> None:
+def _combine(sigma: FloatArray, deviation: FloatArray, inner: int, outer: int, chi: FloatArray) -> None:
     """Write chi of two layers, of the one there is, or NaN."""
     for h in range(N_HYPOTHESES):
         if inner < 0 or outer < 0:
             r = max(inner, outer)
-            chi[h] = deviation(tof, r, h) / _sigma(tof, r, h, SIGMA_BARREL) if r >= 0 else np.nan
+            chi[h] = deviation[r, h] / _sigma(sigma[r], h, SIGMA_BARREL) if r >= 0 else np.nan
             continue
-        share, sigma = mean(_sigma(tof, inner, h, SIGMA_BARREL), _sigma(tof, outer, h, SIGMA_BARREL), COMMON)
-        chi[h] = (share * deviation(tof, inner, h) + (1.0 - share) * deviation(tof, outer, h)) / sigma
+        widths = _sigma(sigma[inner], h, SIGMA_BARREL), _sigma(sigma[outer], h, SIGMA_BARREL)
+        share, width = mean(widths[0], widths[1], COMMON)
+        chi[h] = (share * deviation[inner, h] + (1.0 - share) * deviation[outer, h]) / width
 
 
 @kernel
@@ -252,18 +258,6 @@ def mean(first: float, second: float, common: float) -> tuple[float, float]:
     a, b, c = first * first, second * second, common * common
     sum_ = a + b - 2.0 * c
     return (b - c) / sum_, math.sqrt(abs((a * b - c * c) / sum_))
-
-
-@kernel
-def _end(tof: TofRecords, r: int, p: float, chi: FloatArray) -> None:
-    """Write chi of a record that is a track's only one; NaN without."""
-    for h in range(N_HYPOTHESES):
-        if r < 0 or not tof.time[r] > 0.0:
-            chi[h] = np.nan
-        elif tof.status[r] & MRPC:
-            chi[h] = deviation(tof, r, h) / strip_sigma(tof.counter[r], p)
-        else:
-            chi[h] = deviation(tof, r, h) / _sigma(tof, r, h, SIGMA_ENDCAP)
 
 
 @kernel

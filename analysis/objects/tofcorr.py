@@ -19,7 +19,7 @@ from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_MUON, M_PION, M_PR
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import CalibrationError, SchemaError
 from jpsi_lnv.analysis.objects import tof_pid
-from jpsi_lnv.analysis.objects.tof_pid import Chosen, TofRecords, deviation, find, mean, strip_sigma
+from jpsi_lnv.analysis.objects.tof_pid import TofRecords, find, mean, strip_sigma
 from jpsi_lnv.analysis.objects.tracks import momentum
 
 if TYPE_CHECKING:
@@ -174,12 +174,12 @@ def chi(columns: Columns, parameters: TofCorr, chosen: IntArray, window: tuple[f
     Raises:
         SchemaError: The file has no TOF records, or none of the ends of counters.
     """
-    tof = tof_pid.read_records(columns, "tofcorr")
+    tof = tof_pid.read_records(columns, chosen, "tofcorr")
     names = ("ext_z1", "ext_z2", "ext_rho", "charge")
     z1, z2, rho, charge = (columns.flat("Track", n)[chosen].astype(np.float64) for n in names)
     track = Extrapolated(np.stack([z1, z2], axis=1), rho, charge > 0, _momenta(columns, chosen))
     result = np.empty((len(chosen), tof_pid.N_HYPOTHESES))
-    lacking = _evaluate(tof, tof_pid.locate(columns, chosen), track, parameters, window, result)
+    lacking = _evaluate(tof, track, parameters, window, result)
     if lacking and parameters.walk[..., _COEFFICIENTS].any():
         # How many is kept back: it could tell of hidden events.
         msg = (
@@ -225,7 +225,6 @@ def _momenta(columns: Columns, chosen: IntArray) -> FloatArray:
 @kernel
 def _evaluate(
     tof: TofRecords,
-    chosen: Chosen,
     track: Extrapolated,
     parameters: TofCorr,
     window: tuple[float, float],
@@ -235,9 +234,9 @@ def _evaluate(
     found = np.empty(N_PLACES, dtype=np.int64)
     dt, sigma = np.empty((len(MASSES), N_PLACES)), np.empty((len(MASSES), N_PLACES))
     lacking = 0
-    for i in range(len(chosen.event)):
+    for i in range(len(chi)):
         chi[i, :] = np.nan
-        final = _find(tof, chosen.event[i], chosen.place[i], found)
+        final = _find(tof.status, tof.counter, tof.bounds[i], tof.bounds[i + 1], found)
         if final < 0:
             continue
         for end in range(INNER):
@@ -252,28 +251,28 @@ def _evaluate(
             final = _good_layers(dt, sigma, window)
         for h in range(len(MASSES)):
             if final >= 0:
-                chi[i, h] = dt[h, final] / sigma[h, final] if tof.expected[h][found[final]] > 0.0 else NEVER
+                chi[i, h] = dt[h, final] / sigma[h, final] if tof.is_reached[found[final], h] else NEVER
     return lacking
 
 
 @kernel
-def _find(tof: TofRecords, event: int, place: int, found: IntArray) -> int:
+def _find(status: IntArray, counter: IntArray, first: int, last: int, found: IntArray) -> int:
     """Note the record of each place, -1 without, and return the place that measures the track; -1: none does."""
-    if find(tof, event, place, tof_pid.RAW, tof_pid.RAW)[1]:
+    if find(status, first, last, tof_pid.RAW, tof_pid.RAW)[1]:
         return -1
     mask = tof_pid.BARREL | tof_pid.READOUT | tof_pid.LAYERS
     for layer, bits in enumerate((tof_pid.INNER, tof_pid.OUTER)):
         end = tof_pid.BARREL | tof_pid.READOUT | bits
-        found[2 * layer], _ = find(tof, event, place, mask | tof_pid.EAST, end | tof_pid.EAST)
-        found[2 * layer + 1], _ = find(tof, event, place, mask | tof_pid.EAST, end)
+        found[2 * layer], _ = find(status, first, last, mask | tof_pid.EAST, end | tof_pid.EAST)
+        found[2 * layer + 1], _ = find(status, first, last, mask | tof_pid.EAST, end)
         middle = tof_pid.BARREL | tof_pid.COUNTER | bits
-        found[INNER + layer], _ = find(tof, event, place, mask | tof_pid.COUNTER, middle)
+        found[INNER + layer], _ = find(status, first, last, mask | tof_pid.COUNTER, middle)
     kinds = tof_pid.READOUT | tof_pid.COUNTER | tof_pid.CLUSTER
-    found[BOTH], _ = find(tof, event, place, kinds, tof_pid.CLUSTER)
+    found[BOTH], _ = find(status, first, last, kinds, tof_pid.CLUSTER)
     whole = tof_pid.COUNTER | tof_pid.CLUSTER
-    found[ENDCAP], _ = find(tof, event, place, whole | tof_pid.BARREL, whole)
-    only, _ = find(tof, event, place, whole | tof_pid.BARREL, whole | tof_pid.BARREL)
-    if not _are_counters(tof, found):
+    found[ENDCAP], _ = find(status, first, last, whole | tof_pid.BARREL, whole)
+    only, _ = find(status, first, last, whole | tof_pid.BARREL, whole | tof_pid.BARREL)
+    if not _are_counters(status, counter, found):
         return -1
     if found[ENDCAP] >= 0:
         return ENDCAP
@@ -284,13 +283,13 @@ def _find(tof: TofRecords, event: int, place: int, found: IntArray) -> int:
 
 
 @kernel
-def _are_counters(tof: TofRecords, found: IntArray) -> bool:
+def _are_counters(status: IntArray, counter: IntArray, found: IntArray) -> bool:
     """Whether the numbers of the counters are such as there are."""
     for at in range(BOTH):
-        if found[at] >= 0 and not 0 <= tof.counter[found[at]] < N_COUNTERS:
+        if found[at] >= 0 and not 0 <= counter[found[at]] < N_COUNTERS:
             return False
-    if found[ENDCAP] >= 0 and not tof.status[found[ENDCAP]] & tof_pid.MRPC:
-        return 0 <= tof.counter[found[ENDCAP]] < N_COUNTERS_ENDCAP
+    if found[ENDCAP] >= 0 and not status[found[ENDCAP]] & tof_pid.MRPC:
+        return 0 <= counter[found[ENDCAP]] < N_COUNTERS_ENDCAP
     return True
 
 
@@ -352,8 +351,8 @@ def _measure(
 @kernel
 def _one_end(tof: TofRecords, r: int, of: Hypothesis, place: int, z: float, parameters: TofCorr) -> tuple[float, float]:
     if of.species <= MU:
-        return deviation(tof, r, of.species), _power(parameters.counter_sigma[tof.counter[r], place % 2], z)
-    return deviation(tof, r, of.species) - _offset(parameters, of, place, z), _sigma(parameters, of, place, z)
+        return tof.deviation[r, of.species], _power(parameters.counter_sigma[tof.counter[r], place % 2], z)
+    return tof.deviation[r, of.species] - _offset(parameters, of, place, z), _sigma(parameters, of, place, z)
 
 
 @kernel
@@ -368,7 +367,7 @@ def _layer(
 ) -> tuple[float, float]:
     counter = parameters.counter_sigma[tof.counter[r]]
     if of.species <= MU:
-        return deviation(tof, r, of.species), _power(counter[2], z)
+        return tof.deviation[r, of.species], _power(counter[2], z)
     share, _ = mean(_power(counter[0], z), _power(counter[1], z), parameters.common[0])
     dt = share * ends[0] + (1.0 - share) * ends[1] - _offset(parameters, of, place, z)
     return dt, _sigma(parameters, of, place, z)
@@ -388,14 +387,14 @@ def _both_layers(
     outer = _power(parameters.counter_sigma[counters[1], 2], at[1])
     share, sigma = mean(inner, outer, parameters.common[0])
     if of.species <= MU:
-        return deviation(tof, r, of.species), sigma
+        return tof.deviation[r, of.species], sigma
     dt = share * layers[0] + (1.0 - share) * layers[1] - _offset(parameters, of, BOTH, at[0])
     return dt, _sigma(parameters, of, BOTH, at[0])
 
 
 @kernel
 def _endcap(tof: TofRecords, r: int, of: Hypothesis, rho: float, parameters: TofCorr) -> tuple[float, float]:
-    dt = deviation(tof, r, of.species)
+    dt = tof.deviation[r, of.species]
     if tof.status[r] & tof_pid.MRPC:
         return dt, strip_sigma(tof.counter[r], of.p) * (MRPC_PROTON if of.species == PROTON else 1.0)
     if of.species <= MU:
