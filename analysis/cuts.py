@@ -84,10 +84,10 @@ class Cuts:
     n_electrons_min: int = requirement(2, unit="", source="III, par. 2", meaning="smallest number of electrons")
     n_kaons_min: int = requirement(2, unit="", source="III, par. 2", meaning="smallest number of kaons")
     kkpipi_permutations: Literal["one", "all"] = requirement(
-        "one",
+        "all",
         unit="",
-        source="III, par. 3; " + OURS,
-        meaning="K+K-pi+pi- assignments a candidate competes with: the one best by PID, or all four",
+        source="III, par. 3: smallest among all possible assignments",
+        meaning="K+K-pi+pi- assignments a candidate competes with: all four, or the one best by PID",
     )
     vertex_fit: Literal["none", "free", "beam"] = requirement(
         "none",

@@ -178,10 +178,7 @@ def select_candidates(events: np.ndarray, tracks: ak.Array, covariance: ak.Array
     chi2 = ak.to_numpy(ak.flatten(first))[place]
     best, p, v = [t[place] for t in four], p[place], v[place]
     passes = chi2 < CHI2_MAX
-    prefers = [ak.to_numpy(t.chi2_k - t.chi2_pi) for t in best]
-    which = 2 * (prefers[0] > prefers[1]) + (prefers[2] > prefers[3])
-    others = [np.where(which == i, fit(p, v, species), np.inf) for i, species in enumerate(KKPIPI)]
-    others += [fit(p, v, species) for species in OTHERS]
+    others = [fit(p, v, species) for species in (*KKPIPI, *OTHERS)]
     decisions = [
         passes,
         chi2 < np.min(others, axis=0),

@@ -87,9 +87,7 @@ def depth_of_candidates(found: list[Any], good: list[Any], event: dict[str, Any]
     chi2, best = min(((fit(c, SIGNAL, event), c) for c in found), key=lambda pair: pair[0])
     if not chi2 < CHI2_MAX:
         return 6
-    prefers = [t["chi2"][2] - t["chi2"][1] for t in best]
-    assignment = KKPIPI[2 * (prefers[0] > prefers[1]) + (prefers[2] > prefers[3])]
-    if not chi2 < min(fit(best, species, event) for species in (assignment, *OTHERS)):
+    if not chi2 < min(fit(best, species, event) for species in (*KKPIPI, *OTHERS)):
         return 7
     if not chi2 < CUTS.chi2_4c_max:
         return 8

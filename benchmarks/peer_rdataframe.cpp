@@ -212,10 +212,10 @@ struct Best {
   double chi2 = kInf, alternative = kInf, mass = 0;
 };
 
-Best fit(const std::vector<Candidate>& cands, const Pid& pid, const Floats& dr, const Floats& phi0,
-         const Floats& kappa, const Floats& tanl, const Floats& c0, const Floats& c1, const Floats& c2,
-         const Floats& c4, const Floats& c5, const Floats& c6, const Floats& c8, const Floats& c9, const Floats& c11,
-         const Floats& c14, float x, float y, float field, float sqrt_s) {
+Best fit(const std::vector<Candidate>& cands, const Floats& dr, const Floats& phi0, const Floats& kappa,
+         const Floats& tanl, const Floats& c0, const Floats& c1, const Floats& c2, const Floats& c4, const Floats& c5,
+         const Floats& c6, const Floats& c8, const Floats& c9, const Floats& c11, const Floats& c14, float x, float y,
+         float field, float sqrt_s) {
   static const int64_t signal[4] = {2, 2, 0, 0}, kkkk[4] = {2, 2, 2, 2}, pipipipi[4] = {1, 1, 1, 1};
   static const int64_t kkpipi[4][4] = {{2, 1, 2, 1}, {2, 1, 1, 2}, {1, 2, 2, 1}, {1, 2, 1, 2}};
   const std::size_t n = dr.size();
@@ -237,9 +237,8 @@ Best fit(const std::vector<Candidate>& cands, const Pid& pid, const Floats& dr, 
   }
   const auto& c = best.tracks;
   if (best.chi2 < 200) {
-    const auto prefers = [&](int i) { return pid.chi2[c[i]][2] - pid.chi2[c[i]][1]; };
-    const int which = 2 * (prefers(0) > prefers(1)) + (prefers(2) > prefers(3));
-    best.alternative = std::min({chi2_of(c, kkpipi[which]), chi2_of(c, kkkk), chi2_of(c, pipipipi)});
+    best.alternative = std::min(chi2_of(c, kkkk), chi2_of(c, pipipipi));
+    for (const auto& species : kkpipi) best.alternative = std::min(best.alternative, chi2_of(c, species));
   }
   double sum[4] = {};
   for (int i = 0; i < 4; ++i) {
@@ -325,8 +324,8 @@ void peer_rdataframe(const char* path, const char* emc_tables, const char* passi
                       .Filter([](const std::vector<Candidate>& c) { return !c.empty(); }, {"cands"});
   auto fitted = combined
                     .Define("best", fit,
-                            with(with({"cands", "pid"}, of({"dr", "phi0", "kappa", "tanl", "cov0", "cov1", "cov2", "cov4",
-                                                           "cov5", "cov6", "cov8", "cov9", "cov11", "cov14"})),
+                            with(with({"cands"}, of({"dr", "phi0", "kappa", "tanl", "cov0", "cov1", "cov2", "cov4",
+                                                     "cov5", "cov6", "cov8", "cov9", "cov11", "cov14"})),
                                  {"ip_x", "ip_y", "field", "sqrt_s"}))
                     .Filter([](const Best& b) { return b.chi2 < 200; }, {"best"});
   auto winning = fitted.Filter([](const Best& b) { return b.chi2 < b.alternative; }, {"best"});

@@ -51,8 +51,8 @@ _SURVIVAL: Final = (
 _MASSES: Final = (
     Field("m_majorana", "mass", fixed(3), "GeV/c^2"),
     Field("published", "published", percent(2), "%"),
-    Field("efficiency", "one permutation", percent(2), "%"),
-    Field("efficiency_all", "all permutations", percent(2), "%"),
+    Field("efficiency", "all permutations", percent(2), "%"),
+    Field("efficiency_one", "one permutation", percent(2), "%"),
 )
 _SENSITIVITY: Final = (
     Field("parameter", "parameter"),
@@ -150,8 +150,8 @@ def save_figures(found: dict[str, Any], directory: Path) -> list[Path]:
 def _draw_efficiency(points: list[dict[str, Any]], axes: Axes) -> None:
     mass = [p["m_majorana"] for p in points]
     axes.plot(mass, [100 * p["published"] for p in points], "o", color=drawing.DATA, label="published")
-    axes.plot(mass, [100 * p["efficiency"] for p in points], color=drawing.SIGNAL, label="one permutation")
-    axes.plot(mass, [100 * p["efficiency_all"] for p in points], "--", color=drawing.SIGNAL, label="all permutations")
+    axes.plot(mass, [100 * p["efficiency"] for p in points], color=drawing.SIGNAL, label="all permutations")
+    axes.plot(mass, [100 * p["efficiency_one"] for p in points], "--", color=drawing.SIGNAL, label="one permutation")
     axes.set_xlabel(M_NU_LABEL)
     axes.set_ylabel("Efficiency [%]")
     axes.set_ylim(bottom=0)

@@ -126,7 +126,7 @@ class Point:
 
     m_majorana: float
     efficiency: float
-    efficiency_all: float
+    efficiency_one: float
     published: float
 
 
@@ -159,8 +159,8 @@ class Report:
 def beside_table_2(points: Sequence[Point], sensitivity: Sequence[Mapping[str, Any]]) -> str:
     """Return the paragraph beside Table 2: how far off both policies are, and what the ranges leave unexplained."""
     found = {
-        "one permutation of K K pi pi": [p.efficiency / p.published for p in points],
-        "all four": [p.efficiency_all / p.published for p in points],
+        "all four permutations of K K pi pi": [p.efficiency / p.published for p in points],
+        "one": [p.efficiency_one / p.published for p in points],
     }
     fewer = math.hypot(*(min(row["at_low"], row["at_high"], 0.0) for row in sensitivity))
     said = []
@@ -305,7 +305,7 @@ def signal_rows(seed: int) -> tuple[Row, ...]:
 def mass_point(seed: int, point: paper.MassPoint, n: int = N_MAJORANA) -> Point:
     """Return the efficiency of J/psi -> nu nu at one mass."""
     efficiency, _ = select(majorana(point.m_majorana, "2nu"), n, seed)
-    return Point(point.m_majorana, efficiency["one"], efficiency["all"], point.efficiency_percent / 100)
+    return Point(point.m_majorana, efficiency["all"], efficiency["one"], point.efficiency_percent / 100)
 
 
 def relative_shape(points: list[Point] | tuple[Point, ...]) -> FloatArray:

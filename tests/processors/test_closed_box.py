@@ -65,7 +65,7 @@ def _quiet(monkeypatch):
 def other_value(name, factor):
     value = getattr(SELECTION, name)
     if isinstance(value, str):
-        words = {"kkpipi_permutations": "all", "conversion_partners": "not_kaons", "pid_tof": "tof12e"}
+        words = {"kkpipi_permutations": "one", "conversion_partners": "not_kaons", "pid_tof": "tof12e"}
         return (words | {"pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free"})[name]
     if isinstance(value, bool):
         return not value

@@ -76,7 +76,7 @@ def test_what_background_alone_would_show_is_no_statement_on_the_published_event
 def test_the_validation_of_the_simulation_has_its_own_section(whole):
     found = {
         "rows": [{"quantity": "barrel TOF [ps]", "got": 68.3, "wanted": "68 within 10%", "is_met": True}],
-        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.17, "efficiency_all": 0.16, "published": 0.16}],
+        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.16, "efficiency_one": 0.17, "published": 0.16}],
         "single_particles": [{"species": s, "momentum": 0.5, "published": 0.97, "got": 0.96} for s in ("pi", "p")],
         "kaon_survival": [{"momentum": 0.5, "length": 35.0, "wanted": 0.91, "got": 0.909}],
         "sensitivity": [
