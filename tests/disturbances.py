@@ -5,6 +5,7 @@ result was wrong or a run hung.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -26,8 +27,11 @@ def main() -> int:
     parser.add_argument("--places", default="local,tcp,tls,slurm")
     given = parser.parse_args()
     chosen = [d for d in plan(given.first + given.number)[given.first :] if d[0] in given.places.split(",")]
+    # Whoever ends this ends what it has started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     outcomes = []
     with ExitStack() as stack:
+        stack.callback(lambda: print(table(outcomes)))
         # The socket of munge must have a short path.
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dist", ignore_cleanup_errors=True)))
         fileset = make_fileset(scratch / "samples", {"signal": [350, 0, 420], "other": [500, 230]})
@@ -45,7 +49,6 @@ def main() -> int:
             outcomes.append(disturb(place, what, seed, directory, fileset, reference, site))
             last = outcomes[-1]
             print(f"{seed:4} {place:6} {what}: {last.word} in {last.seconds:.1f} s  {last.why[:100]}", flush=True)
-    print(table(outcomes))
     return int(any(outcome.word in (WRONG, HUNG) for outcome in outcomes))
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -14,7 +15,8 @@ from isolated import missing, open_to_all, run_isolated
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.provenance import source_digest
 
-MAKE = Path(__file__).parents[2] / "bundle" / "make.py"
+PROJECT = Path(__file__).parents[2]
+MAKE = PROJECT / "bundle" / "make.py"
 SIZE_MAX = 500e6
 # The CPU time that a process spends on the kernels of its first chunk.
 KERNELS = """
@@ -120,3 +122,16 @@ def test_the_archive_is_small_and_runs_the_whole_analysis(place):
     done = inside(bundle, directory, "make", "-f", bundle / "Makefile", "run")
     assert "wrote results/report.html" in done.stdout
     shutil.rmtree(bundle)
+
+
+@pytest.mark.soak
+def test_an_ordinary_user_runs_the_tests_of_faults_from_a_read_only_checkout(bundle):
+    """With the interpreter of the bundle, since this one may lie where only root can read."""
+    directory, packages = open_to_all(bundle.parent / "ordinary"), sysconfig.get_path("purelib")
+    done = run_isolated(
+        PROJECT, bundle / "bin" / "python", directory, bundle / "bin" / f"python{sysconfig.get_python_version()}",
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", PROJECT, "-c", PROJECT / "pyproject.toml",
+        PROJECT / "tests" / "faults", network=True, PYTHONPATH=f"{PROJECT / 'src'}:{packages}",
+        PYTHONDONTWRITEBYTECODE="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]

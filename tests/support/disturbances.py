@@ -334,7 +334,7 @@ def table(outcomes: list[Outcome]) -> str:
     groups[("all", "")] = outcomes
     for (place, what), some in sorted(groups.items(), key=lambda pair: (pair[0][0] == "all", pair[0])):
         n = Counter(outcome.word for outcome in some)
-        longest = max(outcome.seconds for outcome in some)
+        longest = max((outcome.seconds for outcome in some), default=0.0)
         lines.append(
             f"{place:6} {what:28} {len(some):4} {n[EQUAL]:6} {n[NAMED]:6} {n[WRONG]:6} {n[HUNG]:5} {longest:6.1f} s"
         )
