@@ -24,13 +24,13 @@ from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import pid
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.selection.steps import SECTION_III, apply
-from jpsi_lnv.analysis.simulation import production, samplesets
+from jpsi_lnv.analysis.simulation import production, raw, samplesets
 
 
 def simulate(name: str, n_events: int) -> ArrayColumns:
     """Return events of a dataset with the records that the variants read."""
     recipe = (samplesets.inclusive if name == "inclusive" else lambda n: samplesets.exclusive(name, n))(n_events).recipe
-    block = make_block(production.make_block(recipe, name, 0, n_events, samples.SEED))
+    block = make_block(production.make_block(replace(recipe, keep=raw.GROUPS), name, 0, n_events, samples.SEED))
     return ArrayColumns(block.values, block.offsets, block.n_events)
 
 

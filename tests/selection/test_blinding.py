@@ -113,7 +113,7 @@ def test_every_other_cut_is_refused_by_name(signal_block, name):
     changed = dataclasses.replace(SELECTION, **{name: other})
     with pytest.raises(BlindingError, match=rf"'data' is blind: {name} "):
         hidden_of(view_of(signal_block, changed))
-    if name not in {"pid_muc", "track_helix"}:  # no network of the muon chambers, and no helices of the MDC are there
+    if name not in {"pid_muc", "pid_tof", "track_helix"}:  # without network, TOF records and helices of the MDC
         hidden_of(view_of(signal_block, changed), box=changed)  # frozen like this, it is no other
     with pytest.raises(BlindingError, match=name):
         hidden_of(view_of(signal_block), box=changed)
