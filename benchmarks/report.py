@@ -203,6 +203,9 @@ def others(results: dict[str, Any]) -> str:
     ]
     if scan["root_over_ours"]:
         rows.append(("limits: ROOT's TRolke / ours, per limit", scan["root_over_ours"]))
+    if command := results.get("limits_command"):
+        what = f"`lnv limits` on the paper set, {command['limits']} limits / its start"
+        rows.append((what, command["command_over_start"]))
     return table(("ratio", "value"), rows)
 
 

@@ -397,7 +397,10 @@ def at_mass(results: Results, mass_mev: float) -> Budget:
     efficiency = normalization.signal_efficiency(datasets)
     other, method = _single_neutrino(results, mass_mev)
     modelling = mc_modelling(efficiency.value, {"1nu": other}, method)
-    return Budget(mass_mev / 1000, _rows(results, candidates(datasets), efficiency, modelling))
+    # The efficiency of a limit at a mass is counted in its interval, and so is what its sample leaves open.
+    n_inside = sum(majorana.survivors(mass_mev / 1000, d.selections[SEARCH]) for d in datasets.values())
+    counted = Efficiency(n_inside, efficiency.n_total)
+    return Budget(mass_mev / 1000, _rows(results, candidates(datasets), counted, modelling))
 
 
 def efficiencies(results: Results, mode: str) -> dict[float, Efficiency]:
@@ -413,7 +416,7 @@ def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
 
 def channels(results: Results) -> dict[str, Candidates]:
     """Return the selected candidates of the overall search and of each mass, named as in the file."""
-    by_mass = {f"{m / 1000:.3f}": candidates(datasets) for m, datasets in majorana.by_mass(results).items()}
+    by_mass = {mass_text(m / 1000): candidates(datasets) for m, datasets in majorana.by_mass(results).items()}
     return {"overall": candidates(results.of_kind(SIGNAL))} | by_mass
 
 

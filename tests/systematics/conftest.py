@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection import control_probes
-from jpsi_lnv.analysis.selection.search import TRACKS
+from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 
 N_PROBES = 400_000
 FIT_STEPS = ("all", "four_tracks", "hadrons", "near_jpsi", "chi2_4c", "signal_region")
@@ -45,8 +45,10 @@ def dataset(kind, selections, n=N_PROBES, **metadata):
     return DatasetResult(record, n, n, selections)
 
 
-def signal_search(rng, n_passed, n_produced):
+def signal_search(rng, n_passed, n_produced, m_majorana=0.9):
+    """Return a search whose candidates lie at a mass, but for every tenth."""
     table = {"m_kkee": rng.normal(M_JPSI, 0.008, n_passed)}
+    table |= dict.fromkeys(M_KE_NAMES, np.where(np.arange(n_passed) % 10 == 0, 1.4, m_majorana))
     table |= {"period": rng.choice([2012, 2018], n_passed), "charge": rng.choice([-1, 1], n_passed)}
     for track in TRACKS:
         table |= {f"p_{track}": rng.uniform(0.2, 1.2, n_passed), f"cos_theta_{track}": rng.uniform(-0.9, 0.9, n_passed)}
@@ -73,7 +75,7 @@ def make_results(rng, planted=PLANTED):
             "control_mc": dataset("control", pair("control")),
             "signal": dataset("signal", signal_search(rng, 16_000, 100_000), 100_000),
             "m_0700": dataset(
-                "majorana", signal_search(rng, 1500, 10_000), 10_000, m_majorana=0.7, majorana_mode="2nu"
+                "majorana", signal_search(rng, 1500, 10_000, 0.7), 10_000, m_majorana=0.7, majorana_mode="2nu"
             ),
             "m_0900": dataset(
                 "majorana", signal_search(rng, 1700, 10_000), 10_000, m_majorana=0.9, majorana_mode="2nu"

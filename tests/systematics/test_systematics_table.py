@@ -59,6 +59,13 @@ def test_statistics_and_number_of_jpsi(tables):
     assert rows["n_jpsi"].value == pytest.approx(44 / 10087)
 
 
+def test_statistics_at_a_mass_are_those_of_its_interval(tables):
+    light, heavy = (rows_of(t)["mc_statistics"] for t in tables[1:])
+    assert light.details["n_passed"] == 1350
+    assert light.value == pytest.approx(math.sqrt((1 - 0.135) / 1350))
+    assert heavy.value == pytest.approx(math.sqrt((1 - 0.153) / 1530))
+
+
 def test_modelling(tables, measured):
     overall, light, heavy = (rows_of(t)["mc_modelling"] for t in tables)
     assert overall.value == pytest.approx(abs((0.15 + 0.17 + 0.18) / 3 - 0.16) / 0.16)
