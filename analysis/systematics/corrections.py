@@ -275,14 +275,18 @@ def sources(results: Results, channels: Mapping[str, Candidates]) -> dict[str, d
 
 
 def _shifts(ratios: RatioMap, of: Factors, species: Species, candidates: Candidates) -> FloatArray:
-    """Return the relative change of an efficiency by one standard deviation of each bin and of each factor."""
+    """Return the change of an efficiency by one standard deviation of each bin and of each factor.
+
+    It is relative to the uncorrected efficiency, which the limit takes: in a bin where nothing passes in the data the
+    ratio is 0, and no change is relative to that.
+    """
     n = len(candidates["p_k1"])
     bins, categories = np.zeros(ratios.value.shape), np.zeros(of.value.shape)
     at = of.at(np.asarray(candidates["period"]).astype(np.int64), charge_of(candidates, species))
     for track in TRACKS[species]:
         place = ratios.bins(candidates[f"p_{track}"], candidates[f"cos_theta_{track}"])
-        np.add.at(bins, place, ratios.sigma[place] / ratios.value[place] / n)
-        np.add.at(categories, at, of.sigma[at] / of.value[at] / n)
+        np.add.at(bins, place, ratios.sigma[place] / n)
+        np.add.at(categories, at, of.sigma[at] / n)
     return np.concatenate([bins.ravel(), categories.ravel()])
 
 

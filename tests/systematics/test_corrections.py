@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -87,8 +89,6 @@ def test_bad_inputs(measured, ready, signal, tmp_path):
 
 
 def test_other_bins_are_refused(measured, drop):
-    import dataclasses
-
     import hist
 
     odd = hist.Hist.new.Reg(2, 0, 2, name="p").Reg(2, -1, 1, name="cos_theta").Bool(name="passed").Int64()
@@ -107,8 +107,6 @@ def test_other_bins_are_refused(measured, drop):
 
 def test_a_factor_planted_in_one_period_and_charge_is_found_there_alone(measured, make_probes):
     """Positive probes of 2012, 5 % rarer in data: their factor says so, the others stay at 1."""
-    import dataclasses
-
     data = measured.datasets["control_data"]
     changed = dataclasses.replace(
         data, selections=data.selections | {"control_kkpi0": make_probes(0.9212, 0.909, positive_2012=-0.05)}
@@ -149,3 +147,28 @@ def test_a_track_that_is_moved_by_one_standard_deviation_moves_the_efficiency_by
 def test_a_period_without_probes_is_named(measured, signal):
     with pytest.raises(ResultsError, match="periods \\[1999\\]"):
         corrections.sources(measured, {"overall": signal | {"period": np.full(len(signal["p_k1"]), 1999)}})
+
+
+def test_a_bin_in_which_no_probe_of_the_data_passes_has_a_source_like_any_other(measured, make_probes, signal):
+    """Its ratio is 0: a change relative to that would be infinite, and LAPACK never ends on it."""
+    data = measured.datasets["control_data"]
+    probes = make_probes(0.9, 0.9)
+    lost = probes.histograms["tracking"].copy()
+    counts = lost.view()
+    counts[..., 2, 2, 0] += counts[..., 2, 2, 1]
+    counts[..., 2, 2, 1] = 0
+    changed = dataclasses.replace(probes, histograms={**probes.histograms, "tracking": lost})
+    selections = data.selections | {"control_kkpi0": changed}
+    held = measured.datasets | {"control_data": dataclasses.replace(data, selections=selections)}
+    results = dataclasses.replace(measured, datasets=held)
+    assert ratio_map(results, Species.K, "tracking").value[2, 2] == 0.0
+    found = corrections.sources(results, {"overall": signal})
+    assert all(np.isfinite(shift["overall"]) for shift in found.values())
+
+
+def test_the_sources_of_bins_add_up_to_the_uncertainty_of_the_table(measured, signal):
+    ratios, factors = (of(measured, Species.K, "pid") for of in (ratio_map, corrections.factors))
+    exact = dataclasses.replace(factors, sigma=np.zeros_like(factors.sigma))
+    shifts = corrections._shifts(ratios, exact, Species.K, signal)
+    per_track = table.track_difference(measured, "pid", Species.K, signal).sigma
+    assert np.linalg.norm(shifts) == pytest.approx(2.0 * per_track)
