@@ -397,7 +397,7 @@ def test_loosened_identification_passes_as_often_as_the_rates_say(tmp_path):
     [
         ("eeee", {"e to kaon, e to kaon"}),
         ("pipipipi", {"pi to kaon, pi to kaon", "pi to electron, pi to kaon"}),
-        ("ppbaree", {"e to kaon, p to kaon", "p to kaon, pbar to electron"}),
+        ("ppbaree", {"p to kaon, pbar to kaon", "p to kaon, pbar to electron"}),
     ],
 )
 def test_pairs_of_mistakes_are_as_many_as_the_rates_say(tmp_path, name, kinds):

@@ -58,5 +58,5 @@ def test_every_figure_of_a_report_has_data(whole):
 
 def test_the_limits_behind_their_figure_are_those_of_the_result(whole):
     table = figure_data.table("limits_yield", page.pictures(whole)["limits_yield"].figure())
-    observed = [row["y"] for row in table.rows if row["series"] == "observed"]
+    observed = [row["y"] for row in table.rows if row["series"] == "observed, rolke"]
     assert observed == [r["n_up"] for r in whole.limits if r["method"] == "rolke" and r["m_majorana"] is not None]

@@ -106,7 +106,7 @@ def test_flags_stand_in_every_figure_and_in_the_summary():
         texts = [t.get_text() for t in picture.figure(source.label(merged), labels(found)).axes[0].texts]
         assert "BLIND" in texts, picture.name
     images = {p.name: page.Drawn(b"", "") for s in sections for p in s.pictures}
-    assert "<strong>BLIND</strong>" in page.html(found, sections, images)
+    assert "<strong>BLIND</strong>" in page.html(page.report(found, sections), images)
 
 
 def test_simulation_is_never_called_data_of_the_experiment(whole, merged):

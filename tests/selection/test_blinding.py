@@ -329,7 +329,7 @@ def test_the_box_opens_for_the_frozen_cuts_and_a_reason(planted, directory):
     passed = opened.datasets["data"].selections["search"].cutflow["charge_pattern"]
     hidden = planted[40].datasets["data"].selections["search"].cutflow["charge_pattern"]
     assert passed == hidden + 40
-    assert gather._observed(opened, None)[0] > 0
+    assert gather._observed(opened, gather.Choices().survivors(None))[0] > 0
     record = json.loads(frozen.read_text())
     frozen.write_text(json.dumps(record | {"cuts": record["cuts"] | {"chi2_4c_max": 99.0}}))
     with pytest.raises(BlindingError, match="was changed after it was written"):

@@ -47,7 +47,7 @@ def test_a_blind_chunk_shows_what_lies_outside_the_box(signal, hidden):
 def test_a_blind_chunk_without_hidden_events_computes_nothing_twice(signal, hidden):
     chunk = Chunk(ChosenEvents(signal, ~hidden), "d", BLIND, SELECTION)
     assert chunk.events.n_events == np.count_nonzero(~hidden)
-    assert {"is_good", "is_identified", "combinations", "momenta"} <= vars(chunk.events).keys()
+    assert {"is_good", "is_identified", "combinations", "m_kkee"} <= vars(chunk.events).keys()
     np.testing.assert_array_equal(chunk.decisions, Chunk(signal, "d", BLIND, SELECTION).decisions)
 
 
