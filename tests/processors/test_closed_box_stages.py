@@ -71,7 +71,10 @@ def samples(tmp_path_factory):
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory):
     """A world of data and one off the resonance."""
-    made = [make_worlds(tmp_path_factory.mktemp(name), (N_HIDDEN,), has_truth=False) for name in ("data", "off")]
+    made = [
+        make_worlds(tmp_path_factory.mktemp(name), (N_HIDDEN,), has_truth=False, seed=seed)
+        for name, seed in (("data", 31), ("off", 32))
+    ]
     return [world for (world,) in made]
 
 

@@ -85,17 +85,17 @@ def without_tracks(block: Block) -> Block:
     return Block(block.n_events, {n: np.zeros_like(o) for n, o in block.offsets.items()}, nothing | scalars)
 
 
-def make_worlds(directory: Path, numbers: tuple[int, ...], *, has_truth: bool) -> list[World]:
+def make_worlds(directory: Path, numbers: tuple[int, ...], *, has_truth: bool, seed: int = 31) -> list[World]:
     """Write the files of one world per number of hidden events.
 
     The hidden ones have four good tracks and no more: then every step that counts them counts them alike.
     """
-    signal = simulate("signal", N_SIGNAL, has_truth=has_truth, seed=31)
+    signal = simulate("signal", N_SIGNAL, has_truth=has_truth, seed=seed)
     view = view_of(signal)
     inside = blinding.in_box(view)
     boxed = signal.select(inside & (view.n_good == 4))
     outside = signal.select(~inside & view.has_candidate)
-    others = [simulate(name, n, has_truth=has_truth, seed=31) for name, n in VISIBLE.items()]
+    others = [simulate(name, n, has_truth=has_truth, seed=seed) for name, n in VISIBLE.items()]
     visible = concatenate([outside, *others])
     worlds = []
     for n in numbers:
