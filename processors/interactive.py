@@ -13,7 +13,6 @@ from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.selection.blinding import BlindingError
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
@@ -21,8 +20,7 @@ from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.plugin import load
-from jpsi_lnv.processors.run import RunOptions, process, to_results
-from jpsi_lnv.processors.search import SearchProcessor, calibrations
+from jpsi_lnv.processors.run import RunOptions, process, ready, to_results
 
 
 def read_fileset(fileset: str | Path, datasets: str | None = None) -> dict[str, Any]:
@@ -102,8 +100,7 @@ def run(
     Raises:
         LnvError: The fileset, a file or the cluster is not usable.
     """
-    chosen, own = filesets.select(filesets.load(fileset), datasets), load(plugin) if plugin else None
-    chosen = own.attach(chosen) if own else chosen
+    chosen = filesets.select(filesets.load(fileset), datasets)
     with ExitStack() as stack:
         parts = Path(stack.enter_context(TemporaryDirectory(prefix="lnv-")))
         make = stack.enter_context(make_executors(executor, where or ClusterOptions()))
@@ -115,9 +112,7 @@ def run(
             verification="size",
             trust_units=trust_units,
             box=unblinding.box(frozen),
-            plugin=own,
+            plugin=load(plugin),
         )
-        unblinding.require_calibration(chosen, frozen)
-        selections = registry.SELECTIONS | (own.selections if own else {})
-        processor = SearchProcessor(cuts, box=options.box, calibrations=calibrations(chosen), selections=selections)
+        chosen, processor = ready(chosen, options, frozen)
         return to_results(process(chosen, processor, options, make), options)

@@ -65,8 +65,9 @@ class Plugin:
 
     @property
     def selections(self) -> dict[str, Selection]:
-        """Its selections as the processor takes them."""
-        return {name: Selection(partial(run_own, name, function)) for name, function in self.functions.items()}
+        """All selections as the processor takes them, the package's and those of the file."""
+        own = {name: Selection(partial(run_own, name, function)) for name, function in self.functions.items()}
+        return registry.SELECTIONS | own
 
     def attach(self, fileset: Fileset) -> Fileset:
         """Return a fileset all of whose datasets go through the selections, too."""
@@ -81,14 +82,19 @@ class Plugin:
         }
 
 
-def load(path: Path) -> Plugin:
-    """Return the selections of a file.
+NONE: Final = Plugin(Path(), "", {})
+
+
+def load(path: Path | None) -> Plugin:
+    """Return the selections of a file; none without one.
 
     It becomes no module that others could import: so its functions travel to the workers as they are.
 
     Raises:
         PluginError: The file cannot be read or run, or holds no selections under names of their own.
     """
+    if path is None:
+        return NONE
     try:
         source = path.read_bytes()
         module = types.ModuleType(f"plugin {path.name}")

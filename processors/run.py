@@ -20,13 +20,13 @@ from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.documents import Form, digest_of_json, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError, ResultsError
 from jpsi_lnv.analysis.selection import blinding, registry
-from jpsi_lnv.processors.books import ledger, verify
+from jpsi_lnv.processors.books import ledger, unblinding, verify
 from jpsi_lnv.processors.books.checkpoints import Parts, selections_of
 from jpsi_lnv.processors.books.chunks import Span, common, share, work_items
 from jpsi_lnv.processors.books.fileset import Fileset, identity, require_plausible, select, without
 from jpsi_lnv.processors.books.ledger import Books, Covariances, cause, describe_failures, print_books
 from jpsi_lnv.processors.console import console, not_a_part, option, wrote
-from jpsi_lnv.processors.plugin import Plugin
+from jpsi_lnv.processors.plugin import NONE, Plugin
 from jpsi_lnv.processors.search import SearchProcessor, calibrations
 from jpsi_lnv.processors.work.executors import MakeExecutor, process_chunks
 from jpsi_lnv.processors.work.guard import FAILED
@@ -48,7 +48,7 @@ class RunOptions:
         cuts: The cuts the processor applies.
         box: The requirements that the box of blind data is made of.
         cache: File that remembers verified checksums; None: in the user's cache, or beside the results without one.
-        plugin: The user's own selections; None: there are none.
+        plugin: The user's own selections.
         unblinding: Record of the opening of the box (`processors.books.unblinding`); None: blind data stay blind.
     """
 
@@ -74,7 +74,7 @@ class RunOptions:
     cuts: Cuts = SELECTION
     box: Cuts = SELECTION
     cache: Path | None = None
-    plugin: Plugin | None = None
+    plugin: Plugin = NONE
     unblinding: dict[str, Any] | None = None
 
     @property
@@ -90,6 +90,26 @@ def fileset_digest(fileset: Fileset) -> str:
         for name, d in fileset.items()
     }
     return digest_of_json(content)
+
+
+def ready(fileset: Fileset, options: RunOptions, frozen: Path) -> tuple[Fileset, SearchProcessor]:
+    """Return a fileset that goes through the user's own selections, too, and the processor of the run.
+
+    Args:
+        fileset: Datasets to process.
+        options: Options.
+        frozen: File of `lnv freeze`; where there is none, nothing is frozen yet.
+
+    Raises:
+        BlindingError: Other cuts are frozen than those for recorded events, or another calibration of blind ones.
+        CalibrationError: A calibration is not usable, or recorded events have none.
+    """
+    unblinding.require_frozen(options.cuts, frozen, fileset)
+    unblinding.require_calibration(fileset, frozen)
+    processor = SearchProcessor(
+        options.cuts, box=options.box, selections=options.plugin.selections, calibrations=calibrations(fileset)
+    )
+    return options.plugin.attach(fileset), processor
 
 
 def process(fileset: Fileset, processor: SearchProcessor, options: RunOptions, make_executor: MakeExecutor) -> Books:
@@ -253,8 +273,7 @@ def _books(
 def _parts(fileset: Fileset, options: RunOptions, others: Sequence[Path] = ()) -> Parts:
     versions = provenance.package_versions() | {"python": platform.python_version()}
     configuration = [provenance.source_digest(), versions, options.cuts.digest(), options.box.digest()]
-    if options.plugin is not None:
-        configuration.append(options.plugin.digest)
+    configuration.append(options.plugin.digest)
     return Parts(options.output, fileset, configuration, others)
 
 
@@ -288,7 +307,7 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
     origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(books.fileset))
     origin["box_digest"] = options.box.digest()
     origin["calibration"] = {n: c.summary() for n, c in calibrations(books.fileset).items()}
-    if options.plugin is not None:
+    if options.plugin.functions:
         origin["plugin"] = {"file": options.plugin.path.name, "digest": options.plugin.digest}
     if options.unblinding is not None:
         origin["unblinding"] = options.unblinding

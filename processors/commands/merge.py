@@ -44,9 +44,8 @@ def command(
     """
     chosen = filesets.select(filesets.load(fileset), datasets)
     unblinding.require_frozen(cuts, frozen, chosen)
-    own = load(plugin) if plugin else None
-    chosen = own.attach(chosen) if own else chosen
-    options = RunOptions(output=output, cuts=cuts, box=unblinding.box(frozen), plugin=own)
+    options = RunOptions(output=output, cuts=cuts, box=unblinding.box(frozen), plugin=load(plugin))
+    chosen = options.plugin.attach(chosen)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)

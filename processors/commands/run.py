@@ -13,7 +13,6 @@ import click
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.datasets import HOW_N_JPSI
 from jpsi_lnv.analysis.errors import LnvError
-from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.checkpoints import output_lock
@@ -23,8 +22,7 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
 from jpsi_lnv.processors.console import CUTS, FILE, PLUGIN, CalibrationFile, options_of, refuse_unused, show
 from jpsi_lnv.processors.plugin import load
-from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process
-from jpsi_lnv.processors.search import SearchProcessor, calibrations
+from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process, ready
 from jpsi_lnv.processors.skim_plan import SkimOptions
 
 DST = ".dst"
@@ -78,20 +76,14 @@ def command(
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
     fileset = _fileset(files, options.output, sqrt_s, run_table, calibration)
     chosen = filesets.select(filesets.load(fileset), datasets)
-    own = load(plugin) if plugin else None
-    options = dataclasses.replace(options, cuts=cuts, plugin=own)
-    unblinding.require_frozen(cuts, frozen, chosen)
+    options = dataclasses.replace(options, cuts=cuts, plugin=load(plugin), box=unblinding.box(frozen))
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)
     show(filesets.table(str(fileset), chosen))
     for name in filesets.without_n_jpsi(chosen):
         click.echo(f"warning: dataset {name!r} does not say how many J/psi it holds: no limit; {HOW_N_JPSI}", err=True)
-    options = dataclasses.replace(options, box=unblinding.box(frozen))
-    unblinding.require_calibration(chosen, frozen)
-    chosen = own.attach(chosen) if own else chosen
-    selections = registry.SELECTIONS | (own.selections if own else {})
-    processor = SearchProcessor(options.cuts, box=options.box, calibrations=calibrations(chosen), selections=selections)
+    chosen, processor = ready(chosen, options, frozen)
     try:
         with output_lock(options.output):
             with (
