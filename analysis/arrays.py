@@ -93,6 +93,8 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 AnyArray = npt.NDArray[Any]
+# Of the precision in which a file stores it, or double.
+RealArray = npt.NDArray[np.floating]
 
 prepare()
 # A compiled function: it releases the GIL, keeps its machine code on disk and divides as numpy does.

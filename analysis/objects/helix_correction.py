@@ -21,12 +21,12 @@ from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, RealArray
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import CalibrationError
 from jpsi_lnv.analysis.events.columns import Columns, normal
-from jpsi_lnv.analysis.objects.tracks import Column, read_helix
+from jpsi_lnv.analysis.objects.tracks import read_helix
 
 FORMAT: Final = "jpsi-lnv helix 1"
 PARAMETERS: Final = ("phi0", "kappa", "tanl")
@@ -146,7 +146,7 @@ class ChunkCorrection:
 
     parts: list[tuple[HelixCorrection, BoolArray]]
 
-    def helix(self, columns: Columns, species: Species, suffix: str, chosen: IntArray) -> tuple[Column, ...]:
+    def helix(self, columns: Columns, species: Species, suffix: str, chosen: IntArray) -> tuple[RealArray, ...]:
         """Return the columns dr, phi0, kappa, dz, tanl of one hypothesis, corrected for the chosen tracks, each (T,).
 
         Args:

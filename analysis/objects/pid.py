@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, RealArray, kernel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
@@ -28,7 +28,6 @@ from jpsi_lnv.analysis.objects.calibration import Calibration, Constants, given,
 from jpsi_lnv.analysis.objects.emc_pid import EmcTables
 from jpsi_lnv.analysis.objects.networks import Network
 
-Column = npt.NDArray[np.floating]
 Window = tuple[float, float]
 
 # The hypotheses that are compared, in the order of `Species`.
@@ -293,7 +292,7 @@ def is_kaon(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
 
 @kernel
 def _take_dedx(
-    chosen: IntArray, n_hits: npt.NDArray[np.integer], measured: tuple[Column, ...], chi: FloatArray
+    chosen: IntArray, n_hits: npt.NDArray[np.integer], measured: tuple[RealArray, ...], chi: FloatArray
 ) -> None:
     for i, t in enumerate(chosen):
         for h in range(len(measured)):
@@ -316,7 +315,7 @@ def _counts(chi: FloatArray, asked: tuple[int, ...], window: Window) -> bool:
 def _mark_dedx(
     needed: BoolArray,
     n_hits: npt.NDArray[np.integer],
-    columns: tuple[Column, ...],
+    columns: tuple[RealArray, ...],
     asked: tuple[int, ...],
     window: Window,
     measured: BoolArray,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, RealArray, kernel
 from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES, TOF, branch
 from jpsi_lnv.analysis.objects.tracks import momentum
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from jpsi_lnv.analysis.events.columns import Columns
 
-Column = npt.NDArray[np.floating]
 
 GOOD: Final = 1
 # Bits of a record's status: no hit, one end, the mean of a counter, the cluster of all layers, barrel, east, MRPC.
@@ -168,9 +167,9 @@ def _rows(
 @kernel
 def _take(
     chosen: IntArray,
-    measured: tuple[Column, Column],
+    measured: tuple[RealArray, RealArray],
     quality: npt.NDArray[np.integer],
-    expected: tuple[Column, ...],
+    expected: tuple[RealArray, ...],
     chi: FloatArray,
 ) -> None:
     for i, t in enumerate(chosen):

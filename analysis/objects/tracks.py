@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, RealArray, kernel
 from jpsi_lnv.analysis.constants import P_TO_RADIUS, Species
 from jpsi_lnv.analysis.events.run_table import IP_SIGMA
 from jpsi_lnv.analysis.events.schema import COVARIANCE, HELIX
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from jpsi_lnv.analysis.cuts import Cuts
     from jpsi_lnv.analysis.events.columns import Columns
 
-Column = npt.NDArray[np.floating]
 
 # The covariance elements that the momentum at the interaction point depends on: every one without dz.
 MOMENTUM_COVARIANCE: Final = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
@@ -45,7 +44,7 @@ elementwise = numba.vectorize(cache=True)
 class Correction(Protocol):
     """What corrects helices before a fit: see `analysis.objects.helix_correction`."""
 
-    def helix(self, columns: Columns, species: Species, suffix: str, chosen: IntArray) -> tuple[Column, ...]:
+    def helix(self, columns: Columns, species: Species, suffix: str, chosen: IntArray) -> tuple[RealArray, ...]:
         """Return the columns dr, phi0, kappa, dz, tanl of one hypothesis, corrected for the chosen tracks."""
 
 
@@ -61,10 +60,10 @@ class EventFrame(NamedTuple):
     """
 
     offsets: IntArray
-    x: Column
-    y: Column
-    z: Column
-    field: Column
+    x: RealArray
+    y: RealArray
+    z: RealArray
+    field: RealArray
 
 
 def read_frame(columns: Columns) -> EventFrame:
@@ -88,7 +87,7 @@ def read_points(
     return field, np.stack(rest[:3], axis=-1), np.stack(rest[3:], axis=-1) if has_spread else None
 
 
-def read_helix(columns: Columns, suffix: str = "") -> tuple[Column, ...]:
+def read_helix(columns: Columns, suffix: str = "") -> tuple[RealArray, ...]:
     """Return the columns dr, phi0, kappa, dz, tanl of one mass hypothesis, each (T,)."""
     return tuple(columns.flat("Track", name + suffix) for name in HELIX)
 
@@ -138,7 +137,7 @@ def read_helices(
 
 def read_sets(
     columns: Columns, chosen: IntArray, correction: Correction | None, species: Sequence[Species] = FITTED
-) -> Iterator[tuple[tuple[Column, ...], str]]:
+) -> Iterator[tuple[tuple[RealArray, ...], str]]:
     """Return the helix of each hypothesis, and the suffix of the set that it is from; of one for all, that alone.
 
     Args:
@@ -159,8 +158,8 @@ def read_sets(
 
 
 def momenta_at_ip(
-    helix: Sequence[Column],
-    covariance: Sequence[Column],
+    helix: Sequence[RealArray],
+    covariance: Sequence[RealArray],
     frame: EventFrame,
     chosen: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
@@ -182,7 +181,7 @@ def momenta_at_ip(
     return p, v
 
 
-def is_good(helix: Sequence[Column], frame: EventFrame, cuts: Cuts) -> BoolArray:
+def is_good(helix: Sequence[RealArray], frame: EventFrame, cuts: Cuts) -> BoolArray:
     """Return which tracks lie in the acceptance and come from the interaction point (section III, paragraph 1).
 
     Most tracks pass so near to the pivot that bounds decide: with b = abs(dr) + the pivot's distance to the interaction
@@ -238,7 +237,7 @@ def _alpha(frame: EventFrame) -> FloatArray:
     return P_TO_RADIUS / np.asarray(frame.field, dtype=np.float64)
 
 
-def _uniform(columns: Sequence[Column]) -> tuple[Column, ...]:
+def _uniform(columns: Sequence[RealArray]) -> tuple[RealArray, ...]:
     """Return contiguous columns of one floating type: what a kernel takes as one tuple."""
     dtype = np.result_type(np.float32, *columns)
     return tuple(np.ascontiguousarray(c, dtype=dtype) for c in columns)
@@ -256,7 +255,7 @@ def _centre(
 
 @kernel
 def _distance(
-    frame: EventFrame, alpha: FloatArray, helix: tuple[Column, ...], event: int, t: int
+    frame: EventFrame, alpha: FloatArray, helix: tuple[RealArray, ...], event: int, t: int
 ) -> tuple[float, float]:
     """Return r_xy and r_z of track t."""
     x, y, z = np.float64(frame.x[event]), np.float64(frame.y[event]), np.float64(frame.z[event])
@@ -289,7 +288,7 @@ def _reach(frame: EventFrame) -> tuple[float, float]:
 
 @kernel
 def _good_near_the_pivot(
-    helix: tuple[Column, ...],
+    helix: tuple[RealArray, ...],
     reach: tuple[float, float],
     limits: tuple[float, float, float],
     good: BoolArray,
@@ -313,7 +312,7 @@ def _good(
     event: IntArray,
     frame: EventFrame,
     alpha: FloatArray,
-    helix: tuple[Column, ...],
+    helix: tuple[RealArray, ...],
     limits: tuple[float, float, float],
     good: BoolArray,
 ) -> None:
@@ -327,8 +326,8 @@ def _momenta(
     frame: EventFrame,
     alpha: FloatArray,
     chosen: IntArray,
-    helix: tuple[Column, ...],
-    cov: tuple[Column, ...],
+    helix: tuple[RealArray, ...],
+    cov: tuple[RealArray, ...],
     p: FloatArray,
     v: FloatArray,
 ) -> None:
@@ -345,8 +344,8 @@ def _momenta(
 @kernel
 def _momentum(
     t: int,
-    helix: tuple[Column, ...],
-    cov: tuple[Column, ...],
+    helix: tuple[RealArray, ...],
+    cov: tuple[RealArray, ...],
     x: float,
     y: float,
     alpha: float,

@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.simulation import beam, calorimeter
 from jpsi_lnv.analysis.simulation.decays import direction
-from jpsi_lnv.analysis.simulation.detector import Column, simulate
+from jpsi_lnv.analysis.simulation.detector import Branch, simulate
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import ELECTRON, KAON, KINDS, MUON, PHOTON, PION, PROTON, Particles
 from jpsi_lnv.analysis.simulation.tracking import measure, trajectory
@@ -72,11 +72,11 @@ def shoot(
     cos_theta: FloatArray,
     parameters: DetectorParameters,
     years: tuple[int, ...] = (),
-) -> dict[str, Column]:
+) -> dict[str, Branch]:
     """Return the columns of events with one particle each, as `gun` makes them, with event scalars."""
     table, beams = gun(rng, pdg_id, momentum, cos_theta, years)
     n = len(momentum)
-    scalars: dict[str, Column] = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
+    scalars: dict[str, Branch] = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
     scalars |= {"run": -beams.run, "event": np.arange(n) + 1, "field": beams.field, "sqrt_s": np.full(n, M_JPSI)}
     scalars["period"] = np.array([p.year for p in PERIODS])[beams.period]
     return simulate(rng, table, beams, parameters) | scalars

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, RealArray, kernel
 from jpsi_lnv.analysis.constants import M_ELECTRON, P_TO_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jpsi_lnv.analysis.cuts import Cuts
-
-Column = npt.NDArray[np.floating]
 
 
 class Pairs(NamedTuple):
@@ -75,7 +73,9 @@ def find_pairs(
     return pairs[0, :n], pairs[1, :n], pairs[2, :n]
 
 
-def geometry(electron: IntArray, partner: IntArray, event: IntArray, helix: Sequence[Column], field: Column) -> Pairs:
+def geometry(
+    electron: IntArray, partner: IntArray, event: IntArray, helix: Sequence[RealArray], field: RealArray
+) -> Pairs:
     """Return the conversion geometry of pairs of tracks.
 
     Args:
@@ -170,7 +170,7 @@ def _closest(
 
 
 @kernel
-def _circle(helix: tuple[Column, ...], t: int, alpha: float) -> tuple[float, float, float, float]:
+def _circle(helix: tuple[RealArray, ...], t: int, alpha: float) -> tuple[float, float, float, float]:
     """Return the centre of a track's circle, its radius and the track's transverse momentum."""
     dr, phi0, kappa = np.float64(helix[0][t]), np.float64(helix[1][t]), np.float64(helix[2][t])
     along = dr - alpha / kappa
@@ -181,8 +181,8 @@ def _circle(helix: tuple[Column, ...], t: int, alpha: float) -> tuple[float, flo
 def _geometry(
     electron: IntArray,
     partner: IntArray,
-    helix: tuple[Column, ...],
-    tanl: Column,
+    helix: tuple[RealArray, ...],
+    tanl: RealArray,
     alpha: FloatArray,
     mass2: float,
     out: FloatArray,

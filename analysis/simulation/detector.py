@@ -32,7 +32,7 @@ from jpsi_lnv.analysis.simulation.tracking import Measurement, Trajectory, traje
 from jpsi_lnv.analysis.simulation.transport import Flight, bremsstrahlung, convert, decay_in_flight, momentum_lost
 
 Flat = dict[str, AnyArray]
-Column = AnyArray | tuple[IntArray, AnyArray]
+Branch = AnyArray | tuple[IntArray, AnyArray]
 
 _PHOTON_MIN: Final = 0.010  # GeV: softer photons cannot make a cluster
 _NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of the visible share of K_L and neutrons, [assumption]
@@ -75,7 +75,7 @@ def simulate(
     *,
     keep: Collection[str] = (),
     has_hypotheses: bool = False,
-) -> dict[str, Column]:
+) -> dict[str, Branch]:
     """Return the columns of simulated events.
 
     Args:
@@ -106,7 +106,7 @@ def simulate(
     offsets = _offsets(charged.event[found], table.n_events)
     columns |= emc | {"gen": table.row[charged.row[found]]}
     of_times, of_chambers = rng.spawn(2)
-    records: dict[str, Column] = {}
+    records: dict[str, Branch] = {}
     if "pid" in keep:
         crossed = raw.crossing(measurements.tracks, measurements.hit, parameters)
         columns |= raw.stored("Track", {"ext_z1": crossed.z1, "ext_z2": crossed.z2, "ext_rho": crossed.rho})
@@ -125,7 +125,7 @@ def _offsets(event: IntArray, n_events: int) -> IntArray:
     return np.concatenate([[0], np.cumsum(np.bincount(event, minlength=n_events))])
 
 
-def _with_offsets(columns: Flat, n_events: int) -> dict[str, Column]:
+def _with_offsets(columns: Flat, n_events: int) -> dict[str, Branch]:
     offsets = _offsets(columns["event"].astype(np.int64), n_events)
     return {name: (offsets, values) for name, values in columns.items() if name != "event"}
 
@@ -301,7 +301,7 @@ def _tof_records(
     found: IntArray,
     beams: Beams,
     parameters: DetectorParameters,
-) -> dict[str, Column]:
+) -> dict[str, Branch]:
     """Return the columns of `Tof`."""
     event = charged.event[found]
     period = beams.period[event]

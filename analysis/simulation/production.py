@@ -16,7 +16,7 @@ from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation import beam
-from jpsi_lnv.analysis.simulation.detector import Column, simulate
+from jpsi_lnv.analysis.simulation.detector import Branch, simulate
 from jpsi_lnv.analysis.simulation.generator import generate, of_decays
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL, PERIODS, DetectorParameters
 from jpsi_lnv.analysis.simulation.particles import Particles, interleave
@@ -72,7 +72,7 @@ def block_size(n_events: int, block: int) -> int:
     return min(BLOCK_EVENTS, n_events - block * BLOCK_EVENTS)
 
 
-def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> dict[str, Column]:
+def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> dict[str, Branch]:
     """Return the columns of one block.
 
     Args:
@@ -89,7 +89,7 @@ def make_block(recipe: Recipe, dataset: str, block: int, n: int, seed: int) -> d
 
 def make_block_of_decays(
     momenta: FloatArray, n_neutrinos: IntArray, is_conjugated: BoolArray, dataset: str, block: int, seed: int
-) -> dict[str, Column]:
+) -> dict[str, Branch]:
     """Return the columns of one block of J/psi -> K+ e- K+ e- + c.c. that somebody else made.
 
     Args:
@@ -112,7 +112,7 @@ def make_block_of_decays(
 
 def _recorded(
     rng: np.random.Generator, particles: Particles, beams: beam.Beams, recipe: Recipe, first: int
-) -> dict[str, Column]:
+) -> dict[str, Branch]:
     """Return the columns of events, of which `first` came before, as the detector sees them."""
     columns = simulate(rng, particles, beams, recipe.parameters, keep=recipe.keep, has_hypotheses=recipe.has_hypotheses)
     if not recipe.has_truth:
