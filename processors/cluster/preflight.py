@@ -200,8 +200,13 @@ def _make_plugin(install: Callable[..., None] | None, is_ours: bool) -> WorkerPl
         import logging  # noqa: PLC0415 the function travels without its module
         import signal  # noqa: PLC0415
 
+        def is_no_lost_link(record: Any) -> bool:
+            return not (record.exc_info and isinstance(record.exc_info[1], OSError))
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+        # Of a link that is lost, or closed at the end before the worker is, the client speaks.
+        logging.getLogger("distributed.worker").addFilter(is_no_lost_link)
 
     class Admission(WorkerPlugin):
         def setup(self, worker: Any) -> None:

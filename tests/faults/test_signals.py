@@ -79,9 +79,9 @@ def test_a_run_that_is_stopped_leaves_parts_and_nothing_else(
     wait_for_parts(process, output)
     (os.killpg if to_all else os.kill)(process.pid, number)
     shown, said = process.communicate(timeout=60)
-    assert process.returncode == status
-    (line,) = [line for line in said.splitlines() if line]
-    assert line == f"stopped: what was finished is stored in {output}, continue with --resume"
+    assert process.returncode == status, said
+    stopped = f"stopped: what was finished is stored in {output}, continue with --resume"
+    assert [line for line in said.splitlines() if line] == [stopped]
     assert "Traceback" not in shown
     deadline = time.monotonic() + 10
     while in_session(process.pid) and time.monotonic() < deadline:
