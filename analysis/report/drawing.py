@@ -147,7 +147,7 @@ LOG_ROOM_PER_ENTRY: Final = 3.0
 LOG_FOOTROOM: Final = 0.3
 # A limit on the x axis, and the side that is kept: 1 above, -1 below.
 Edge = tuple[float, int]
-# Length of the arrow at a limit, as a fraction of the axes.
+# Length of the arrow at a limit, as a fraction of the axes, where the next limit leaves room.
 ARROW: Final = 0.07
 # Share of the height that the upper one of two axes has, and the gap between them.
 UPPER: Final = 0.7
@@ -288,11 +288,13 @@ def edges(axes: Axes, limits: Sequence[Edge], height: float) -> None:
         height: Length of the lines as a fraction of the axes.
     """
     low, high = axes.get_xlim()
+    between = float(np.diff(sorted(x for x, _ in limits)).min(initial=high - low))
+    arrow = min(ARROW * (high - low), 0.4 * between)
     for x, side in limits:
         axes.axvline(x, 0.0, height, color=REGION, linewidth=1.8)
         axes.annotate(
             "",
-            xy=(x + side * ARROW * (high - low), height),
+            xy=(x + side * arrow, height),
             xytext=(x, height),
             xycoords=axes.get_xaxis_transform(),
             arrowprops={"arrowstyle": "-|>", "color": REGION, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},

@@ -30,6 +30,7 @@ REBIN: Final = {"m_kkee": 5, "m_ke": 10}
 # Processes that are told apart in a stack; the others are one.
 SHOWN_MAX: Final = 5
 OTHERS: Final = "other processes"
+LEGEND_COLUMNS: Final = 2
 # What is drawn at least of a range of the vertical axis, in powers of ten, and at most.
 DECADES: Final = (3.0, 7.0)
 
@@ -145,10 +146,11 @@ def _picture(
         if data is not None:
             drawing.points(axes, data, label="data")
         drawing.label_counts(axes, shown)
-        _set_decades(axes, data, stack)
+        n_entries = len(axes.get_legend_handles_labels()[0])
+        _set_decades(axes, data, stack, -(-n_entries // LEGEND_COLUMNS))
         drawing.edges(axes, limits, 0.6)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper right", fontsize=9, ncols=2)
+        if n_entries:
+            axes.legend(loc="upper right", fontsize=9, ncols=LEGEND_COLUMNS)
 
     n_data = drawing.n_entries(data)
     said = [f"{n_data} entr{'y' if n_data == 1 else 'ies'} of data (points)." if data is not None else "", where]
@@ -175,13 +177,14 @@ def _draw_background(
         axes.fill_between([low, high], 0.0, top, facecolor="none", edgecolor="0.4", hatch="////", label=label)
 
 
-def _set_decades(axes: Axes, data: hist.Hist | None, stack: Sequence[tuple[str, hist.Hist]]) -> None:
-    """Let a logarithmic axis reach from the smallest background to the data, within `DECADES`."""
+def _set_decades(axes: Axes, data: hist.Hist | None, stack: Sequence[tuple[str, hist.Hist]], legend_rows: int) -> None:
+    """Let a logarithmic axis reach from the smallest background to the data, within `DECADES`, and hold the legend."""
     axes.set_yscale("log")
     highest = max(1.0, 0.0 if data is None else drawing.upper_end(data))
     smallest = min([float(v) for _, h in stack for v in h.values() if v > 0.0], default=1.0)
     decades = np.clip(np.log10(highest / smallest), *DECADES)
-    axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM)
+    room = drawing.LOG_ROOM_PER_ENTRY ** max(0, legend_rows - drawing.ENTRIES_IN_HEADROOM)
+    axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM * room)
 
 
 def _expectation(stack: Sequence[tuple[str, hist.Hist]]) -> str:
