@@ -174,9 +174,9 @@ def muc_chi(columns: Columns, network: Network, chosen: IntArray) -> FloatArray:
         SchemaError: The file lacks a column.
     """
     chambers = ("muc_depth", "muc_max_hits", "muc_chi2", "muc_distance", "muc_dphi")
-    kappa, tanl, phi0, volume, *values = _read(
-        columns, chosen, "kappa_mdc", "tanl_mdc", "phi0_mdc", "muc_volume", *chambers
-    )
+    suffix = "_mdc" if columns.has("Track", "kappa_mdc") else ""
+    helix = (f"{name}{suffix}" for name in ("kappa", "tanl", "phi0"))
+    kappa, tanl, phi0, volume, *values = _read(columns, chosen, *helix, "muc_volume", *chambers)
     p, cos_theta = tracks.momentum(kappa, tanl), tracks.cos_theta(tanl)
     phi = np.remainder(phi0 + 0.5 * np.pi, 2 * np.pi)
     values[chambers.index("muc_dphi")] = PI - values[chambers.index("muc_dphi")]

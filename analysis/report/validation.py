@@ -93,7 +93,7 @@ N_SHOT: Final = 20_000
 # Progress steps: resolutions, ideal fit, signal, identification, fractions, single particles; one per mass, one per
 # parameter with a range.
 N_STEPS: Final = 6 + len(paper.MASS_SCAN) + len(ranges())
-POLICIES: Final = ("one", "all")
+POLICIES: Final = ("all", "one")
 SUSPECTS: Final = (
     "No parameter was chosen by an efficiency. Suspects for the difference to the publication: pulls of the helices "
     "wider than assumed, decays of kaons beyond 65 cm, E/p and identification of slow electrons, the occupancy of "

@@ -43,6 +43,10 @@ IRON_ENDCAP: Final = np.array([0.0, 4.0, 7.0, 10.0, 13.0, 18.0, 26.0, 34.0, np.i
 MUC_HALF_LENGTH: Final = 186.0
 MUC_ENDCAP_RHO: Final = (106.0, 255.0)
 COIL_RADIUS: Final = 144.0  # cm: the field ends here, [memory]
+# Numbers of the volumes where a track enters: first octant of the barrel, first quadrants east and west, and the step
+# from one to the next [BOSS file].
+_VOLUMES: Final = (32, 136, 244)
+_VOLUME_STEP: Final = 9
 # Layers with hits that a track in the chambers needs to be a good one: BOSS has 3 without and 6 with [BOSS file].
 _LAYERS_GOOD: Final = 4
 _STRAGGLING: Final = 0.04  # relative spread of ranges, [assumption]
@@ -200,11 +204,12 @@ _RANGE: Final = _ranges()
 
 
 class Entry(NamedTuple):
-    """How particles enter the muon chambers: in the barrel, at all, and the cosine to the plates' normal; (n,)."""
+    """How particles enter the muon chambers: in the barrel, at all, cosine to the plates' normal, volume; (n,)."""
 
     is_barrel: BoolArray
     is_inside: BoolArray
     cosine: FloatArray
+    volume: IntArray
 
 
 def enter_chambers(tracks: Trajectory) -> Entry:
@@ -218,11 +223,22 @@ def enter_chambers(tracks: Trajectory) -> Entry:
     is_barrel = np.abs(barrel[:, 2]) < MUC_HALF_LENGTH
     with np.errstate(divide="ignore", invalid="ignore"):
         length = (np.copysign(MUC_Z[0], p3[:, 2]) - point[:, 2]) / p3[:, 2]
-    rho = np.hypot(*(point[:, :2] + p3[:, :2] * length[:, None]).T)
+        end = point[:, :2] + p3[:, :2] * length[:, None]
+    rho = np.hypot(*end.T)
     is_endcap = ~is_barrel & (rho > MUC_ENDCAP_RHO[0]) & (rho < MUC_ENDCAP_RHO[1])
     outward = (barrel[:, :2] * p3[:, :2]).sum(axis=1) / np.hypot(barrel[:, 0], barrel[:, 1])
     cosine = np.abs(np.where(is_barrel, outward, p3[:, 2])) / tracks.momentum
-    return Entry(is_barrel, is_out & (is_barrel | is_endcap), np.maximum(cosine, 0.2))
+    is_inside = is_out & (is_barrel | is_endcap)
+    volume = np.where(is_inside, _volume(np.where(is_barrel[:, None], barrel[:, :2], end), is_barrel, p3[:, 2]), -1)
+    return Entry(is_barrel, is_inside, np.maximum(cosine, 0.2), volume)
+
+
+def _volume(place: FloatArray, is_barrel: BoolArray, pz: FloatArray) -> IntArray:
+    """Return the number of the volume at a place (n, 2): octants lie about the axes, quadrants between them."""
+    turns = np.arctan2(place[:, 1], place[:, 0]) / (2.0 * np.pi)
+    part = np.where(is_barrel, np.floor(8.0 * turns + 0.5) % 8, np.floor(4.0 * turns) % 4)
+    first = np.where(is_barrel, _VOLUMES[0], np.where(pz > 0.0, _VOLUMES[1], _VOLUMES[2]))
+    return first + _VOLUME_STEP * np.nan_to_num(part).astype(np.int64)
 
 
 def muon_columns(
@@ -262,7 +278,8 @@ def muon_columns(
     found["muc_distance"] = np.where(found["muc_n_layers"] > 0, _DISTANCE * scattering[0], 0.0)
     found["muc_dphi"] = np.where(found["muc_status"] > 0, np.abs(_ANGLE * scattering[1]), 0.0)
     empty = {"muc_status": -1, "muc_last_barrel": -1, "muc_last_endcap": -1}
-    return {name: _at_rows(len(mass), rows, values, empty.get(name, 0)) for name, values in found.items()}
+    columns = {name: _at_rows(len(mass), rows, values, empty.get(name, 0)) for name, values in found.items()}
+    return columns | {"muc_volume": entry.volume}
 
 
 def _chamber_track(

@@ -9,7 +9,10 @@ import pytest
 import uproot
 
 from jpsi_lnv.analysis.constants import M_KAON, M_PION
+from jpsi_lnv.analysis.events.columns import ArrayColumns
+from jpsi_lnv.analysis.events.ntuple_writer import make_block as make_ntuple
 from jpsi_lnv.analysis.events.schema import BRANCHES, PID_HYPOTHESES
+from jpsi_lnv.analysis.objects import networks
 from jpsi_lnv.analysis.report import validation_response as response
 from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.simulation import raw, samplesets
@@ -169,6 +172,40 @@ def test_particles_reach_as_deep_as_their_mass_and_interactions_let_them(rng):
 @pytest.mark.parametrize(("momentum", "least", "most"), [(0.35, 0.0, 0.02), (1.4, 0.9, 1.0)])
 def test_muons_of_1_gev_cross_the_chambers_and_slow_ones_do_not_reach_them(rng, momentum, least, most):
     assert least <= np.mean(gun(rng, MUON, momentum)["n_layers"] >= 4) <= most
+
+
+def test_tracks_reach_the_volumes_of_the_muon_chambers_that_boss_names(boss_file):
+    """The simulation's numbers, at the extrapolations of real tracks, are BOSS's: gaps and end caps met first."""
+    import pybes3  # noqa: F401 registers the readers of BOSS's classes
+
+    first = {base + raw._VOLUME_STEP * k for base, n in zip(raw._VOLUMES, (8, 4, 4), strict=True) for k in range(n)}
+    tracks = uproot.open(boss_file)["Event/TDstEvent/m_extTrackCol"].array()
+    seen = [e for event in tracks for e in event if int(e["myMucVolumeNumber"]) in first]
+    place = np.array([[float(e[f"myMucPosition{axis}"]) for axis in "XYZ"] for e in seen])
+    is_barrel = np.abs(place[:, 2]) < raw.MUC_HALF_LENGTH
+    found = raw._volume(place[:, :2], is_barrel, place[:, 2])
+    assert len(seen) > 12
+    assert set(is_barrel) == {True, False}
+    np.testing.assert_array_equal(found, [int(e["myMucVolumeNumber"]) for e in seen])
+
+
+def test_a_network_of_the_muon_chambers_runs_on_the_simulation(columns):
+    """Any network does: asked are tracks of 0.5 GeV/c in reach of the chambers, whether or not they leave hits."""
+    n = len(networks.MUC.inputs)
+    network = networks.Network(
+        *(np.zeros(n), np.ones(n), np.zeros(1), np.zeros((1, n)), np.zeros(1), np.zeros(1)),
+        p_edges=np.array([0.5, 2.0]),
+        output_edges=np.array([-1.0, 2.0]),
+        chi=np.array([[[1.0]], [[2.0]]]),
+    )
+    block = make_ntuple(columns)
+    chi = networks.muc_chi(ArrayColumns(block.values, block.offsets, block.n_events), network, np.arange(5000))
+    tanl = of_tracks(columns, "tanl")[:5000]
+    is_fast = np.hypot(1.0, tanl) / np.abs(of_tracks(columns, "kappa")[:5000]) > 0.5
+    is_met = np.isfinite(chi[:, 0])
+    assert is_met[is_fast & (np.abs(tanl) < 1.0)].mean() > 0.9
+    assert not is_met[~is_fast].any()
+    np.testing.assert_array_equal(chi[is_met], np.tile([2.0, 1.0, 2.0, 2.0, 2.0], (is_met.sum(), 1)))
 
 
 def test_interacting_pions_leave_more_hits_in_a_layer_than_muons(rng):
