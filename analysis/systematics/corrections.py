@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +24,17 @@ from correctionlib import schemav2
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
 from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.datasets import mass_text
 from jpsi_lnv.analysis.efficiency import RatioMap, binomial_sigma
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.selection import control_probes
 from jpsi_lnv.analysis.systematics.table import (
     MAPS,
+    OVERALL,
     SIGMA_MIN,
     TRACKS,
+    Budget,
     Candidates,
     histogram,
     of_selection,
@@ -296,6 +299,64 @@ def _leading(name: str, shifts: FloatArray, channels: tuple[str, ...]) -> dict[s
     squares = np.cumsum(np.square(size))
     n = int(np.searchsorted(squares, KEPT * squares[-1])) + 1
     return {f"{name}_{i + 1}": dict(zip(channels, map(float, left[:, i] * size[i]), strict=True)) for i in range(n)}
+
+
+def at_least(budget: Budget, maps: Mapping[str, Mapping[str, float]]) -> Budget:
+    """Return a table whose rows of tracks are no smaller than what the maps themselves are known to.
+
+    The rows average over bins; what period and charge add is in the sources only.
+    """
+    channel = channel_of(budget)
+    rows = (replace(r, value=max(r.value, _of_maps(r.source, maps, channel))) for r in budget.rows)
+    return replace(budget, rows=tuple(rows))
+
+
+def named_sources(
+    budgets: Sequence[Budget], maps: Mapping[str, Mapping[str, float]], channels: Mapping[str, Candidates]
+) -> dict[str, dict[str, float]]:
+    """Return all uncertainties of the efficiencies by name: what has one name moves all channels together.
+
+    The maps' sources are among them, and a row of tracks is what it has beyond those. Statistics of a sample are its
+    own. The squares of a channel add up to that of its table's total; parts of the overall search, such as periods,
+    have its rows, with the maps' sources and statistics of their own.
+
+    Args:
+        budgets: Tables of the overall search and of the masses, after `at_least`.
+        maps: What `sources` returned for the channels.
+        channels: What `table.channels` returned.
+
+    Returns:
+        Name of the source -> channel -> relative change of the efficiency by one standard deviation.
+    """
+    rows = {channel_of(budget): budget.rows for budget in budgets}
+    found = {name: dict(changes) for name, changes in maps.items()}
+    for channel, selected in channels.items():
+        whole = channel if channel in rows else OVERALL
+        for row in rows[whole]:
+            name, value = row.source, math.sqrt(max(row.value**2 - _of_maps(row.source, maps, whole) ** 2, 0.0))
+            if row.source == "mc_statistics":
+                name, value = f"{name} {channel}", value * _more_scatter(selected, channels[whole])
+            elif row.source == "mc_modelling" and whole != OVERALL:
+                name = f"{name} nu nu"
+            if value:
+                found.setdefault(name, {})[channel] = value
+    return found
+
+
+def channel_of(budget: Budget) -> str:
+    """Return the name of the channel that a table is of."""
+    return OVERALL if budget.m_majorana is None else mass_text(budget.m_majorana)
+
+
+def _of_maps(row: str, maps: Mapping[str, Mapping[str, float]], channel: str) -> float:
+    """Return what the sources of a row's maps make of an efficiency, zero for other rows."""
+    labels = tuple(f"{row}_{label}_" for label in LABELS.values())
+    return math.hypot(*(changes[channel] for name, changes in maps.items() if name.startswith(labels)))
+
+
+def _more_scatter(part: Candidates, whole: Candidates) -> float:
+    """Return the relative statistical uncertainty of a part over that of the whole."""
+    return math.sqrt(len(whole["charge"]) / len(part["charge"]))
 
 
 def corrected_efficiency(results: Results, candidates: Candidates, n_produced: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ import hist
 import numpy as np
 
 from jpsi_lnv.analysis import majorana, normalization
-from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.datasets import (
     CONTROL,
@@ -34,6 +34,7 @@ from jpsi_lnv.analysis.efficiency import Efficiency, RatioMap, add_maps, efficie
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection.search import HELIX_UNCORRECTED
+from jpsi_lnv.analysis.systematics import modelling
 
 # Species of the tracks -> the control sample that measures them.
 PROBES: Final[Mapping[Species, str]] = {Species.E: CONTROL_EE, Species.K: CONTROL_KKPI0}
@@ -45,12 +46,16 @@ SIGMA_MIN: Final = 1e-6  # smallest uncertainty of a bin of a map
 FIT: Final = CONTROL_PPBARPIPI
 MAPS: Final = ("tracking", "pid")
 FIT_TITLE: Final = "chi2_4C kinematic fit and cut"
+MODELLING_TITLE: Final = "MC modeling"
 # How the 4C fit's uncertainty is had: from the control sample, or a share of what corrections of helices change.
 CONTROL_SAMPLE: Final = "control"
 FIT_RULES: Final[Mapping[str, tuple[float, str]]] = {
     "helix": (1.0, "signal with minus without helix corrections"),
     "half-helix": (0.5, "half of signal with minus without helix corrections"),
 }
+# Names of the overall search and of its two conjugate channels, with the charge of their kaons.
+OVERALL: Final = "overall"
+CONJUGATE: Final = {"K+K+e-e-": 1, "K-K-e+e+": -1}
 _DECAYS: Final = {FIT: "p pbar pi pi", CONTROL_KKPIPI: "K+ K- pi pi"}
 
 
@@ -314,11 +319,26 @@ def mc_modelling(reference: float, others: Mapping[str, float], method: str) -> 
     mean = math.fsum(others.values()) / len(others)
     largest = max(abs(e - reference) for e in others.values()) / reference
     details = {"efficiency": reference, "mean_of_models": mean, "largest_difference": largest}
-    return Uncertainty("mc_modelling", "MC modeling", abs(mean - reference) / reference, method, details)
+    return Uncertainty("mc_modelling", MODELLING_TITLE, abs(mean - reference) / reference, method, details)
 
 
-# Rule of the modelling uncertainty of the overall search.
+def of_angles(candidates: Candidates, m_majorana: float) -> Uncertainty:
+    """Return the uncertainty of the angles of J/psi -> nu nu, nu -> K e at a mass in GeV/c^2.
+
+    Any model between the extreme ones is as good as another: a uniform distribution, whose standard deviation is its
+    width over sqrt(12).
+    """
+    changes = modelling.angular(candidates, m_majorana)
+    width = max(changes.values()) - min(changes.values())
+    return Uncertainty("mc_modelling", MODELLING_TITLE, width / math.sqrt(12.0), "angles of J/psi -> nu nu", changes)
+
+
+# Rules of the modelling uncertainty: of the overall search; and at a mass, the angles of the decay that is tested, or
+# the difference of the two decays that were simulated.
 RULES: Final = ("average", "largest")
+ANGLES: Final = "angles"
+TWO_DECAYS: Final = "two-decays"
+MASS_RULES: Final = (ANGLES, TWO_DECAYS)
 
 
 @dataclass(frozen=True)
@@ -343,7 +363,9 @@ class Budget:
         return {"m_majorana": self.m_majorana, "total": self.total, "rows": [asdict(row) for row in self.rows]}
 
 
-def measure(results: Results, rule: str = "average", fit_rule: str = CONTROL_SAMPLE) -> list[Budget]:
+def measure(
+    results: Results, rule: str = "average", fit_rule: str = CONTROL_SAMPLE, mass_rule: str = ANGLES
+) -> list[Budget]:
     """Return the table of the overall search, then those of the simulated masses in increasing order.
 
     Args:
@@ -351,16 +373,18 @@ def measure(results: Results, rule: str = "average", fit_rule: str = CONTROL_SAM
         rule: Modelling of the overall search: the difference to the "average" of the Majorana models, or the "largest".
         fit_rule: The 4C fit's uncertainty: that of the "control" sample, or what corrections of "helix" change in the
             signal, or "half-helix" of that; the same at all masses.
+        mass_rule: Modelling at a mass: what the "angles" of J/psi -> nu nu can change, or the difference of the
+            efficiencies of "two-decays", to two neutrinos and to one.
 
     Raises:
         ResultsError: A sample is missing or empty.
         ValueError: A rule is unknown.
     """
-    for given, known in ((rule, RULES), (fit_rule, (CONTROL_SAMPLE, *FIT_RULES))):
+    for given, known in ((rule, RULES), (fit_rule, (CONTROL_SAMPLE, *FIT_RULES)), (mass_rule, MASS_RULES)):
         if given not in known:
             msg = f"rule is {given!r}; wanted one of {tuple(known)}"
             raise ValueError(msg)
-    budgets = [overall(results, rule), *(at_mass(results, mass) for mass in majorana.by_mass(results))]
+    budgets = [overall(results, rule), *(at_mass(results, mass, mass_rule) for mass in majorana.by_mass(results))]
     if fit_rule == CONTROL_SAMPLE:
         return budgets
     of_fit = helix_corrections(results, fit_rule)
@@ -370,42 +394,44 @@ def measure(results: Results, rule: str = "average", fit_rule: str = CONTROL_SAM
 def overall(results: Results, rule: str = "average") -> Budget:
     """Return the table of the overall search, whose efficiency is that of phase space."""
     signal = results.of_kind(SIGNAL)
-    efficiency = normalization.signal_efficiency(signal)
+    efficiency = _some(normalization.signal_efficiency(signal))
     models = {
         f"{mode} {mass_text(mass / 1000)}": e.value
         for mode in ("2nu", "1nu")
-        for mass, e in efficiencies(results, mode).items()
+        for mass, e in modelling.efficiencies(results, mode).items()
     }
     if not models:
         msg = f"no dataset of kind 'majorana' among {sorted(results.datasets)}: no other model; add some to the fileset"
         raise ResultsError(msg)
-    modelling = mc_modelling(efficiency.value, models, f"{len(models)} Majorana models, average")
+    model = mc_modelling(efficiency.value, models, f"{len(models)} Majorana models, {rule}")
     if rule == "largest":
-        modelling = Uncertainty(
-            modelling.source,
-            modelling.title,
-            modelling.details["largest_difference"],
-            f"{len(models)} Majorana models, largest",
-            modelling.details,
-        )
-    return Budget(None, _rows(results, candidates(signal), efficiency, modelling))
+        model = replace(model, value=model.details["largest_difference"])
+    return Budget(None, _rows(results, candidates(signal), efficiency, model))
 
 
-def at_mass(results: Results, mass_mev: float) -> Budget:
-    """Return the table at one mass, whose efficiency is that of J/psi -> nu nu."""
-    datasets = majorana.by_mass(results)[mass_mev]
-    efficiency = normalization.signal_efficiency(datasets)
-    other, method = _single_neutrino(results, mass_mev)
-    modelling = mc_modelling(efficiency.value, {"1nu": other}, method)
-    # The efficiency of a limit at a mass is counted in its interval, and so is what its sample leaves open.
-    n_inside = sum(majorana.survivors(mass_mev / 1000, d.selections[SEARCH]) for d in datasets.values())
-    counted = Efficiency(n_inside, efficiency.n_total)
-    return Budget(mass_mev / 1000, _rows(results, candidates(datasets), counted, modelling))
+def at_mass(results: Results, mass_mev: float, rule: str = ANGLES) -> Budget:
+    """Return the table at one mass, whose efficiency is that of J/psi -> nu nu in its interval."""
+    datasets, m_majorana = majorana.by_mass(results)[mass_mev], mass_mev / 1000
+    efficiency, selected = normalization.signal_efficiency(datasets), candidates(datasets)
+    n_inside = sum(majorana.survivors(m_majorana, d.selections[SEARCH]) for d in datasets.values())
+    counted = _some(Efficiency(n_inside, efficiency.n_total))
+    if rule == TWO_DECAYS:
+        other, method = modelling.single_neutrino(results, mass_mev)
+        model = mc_modelling(efficiency.value, {"1nu": other}, method)
+    else:
+        model = of_angles(_where(selected, majorana.belongs(selected, m_majorana)), m_majorana)
+    return Budget(m_majorana, _rows(results, selected, counted, model))
 
 
-def efficiencies(results: Results, mode: str) -> dict[float, Efficiency]:
-    """Return the efficiency of the whole selection at each simulated mass in MeV/c^2."""
-    return {mass: normalization.signal_efficiency(d) for mass, d in majorana.by_mass(results, mode).items()}
+def _some(efficiency: Efficiency) -> Efficiency:
+    if efficiency.n_passed == 0:
+        msg = f"none of {efficiency.n_total} produced signal events passes: no relative uncertainty; run on more events"
+        raise ResultsError(msg)
+    return efficiency
+
+
+def _where(selected: Candidates, is_chosen: BoolArray) -> Candidates:
+    return {column: values[is_chosen] for column, values in selected.items()}
 
 
 def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
@@ -415,17 +441,31 @@ def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
 
 
 def channels(results: Results) -> dict[str, Candidates]:
-    """Return the selected candidates of the overall search and of each mass, named as in the file."""
-    by_mass = {mass_text(m / 1000): candidates(datasets) for m, datasets in majorana.by_mass(results).items()}
-    return {"overall": candidates(results.of_kind(SIGNAL))} | by_mass
+    """Return the selected candidates of every count: the overall search, its conjugate channels and periods, masses.
+
+    Their names are those of the limits: `OVERALL`, those of `CONJUGATE`, of `period_name` and masses as in the file.
+    """
+    datasets = results.of_kind(SIGNAL)
+    signal = candidates(datasets)
+    by_charge = {name: _where(signal, np.asarray(signal["charge"]) == sign) for name, sign in CONJUGATE.items()}
+    years = {d.metadata.period for d in datasets.values() if d.metadata.period is not None}
+    by_period = {
+        period_name(year): candidates({n: d for n, d in datasets.items() if d.metadata.period == year})
+        for year in (sorted(years) if len(years) > 1 else ())
+    }
+    by_mass = {mass_text(m / 1000): candidates(found) for m, found in majorana.by_mass(results).items()}
+    found = {OVERALL: signal} | by_charge | by_period | by_mass
+    return {name: selected for name, selected in found.items() if len(selected["charge"])}
+
+
+def period_name(period: int | None) -> str:
+    """Return the name of a data-taking period as a channel."""
+    return f"period {period}"
 
 
 def _rows(
-    results: Results, selected: Candidates, efficiency: Efficiency, modelling: Uncertainty
+    results: Results, selected: Candidates, efficiency: Efficiency, model: Uncertainty
 ) -> tuple[Uncertainty, ...]:
-    if efficiency.n_passed == 0:
-        msg = f"none of {efficiency.n_total} produced signal events passes: no relative uncertainty; run on more events"
-        raise ResultsError(msg)
     return (
         n_jpsi(),
         tracking(results, selected),
@@ -435,20 +475,8 @@ def _rows(
         *([hypotheses(results)] if has_sample(results, CONTROL_KKPIPI) else []),
         *([multiplicity(results)] if has_sample(results, CONTROL_EEEE) else []),
         mc_statistics(efficiency),
-        modelling,
+        model,
     )
-
-
-def _single_neutrino(results: Results, mass_mev: float) -> tuple[float, str]:
-    """Return the efficiency of J/psi -> nu K e at a mass, between the simulated ones by linear interpolation."""
-    known = {mass: e.value for mass, e in efficiencies(results, "1nu").items()}
-    if not known:
-        msg = "no dataset of kind 'majorana' with mode '1nu': no other model per mass; add some to the fileset"
-        raise ResultsError(msg)
-    if mass_mev in known:
-        return known[mass_mev], "J/psi -> nu K e at this mass"
-    value = float(np.interp(mass_mev, list(known), list(known.values())))
-    return value, f"J/psi -> nu K e interpolated between {', '.join(f'{mass_text(m / 1000)}' for m in known)}"
 
 
 def to_json(tables: list[Budget]) -> dict[str, Any]:

@@ -26,19 +26,30 @@ from jpsi_lnv.processors.console import FILE, console, merged_result, show, wrot
     default=table.CONTROL_SAMPLE,
     help="Uncertainty of the 4C fit: the control sample's, or what helix corrections change in the signal, or half.",
 )
+@click.option(
+    "--at-mass",
+    "mass_rule",
+    type=click.Choice(table.MASS_RULES),
+    default=table.ANGLES,
+    help="MC modelling at a mass: angles of the decay to two neutrinos, or its difference to that to one neutrino.",
+)
 @click.option("--compare", type=FILE, help="JSON of other values with 'sources', shown beside the measured ones.")
-def command(*, merged: Results, output: Path, rule: str, fit_rule: str, compare: Path | None) -> None:
+def command(*, merged: Results, output: Path, rule: str, fit_rule: str, mass_rule: str, compare: Path | None) -> None:
     """Measure every row of the table of systematic uncertainties from a merged result.
 
     Writes systematics.json, which `lnv limits` reads.
     """
-    tables = table.measure(merged, rule, fit_rule)
+    channels = table.channels(merged)
+    maps = corrections.sources(merged, channels)
+    tables = [corrections.at_least(t, maps) for t in table.measure(merged, rule, fit_rule, mass_rule)]
     other = read_comparison(compare) if compare else {}
     content = table.to_json(tables)
     found = Source(merged, extras={"systematics": content})
     show(overall(found, other), per_mass(found))
-    content |= {"efficiency": _correct(merged, output), "sources": corrections.sources(merged, table.channels(merged))}
-    path = derived.write(output, "systematics", content, merged, {"rule": rule, "kinematic_fit": fit_rule})
+    named = corrections.named_sources(tables, maps, channels)
+    content |= {"efficiency": _correct(merged, output), "sources": named}
+    rules = {"rule": rule, "kinematic_fit": fit_rule, "at_mass": mass_rule}
+    path = derived.write(output, "systematics", content, merged, rules)
     wrote(path, output / derived.CORRECTIONS)
 
 

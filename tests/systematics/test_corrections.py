@@ -172,3 +172,39 @@ def test_the_sources_of_bins_add_up_to_the_uncertainty_of_the_table(measured, si
     shifts = corrections._shifts(ratios, exact, Species.K, signal)
     per_track = table.track_difference(measured, "pid", Species.K, signal).sigma
     assert np.linalg.norm(shifts) == pytest.approx(2.0 * per_track)
+
+
+@pytest.fixture(scope="module")
+def named(measured):
+    channels = table.channels(measured)
+    maps = corrections.sources(measured, channels)
+    budgets = [corrections.at_least(b, maps) for b in table.measure(measured)]
+    return budgets, maps, channels, corrections.named_sources(budgets, maps, channels)
+
+
+def test_named_sources_add_up_to_the_total_of_every_table(named):
+    budgets, _, _, found = named
+    for budget in budgets:
+        channel = corrections.channel_of(budget)
+        total = np.sqrt(sum(changes.get(channel, 0.0) ** 2 for changes in found.values()))
+        assert total == pytest.approx(budget.total, rel=1e-9)
+
+
+def test_what_is_wrong_everywhere_has_one_name_and_statistics_their_own(named):
+    _, maps, channels, found = named
+    for name in ("n_jpsi", "kinematic_fit", *maps):
+        assert set(found[name]) == set(channels)
+    for channel in channels:
+        assert set(found[f"mc_statistics {channel}"]) == {channel}
+    assert {"overall", "K+K+e-e-", "K-K-e+e+", "0.700", "0.900"} == set(channels)
+    assert set(found["mc_modelling nu nu"]) == {"0.700", "0.900"}
+    halves = [found[f"mc_statistics {c}"][c] ** -2 for c in ("K+K+e-e-", "K-K-e+e+")]
+    assert sum(halves) == pytest.approx(found["mc_statistics overall"]["overall"] ** -2)
+
+
+def test_a_row_is_no_smaller_than_what_its_maps_are_known_to(named):
+    budgets, maps, _, _ = named
+    larger = {name: dict.fromkeys(of, 0.5) if name == "pid_kaon_1" else of for name, of in maps.items()}
+    rows = {r.source: r.value for r in corrections.at_least(budgets[0], larger).rows}
+    assert rows["pid"] > 0.5
+    assert rows["tracking"] == {r.source: r.value for r in budgets[0].rows}["tracking"]

@@ -67,7 +67,9 @@ def test_statistics_at_a_mass_are_those_of_its_interval(tables):
 
 
 def test_modelling(tables, measured):
-    overall, light, heavy = (rows_of(t)["mc_modelling"] for t in tables)
+    overall, light, heavy = (
+        rows_of(t)["mc_modelling"] for t in (tables[0], *table.measure(measured, mass_rule="two-decays")[1:])
+    )
     assert overall.value == pytest.approx(abs((0.15 + 0.17 + 0.18) / 3 - 0.16) / 0.16)
     assert overall.details["largest_difference"] == pytest.approx(0.02 / 0.16)
     assert light.value == pytest.approx(0.03 / 0.15)
@@ -76,6 +78,14 @@ def test_modelling(tables, measured):
     assert rows_of(table.overall(measured, "largest"))["mc_modelling"].value == pytest.approx(0.02 / 0.16)
     with pytest.raises(ValueError, match="rule is 'best'"):
         table.measure(measured, "best")
+
+
+def test_the_model_at_a_mass_is_the_decay_that_is_tested(tables, measured, drop):
+    """A sample of another decay is not needed, and does not matter."""
+    light = rows_of(tables[1])["mc_modelling"]
+    assert light.method == "angles of J/psi -> nu nu"
+    alone = table.measure(drop(measured, "n_0700"))
+    assert rows_of(alone[1])["mc_modelling"].value == light.value
 
 
 def test_a_difference_smaller_than_what_is_known_counts_as_that():
@@ -89,12 +99,16 @@ def test_a_difference_smaller_than_what_is_known_counts_as_that():
         ("control_data", "control sample of data is missing"),
         ("control_mc", "control sample of its simulation is missing"),
         ("signal", "no signal dataset"),
-        ("n_0700", "mode '1nu'"),
     ],
 )
 def test_missing_samples_are_named(measured, drop, name, message):
     with pytest.raises(ResultsError, match=message):
         table.measure(drop(measured, name))
+
+
+def test_the_difference_of_two_decays_needs_both(measured, drop):
+    with pytest.raises(ResultsError, match="mode '1nu'"):
+        table.measure(drop(measured, "n_0700"), mass_rule="two-decays")
 
 
 def test_no_model_at_all(measured, drop):
