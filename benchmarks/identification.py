@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def measure(columns: Columns, rounds: int) -> dict[str, Any]:
         apply(SECTION_III, SearchEvents(columns, of, M_JPSI))
 
     found = {
-        "search": take_turns({name: lambda of=of: search(of) for name, of in cuts.items()}, rounds),
-        "identify": take_turns({name: lambda of=of: pid.identify(columns, of) for name, of in cuts.items()}, rounds),
+        "search": take_turns({name: partial(search, of) for name, of in cuts.items()}, rounds),
+        "identify": take_turns({name: partial(pid.identify, columns, of) for name, of in cuts.items()}, rounds),
     }
     return {
         name: {

@@ -28,7 +28,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,8 +40,9 @@ import uproot
 
 from benchmarks.timing import take_turns
 from jpsi_lnv.analysis import candidates
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.channel import KKEE
-from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS
+from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
@@ -49,7 +52,7 @@ from jpsi_lnv.analysis.kinfit import fourc, kernels
 from jpsi_lnv.analysis.kinfit.kernels import Limits
 from jpsi_lnv.analysis.objects.tracks import MOMENTUM_COVARIANCE, read_frame, read_momenta
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, SIGNAL, Process
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, make_block
 from jpsi_lnv.processors.work.worker import reuse_freed_memory
 
@@ -66,6 +69,7 @@ BUSY_MAX = 20.0
 MIX = ("kkpipi", "pipipipi", "kkkk", "eeee")
 P4_TOTAL = initial_four_momentum(M_JPSI)
 SCALARS = ("ip_x", "ip_y", "ip_z", "field")
+Accepted = Mapping[Species, BoolArray]
 SCALARS_OF_EVENT = {column.name for column in EVENT}
 TRACK_COLUMNS = ("charge", *HELIX, *MOMENTUM_COVARIANCE)
 HERE = Path(__file__).parent
@@ -76,7 +80,7 @@ def turns(rivals: dict, rounds: int) -> dict[str, float]:
     return {name: min(times) for name, times in take_turns(rivals, rounds).items()}
 
 
-def simulate(channels, name: str) -> ArrayColumns:
+def simulate(channels: tuple[tuple[Process, float], ...], name: str) -> ArrayColumns:
     """Return the columns of simulated events, all in one chunk."""
     recipe = Recipe(processes=channels, sqrt_s=M_JPSI)
     blocks = [make_block(recipe, name, b, BLOCK_EVENTS, 1) for b in range(N_BLOCKS)]
@@ -129,7 +133,7 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as directory:
         library = peers(Path(directory))
 
-        def cpp(name, n):
+        def cpp(name: str, n: int) -> None:
             chi2, status, n_iter = np.empty(n), np.empty(n, np.int8), np.empty(n, np.int8)
             arrays = (p, v, cand, KKEE.assignments[0].copy(), n, np.array(SPECIES_MASS) ** 2, P4_TOTAL)
             pointers = [
@@ -143,7 +147,7 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
         rivals = {"numba": lambda: kernels.fit_all(problem, (0, 1, 2, 3), fit)}
         sizes = {"unrolled": len(cand), "plain": len(cand), "clhep": N_CLHEP}
         names = [name for name in sizes if hasattr(library, name)]
-        rivals |= {name: (lambda name=name: cpp(name, sizes[name])) for name in names}
+        rivals |= {name: partial(cpp, name, sizes[name]) for name in names}
         seconds = turns(rivals, KERNEL_ROUNDS * rounds)
     for name, chi2 in results.items():
         np.testing.assert_allclose(chi2, fit.chi2[: len(chi2), 0], rtol=1e-9, err_msg=name)
@@ -152,26 +156,32 @@ def kernel_figures(signal: ArrayColumns, rounds: int) -> dict:
     return {"ns_per_fit": ns, "numba_over_unrolled": ns["numba"] / ns["unrolled"], **slower}
 
 
+def accepted(code: IntArray) -> Accepted:
+    """Return the tracks that count as each species, from PDG codes without their signs."""
+    return {Species.E: code == 11, Species.K: code == 321}
+
+
+def find(columns: ArrayColumns, accepts: Accepted) -> tuple[IntArray, IntArray]:
+    """Return the candidates of tracks that count as each species, and their events."""
+    return candidates.find(columns.offsets("Track"), columns.flat("Track", "charge"), accepts)
+
+
 def with_candidates(columns: ArrayColumns) -> ArrayColumns:
     """Return the events whose true species make a candidate."""
-    code = true_species(columns)
-    charge = columns.flat("Track", "charge")
-    _, event = candidates.find(columns.offsets("Track"), charge, code == 11, code == 321)
+    _, event = find(columns, accepted(true_species(columns)))
     return keep(columns, np.isin(np.arange(columns.n_events), event))
 
 
-def fit_inputs(columns: ArrayColumns):
+def fit_inputs(columns: ArrayColumns) -> tuple[FloatArray, FloatArray, IntArray]:
     """Return momenta, covariances and candidates of the true species."""
-    is_electron, is_kaon = (true_species(columns) == code for code in (11, 321))
-    cand, _ = candidates.find(columns.offsets("Track"), columns.flat("Track", "charge"), is_electron, is_kaon)
+    cand, _ = find(columns, accepted(true_species(columns)))
     return *read_momenta(columns, read_frame(columns)), cand
 
 
-def stage(columns: ArrayColumns, is_electron: np.ndarray, is_kaon: np.ndarray):
+def stage(columns: ArrayColumns, accepts: Accepted) -> tuple[IntArray, BoolArray]:
     """Run the fit stage; return the best candidates and whether they win."""
-    charge = columns.flat("Track", "charge")
-    cand, event = candidates.find(columns.offsets("Track"), charge, is_electron, is_kaon)
-    used = np.zeros(len(charge), dtype=bool)
+    cand, event = find(columns, accepts)
+    used = np.zeros(len(columns.flat("Track", "charge")), dtype=bool)
     used[cand] = True
     p, v = read_momenta(columns, read_frame(columns), np.flatnonzero(used))
     fit = fourc.cascade(p, v, (np.cumsum(used) - 1)[cand], KKEE.assignments, P4_TOTAL)
@@ -208,24 +218,23 @@ def read(path: Path) -> ArrayColumns:
 def stage_figures(signal: ArrayColumns, background: ArrayColumns, rounds: int) -> dict:
     """Time the stage against reading its columns."""
     everything = np.ones(len(background.flat("Track", "charge")), dtype=bool)
-    code = true_species(signal)
     search = SearchEvents(background, SELECTION, M_JPSI)
-    masks = {
-        "background": (background, everything, everything),
-        "signal": (signal, code == 11, code == 321),
-        "identified": (background, search.is_electron, search.is_kaon),
+    inputs: dict[str, tuple[ArrayColumns, Accepted]] = {
+        "background": (background, {Species.E: everything, Species.K: everything}),
+        "signal": (signal, accepted(true_species(signal))),
+        "identified": (background, {Species.E: search.is_electron, Species.K: search.is_kaon}),
     }
     figures = {}
     with tempfile.TemporaryDirectory() as directory:
-        for name, (columns, is_electron, is_kaon) in masks.items():
+        for name, (columns, accepts) in inputs.items():
             path = Path(directory) / f"{name}.root"
             write(columns, path)
             rivals = {
-                "stage": lambda c=columns, e=is_electron, k=is_kaon: stage(c, e, k),
-                "read": lambda path=path: read(path),
+                "stage": partial(stage, columns, accepts),
+                "read": partial(read, path),
             }
             seconds = turns(rivals, STAGE_ROUNDS * rounds)
-            cand, _ = candidates.find(columns.offsets("Track"), columns.flat("Track", "charge"), is_electron, is_kaon)
+            cand, _ = find(columns, accepts)
             figures[name] = {
                 "candidates_per_event": len(cand) / columns.n_events,
                 "ns_per_event": {k: 1e9 * s / columns.n_events for k, s in seconds.items()},
@@ -239,12 +248,11 @@ def thread_figures(signal: ArrayColumns, rounds: int) -> dict:
     if (busy := psutil.cpu_percent(interval=1.0)) > BUSY_MAX:
         return {"left_out": f"others used {busy:.0f} % of the machine, wanted at most {BUSY_MAX:.0f} %"}
     reuse_freed_memory()
-    code = true_species(signal)
-    args = (signal, code == 11, code == 321)
+    accepts = accepted(true_species(signal))
     with ThreadPoolExecutor(2) as pool:
         rivals = {
-            "one": lambda: [stage(*args) for _ in range(N_RUNS)],
-            "two": lambda: list(pool.map(lambda _: stage(*args), range(N_RUNS))),
+            "one": lambda: [stage(signal, accepts) for _ in range(N_RUNS)],
+            "two": lambda: list(pool.map(lambda _: stage(signal, accepts), range(N_RUNS))),
         }
         seconds = turns(rivals, THREAD_ROUNDS * rounds)
     return {"speed_up_of_two_threads": seconds["one"] / seconds["two"]}

@@ -112,7 +112,8 @@ def violations(method: str) -> dict[str, int]:
         "kappa": (0.0, 0.5, 1.0, 2.0),
     }
     axes = list(grid)
-    values = np.array([limit(method, n, b, w, d, k) for n, b, w, d, k in product(*grid.values())]).reshape(
+    points = product(*grid.values())
+    values = np.array([limit(method, int(n), b, w, d, k) for n, b, w, d, k in points]).reshape(
         [len(v) for v in grid.values()]
     )
     found: dict[str, int] = {"pairs": 0}

@@ -139,7 +139,7 @@ def emc_chi(p: np.ndarray, cosine: np.ndarray, ratio: np.ndarray, compactness: n
     low, high = (t.score[i, j, k, y] * (1 - fy) + t.score[i, j, k, y + 1] * fy for k in (x, x + 1))
     score = low * (1 - fx) + high * fx
     for kind, rows in ((0, [0]), (1, [1, 2])):
-        out[np.ix_(rows, np.flatnonzero(is_inside))] = quantile(t.quantiles[kind, i, j], t.chi, score)
+        out[np.ix_(np.array(rows), np.flatnonzero(is_inside))] = quantile(t.quantiles[kind, i, j], t.chi, score)
     return out
 
 
@@ -198,12 +198,10 @@ def momenta(tracks: list[ak.Array]) -> tuple[np.ndarray, np.ndarray]:
     for t in tracks:
         c = {name: ak.to_numpy(t[name]) for name in t.fields}
         cov = [c[name] for name in COVARIANCE]
-        results.append(
-            momentum_at_ip(
-                ARRAY, *(c[n] for n in ("dr", "phi0", "kappa", "tanl")), cov, c["ip_x"], c["ip_y"], c["field"]
-            )
-        )
-    return tuple(np.stack([np.stack(r[i], axis=1) for r in results], axis=1) for i in (0, 1))
+        dr, phi0, kappa, tanl, x, y, field = (c[n] for n in ("dr", "phi0", "kappa", "tanl", "ip_x", "ip_y", "field"))
+        results.append(momentum_at_ip(ARRAY, dr, phi0, kappa, tanl, cov, x, y, field))
+    p, v = (np.stack([np.stack(r[i], axis=1) for r in results], axis=1) for i in (0, 1))
+    return p, v
 
 
 def fit(p: np.ndarray, v: np.ndarray, species: tuple[int, ...]) -> np.ndarray:

@@ -182,7 +182,7 @@ def mass(candidate: Any) -> float:
 
 
 def is_conversion(one: dict[str, Any], two: dict[str, Any], event: dict[str, Any]) -> bool:
-    helices = ([t[n] for n in ("dr", "phi0", "kappa", "tanl")] for t in (one, two))
-    gap, radius, m_ee = conversion(SCALAR, *helices, event["field"])
+    first, second = ([t[n] for n in ("dr", "phi0", "kappa", "tanl")] for t in (one, two))
+    gap, radius, m_ee = conversion(SCALAR, first, second, event["field"])
     in_material = CUTS.conversion_radius_min < radius < CUTS.conversion_radius_max
     return abs(gap) < CUTS.conversion_delta_xy_max and in_material and m_ee < CUTS.conversion_m_ee_max

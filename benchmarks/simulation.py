@@ -14,7 +14,9 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 # One core: the linear algebra of numpy would take more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,19 +45,19 @@ PROCESSES = {
 N_NORMALS = 1_000_000
 
 
-def clock(function, *arguments):
+def clock(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """Return the CPU time that a call takes in s, and its result."""
     started = time.process_time()
     result = function(*arguments)
     return time.process_time() - started, result
 
 
-def write(path, columns):
+def write(path: Path, columns: Mapping[str, Any]) -> None:
     with NtupleWriter(path) as writer:
         writer.extend(columns)
 
 
-def measure(process, directory):
+def measure(process: processes.Process, directory: Path) -> dict[str, float]:
     """Return the time of every step for one block, in s."""
     rng = generator_of(1, "benchmark", 0)
     recipe = Recipe(processes=((process, 1.0),), sqrt_s=M_JPSI)
@@ -71,12 +73,12 @@ def measure(process, directory):
     return times
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    best = {name: {} for name in PROCESSES}
+    best: dict[str, dict[str, float]] = {name: {} for name in PROCESSES}
     normals = np.inf
     with tempfile.TemporaryDirectory() as directory:
         for _ in range(options.repeat + 1):  # one more: the first one warms up

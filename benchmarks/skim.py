@@ -60,7 +60,7 @@ def packed_blocks(path: Path, keep: tuple[str, ...]) -> list[tuple[int, int, int
     """Return place, bytes and bytes unpacked of every compressed block of the needed baskets."""
     blocks = []
     with open_dst(str(path)) as opened, path.open("rb") as file:
-        for name in needed(opened.is_simulation, keep):
+        for name in needed(bool(opened.is_simulation), keep):
             baskets = opened._branch(name)
             for number in range(len(baskets.edges) - 1):
                 start, stop = baskets.span(number)
@@ -109,7 +109,7 @@ def skim_without_libdeflate(path: Path) -> None:
 
 def read_with_pybes3(path: Path) -> None:
     with open_dst(str(path)) as opened:
-        for name in needed(opened.is_simulation, schema.KEPT):
+        for name in needed(bool(opened.is_simulation), schema.KEPT):
             for start in range(0, opened.n_events, STEP):
                 opened._tree[name].array(entry_start=start, entry_stop=start + STEP, array_cache=None)
 
@@ -153,9 +153,13 @@ def children(calls: list[list[str]]) -> float:
     """Return the wall time of processes that run at once, between the moment when all are ready and the last end."""
     running = [subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for call in calls]
     for child in running:
+        # Pipes, as asked for above.
+        assert child.stdin is not None
+        assert child.stdout is not None
         child.stdout.readline()
     start = time.perf_counter()
     for child in running:
+        assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
     for child in running:
