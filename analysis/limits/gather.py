@@ -16,11 +16,11 @@ from typing import Any, Final
 from jpsi_lnv.analysis import derived, majorana, normalization
 from jpsi_lnv.analysis.background import totals
 from jpsi_lnv.analysis.constants import N_JPSI, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, MISID, SEARCH, SIGNAL, mass_mev
+from jpsi_lnv.analysis.datasets import BACKGROUND, DATA, MISID, SEARCH, SIGNAL, mass_mev, mass_text
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import checks
-from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.inputs import EFFICIENCY, LimitInputs
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 from jpsi_lnv.analysis.normalization import Count, Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results
@@ -53,6 +53,8 @@ class GivenSystematics:
         per_mass: Mass in MeV/c^2 -> fraction.
         made_from: Identity of the result they were measured on; empty for values from elsewhere.
         sources: What the overall one is made of: title of a source -> fraction; empty where the file does not say.
+        changes: Channel -> name of a source -> relative change of the efficiency by one standard deviation; equal names
+            move all channels together. Empty where the file does not say.
     """
 
     source: str
@@ -60,6 +62,7 @@ class GivenSystematics:
     per_mass: dict[float, float]
     made_from: dict[str, str | None] = field(default_factory=dict)
     sources: dict[str, float] = field(default_factory=dict)
+    changes: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def of(self, m_majorana: float | None) -> float:
         """Return the fraction for one mass (GeV/c^2) or, for None, the overall one.
@@ -91,11 +94,30 @@ def read_systematics(path: Path) -> GivenSystematics:
         source = f"{given.get('source', 'given')} ({path.name})"
         rows = next((table["rows"] for table in given.get("tables", ()) if table["m_majorana"] is None), ())
         sources = {str(row["title"]): float(row["value"]) for row in rows}
-        return GivenSystematics(source, overall_value, per_mass, dict(given.get(derived.MADE_FROM, {})), sources)
+        made_from, changes = dict(given.get(derived.MADE_FROM, {})), _changes(given.get("sources", {}))
+        totals = {table.OVERALL: overall_value} | {mass_text(m / 1000.0): value for m, value in per_mass.items()}
+        for channel in changes.keys() & totals.keys():
+            _require_whole(channel, changes[channel], totals[channel])
+        return GivenSystematics(source, overall_value, per_mass, made_from, sources, changes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"source": ..., "overall": fraction, "per_mass": {"0.575": fraction, ...}}'
         msg = f"{path}: no systematic uncertainties ({type(error).__name__}: {error}); wanted {form}"
         raise ResultsError(msg) from error
+
+
+def _changes(sources: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return channel -> source -> change of a file; a source that is a number belongs to no channel."""
+    found: dict[str, dict[str, float]] = {}
+    for name, of_channels in sources.items():
+        for channel, change in of_channels.items() if isinstance(of_channels, Mapping) else ():
+            found.setdefault(channel, {})[name] = checks.number(f"{name}, {channel}", change)
+    return found
+
+
+def _require_whole(channel: str, changes: Mapping[str, float], total: float) -> None:
+    if not math.isclose(together := math.hypot(*changes.values()), total, rel_tol=1e-6):
+        msg = f"sources of {channel} add up to {together:g}, its uncertainty is {total:g}; run `lnv systematics` again"
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +146,16 @@ class Choices:
         if m_majorana is None:
             return normalization.all_passed
         return partial(majorana.survivors, m_majorana, pairing=self.pairing)
+
+    def sources_of(self, channel: str, delta_sys: float) -> Mapping[str, float]:
+        """Return the uncertainties of a channel's efficiency by name; one of the whole where they are not told apart.
+
+        Args:
+            channel: Name of the channel as `lnv systematics` writes it.
+            delta_sys: Its relative uncertainty.
+        """
+        named = self.systematics.changes.get(channel) if self.systematics else None
+        return named or ({EFFICIENCY: delta_sys} if delta_sys else {})
 
     def background_of(self, m_majorana: float | None) -> Estimate:
         """Return the background at one mass (GeV/c^2) or, for None, the overall one.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from jpsi_lnv.analysis.limits import checks
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
+
+# Name of the uncertainty of an efficiency whose sources are not told apart.
+EFFICIENCY: Final = "efficiency"
 
 
 @dataclass(frozen=True, kw_only=True)

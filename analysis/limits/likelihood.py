@@ -1,9 +1,11 @@
 """The likelihood of a limit in the forms that other programs read, to publish and to cross-check: pyhf's and HS3.
 
 A count n_i ~ Poisson(mu share_i e_i + sum of b) per channel, m_j ~ Poisson(tau_j b_j) per side band. The efficiency
-moves linearly on a linear scale with a Gaussian pull, which is the Gaussian of the profile limit exactly: in pyhf a
-symmetric `histosys` (`normsys` is exponential and off by 1e-4 at 7 %, 8e-3 at 25 %). A factor by which a process is
-carried over is a log-normal, `normsys`; equal names are one nuisance in all processes and channels.
+moves linearly on a linear scale with the Gaussian pull of every source of its uncertainty, which together are the
+Gaussian of the profile limit exactly: in pyhf symmetric `histosys` (`normsys` is exponential and off by 1e-4 at 7 %,
+8e-3 at 25 %). A factor by which a process is carried over is a log-normal, `normsys`. Equal names are one nuisance in
+all processes, channels, periods and masses; channels and side bands of a mass have its name, so that masses can be put
+together into one likelihood.
 
 pyhf's own asymptotic limits hold for many events only: at one event without background its CLs limit is 19.2 where the
 exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analysis.limits.marginal`.
@@ -11,17 +13,18 @@ exact one is 24.6, and its toys fail with numpy >= 2.4. Take limits from `analys
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from jpsi_lnv.analysis.datasets import mass_text
-from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.inputs import EFFICIENCY, LimitInputs
 from jpsi_lnv.analysis.limits.sideband import SideBand
+from jpsi_lnv.analysis.systematics import table
 
 POI: Final = "n_produced"
-EFFICIENCY: Final = "efficiency"
 # A known background is a side band of so many counts that its width is nothing: 1e-6 of itself.
 KNOWN: Final = 1e12
 # Smallest value of a background's parameter, in events: at none of it the logarithm of a side band has no value.
@@ -44,16 +47,22 @@ class Counted:
         n_obs: Observed events.
         share: Fraction of signal and background that belongs to it.
         efficiency: Selected over produced events of the channel.
+        sources: Relative change of the efficiency by one standard deviation of each source of uncertainty, by name.
     """
 
     name: str
     n_obs: int
     share: float
     efficiency: float
+    sources: Mapping[str, float]
 
 
-def of_inputs(inputs: LimitInputs, name: str = "jpsi_kkee") -> tuple[Counted, ...]:
+def of_inputs(inputs: LimitInputs, sources: Mapping[str, float] | None = None) -> tuple[Counted, ...]:
     """Return the one channel of a limit.
+
+    Args:
+        inputs: The numbers of the limit.
+        sources: Parts of the uncertainty of its efficiency by name; one by default.
 
     Raises:
         ValueError: The observed events are hidden.
@@ -61,14 +70,20 @@ def of_inputs(inputs: LimitInputs, name: str = "jpsi_kkee") -> tuple[Counted, ..
     if inputs.n_obs is None:
         msg = "n_obs=None: a likelihood holds the observed events; unblind first"
         raise ValueError(msg)
-    return (Counted(name, inputs.n_obs, 1.0, inputs.efficiency),)
+    named = {EFFICIENCY: inputs.delta_sys} if sources is None else sources
+    return (Counted(f"jpsi_kkee{_suffix(inputs)}", inputs.n_obs, 1.0, inputs.efficiency, named),)
+
+
+def _suffix(inputs: LimitInputs) -> str:
+    return "" if inputs.m_majorana is None else f"_{mass_text(inputs.m_majorana)}"
 
 
 def bands_of(inputs: LimitInputs) -> tuple[SideBand, ...]:
     """Return the side bands of a limit; a background that is known exactly as one of very many counts."""
     background = inputs.background
     known = (SideBand("background", KNOWN, KNOWN / background.known),) if background.known else ()
-    return (*background.bands, *known)
+    suffix = _suffix(inputs)
+    return tuple(dataclasses.replace(band, name=f"{band.name}{suffix}") for band in (*background.bands, *known))
 
 
 def workspace(inputs: LimitInputs, channels: Sequence[Counted] = ()) -> dict[str, Any]:
@@ -82,7 +97,7 @@ def workspace(inputs: LimitInputs, channels: Sequence[Counted] = ()) -> dict[str
         ValueError: The observed events are hidden.
     """
     counted, bands = tuple(channels) or of_inputs(inputs), bands_of(inputs)
-    regions = [{"name": c.name, "samples": [_signal(c, inputs.delta_sys), *_carried(c, bands)]} for c in counted]
+    regions = [{"name": c.name, "samples": [_signal(c), *_carried(c, bands)]} for c in counted]
     outside = [
         {
             "name": _region(band),
@@ -106,21 +121,24 @@ def workspace(inputs: LimitInputs, channels: Sequence[Counted] = ()) -> dict[str
 
 
 def of_search(
-    inputs: Sequence[LimitInputs], combined: Mapping[str, Mapping[str, Any]]
+    inputs: Sequence[LimitInputs],
+    combined: Mapping[str, Mapping[str, Any]],
+    sources_of: Callable[[str, float], Mapping[str, float]],
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the likelihoods of a search: name -> program -> document.
 
     Args:
         inputs: Of the overall search, then of each mass.
-        combined: Name -> channels that count apart, as `limit_checks.json` holds them; they share background,
-            efficiency and their uncertainties.
+        combined: Name -> channels that count apart, as `limit_checks.json` holds them; they share the background.
+        sources_of: (channel, its relative uncertainty) -> the sources of that by name.
 
     Raises:
         ValueError: The observed events are hidden.
     """
-    found = {"overall" if i.m_majorana is None else mass_text(i.m_majorana): _both(i, ()) for i in inputs}
+    named = {table.OVERALL if i.m_majorana is None else mass_text(i.m_majorana): i for i in inputs}
+    found = {name: _both(i, of_inputs(i, sources_of(name, i.delta_sys))) for name, i in named.items()}
     for name, content in combined.items():
-        channels = [Counted(c["name"], c["n_obs"], c["share"], c["efficiency"]) for c in content["channels"]]
+        channels = [Counted(*(c[f.name] for f in dataclasses.fields(Counted))) for c in content["channels"]]
         found[name] = _both(inputs[0], channels)
     return found
 
@@ -129,13 +147,15 @@ def _both(inputs: LimitInputs, channels: Sequence[Counted]) -> dict[str, dict[st
     return {"pyhf": workspace(inputs, channels), "hs3": hs3(inputs, channels)}
 
 
-def _signal(counted: Counted, delta: float) -> dict[str, Any]:
+def _signal(counted: Counted) -> dict[str, Any]:
     value = counted.share * counted.efficiency
-    modifiers = [_normfactor(POI)]
-    if delta:
-        shifts = {"hi_data": [value * (1.0 + delta)], "lo_data": [value * (1.0 - delta)]}
-        modifiers.append({"name": EFFICIENCY, "type": "histosys", "data": shifts})
-    return {"name": "signal", "data": [value], "modifiers": modifiers}
+    moved = [_histosys(name, value, change) for name, change in counted.sources.items() if change]
+    return {"name": "signal", "data": [value], "modifiers": [_normfactor(POI), *moved]}
+
+
+def _histosys(name: str, value: float, change: float) -> dict[str, Any]:
+    shifts = {"hi_data": [value * (1.0 + change)], "lo_data": [value * (1.0 - change)]}
+    return {"name": name, "type": "histosys", "data": shifts}
 
 
 def _carried(counted: Counted, bands: Sequence[SideBand]) -> list[dict[str, Any]]:
@@ -184,7 +204,8 @@ def hs3(inputs: LimitInputs, channels: Sequence[Counted] = (), *, constraint: st
     Args:
         inputs: The numbers of the limit.
         channels: Channels that share them; the limit's own one by default.
-        constraint: `GAUSSIAN`, that of the profile limit, or `GAMMA`: 1/delta² pseudo-events, that of the averaged one.
+        constraint: `GAUSSIAN`, pulls of all sources as in the profile limit, or `GAMMA`, that of the averaged one: the
+            efficiency relative to its mean has 1/delta² pseudo-events, and sources are not told apart.
 
     Raises:
         ValueError: The observed events are hidden, or the constraint is unknown.
@@ -195,16 +216,15 @@ def hs3(inputs: LimitInputs, channels: Sequence[Counted] = (), *, constraint: st
     counted, bands = tuple(channels) or of_inputs(inputs), bands_of(inputs)
     document = _Document()
     document.parameter(POI, 1.0, 0.0, _n_max(counted))
-    scale = _scale(document, inputs.delta_sys, constraint)
+    scales = _gamma(document, counted, inputs.delta_sys) if constraint == GAMMA else _pulls(document, counted)
     for band in bands:
         document.parameter(_key(_b(band)), max(band.mean, B_MIN), B_MIN, _b_max(band, counted))
         document.observed(_key(f"m_{band.name}"), band.m)
         document.function(_key(f"mean_{_region(band)}"), f"{band.tau!r}*{_key(_b(band))}")
         document.poisson(_key(_region(band)), _key(f"m_{band.name}"), _key(f"mean_{_region(band)}"))
     for name in sorted({name for band in bands for name, kappa in band.factors if kappa}):
-        document.parameter(_key(name), 0.0, -PULL_MAX, PULL_MAX)
-        document.normal(_key(f"constraint_{name}"), _key(name), 0.0, 1.0)
-    for c in counted:
+        document.pull(_key(name))
+    for c, scale in zip(counted, scales, strict=True):
         terms = [f"{POI}*{c.share * c.efficiency!r}{scale}", *(f"{c.share!r}*{_moved(band)}" for band in bands)]
         document.observed(_key(f"n_{c.name}"), float(c.n_obs))
         document.function(_key(f"mean_{c.name}"), " + ".join(terms))
@@ -212,19 +232,28 @@ def hs3(inputs: LimitInputs, channels: Sequence[Counted] = (), *, constraint: st
     return document.content()
 
 
-def _scale(document: _Document, delta: float, constraint: str) -> str:
-    """Add the relative efficiency with its constraint, and return the factor of the signal."""
+def _pulls(document: _Document, counted: Sequence[Counted]) -> list[str]:
+    """Add a pull of every source with its constraint, and return the factor of the signal of each channel."""
+    for name in sorted({name for c in counted for name, change in c.sources.items() if change}):
+        document.pull(_key(name))
+    return [_linear({name: change for name, change in c.sources.items() if change}) for c in counted]
+
+
+def _linear(changes: Mapping[str, float]) -> str:
+    moved = " + ".join(f"{change!r}*{_key(name)}" for name, change in changes.items())
+    return f"*(1.0 + {moved})" if moved else ""
+
+
+def _gamma(document: _Document, counted: Sequence[Counted], delta: float) -> list[str]:
+    """Add the relative efficiency with the counts that measured it, and return the factor of the signal of each."""
     if not delta:
-        return ""
+        return [""] * len(counted)
+    pseudo_events = delta**-2.0
     document.parameter(EFFICIENCY, 1.0, 1e-6, 1.0 + PULL_MAX * delta)
-    if constraint == GAUSSIAN:
-        document.normal(f"constraint_{EFFICIENCY}", EFFICIENCY, 1.0, delta)
-    else:
-        pseudo_events = delta**-2.0
-        document.observed("pseudo_events", pseudo_events)
-        document.function("mean_pseudo_events", f"{pseudo_events!r}*{EFFICIENCY}")
-        document.poisson(f"constraint_{EFFICIENCY}", "pseudo_events", "mean_pseudo_events")
-    return f"*{EFFICIENCY}"
+    document.observed("pseudo_events", pseudo_events)
+    document.function("mean_pseudo_events", f"{pseudo_events!r}*{EFFICIENCY}")
+    document.poisson(f"constraint_{EFFICIENCY}", "pseudo_events", "mean_pseudo_events")
+    return [f"*{EFFICIENCY}"] * len(counted)
 
 
 def _moved(band: SideBand) -> str:
@@ -266,9 +295,11 @@ class _Document:
         is_whole = all(float(v["value"]).is_integer() for v in self._values if v["name"] == x)
         self._distributions.append({"name": name, "type": "poisson_dist", "x": x, "mean": mean, "integer": is_whole})
 
-    def normal(self, name: str, x: str, mean: float, sigma: float) -> None:
-        """Add a Gaussian constraint."""
-        self._distributions.append({"name": name, "type": "gaussian_dist", "x": x, "mean": mean, "sigma": sigma})
+    def pull(self, name: str) -> None:
+        """Add a nuisance parameter with its Gaussian constraint, 0 +- 1."""
+        self.parameter(name, 0.0, -PULL_MAX, PULL_MAX)
+        constraint = {"name": f"constraint_{name}", "type": "gaussian_dist", "x": name, "mean": 0.0, "sigma": 1.0}
+        self._distributions.append(constraint)
 
     def content(self) -> dict[str, Any]:
         """Return the document."""

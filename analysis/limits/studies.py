@@ -19,10 +19,10 @@ from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.methods import RECOMMENDED, Limit, upper_limit
 from jpsi_lnv.analysis.normalization import Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.systematics import table
 
 PLANE: Final = "chi2_4c_m_kkee"
 CHARGE: Final = "charge"
-CONJUGATE: Final = {"K+K+e-e-": 1, "K-K-e+e+": -1}
 # Half of the signal is produced in each of the two conjugate channels.
 SHARE_PER_CHARGE: Final = 0.5
 RULE_DIFFERS: Final = (
@@ -124,10 +124,10 @@ def overall_p(inputs: LimitInputs) -> float | None:
     return None if inputs.n_obs is None else sensitivity.local_p(inputs.n_obs, inputs.background)
 
 
-def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
+def conjugate_channels(results: Results, inputs: LimitInputs, choices: gather.Choices) -> dict[str, Any] | None:
     """Return the limit of the two conjugate channels in one likelihood; None while events are hidden.
 
-    The channels' efficiencies are counted apart; their systematic uncertainty moves them together.
+    The channels' efficiencies are counted apart; sources of uncertainty that both have move them together.
     """
     channels = {
         name: _Counts(
@@ -136,9 +136,9 @@ def conjugate_channels(results: Results, inputs: LimitInputs) -> dict[str, Any] 
             # Of a signal sample each channel has its share.
             _efficiency(results, partial(_n_of_charge, sign)) / SHARE_PER_CHARGE,
         )
-        for name, sign in CONJUGATE.items()
+        for name, sign in table.CONJUGATE.items()
     }
-    return _combined(channels, inputs)
+    return _combined(channels, inputs, choices)
 
 
 def _n_of_charge(sign: int, search: SelectionResult) -> int:
@@ -146,7 +146,7 @@ def _n_of_charge(sign: int, search: SelectionResult) -> int:
     return int(np.count_nonzero(search.candidates[CHARGE] == sign)) if CHARGE in search.candidates else 0
 
 
-def periods(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
+def periods(results: Results, inputs: LimitInputs, choices: gather.Choices) -> dict[str, Any] | None:
     """Return the limit of the data-taking periods in one likelihood.
 
     None while events are hidden, or unless every dataset of data and signal names its period and J/psi are counted per
@@ -157,14 +157,14 @@ def periods(results: Results, inputs: LimitInputs) -> dict[str, Any] | None:
     if len(data) <= 1 or set(data) != set(signal) or None in data or not all(n_jpsi.values()):
         return None
     channels = {
-        f"period {period}": _Counts(
+        table.period_name(period): _Counts(
             sum(d.selections[gather.SEARCH].n_passed for d in found.values()),
             n_jpsi[period] / sum(n_jpsi.values()),
             gather.together(results, signal[period]).efficiency,
         )
         for period, found in sorted(data.items(), key=lambda item: str(item[0]))
     }
-    return _combined(channels, inputs)
+    return _combined(channels, inputs, choices)
 
 
 def _by_period(results: Results, kind: str) -> dict[int | None, dict[str, DatasetResult]]:
@@ -181,7 +181,7 @@ class _Counts:
     efficiency: float
 
 
-def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, Any] | None:
+def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs, choices: gather.Choices) -> dict[str, Any] | None:
     """Return the limit of channels, of which each has its share of the background.
 
     The background is one estimate with one set of maps, so that its uncertainty moves all channels together.
@@ -193,13 +193,14 @@ def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs) -> dict[str, A
             n_obs=c.n_obs,
             share=c.share,
             efficiency=c.efficiency,
+            sources=choices.sources_of(name, inputs.delta_sys),
             background=c.share * inputs.n_bkg,
             background_sigma_common=c.share * inputs.n_bkg_sigma,
         )
-        for c in counts.values()
+        for name, c in counts.items()
     ]
     named = [{"name": name} | dataclasses.asdict(c) for name, c in zip(counts, channels, strict=True)]
-    n_up = combination.upper_limit(channels, delta_common=inputs.delta_sys)
+    n_up = combination.upper_limit(channels)
     cautions = [RULE_DIFFERS] if combination.differs(channels) else []
     return {"channels": named, "n_up": n_up, "cautions": cautions}
 

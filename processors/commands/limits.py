@@ -168,8 +168,8 @@ def command(
         _scan_masses(save, merged, choices, inputs[0], confidence_level)
     if checks:
         # Intervals that share events have no p-value of their own.
-        found = _show_checks(save, shown, inputs if pairing == majorana.BOTH else inputs[:1], confidence_level)
-        _write_likelihoods(output, inputs, found)
+        found = _show_checks(save, shown, inputs if pairing == majorana.BOTH else inputs[:1], choices, confidence_level)
+        _write_likelihoods(output, inputs, choices, found)
 
 
 def _refuse_contradictions(n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...]) -> None:
@@ -259,7 +259,7 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
 
 
 def _show_checks(
-    save: Save, shown: Source, inputs: Sequence[LimitInputs], confidence_level: float
+    save: Save, shown: Source, inputs: Sequence[LimitInputs], choices: gather.Choices, confidence_level: float
 ) -> Mapping[str, Any]:
     """Print and write the checks, and return them."""
     from jpsi_lnv.analysis.limits import coverage, reach, studies  # noqa: PLC0415 only this option needs them
@@ -272,8 +272,8 @@ def _show_checks(
         "overall_p": studies.overall_p(overall),
         "against_luminosity": reach.against_luminosity(overall),
         "against_background": reach.against_background(overall),
-        "conjugate_channels": studies.conjugate_channels(merged, overall),
-        "periods": studies.periods(merged, overall),
+        "conjugate_channels": studies.conjugate_channels(merged, overall, choices),
+        "periods": studies.periods(merged, overall, choices),
     }
     curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
     extras = {"limit_checks": found, "coverage": {"curves": curves}}
@@ -284,11 +284,14 @@ def _show_checks(
     return found
 
 
-def _write_likelihoods(output: Path, inputs: Sequence[LimitInputs], checks: Mapping[str, Any]) -> None:
+def _write_likelihoods(
+    output: Path, inputs: Sequence[LimitInputs], choices: gather.Choices, checks: Mapping[str, Any]
+) -> None:
     """Write the likelihood of the overall search alone, and all in one file; none while events are hidden."""
     if inputs[0].n_obs is None:
         return
-    found = likelihood.of_search(inputs, {key: checks[key] for key in ("conjugate_channels", "periods") if checks[key]})
+    combined = {key: checks[key] for key in ("conjugate_channels", "periods") if checks[key]}
+    found = likelihood.of_search(inputs, combined, choices.sources_of)
     wrote(
         write_json(output / derived.LIKELIHOOD, found["overall"]["pyhf"]),
         write_json(output / derived.LIKELIHOOD_HS3, found["overall"]["hs3"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from jpsi_lnv.analysis.limits import likelihood, marginal, rolke
+from jpsi_lnv.analysis.limits import combination, likelihood, marginal, rolke
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.likelihood import Counted
 from jpsi_lnv.analysis.limits.sideband import SideBand
@@ -96,6 +96,21 @@ def in_order(model, **values):
     return parameters
 
 
+def pyhf_limit(pyhf, content, near):
+    """Return the profile limit by pyhf's own fit, within 30 % of a number."""
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-12))
+    workspace = pyhf.Workspace(content)
+    model = workspace.model()
+    data = workspace.data(model)
+    _, lowest = pyhf.infer.mle.fit(data, model, return_fitted_val=True)
+
+    def rise(mu):
+        _, value = pyhf.infer.mle.fixed_poi_fit(mu, data, model, return_fitted_val=True)
+        return float(value - lowest) - stats.chi2.ppf(0.9, 1)
+
+    return optimize.brentq(rise, 0.7 * near, 1.3 * near, xtol=1e-6)
+
+
 @uses_pyhf
 @pytest.mark.parametrize("n_obs", [1, 5])
 @pytest.mark.parametrize(("mu", "b", "pull"), POINTS)
@@ -123,18 +138,8 @@ def test_the_profile_limit_of_pyhfs_likelihood_is_ours(pyhf, n_obs):
 @pytest.mark.parametrize("n_obs", [1, 5])
 def test_pyhfs_own_fit_gives_our_profile_limit(pyhf, n_obs):
     given = inputs(n_obs=n_obs)
-    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-12))
-    workspace = pyhf.Workspace(likelihood.workspace(given))
-    model = workspace.model()
-    data = workspace.data(model)
-    _, lowest = pyhf.infer.mle.fit(data, model, return_fitted_val=True)
-
-    def rise(mu):
-        _, value = pyhf.infer.mle.fixed_poi_fit(mu, data, model, return_fitted_val=True)
-        return float(value - lowest) - stats.chi2.ppf(0.9, 1)
-
     expected = our_limit(given)
-    assert optimize.brentq(rise, 0.8 * expected, 1.3 * expected, xtol=1e-6) == pytest.approx(expected, rel=1e-5)
+    assert pyhf_limit(pyhf, likelihood.workspace(given), expected) == pytest.approx(expected, rel=1e-5)
 
 
 @uses_pyhf
@@ -148,12 +153,60 @@ def test_factors_are_one_nuisance_in_all_processes(pyhf):
 
 @uses_pyhf
 def test_channels_share_background_and_systematics(pyhf):
-    halves = (Counted("plus", 1, 0.5, 0.16), Counted("minus", 0, 0.5, 0.15))
+    halves = (Counted("plus", 1, 0.5, 0.16, {"pid": 0.07, "own": 0.1}), Counted("minus", 0, 0.5, 0.15, {"pid": -0.04}))
     model, _ = pyhf_cost(pyhf, likelihood.workspace(inputs(), halves))
-    parameters = in_order(model, n_produced=10.0, b_kkpipi=0.4, efficiency=1.0)
-    expected = {"plus": 5.0 * 0.16 * 1.07 + 0.2, "minus": 5.0 * 0.15 * 1.07 + 0.2, "side_band_kkpipi": 4.0}
+    parameters = in_order(model, n_produced=10.0, b_kkpipi=0.4, pid=1.5, own=-0.5)
+    plus, minus = 5.0 * 0.16 * (1.0 + 0.07 * 1.5 - 0.05), 5.0 * 0.15 * (1.0 - 0.04 * 1.5)
+    expected = {"plus": plus + 0.2, "minus": minus + 0.2, "side_band_kkpipi": 4.0}
     found = dict(zip(model.config.channels, model.expected_actualdata(parameters), strict=True))
     assert found == pytest.approx(expected)
+
+
+@uses_pyhf
+def test_sources_of_one_efficiency_are_its_uncertainty(pyhf):
+    """0.05 and -0.12 are 0.13: the limit is that of the total, whatever the sources are called."""
+    given = inputs(delta_sys=0.13)
+    (told,) = likelihood.of_inputs(given, {"pid": 0.05, "tracking": -0.12})
+    limits = [pyhf_limit(pyhf, likelihood.workspace(given, channels), 27.0) for channels in ((), (told,))]
+    assert limits[0] == pytest.approx(limits[1], rel=1e-5)
+
+
+@uses_pyhf
+def test_a_shared_source_does_not_average_out_in_pyhf_either(pyhf):
+    given = inputs(n_bkg=0.0, n_bkg_sigma=0.0, side_bands=())
+
+    def limit(*sources):
+        counted = [Counted(f"part {i}", 2, 0.25, EFFICIENCY, s) for i, s in enumerate(sources)]
+        channels = [combination.Channel(n_obs=2, share=0.25, efficiency=EFFICIENCY, sources=s) for s in sources]
+        ours = combination.upper_limit(channels)
+        assert pyhf_limit(pyhf, likelihood.workspace(given, counted), ours) == pytest.approx(ours, rel=1e-5)
+        return ours
+
+    assert limit(*[{"pid": 0.3}] * 4) > 1.05 * limit(*[{f"own {i}": 0.3} for i in range(4)])
+
+
+@uses_pyhf
+def test_masses_can_be_put_together_and_then_share_their_sources(pyhf):
+    """The workspaces of two masses, as pyhf joins them: one nuisance per name, all else by mass."""
+    light, heavy = (
+        likelihood.workspace(i, likelihood.of_inputs(i, {"pid": delta, f"mc_statistics {m:.3f}": 0.02}))
+        for m, delta in ((0.7, 0.1), (1.2, 0.05))
+        for i in (inputs(m_majorana=m, delta_sys=math.hypot(delta, 0.02)),)
+    )
+    joined = pyhf.Workspace.combine(
+        pyhf.Workspace(light).rename(measurements={"upper_limit": "light"}), pyhf.Workspace(heavy)
+    )
+    model = joined.model(measurement_name="light")
+    assert model.config.channels == [
+        "jpsi_kkee_0.700",
+        "jpsi_kkee_1.200",
+        *(f"side_band_kkpipi_{m}" for m in ("0.700", "1.200")),
+    ]
+    nuisances = {"pid", "mc_statistics 0.700", "mc_statistics 1.200", "b_kkpipi_0.700", "b_kkpipi_1.200", "n_produced"}
+    assert set(model.config.par_order) == nuisances
+    moved = [model.expected_actualdata(in_order(model, pid=pull, n_produced=10.0)) for pull in (0.0, 1.0)]
+    changes = (moved[1] - moved[0])[:2] / (10.0 * EFFICIENCY)
+    np.testing.assert_allclose(changes, [0.1, 0.05])
 
 
 @uses_pyhf

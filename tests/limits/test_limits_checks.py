@@ -8,11 +8,13 @@ import json
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import gather, methods, studies
 from jpsi_lnv.analysis.report import source
 from jpsi_lnv.analysis.report import studies as study_report
 
 GIVEN = gather.GivenSystematics("given", 0.07, {})
+CHOICES = gather.Choices(systematics=GIVEN)
 
 
 def test_checks_answer_what_a_referee_asks(run, tmp_path, merged):
@@ -75,7 +77,7 @@ def test_checks_of_blinded_data_hide_the_events(run, tmp_path, merged):
 def test_periods_are_combined_where_every_dataset_names_its_own(dataset, merged):
     result = merged()
     inputs = gather.overall(result, gather.Choices(systematics=GIVEN))
-    assert studies.periods(result, inputs) is None
+    assert studies.periods(result, inputs, CHOICES) is None
     pairs = [[0.8, 0.9, 1.201, 1.199]]
     for name in ("signal", "data"):
         del result.datasets[name]
@@ -85,13 +87,13 @@ def test_periods_are_combined_where_every_dataset_names_its_own(dataset, merged)
         n_jpsi = {2009: 225e6, 2019: 8774e6}[period]
         result.datasets[f"data_{period}"] = dataset("data", 1_000, events, period=period, n_jpsi=n_jpsi, blind=False)
     inputs = gather.overall(result, gather.Choices(systematics=GIVEN))
-    found = studies.periods(result, inputs)
+    found = studies.periods(result, inputs, CHOICES)
     assert [c["name"] for c in found["channels"]] == ["period 2009", "period 2019"]
     assert [c["n_obs"] for c in found["channels"]] == [0, 1]
     weighted = (225 * 0.15 + 8774 * 0.16) / (225 + 8774)
     assert inputs.efficiency == pytest.approx(weighted)
     assert found["n_up"] == pytest.approx(23.187 * 0.1583 / weighted, rel=1e-3)
-    assert studies.periods(result, inputs.without_observation()) is None
+    assert studies.periods(result, inputs.without_observation(), CHOICES) is None
 
 
 def of_periods(dataset, merged):
@@ -124,9 +126,36 @@ def test_conjugate_channels_share_the_uncertainty_of_the_background(merged):
     candidates["charge"] = np.array([1, -1])
     choices = gather.Choices(systematics=GIVEN, background=gather.given_background(2.0, 2.0))
     inputs = dataclasses.replace(gather.overall(result, choices), n_obs=2, efficiency=0.1583)
-    found = studies.conjugate_channels(result, inputs)
+    found = studies.conjugate_channels(result, inputs, choices)
     assert [c["n_obs"] for c in found["channels"]] == [1, 1]
     assert found["n_up"] == pytest.approx(28.35, abs=0.01)
+
+
+def test_sources_that_the_channels_share_move_them_together_and_own_ones_average_out(merged, tmp_path):
+    """The sources of `systematics.json` reach the likelihood of the channels by name."""
+    result = merged()
+    result.datasets["data"].selections["search"].candidates["charge"] = np.array([1, -1])
+    names = ("overall", "K+K+e-e-", "K-K-e+e+")
+
+    def combined(sources):
+        path = tmp_path / "systematics.json"
+        path.write_text(json.dumps({"source": "maps", "overall": 0.3, "sources": sources}))
+        choices = gather.Choices(systematics=gather.read_systematics(path))
+        return studies.conjugate_channels(result, gather.overall(result, choices), choices)
+
+    whole, shared = combined({}), combined({"tracking_kaon_1": dict.fromkeys(names, 0.3)})
+    own = combined({f"mc_statistics {name}": {name: 0.3} for name in names})
+    assert [c["sources"] for c in whole["channels"]] == [{"efficiency": 0.3}] * 2
+    assert [c["sources"] for c in shared["channels"]] == [{"tracking_kaon_1": 0.3}] * 2
+    assert shared["n_up"] == pytest.approx(whole["n_up"], rel=1e-9)
+    assert own["n_up"] < 0.97 * shared["n_up"]
+
+
+def test_sources_that_do_not_add_up_to_the_uncertainty_are_refused(tmp_path):
+    path = tmp_path / "systematics.json"
+    path.write_text('{"overall": 0.07, "sources": {"pid_kaon_1": {"overall": 0.05}}}')
+    with pytest.raises(ResultsError, match=r"sources of overall add up to 0\.05, its uncertainty is 0\.07"):
+        gather.read_systematics(path)
 
 
 def test_the_coverage_figure_shows_every_method(merged, run, tmp_path):

@@ -168,5 +168,5 @@ def test_channels_refuse_impossible_numbers():
         combination.Channel(n_obs=0, share=1.2, efficiency=0.1)
     with pytest.raises(ValueError, match="shares"):
         combination.upper_limit([combination.Channel(n_obs=0, share=0.6, efficiency=0.1)] * 2)
-    with pytest.raises(ValueError, match="delta_common="):
-        combination.upper_limit([combination.Channel(n_obs=0, share=0.6, efficiency=0.1)], delta_common=-1)
+    with pytest.raises(ValueError, match="pid="):
+        combination.Channel(n_obs=0, share=0.6, efficiency=0.1, sources={"pid": float("nan")})
