@@ -80,10 +80,14 @@ def line(code, status, first, last, p4):
 @cache
 def small_map():
     rng = np.random.default_rng(8)
-    rows = recast_map.sample(rng, 4 * N)
-    is_passed = np.concatenate([recast.passed(part, "rows", block, 8) for block, part in rows.blocks()])
+    rows = recast_map.sample(rng, 2 * N)
+    n_passed = np.sum([of_trial(i, decays) for i, decays in enumerate(recast_map.trials(rows))], axis=0)
     closure = [{"m_majorana": m, "deviation": d} for m, d in ((0.6, 0.05), (0.9, -0.02), (1.5, 0.2))]
-    return recast_map.Map(recast_map.features(rows.momenta).astype(np.float32), is_passed, tuple(closure))
+    return recast_map.Map(recast_map.features(rows.momenta).astype(np.float32), n_passed, tuple(closure))
+
+
+def of_trial(i, decays):
+    return np.concatenate([recast.passed(part, f"rows {i}", block, 8) for block, part in decays.blocks()])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -255,8 +259,24 @@ def test_the_map_comes_back_from_its_file(tmp_path):
     path = recast_map.write(tmp_path / "map.parquet", made, {})
     read = recast_map.read(path)
     assert np.array_equal(read.features, made.features)
-    assert np.array_equal(read.passed, made.passed)
+    assert np.array_equal(read.n_passed, made.n_passed)
     assert list(read.closure) == list(made.closure)
+
+
+def test_every_row_is_simulated_with_either_charge_as_often(rng):
+    rows = recast_map.sample(rng, 10)
+    conjugated = np.array([decays.is_conjugated for decays in recast_map.trials(rows)])
+    assert conjugated.sum(axis=0).tolist() == [recast_map.N_TRIALS / 2] * 10
+    assert conjugated[0, 0::2].any()
+    assert not conjugated[0, 0::2].all(), "the charge does not go with the way in which masses are drawn"
+
+
+def test_features_say_both_masses_of_the_pairs(rng):
+    found = recast_map.features(recast_map.two_neutrinos(rng, np.tile([0.8, 0.7], (50, 1))).momenta)
+    at = [recast_map.FEATURES.index(name) for name in ("m_ke_1", "m_ke_2")]
+    is_nearest = np.isclose(found[:, at], [0.7, 0.8]).all(axis=1)
+    assert is_nearest.mean() > 0.5
+    assert (np.diff(found[:, at]) >= 0.0).all()
 
 
 def test_the_map_gives_the_efficiency_of_a_model_it_does_not_know(rng):

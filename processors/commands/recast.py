@@ -20,17 +20,18 @@ from jpsi_lnv.analysis.documents import digest_of_file, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 from jpsi_lnv.analysis.limits import methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.provenance import source_digest
 from jpsi_lnv.analysis.recast import Decays, DecaysError
 from jpsi_lnv.analysis.report import studies
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS
-from jpsi_lnv.analysis.simulation.samplesets import DEFAULT_SEED, MAJORANA_MASSES, code_digest
+from jpsi_lnv.analysis.simulation.samplesets import DEFAULT_SEED, MAJORANA_MASSES
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, console, show, wrote
 
 # Blocks of the map's rows, and of each model of its closure.
 N_BLOCKS = 64
-N_BLOCKS_CLOSURE = 2
+N_BLOCKS_CLOSURE = 4
 ROWS = "recast_map"
 
 
@@ -215,13 +216,15 @@ def _make_map(output: Path, seed: int, cuts: Cuts, simulated: Any) -> None:
     rows = recast_map.sample(rng, N_BLOCKS * BLOCK_EVENTS)
     models = recast_map.models(rng, MAJORANA_MASSES, N_BLOCKS_CLOSURE * BLOCK_EVENTS)
     named = {f"{mode}_{mass}": decays for (mode, mass), decays in models.items()}
-    is_passed = simulated({ROWS: rows} | named)
-    table = recast_map.Map(recast_map.features(rows.momenta), is_passed[ROWS])
+    trials = {f"{ROWS}_{i}": decays for i, decays in enumerate(recast_map.trials(rows))}
+    is_passed = simulated(trials | named)
+    n_passed = np.sum([is_passed[name] for name in trials], axis=0)
+    table = recast_map.Map(recast_map.features(rows.momenta), n_passed)
     closure = [
         recast_map.closure(table, decays, is_passed[f"{mode}_{mass}"], mode, mass)
         for (mode, mass), decays in models.items()
     ]
-    about = {"n_jpsi": N_JPSI, "cuts_digest": cuts.digest(), "code_digest": code_digest(), "seed": seed}
+    about = {"n_jpsi": N_JPSI, "cuts_digest": cuts.digest(), "code_digest": source_digest(), "seed": seed}
     table = dataclasses.replace(table, closure=tuple(c.to_dict() for c in closure))
     path = recast_map.write(output / derived.RECAST_MAP, table, about)
     content = {
