@@ -174,11 +174,10 @@ def _as_if_known() -> Relation:
     published, inferred = (np.array([getattr(r, name) for r in table]) for name in ("published", "recomputed_inferred"))
     is_wide = np.array([r.delta_sys >= WIDE for r in table])
     is_empty = np.array([r.n_obs == 0 for r in table])
-    pulls, pulls_known = (np.square((published - x) / DIGIT) for x in (inferred, as_if))
     ratio, ratio_known = ((published / x) for x in (inferred, as_if))
+    # In half of the last digit as a fraction of what was published, which is how ratios are compared.
+    pulls, pulls_known = (np.square((r - 1.0) * published / DIGIT) for r in (ratio, ratio_known))
     chi2, chi2_known = (p[is_empty].sum() for p in (pulls, pulls_known))
-    # The same with half of the last digit as a fraction of what was published, which is how ratios are compared.
-    relative, relative_known = ((p * r**2)[is_empty].sum() for p, r in ((pulls, ratio), (pulls_known, ratio_known)))
     i = next(i for i, row in enumerate(table) if row.m_majorana == OUTLIER)
     return Relation(
         f"mean of published/recomputed of the {is_wide.sum()} rows of {WIDE:.0%} and more, as if the efficiency were "
@@ -186,11 +185,10 @@ def _as_if_known() -> Relation:
         (1.0,),
         float(ratio_known[is_wide].mean()),
         holds=math.isclose(ratio_known[is_wide].mean(), 1.0, rel_tol=HALF_DIGIT),
-        remark=f"an observation: {ratio[is_wide].mean():.3f} with the uncertainty; chi2 of the {is_empty.sum()} rows "
-        f"without events, in half of the last digit, {chi2:.0f} with it and {chi2_known:.0f} without, of which row "
-        f"{OUTLIER:.3f} makes {pulls[i]:.0f} and {pulls_known[i]:.0f} (of the ratios, {relative:.0f} and "
-        f"{relative_known:.0f}); the row with one event prefers it ({ratio[~is_empty][0]:.3f} with, "
-        f"{ratio_known[~is_empty][0]:.3f} without)",
+        remark=f"an observation: {ratio[is_wide].mean():.3f} with the uncertainty; chi2 of the {is_empty.sum()} "
+        f"ratios without events, in half of the last digit, {chi2:.0f} with it and {chi2_known:.0f} without, of which "
+        f"row {OUTLIER:.3f} makes {pulls[i]:.0f} and {pulls_known[i]:.0f}; the row with one event prefers it "
+        f"({ratio[~is_empty][0]:.3f} with, {ratio_known[~is_empty][0]:.3f} without)",
     )
 
 
