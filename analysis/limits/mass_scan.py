@@ -254,10 +254,16 @@ def inputs(results: Results, choices: Choices, scan: Scan) -> list[LimitInputs]:
 
 def records(found: Sequence[LimitInputs], confidence_level: float = 0.90) -> list[dict[str, Any]]:
     """Return the two limits of every centre, with the probability of as many events from background alone."""
-    return [_record(i, confidence_level) for i in found]
+    counts = np.array([i.n_obs or 0 for i in found], dtype=np.int64)
+    published = methods.published_limits(found, counts, confidence_level)
+    recommended = [
+        float(methods.METHODS[methods.RECOMMENDED].limits_of(i, counts[[k]], confidence_level)[0])
+        for k, i in enumerate(found)
+    ]
+    return [_record(*of_centre) for of_centre in zip(found, published.tolist(), recommended, strict=True)]
 
 
-def _record(given: LimitInputs, confidence_level: float) -> dict[str, Any]:
+def _record(given: LimitInputs, published: float, recommended: float) -> dict[str, Any]:
     record = {
         "m_majorana": given.m_majorana,
         "n_obs": given.n_obs,
@@ -266,9 +272,7 @@ def _record(given: LimitInputs, confidence_level: float) -> dict[str, Any]:
         "delta_sys": given.delta_sys,
         "local_p": None if given.n_obs is None else sensitivity.local_p(given.n_obs, given.background),
     }
-    counts = np.array([0 if given.n_obs is None else given.n_obs])
-    for name in (methods.PUBLICATION, methods.RECOMMENDED):
-        n_up = float(methods.METHODS[name].limits_of(given, counts, confidence_level)[0])
+    for name, n_up in ((methods.PUBLICATION, published), (methods.RECOMMENDED, recommended)):
         has_limit = math.isfinite(n_up) and given.n_obs is not None
         record[f"branching_fraction_ul_{name}"] = n_up / given.n_jpsi if has_limit else None
     return record

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,19 +81,34 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def published_limits(inputs: Sequence[LimitInputs], n_obs: IntArray, confidence_level: float) -> FloatArray:
+    """Return the publication's limit (N,) of N searches at once, each of its own count."""
+    found = np.empty(len(inputs))
+    measured = [_rolke_measured(i) for i in inputs]
+    for model in {m for m, _ in measured}:
+        rows = np.array([k for k, (m, _) in enumerate(measured) if m is model])
+        columns: dict[str, Any] = {name: np.array([measured[k][1][name] for k in rows]) for name in model.value}
+        found[rows] = rolke.intervals(model, n_obs=n_obs[rows], confidence_level=confidence_level, **columns)[1]
+    return found
+
+
 def _rolke(inputs: LimitInputs, n_obs: IntArray, confidence_level: float, **options: Any) -> FloatArray:
-    arguments: dict[str, Any] = {"efficiency": inputs.efficiency, "efficiency_sigma": inputs.efficiency_sigma}
+    model, measured = _rolke_measured(inputs)
+    return rolke.intervals(model, n_obs=n_obs, confidence_level=confidence_level, **options, **measured)[1]
+
+
+def _rolke_measured(inputs: LimitInputs) -> tuple[rolke.Model, dict[str, Any]]:
+    """Return the model of what is known, and its arguments."""
+    of_efficiency = {"efficiency": inputs.efficiency, "efficiency_sigma": inputs.efficiency_sigma}
     if band := _counted_band(inputs):
-        model = rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY
-        arguments |= {"n_bkg_region": band.m, "tau": band.tau}
-    elif inputs.n_bkg == 0.0 and inputs.n_bkg_sigma == 0.0:
+        counted = {"n_bkg_region": band.m, "tau": band.tau}
+        return rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY, counted | of_efficiency
+    if inputs.n_bkg == 0.0 and inputs.n_bkg_sigma == 0.0:
         # No event in a side band of the size of the signal region: at no background its size does not matter.
-        model = rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY
-        arguments |= {"n_bkg_region": 0, "tau": 1.0}
-    else:
-        model = rolke.Model.GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY
-        arguments |= {"background": inputs.n_bkg, "background_sigma": inputs.n_bkg_sigma}
-    return rolke.intervals(model, n_obs=n_obs, confidence_level=confidence_level, **options, **arguments)[1]
+        nothing = {"n_bkg_region": 0.0, "tau": 1.0}
+        return rolke.Model.POISSON_BACKGROUND_GAUSSIAN_EFFICIENCY, nothing | of_efficiency
+    expected = {"background": inputs.n_bkg, "background_sigma": inputs.n_bkg_sigma}
+    return rolke.Model.GAUSSIAN_BACKGROUND_GAUSSIAN_EFFICIENCY, expected | of_efficiency
 
 
 def _counted_band(inputs: LimitInputs) -> SideBand | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,67 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
         raise click.BadParameter(msg) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What limits are asked for.
+
+    Attributes:
+        method: Shown beside the publication's and the recommended one, or "all".
+        lead: Which of those two is the first record.
+        confidence_level: As a fraction.
+        expected: Whether the observed events stay hidden.
+        pairing: How candidates belong to a mass.
+    """
+
+    method: str
+    lead: str
+    confidence_level: float
+    expected: bool
+    pairing: str
+
+    @property
+    def stem(self) -> str:
+        """Stem of the file of the limits."""
+        return "limits_expected" if self.expected else "limits"
+
+    @property
+    def names(self) -> list[str]:
+        """The methods in order: the one that leads, the other of the two, and what is asked for besides."""
+        both = sorted(methods.BOTH, key=lambda name: name != self.lead)
+        return [*both, *(name for name in methods.METHODS if name not in both and self.method in (name, "all"))]
+
+
+def background_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a given background; the command gets it as `background`, None for the estimated one."""
+
+    @functools.wraps(function)
+    def command(
+        *, background: float | None, background_sigma: float, side_bands: tuple[SideBand, ...], **given: Any
+    ) -> Any:
+        return function(background=_given_background(background, background_sigma, side_bands), **given)
+
+    options = (
+        click.option(
+            "--background",
+            type=FiniteRange(min=0),
+            metavar="N",
+            help="Expected events.  [default: background.json of `lnv background` where backgrounds ran, else 0]",
+        ),
+        click.option(
+            "--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N > 0 in events."
+        ),
+        click.option(
+            "--side-band",
+            "side_bands",
+            multiple=True,
+            metavar="M,TAU",
+            callback=_side_bands,
+            help="Instead of --background: M events counted where TAU times as many are expected; may be repeated.",
+        ),
+    )
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
 @click.command()
 @result_options
 @click.option(
@@ -68,24 +131,10 @@ def _side_bands(_context: click.Context, _option: click.Parameter, given: tuple[
     type=FILE,
     help="JSON of fractions.  [default: systematics.json of `lnv systematics` where the control samples ran]",
 )
-@click.option(
-    "--background",
-    type=FiniteRange(min=0),
-    metavar="N",
-    help="Expected events.  [default: background.json of `lnv background` where background samples ran, else 0]",
-)
-@click.option("--background-sigma", type=FiniteRange(min=0), default=0.0, help="Uncertainty of N > 0 in events.")
-@click.option(
-    "--side-band",
-    "side_bands",
-    multiple=True,
-    metavar="M,TAU",
-    callback=_side_bands,
-    help="Instead of --background: M events counted where TAU times as many are expected; may be repeated.",
-)
+@background_options
 @click.option(
     "--lead",
-    type=click.Choice([methods.PUBLICATION, methods.RECOMMENDED]),
+    type=click.Choice(methods.BOTH),
     default=methods.PUBLICATION,
     help="Which of the two limits is the first record and leads the report.",
 )
@@ -103,21 +152,15 @@ def command(
     *,
     accumulator: Path,
     output: Path,
-    method: str,
-    confidence_level: float,
     systematics: Path | None,
-    background: float | None,
-    background_sigma: float,
-    side_bands: tuple[SideBand, ...],
-    lead: str,
+    background: gather.Estimate | None,
     n_jpsi: float | None,
-    pairing: str,
-    expected: bool,
     checks: bool,
     mixing: Path | None,
     mixing_power: float,
     closure: bool,
     allow_incomplete: bool,
+    **given: Any,
 ) -> None:
     """Compute the upper limits: overall first, then at each simulated Majorana mass.
 
@@ -125,61 +168,56 @@ def command(
     result, unless they are given. Writes limits.json and prints the table. The yield limit n_up is in produced events;
     that on the branching fraction is n_up/N(J/psi). What 90 % means differs by method and is printed below the table.
     """
-    _refuse_contradictions(background, background_sigma, side_bands)
     if mixing is None:
         refuse_unused(["mixing_power"], "without --mixing")
     if closure:
-        known = {parameter.name for parameter in click.get_current_context().command.params if parameter.name}
-        refuse_unused(sorted(known - {"closure", "output"}), "with --closure, which takes the published inputs")
         _show_closure(output)
         return
-    given = _given_background(background, background_sigma, side_bands)
+    asked = Asked(**given)
     merged = results.read(accumulator)
     merged.require_complete(allow_incomplete=allow_incomplete)
-    if not expected:
+    if not asked.expected:
         gather.require_own_number(merged, n_jpsi)
-    choices = gather.choose(merged, output, systematics=systematics, background=given, n_jpsi=n_jpsi, pairing=pairing)
+    choices = gather.choose(
+        merged, output, systematics=systematics, background=background, n_jpsi=n_jpsi, pairing=asked.pairing
+    )
+    inputs = _inputs(merged, choices, asked)
+    shown = _compute(merged, choices, inputs, asked, read_curve(mixing, power=mixing_power) if mixing else None)
+    save = partial(derived.write, output, results=merged, options=asdict(asked), files=choices.files)
+    if not (checks and _says_more(output, asked.stem, shown)):
+        wrote(save(asked.stem, {"limits": shown.limits}))
+    # Windows in mean and difference are for both pairs.
+    if not asked.expected and asked.pairing == majorana.BOTH:
+        _scan_masses(save, merged, choices, inputs[0], asked.confidence_level)
+    if checks:
+        _write_likelihoods(output, inputs, choices, _show_checks(save, shown, inputs, choices, asked))
+
+
+def _inputs(merged: results.Results, choices: gather.Choices, asked: Asked) -> list[LimitInputs]:
+    """Return the inputs of the overall limit, then of each mass."""
     inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
-    if expected:
-        inputs = [i.without_observation() for i in inputs]
-    names = _names(method, lead)
+    return [i.without_observation() for i in inputs] if asked.expected else inputs
+
+
+def _compute(
+    merged: results.Results,
+    choices: gather.Choices,
+    inputs: Sequence[LimitInputs],
+    asked: Asked,
+    curve: Normalisation | None,
+) -> Source:
+    """Compute, print and return the limits."""
     limits = [
-        [methods.upper_limit(i, method=name, confidence_level=confidence_level) for name in names] for i in inputs
+        methods.upper_limit(i, method=name, confidence_level=asked.confidence_level)
+        for i in inputs
+        for name in asked.names
     ]
-    curve = read_curve(mixing, power=mixing_power) if mixing else None
-    options = {
-        "method": method,
-        "lead": lead,
-        "confidence_level": confidence_level,
-        "expected": expected,
-        "pairing": pairing,
-    }
-    save = partial(derived.write, output, results=merged, options=options, files=choices.files)
-    shown = _shown(merged, limits, curve)
-    shown.limits[0]["ranking"] = _ranking(limits[0][0], choices)
+    shown = Source(merged, tuple(_record(limit, curve) for limit in limits))
+    shown.limits[0]["ranking"] = _ranking(limits[0], choices)
     show(result.methods(shown), mass_scan.by_method(shown), mass_scan.scan(shown))
     for line in (result.sentence(shown), *filter(None, [result.cautions(shown)])):
         console().print(line, markup=False, soft_wrap=True)
-    stem = "limits_expected" if expected else "limits"
-    if not (checks and _says_more(output, stem, shown)):
-        wrote(save(stem, {"limits": shown.limits}))
-    # Windows in mean and difference are for both pairs.
-    if not expected and pairing == majorana.BOTH:
-        _scan_masses(save, merged, choices, inputs[0], confidence_level)
-    if checks:
-        # Intervals that share events have no p-value of their own.
-        found = _show_checks(save, shown, inputs if pairing == majorana.BOTH else inputs[:1], choices, confidence_level)
-        _write_likelihoods(output, inputs, choices, found)
-
-
-def _refuse_contradictions(n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...]) -> None:
-    """Raise UsageError for options of the background of which one would be ignored."""
-    if side_bands and n_bkg is not None:
-        msg = f"got --background {n_bkg:g} with --side-band; wanted one of them"
-        raise click.UsageError(msg)
-    if n_bkg is None and sigma:
-        msg = f"got --background-sigma {sigma:g} without --background N, whose uncertainty it is"
-        raise click.UsageError(msg)
+    return shown
 
 
 def _scan_masses(
@@ -205,24 +243,23 @@ def _p_values(found: Mapping[str, Any]) -> str:
 
 
 def _given_background(n_bkg: float | None, sigma: float, side_bands: tuple[SideBand, ...]) -> gather.Estimate | None:
-    """Return the background of the command line, None without one."""
+    """Return the background of the command line, None without one.
+
+    Raises:
+        UsageError: One of the options would be ignored, or a number is impossible.
+    """
+    if side_bands and n_bkg is not None:
+        msg = f"got --background {n_bkg:g} with --side-band; wanted one of them"
+        raise click.UsageError(msg)
+    if n_bkg is None and sigma:
+        msg = f"got --background-sigma {sigma:g} without --background N, whose uncertainty it is"
+        raise click.UsageError(msg)
     if n_bkg is None and not side_bands:
         return None
     try:
         return gather.given_background(n_bkg or 0.0, sigma, side_bands)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _names(method: str, lead: str) -> list[str]:
-    """Return the methods in their order: the one that leads, the other of the two, and what is asked for besides."""
-    both = sorted((methods.PUBLICATION, methods.RECOMMENDED), key=lambda name: name != lead)
-    return [*both, *(name for name in methods.METHODS if name not in both and method in (name, "all"))]
-
-
-def _shown(merged: results.Results, limits: Sequence[Sequence[methods.Limit]], curve: Normalisation | None) -> Source:
-    """Return what shows the limits."""
-    return Source(merged, tuple(_record(limit, curve) for by_method in limits for limit in by_method))
 
 
 def _ranking(overall: methods.Limit, choices: gather.Choices) -> list[dict[str, Any]]:
@@ -259,12 +296,14 @@ def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, floa
 
 
 def _show_checks(
-    save: Save, shown: Source, inputs: Sequence[LimitInputs], choices: gather.Choices, confidence_level: float
+    save: Save, shown: Source, inputs: Sequence[LimitInputs], choices: gather.Choices, asked: Asked
 ) -> Mapping[str, Any]:
     """Print and write the checks, and return them."""
     from jpsi_lnv.analysis.limits import coverage, reach, studies  # noqa: PLC0415 only this option needs them
 
-    merged, overall, scan = shown.results, inputs[0], inputs[1:]
+    merged, overall = shown.results, inputs[0]
+    # Intervals that share events have no p-value of their own.
+    scan = inputs[1:] if asked.pairing == majorana.BOTH else ()
     found = {
         "background_scan": studies.background_scan(overall),
         "chi2_scan": studies.chi2_scan(merged, overall, merged.cuts),
@@ -275,7 +314,7 @@ def _show_checks(
         "conjugate_channels": studies.conjugate_channels(merged, overall, choices),
         "periods": studies.periods(merged, overall, choices),
     }
-    curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=confidence_level)
+    curves = coverage.curves(delta_sys=overall.delta_sys, seed=SEED, confidence_level=asked.confidence_level)
     extras = {"limit_checks": found, "coverage": {"curves": curves}}
     show(*study_tables.checks(dataclasses.replace(shown, extras=extras)))
     for caution in study_tables.combination_cautions(found):
@@ -300,7 +339,10 @@ def _write_likelihoods(
 
 
 def _show_closure(output: Path) -> None:
+    """Print and write the closure with the publication."""
     from jpsi_lnv.analysis.report import closure  # noqa: PLC0415 only this option reads the publication
 
+    known = {parameter.name for parameter in click.get_current_context().command.params if parameter.name}
+    refuse_unused(sorted(known - {"closure", "output"}), "with --closure, which takes the published inputs")
     show(closure.row_table(), closure.relation_table())
     wrote(write_json(output / derived.CLOSURE, closure.to_dict()))
