@@ -195,14 +195,16 @@ _PEAK = """
 import sys
 from pathlib import Path
 from benchmarks.skim import skim
-skim(Path(sys.argv[1]), "search")
+skim(Path(sys.argv[1]), sys.argv[2])
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
-def peak_memory(path: Path) -> float:
+def peak_memory(path: Path, preselection: str) -> float:
     """Return the peak memory in MB of a process that skims a file once, as the process itself sees it."""
-    done = subprocess.run([sys.executable, "-c", _PEAK, str(path)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(path), preselection], check=True, capture_output=True, text=True
+    )
     return int(done.stdout.split()[1]) / 1e3
 
 
@@ -231,7 +233,11 @@ def main() -> None:
             result[kind] = measure(files[kind], n, given.rounds, own)
         twin = shutil.copy(files["data"], Path(name) / "twin.dst")
         result["two_processes"] = processes([files["data"], Path(twin)], given.rounds)
-        result["peak_mb"] = {"a fifth": peak_memory(Path(name) / "fifth.dst"), "whole": peak_memory(files["data"])}
+        measured = {"a fifth": Path(name) / "fifth.dst", "whole": files["data"], "simulation": files["simulation"]}
+        result["peak_mb"] = {
+            preselection: {what: peak_memory(path, preselection) for what, path in measured.items()}
+            for preselection in ("search", "all")
+        }
     print(json.dumps(result, indent=2))
     if given.output:
         given.output.write_text(json.dumps(result, indent=2) + "\n")

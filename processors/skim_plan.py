@@ -74,7 +74,7 @@ class SkimOptions:
     dataset: str
     runs: RunTable
     preselection: str = "search"
-    chunksize: int = 5_000
+    chunksize: int = 2_500
     count: str = "tree"
     group_bytes: int = GROUP_BYTES
     keep: tuple[str, ...] = schema.KEPT

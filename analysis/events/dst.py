@@ -171,7 +171,11 @@ class Dst:
             NtupleError: The file is damaged, or a run is not in the run table.
         """
         with _damage(self.path, f", events {start} to {stop}"):
-            return self._read(np.arange(start, stop), runs, choose)
+            columns = self._read(np.arange(start, stop), runs, choose)
+        # Now and not with the next events: until then the writer needs memory.
+        for branch in self._baskets.values():
+            branch.forget(stop)
+        return columns
 
     def _read(
         self, entries: IntArray, runs: RunTable, choose: Callable[[Columns], BoolArray] | None

@@ -12,9 +12,10 @@ the end, so a killed job leaves no ntuple that looks whole.
 from __future__ import annotations
 
 import glob
+import mmap
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,8 @@ COMPRESSION: Final = uproot.ZSTD(1)
 UNCOMPRESSED: Final = tuple(f"Track_{name}" for name in (*schema.HELIX, "dedx_chi_e", "dedx_chi_pi", "dedx_chi_k"))
 # Chunks of a run end at basket edges, so a basket is about one chunk: smaller ones cost calls, larger ones memory.
 BASKET_EVENTS: Final = 32_768
+# One part in so many is room for columns that get longer than the first events of a basket let expect.
+ROOM_SHARE: Final = 8
 # How the name of a file ends that is not complete.
 PARTIAL: Final = ".part"
 _HALF: Final = 64
@@ -120,21 +123,6 @@ def empty_block() -> Block:
     return Block(0, offsets, {b: np.empty(0, BRANCHES[b][1].dtype) for b in schema.required_branches()})
 
 
-def concatenate(blocks: Sequence[Block]) -> Block:
-    """Return the blocks, one after the other; their branches must be the same."""
-    if len(blocks) == 1:
-        return blocks[0]
-    first = blocks[0]
-    values = {b: np.concatenate([block.values[b] for block in blocks]) for b in first.values}
-    offsets = {name: _joined(block.offsets[name] for block in blocks) for name in first.offsets}
-    return Block(sum(block.n_events for block in blocks), offsets, values)
-
-
-def _joined(pieces: Iterable[IntArray]) -> IntArray:
-    counts = [np.diff(p) for p in pieces]
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))])
-
-
 def _is_required(collection: str) -> bool:
     return any(c.required for c in schema.COLLECTIONS[collection])
 
@@ -187,6 +175,65 @@ def _check_range(name: str, values: AnyArray, wanted: np.dtype[Any]) -> None:
         raise SchemaError(msg)
 
 
+class _Pending:
+    """Events that wait until their basket is full.
+
+    They are copied once, to where they are written from. Room is made for a whole basket, which costs memory as it is
+    filled.
+
+    Args:
+        most: Events of a basket.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.n_events = 0
+        self._most = most
+        self._offsets: dict[str, IntArray] = {}
+        self._values: dict[str, AnyArray] = {}
+
+    def add(self, block: Block) -> Block:
+        """Append events while there is room, and return the others."""
+        taken = min(self._most - self.n_events, block.n_events)
+        fitting = block.cut(0, taken)
+        for name, values in fitting.values.items():
+            start = self._length(BRANCHES[name][0])
+            self._make_room(name, start, values, taken)
+            self._values[name][start : start + len(values)] = values
+        for name, own in fitting.offsets.items():
+            all_of = self._offsets.setdefault(name, np.zeros(self._most + 1, np.int64))
+            all_of[self.n_events : self.n_events + taken + 1] = all_of[self.n_events] + own
+        self.n_events += taken
+        return block.cut(taken, block.n_events)
+
+    def take(self) -> Block:
+        """Return the events, as views that hold until the next are added; without any call of `add`, no events."""
+        values = {name: room[: self._length(BRANCHES[name][0])] for name, room in self._values.items()}
+        offsets = {name: all_of[: self.n_events + 1] for name, all_of in self._offsets.items()}
+        block = Block(self.n_events, offsets, values) if values else empty_block()
+        self.n_events = 0
+        return block
+
+    def _length(self, collection: str) -> int:
+        """Return the values that a column of a collection has."""
+        if not collection:
+            return self.n_events
+        return int(self._offsets[collection][self.n_events]) if collection in self._offsets else 0
+
+    def _make_room(self, name: str, start: int, values: AnyArray, n_events: int) -> None:
+        """Make room for as many values as a basket will have if all its events are like these."""
+        room, wanted = self._values.get(name, values[:0]), start + len(values)
+        if name in self._values and wanted <= len(room):
+            return
+        expected = start + len(values) * (self._most - self.n_events) // max(n_events, 1)
+        self._values[name] = _untouched(max(wanted, expected + expected // ROOM_SHARE), values.dtype)
+        self._values[name][:start] = room[:start]
+
+
+def _untouched(n: int, dtype: np.dtype[Any]) -> AnyArray:
+    """Return an array whose pages cost memory when they are first written, which those of freed arrays did already."""
+    return np.frombuffer(mmap.mmap(-1, max(n, 1) * dtype.itemsize), dtype, n)
+
+
 class NtupleWriter:
     """Writes one ntuple; a context manager.
 
@@ -211,8 +258,7 @@ class NtupleWriter:
         self.n_events = 0
         self._basket_events = basket_events
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}")
-        self._pending: list[Block] = []
-        self._n_pending = 0
+        self._pending = _Pending(basket_events)
         self._sources: list[tuple[int, ...]] = []
         self._file: Any = None
         self._tree: Any = None
@@ -251,10 +297,10 @@ class NtupleWriter:
         block = columns if isinstance(columns, Block) else make_block(columns)
         self._check_layout(block)
         self.n_events += block.n_events
-        self._pending.append(block)
-        self._n_pending += block.n_events
-        if self._n_pending >= self._basket_events:
-            self._flush()
+        rest = self._pending.add(block)
+        while self._pending.n_events == self._basket_events:
+            self._write(self._pending.take())
+            rest = self._pending.add(rest)
 
     def add_source(
         self, *, n_produced: int, n_stored: int, source: uuid.UUID | None = None, entries: tuple[int, int] = (0, 0)
@@ -277,19 +323,6 @@ class NtupleWriter:
             raise NtupleError(msg)
         self._branches = names
 
-    def _flush(self) -> None:
-        block = self._taken()
-        whole = block.n_events - block.n_events % self._basket_events
-        for start in range(0, whole, self._basket_events):
-            self._write(block.cut(start, start + self._basket_events))
-        rest = block.cut(whole, block.n_events)
-        self._pending, self._n_pending = [rest], rest.n_events
-
-    def _taken(self) -> Block:
-        """Return what is pending, which is not kept besides while it is written."""
-        pending, self._pending = self._pending, []
-        return concatenate(pending or [empty_block()])
-
     def _write(self, block: Block) -> None:
         try:
             if self._tree is None:
@@ -306,7 +339,7 @@ class NtupleWriter:
         return tree
 
     def _finish(self) -> None:
-        self._write(self._taken())
+        self._write(self._pending.take())
         sources = self._sources or [(self.n_events, self.n_events, 0, 0, 0)]
         meta = self._file.mktree(schema.META_TREE, {c.name: np.dtype(c.dtype) for c in schema.META})
         meta.extend(_meta_data(sources))

@@ -97,7 +97,7 @@ _OF_ALL_RUNS: Final = ("sqrt_s", "field", "period")
 @PART
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the skim.")
 @cluster_options
-@click.option("--chunksize", type=click.IntRange(1), default=5_000, help="Events in memory at a time.")
+@click.option("--chunksize", type=click.IntRange(1), default=2_500, help="Events in memory at a time.")
 def command(
     *,
     files: tuple[str, ...],

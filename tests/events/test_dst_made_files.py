@@ -41,6 +41,16 @@ def test_every_member_is_the_same(made_files, kind):
         assert_pairs_are_the_same(dst, dst.n_events)
 
 
+def test_of_a_chunk_that_was_read_only_baskets_that_go_on_are_held(made_files):
+    with open_dst(str(made_files["simulation"]), schema.KEPT) as dst:
+        for start in range(0, dst.n_events, 700):
+            stop = min(start + 700, dst.n_events)
+            dst.read(start, stop, RUNS)
+            held = [baskets.edges[k + 1] for baskets in dst._baskets.values() for k in baskets.kept]
+            assert all(end > stop for end in held)
+    assert not held
+
+
 def test_what_is_kept_by_default_adds_a_quarter_at_most(made_files, tmp_path):
     sizes = {}
     for keep in ((), schema.KEPT):

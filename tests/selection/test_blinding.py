@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blocks import concatenate
 from click.testing import CliRunner
 from coffea.util import coffea_console
 
@@ -17,7 +18,7 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
-from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
 from jpsi_lnv.analysis.limits import gather
 from jpsi_lnv.analysis.selection import blinding, steps
 from jpsi_lnv.analysis.selection.chunk import Chunk

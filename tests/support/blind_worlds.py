@@ -15,6 +15,7 @@ from typing import Any
 
 import hist
 import numpy as np
+from blocks import concatenate
 
 from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.cuts import SELECTION
@@ -22,7 +23,7 @@ from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.derived import BOOKKEEPING
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
-from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, concatenate, make_block
+from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block
 from jpsi_lnv.analysis.events.schema import EVENT
 from jpsi_lnv.analysis.selection import blinding
 from jpsi_lnv.analysis.selection.search_events import SearchEvents

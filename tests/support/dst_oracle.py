@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from blocks import concatenate
 
 from jpsi_lnv.analysis.events import dst_fallback, schema
 from jpsi_lnv.analysis.events.dst import COLLECTIONS, HITS, OF_GROUP, PARTICLES, VERTEX, Dst, open_dst
-from jpsi_lnv.analysis.events.ntuple_writer import concatenate, make_block
+from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import Conditions, uniform
 
 RUNS = uniform(Conditions(sqrt_s=3.097))
