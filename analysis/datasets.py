@@ -49,10 +49,11 @@ MISID_FAILED: Final = "misid_failed"
 TOPOLOGY: Final = "topology"
 VARIATIONS: Final = "variations"
 HELIX_PULLS: Final = "helix_pulls"
+PID_CHI: Final = "pid_chi"
 # The calibration that is no file: constants of the package's own simulation.
 SIMULATED: Final = "simulated"
 # Selections that look at photons: they need the collection `Shower`, which a file may lack.
-PHOTON_SELECTIONS: Final = (CONTROL_EE, CONTROL_KKPI0)
+PHOTON_SELECTIONS: Final = (CONTROL_EE, CONTROL_KKPI0, PID_CHI)
 HOW_WITHOUT_PHOTONS: Final = (
     f"add them, or leave what reads showers out of 'selections' of the metadata ({', '.join(PHOTON_SELECTIONS)})"
 )

@@ -6,7 +6,7 @@ its own simulation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from jpsi_lnv.analysis.errors import CalibrationError
 from jpsi_lnv.analysis.events.columns import Change, Columns, VariedColumns, of_event
 from jpsi_lnv.analysis.events.run_table import BEAM_P4, RunTable, read_run_table, refuse_overlap
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
-from jpsi_lnv.analysis.objects import dedx, emc_pid, helix_correction, networks, tofcorr
-from jpsi_lnv.analysis.objects.dedx import DedxCorrection
+from jpsi_lnv.analysis.objects import chi_correction, emc_pid, helix_correction, networks, tofcorr
+from jpsi_lnv.analysis.objects.chi_correction import DEDX, ChiCorrection, Corrections
 from jpsi_lnv.analysis.objects.emc_pid import EmcTables
 from jpsi_lnv.analysis.objects.helix_correction import ChunkCorrection, HelixCorrection
 from jpsi_lnv.analysis.objects.networks import Network
@@ -45,14 +45,14 @@ class Constants:
         emc: Tables, or a network of the layout `networks.EMC`.
         tofcorr: Parameters of the times of flight, for ``pid_tof = "tofcorr"``.
         muc: A network of the layout `networks.MUC`.
-        dedx: Corrections of dE/dx by hypothesis, for recorded events.
+        chi: Corrections of chi of dE/dx and of the time of flight.
         helix: Corrections of helices, for simulated events.
     """
 
     emc: EmcTables | Network | None = None
     tofcorr: TofCorr | None = None
     muc: Network | None = None
-    dedx: dict[str, DedxCorrection] | None = None
+    chi: Corrections | None = None
     helix: HelixCorrection | None = None
 
 
@@ -189,7 +189,7 @@ class _Entry:
     emc: str | None = None
     tofcorr: str | None = None
     muc: str | None = None
-    dedx: str | None = None
+    chi: str | None = None
     helix: str | None = None
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -210,7 +210,7 @@ class _File:
 _FORM: Final = Form(
     "calibration",
     f'wanted {{"format": "{FORMAT}", "source": TEXT, "ranges": [{{"first": RUN, "last": RUN, "simulation": BOOL, '
-    '"emc", "tofcorr", "muc", "dedx", "helix": FILE}], "run_table": FILE}; '
+    '"emc", "tofcorr", "muc", "chi", "helix": FILE}], "run_table": FILE}; '
     "import BOSS's parameters with `lnv calibration import`",
     CalibrationError,
     content=_File,
@@ -272,7 +272,7 @@ def kinds(path: str | Path) -> list[bool]:
 
 
 def _files(entry: _Entry) -> dict[str, str]:
-    named = {name: getattr(entry, name) for name in ("emc", "tofcorr", "muc", "dedx", "helix")}
+    named = {name: getattr(entry, name) for name in ("emc", "tofcorr", "muc", "chi", "helix")}
     return {name: file for name, file in named.items() if file is not None}
 
 
@@ -282,7 +282,7 @@ def _constants(entry: _Entry, directory: Path) -> Constants:
         "emc": lambda file: _emc(file, entry),
         "tofcorr": tofcorr.load,
         "muc": networks.load,
-        "dedx": dedx.load,
+        "chi": chi_correction.load,
         "helix": lambda file: helix_correction.of_runs(helix_correction.read(file), entry.first, entry.last, file),
     }
     of_package = simulated().ranges[0].constants if entry.simulation else Constants()
@@ -302,8 +302,7 @@ _ANY: Final = Form("constants of the EMC", "make them with `lnv emc-tables` or i
 def applied(columns: Columns, calibration: Calibration) -> Columns:
     """Return a chunk with what a calibration says of its columns.
 
-    Its run table gives interaction points, their spread and the beams' four-momentum; recorded events get their chi of
-    dE/dx corrected.
+    Its run table gives interaction points, their spread and the beams' four-momentum; chi of dE/dx is corrected.
 
     Raises:
         CalibrationError: A run is in no range, or its period is not that of the run table.
@@ -336,17 +335,19 @@ def _constant(columns: Columns, value: AnyArray) -> AnyArray:  # noqa: ARG001 wh
 
 
 def _of_dedx(columns: Columns, calibration: Calibration) -> dict[str, Change]:
-    run = columns.scalar("run")
-    parts = [(c.dedx, events & (run > 0)) for c, events in calibration.parts(run) if c.dedx]
-    names = {name for of, _ in parts for name in of}
-    return {f"Track_dedx_chi_{name}": partial(_dedx_of_parts, name=name, parts=parts) for name in names}
+    if not any(r.constants.chi for r in calibration.ranges):
+        return {}
+    found = [(c.chi.get(DEDX, {}), events) for c, events in calibration.parts(columns.scalar("run")) if c.chi]
+    names = {name for of, _ in found for name in of}
+    return {f"Track_dedx_chi_{name}": partial(_dedx_of_parts, name=name, parts=found) for name in names}
 
 
 def _dedx_of_parts(
-    columns: Columns, name: str, parts: Sequence[tuple[dict[str, DedxCorrection], BoolArray]]
+    columns: Columns, name: str, parts: Sequence[tuple[Mapping[str, ChiCorrection], BoolArray]]
 ) -> AnyArray:
     chi: AnyArray = columns.flat("Track", f"dedx_chi_{name}")
     for of, events in parts:
         if name in of:
-            chi = np.where(of_event(columns.offsets("Track"), events), dedx.corrected(columns, name, of[name]), chi)
+            changed = chi_correction.corrected(columns, chi, name, of[name])
+            chi = np.where(of_event(columns.offsets("Track"), events), changed, chi)
     return chi

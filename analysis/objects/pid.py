@@ -23,7 +23,7 @@ from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES, branch
-from jpsi_lnv.analysis.objects import emc_pid, networks, tof_pid, tofcorr
+from jpsi_lnv.analysis.objects import chi_correction, emc_pid, networks, tof_pid, tofcorr
 from jpsi_lnv.analysis.objects.calibration import Calibration, Constants, given, simulated
 from jpsi_lnv.analysis.objects.emc_pid import EmcTables
 from jpsi_lnv.analysis.objects.networks import Network
@@ -172,11 +172,22 @@ def _by_runs(
 
 def _subsystems(cuts: Cuts) -> tuple[Subsystem, ...]:
     """Return what measures tracks, dE/dx first."""
-    return (_dedx, _TOF[cuts.pid_tof], *((_emc,) if cuts.pid_emc else ()), *((_muc,) if cuts.pid_muc else ()))
+    return (_dedx, _tof, *((_emc,) if cuts.pid_emc else ()), *((_muc,) if cuts.pid_muc else ()))
 
 
 def _dedx(columns: Columns, _: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
     return (Measurement(dedx_chi(columns, question.hypotheses, chosen), cuts.pid_window("dedx")),)
+
+
+def _tof(columns: Columns, constants: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
+    """Return what the variant of the time of flight says that the cuts name, with its corrections."""
+    measured = _TOF[cuts.pid_tof](columns, constants, chosen, cuts, question)
+    for name, correction in (constants.chi or {}).get(cuts.pid_tof, {}).items():
+        if name in question.hypotheses:
+            at = question.hypotheses.index(name)
+            for chi, _ in measured:
+                chi[:, at] = chi_correction.corrected(columns, chi[:, at], name, correction, chosen)
+    return measured
 
 
 def _tof_record(columns: Columns, _: Constants, chosen: IntArray, cuts: Cuts, question: Question) -> Measurements:
@@ -226,6 +237,25 @@ def dedx_chi(columns: Columns, hypotheses: Sequence[str] = CONSIDERED, chosen: I
     chi = np.empty((len(chosen), len(hypotheses)))
     _take_dedx(chosen, n_hits, tuple(columns.flat("Track", f"dedx_chi_{h}") for h in hypotheses), chi)
     return chi
+
+
+def tof_chi(
+    columns: Columns, cuts: Cuts, chosen: IntArray, calibration: Calibration | None, hypotheses: tuple[str, ...]
+) -> tuple[FloatArray, ...]:
+    """Return chi of the time of flight for H hypotheses, ``(N, H)``; NaN without a measurement.
+
+    Args:
+        columns: The chunk.
+        cuts: The requirements, which name the variant.
+        chosen: (N,) indices of the tracks.
+        calibration: Constants of the runs; those of the package's simulation where it is left out.
+        hypotheses: Names of H hypotheses.
+
+    Returns:
+        One array, or those of barrel and end caps where the variant has them apart.
+    """
+    question = Question(hypotheses, tuple(range(len(hypotheses))))
+    return tuple(chi for chi, _ in _by_runs(columns, _tof, chosen, calibration, cuts, question))
 
 
 def confidence_levels(measurements: Sequence[Measurement], asked: tuple[int, ...] = (0, 1, 2)) -> Identification:

@@ -7,7 +7,7 @@ from typing import Final
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.errors import FilesetError
-from jpsi_lnv.analysis.selection import control_fit, control_probes, helix_pulls, misid, search, topology
+from jpsi_lnv.analysis.selection import control_fit, control_probes, helix_pulls, misid, pid_chi, search, topology
 from jpsi_lnv.analysis.selection.chunk import Selection
 
 SELECTIONS: Final[dict[str, Selection]] = {
@@ -22,6 +22,7 @@ SELECTIONS: Final[dict[str, Selection]] = {
     datasets.TOPOLOGY: topology.TOPOLOGY,
     datasets.VARIATIONS: search.VARIATIONS,
     datasets.HELIX_PULLS: helix_pulls.HELIX_PULLS,
+    datasets.PID_CHI: pid_chi.PID_CHI,
 }
 
 

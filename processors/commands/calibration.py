@@ -31,7 +31,7 @@ _PION_SCALE: Final = {"data": [0.994072, 1.0, 0.356345, 0.767124], "mc": [1.0, 0
 # Momenta by z, and by rho, in the tables of slow protons.
 _SLOW: Final = (7, 20, 46)
 _SLOW_ENDCAP: Final = (20, 7)
-_CONSTANTS: Final = ("emc", "tofcorr", "muc", "dedx", "helix")
+_CONSTANTS: Final = ("emc", "tofcorr", "muc", "chi", "helix")
 _FIELDS: Final = (
     Field("events", "events"),
     Field("first", "first run", str),

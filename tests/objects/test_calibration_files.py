@@ -12,7 +12,7 @@ from jpsi_lnv.analysis.errors import CalibrationError, NtupleError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.events.run_table import BEAM_P4, IP_SIGMA
-from jpsi_lnv.analysis.objects import calibration, dedx, tracks
+from jpsi_lnv.analysis.objects import calibration, tracks
 from jpsi_lnv.analysis.simulation import processes, production
 
 pytestmark = pytest.mark.fast
@@ -34,12 +34,8 @@ HELIX = {
         for charge in (1, -1)
     ],
 }
-DEDX = {
-    "format": "jpsi-lnv dedx 1",
-    "corrections": {
-        "k": {"p": [0.2, 0.6], "cos_theta": [-0.5, 0.5], "offset": [[1.0, 1.0], [3.0, 3.0]], "width": [[2, 2], [2, 2]]}
-    },
-}
+TABLE = {"p": [0.2, 0.6], "cos_theta": [-0.5, 0.5], "offset": [[1.0, 1.0], [3.0, 3.0]], "width": [[2, 2], [2, 2]]}
+CHI = {"format": "jpsi-lnv chi 1", "corrections": {"dedx": {"k": TABLE}, "tof12e": {"k": TABLE}}}
 RUNS = {
     "runs": [
         {
@@ -112,9 +108,10 @@ def test_the_digest_is_that_of_all_files(tmp_path):
         ([{"first": 1, "last": 5}], {}, r"ranges.0.simulation is missing"),
         ([of(1, 5, helix="h.json")], {"h": HELIX}, r"runs 9900-9999; wanted such as hold all runs 1-5"),
         ([of(9990, 10010, helix="h.json")], {"h": HELIX}, "wanted such as hold all runs 9990-10010"),
-        ([of(1, 5, dedx="d.json")], {"d": DEDX | {"format": "x"}}, "has the format 'x'"),
-        ([of(1, 5, dedx="d.json")], {"d": {"format": dedx.FORMAT, "corrections": {"z": {}}}}, "not by hypothesis"),
-        ([of(1, 5, dedx="d.json")], {"d": {"format": dedx.FORMAT, "corrections": {"k": {}}}}, "k.p is missing"),
+        ([of(1, 5, chi="c.json")], {"c": CHI | {"format": "x"}}, "has the format 'x'"),
+        ([of(1, 5, chi="c.json")], {"c": CHI | {"corrections": {"emc": {}}}}, "not by subsystem"),
+        ([of(1, 5, chi="c.json")], {"c": CHI | {"corrections": {"dedx": {"z": {}}}}}, "not by hypothesis"),
+        ([of(1, 5, chi="c.json")], {"c": CHI | {"corrections": {"dedx": {"k": {}}}}}, "dedx.k.p is missing"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line_that_names_it(tmp_path, ranges, files, message):
@@ -159,8 +156,8 @@ def test_a_table_of_another_period_and_runs_outside_are_refused(tmp_path):
         calibration.applied(columns(-9100), found)
 
 
-def test_chi_of_dedx_is_corrected_in_recorded_events_inside_the_nodes(tmp_path):
-    path = write(tmp_path, of(9900, 9999, dedx="d.json"), of(9900, 9999, False, dedx="d.json"), d=DEDX)
+def test_chi_is_corrected_inside_the_nodes_and_in_its_runs_alone(tmp_path):
+    path = write(tmp_path, of(9900, 9999, False, chi="c.json"), of(9900, 9999), c=CHI)
     plain = columns(9950)
     found = calibration.applied(plain, calibration.read(path, is_simulation=False))
     p = tracks.momentum(plain.flat("Track", "kappa"), plain.flat("Track", "tanl"))
@@ -175,7 +172,7 @@ def test_chi_of_dedx_is_corrected_in_recorded_events_inside_the_nodes(tmp_path):
     assert found.flat("Track", "dedx_chi_pi") is plain.flat("Track", "dedx_chi_pi")
     simulated = columns(-9950)
     same = calibration.applied(simulated, calibration.read(path, is_simulation=True))
-    np.testing.assert_array_equal(same.flat("Track", "dedx_chi_k"), simulated.flat("Track", "dedx_chi_k"))
+    assert same.flat("Track", "dedx_chi_k") is simulated.flat("Track", "dedx_chi_k")
 
 
 def test_without_a_calibration_nothing_changes():
