@@ -76,7 +76,8 @@ def pair_closure(found: Sequence[SelectionResult], rates: Rates) -> tuple[Closur
     """Return how many pairs of tracks of an event make two mistakes, against the product of both rates.
 
     Where hardly an event passes as a whole, these test the product: a pair of mistakes is what an event needs least.
-    Left out are kinds of which less than `PAIRS_MIN` pairs are expected.
+    Two tracks taken for the same are of one charge and two taken for kaon and electron of both, as in a candidate. Left
+    out are kinds of which less than `PAIRS_MIN` pairs are expected.
 
     Args:
         found: What the selection stored of each dataset.
@@ -94,9 +95,9 @@ def pair_closure(found: Sequence[SelectionResult], rates: Rates) -> tuple[Closur
 def _pairs(cells: AnyArray, taken: AnyArray, rates: Rates, a: tuple[int, int], b: tuple[int, int]) -> Closure:
     """Return the pairs of two kinds of mistakes, (species, role) each."""
     of_a, of_b = (_by_cell(rates, *kind) for kind in (a, b))
-    both_ways = 0.5 if a == b else 1.0
-    expected = both_ways * float(of_a @ cells @ of_b)
-    counted = both_ways * float(taken[a[0] * len(ROLES) + a[1], b[0] * len(ROLES) + b[1]])
+    both_ways, is_like = 0.5 if a == b else 1.0, int(a[1] == b[1])
+    expected = both_ways * float(of_a @ cells[..., is_like] @ of_b)
+    counted = both_ways * float(taken[a[0] * len(ROLES) + a[1], b[0] * len(ROLES) + b[1], is_like])
     known = [taken[k * len(ROLES) + r].sum() / (N_PAIRED - 1) for k, r in (a, b)]
     sigma = math.sqrt(expected + expected**2 * sum(1.0 / max(n, 1.0) for n in known))
     names = (f"{SPECIES[k]} to {ROLES[r]}" for k, r in (a, b))

@@ -194,8 +194,11 @@ def select(chunk: Chunk) -> dict[str, Found]:
 
 
 def loosened(cuts: Cuts) -> Cuts:
-    """Return requirements with a loosened identification of electrons."""
-    return replace(cuts, e_over_p_electron_min=E_OVER_P_LOOSENED, cl_e_ratio_min=CL_RATIO_LOOSENED)
+    """Return requirements with a loosened identification of electrons; as in the search no track is also a kaon."""
+    of_e_over_p = E_OVER_P_LOOSENED
+    return replace(
+        cuts, e_over_p_electron_min=of_e_over_p, e_over_p_kaon_max=of_e_over_p, cl_e_ratio_min=CL_RATIO_LOOSENED
+    )
 
 
 def empty_map() -> hist.Hist:
@@ -219,6 +222,9 @@ def maps(view: SearchEvents) -> hist.Hist:
 def pairs(view: SearchEvents) -> dict[str, hist.Hist]:
     """Return pairs of tracks in events of four good ones with net charge zero, each pair both ways round.
 
+    Pairs of like and of unlike charge are apart: a candidate needs tracks of one charge to be taken for the same, and
+    of both charges for kaon and electron.
+
     Returns:
         ``pairs``, the cells of species, momentum and angle of both (`cell_of`), and ``pairs_taken``, what they are and
         are taken for.
@@ -230,13 +236,19 @@ def pairs(view: SearchEvents) -> dict[str, hist.Hist]:
     kappa, tanl = columns.flat("Track", "kappa")[rows], columns.flat("Track", "tanl")[rows]
     cell = cell_of(species, tracks.momentum(kappa, tanl), np.abs(tracks.cos_theta(tanl)))
     taken = len(ROLES) * species + role[rows]
-    cells = hist.Hist(*(hist.axis.Integer(0, N_CELLS, name=n, flow=False) for n in "ab"), storage=hist.storage.Int64())
-    kinds = (hist.axis.Integer(0, len(SPECIES) * len(ROLES), name=n, flow=False) for n in "ab")
-    of_kinds = hist.Hist(*kinds, storage=hist.storage.Int64())
+    cells, of_kinds = _of_pairs(N_CELLS), _of_pairs(len(SPECIES) * len(ROLES))
+    charge = view.charge[rows]
     for a, b in permutations(range(N_PAIRED), 2):
-        cells.fill(cell[:, a], cell[:, b])
-        of_kinds.fill(taken[:, a], taken[:, b])
+        is_like = charge[:, a] == charge[:, b]
+        cells.fill(cell[:, a], cell[:, b], is_like)
+        of_kinds.fill(taken[:, a], taken[:, b], is_like)
     return {"pairs": cells, "pairs_taken": of_kinds}
+
+
+def _of_pairs(n: int) -> hist.Hist:
+    """Return an empty count of pairs of things, n of each."""
+    axes = (hist.axis.Integer(0, n, name=name, flow=False) for name in "ab")
+    return hist.Hist(*axes, hist.axis.Boolean(name="is_like"), storage=hist.storage.Int64())
 
 
 def cell_of(species: IntArray, p: FloatArray, abs_cos_theta: FloatArray) -> IntArray:
