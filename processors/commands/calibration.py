@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import numpy as np
+from numpy.polynomial import chebyshev
 
 from jpsi_lnv.analysis.arrays import FloatArray
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import CalibrationError
 from jpsi_lnv.analysis.objects import calibration as calibrations
-from jpsi_lnv.analysis.objects import networks, tofcorr
+from jpsi_lnv.analysis.objects import chi_correction, networks, tofcorr
 from jpsi_lnv.analysis.objects.calibration import FORMAT, LAST_RUN, Calibration
+from jpsi_lnv.analysis.objects.chi_correction import DEDX, ChiCorrection
 from jpsi_lnv.analysis.report.tables import Field, Table
 from jpsi_lnv.processors.console import DIRECTORY, FILE, show, wrote
 
@@ -31,6 +35,11 @@ _PION_SCALE: Final = {"data": [0.994072, 1.0, 0.356345, 0.767124], "mc": [1.0, 0
 # Momenta by z, and by rho, in the tables of slow protons.
 _SLOW: Final = (7, 20, 46)
 _SLOW_ENDCAP: Final = (20, 7)
+# Recorded runs whose dE/dx BOSS corrects from 7.0.8 on.
+_DEDX_RUNS: Final = ((9947, 10878), (27255, 28236), (52940, 54976), (55861, 56546), (56788, 59015))
+_N_COS: Final = 30
+_KAON: Final = (3, 5)
+_STEP: Final = 1e-9
 _CONSTANTS: Final = ("emc", "tofcorr", "muc", "chi", "helix")
 _FIELDS: Final = (
     Field("events", "events"),
@@ -50,12 +59,18 @@ def command() -> None:
 @command.command("import")
 @click.argument("share", metavar="DIR", type=DIRECTORY)
 @click.option("--output", type=DIRECTORY, default=Path("calibration"), help="Directory of the files to write.")
-def import_(share: Path, output: Path) -> None:
+@click.option(
+    "--dedx",
+    type=FILE,
+    help="Your copy of ParticleID's DedxPID.cxx, whose code holds the corrections of dE/dx; from BOSS 7.0.8 on.",
+)
+def import_(share: Path, output: Path, dedx: Path | None) -> None:
     """Convert DIR, your copy of the directory share of BOSS's or BEAN's ParticleID, into a calibration.
 
     Writes calibration.json, which the metadata of a dataset name as "calibration", and the files that it names: the
     network and the densities of the calorimeter, those of the muon chambers, and TofCorr's parameters of recorded and
-    of simulated events. BOSS takes each for all runs. Add your own run table and helix corrections to it.
+    of simulated events. BOSS takes each for all runs. With --dedx come the corrections of dE/dx of recorded J/psi runs.
+    Add your own run table and helix corrections to it.
     """
     contents: dict[str, Any] = {f"{kind}.json": network(share, kind) for kind in _NETWORKS}
     contents |= {f"tofcorr_{kind}.json": tof(share / _TOFCORR / kind, kind) for kind in _PION_SCALE}
@@ -65,6 +80,10 @@ def import_(share: Path, output: Path) -> None:
         "source": f"{share.resolve().name} of BOSS's ParticleID: EMC and muon chambers, TofCorr jpsi2012",
         "ranges": [of_all | {"simulation": kind == "mc", "tofcorr": f"tofcorr_{kind}.json"} for kind in _PION_SCALE],
     }
+    if dedx:
+        contents["dedx.json"] = chi_correction.to_json({DEDX: corrections_of_dedx(dedx)}, dedx.name)
+        recorded, simulated = contents["calibration.json"]["ranges"]
+        contents["calibration.json"]["ranges"] = [*_with_dedx(recorded, "dedx.json"), simulated]
     for name, content in contents.items():
         write_json(output / name, content)
     path = output / "calibration.json"
@@ -170,6 +189,93 @@ def tof(directory: Path, kind: str) -> dict[str, Any]:
     content = {name: arrays[name].tolist() for name in tofcorr.SHAPES if name in arrays}
     source = f"{directory.parent.name}/{directory.name}"
     return {"format": tofcorr.FORMAT, "source": source} | content | {"pion_scale": _PION_SCALE[kind]}
+
+
+def corrections_of_dedx(path: Path) -> dict[str, ChiCorrection]:
+    """Return the corrections of pi, K and p that BOSS's code holds, as tables.
+
+    Those of pi and p are Chebyshev series in (p - centre)/0.1, whose coefficients are parabolas in cos(theta) through
+    three nodes: tables of 2.5 MeV/c and of an eighth of the distance of two nodes differ from them by less than 0.01.
+
+    Raises:
+        CalibrationError: The code does not hold the arrays of numbers, or of other sizes.
+    """
+    code = _text(path)
+    nodes = _braced(code, "cosbin", (_N_COS,), path)
+    pion = [_braced(code, f"par_pip_{name}", (_N_COS, n), path) for name, n in (("offset", 7), ("sigma", 8))]
+    proton = [_braced(code, f"par_p_{name}", (_N_COS, n), path) for name, n in (("offset", 6), ("sigma", 8))]
+    kaon = [_braced(code, f"par_kp_{name}", _KAON, path) for name in ("offset", "sigma")]
+    # Slow protons in the last part of cos(theta) have twice the offset: nodes on both sides of its edges.
+    found = _series(_around(np.linspace(0.2, 0.43, 93), 0.3), _around(_fine(nodes), 0.83), nodes, 0.33, *proton)
+    is_doubled = (found.p < 0.3)[:, None] & (found.cos_theta > 0.83)  # noqa: PLR2004 said above
+    return {
+        "pi": _series(np.linspace(0.0, 0.2, 81), _fine(nodes), nodes, 0.17, *pion),
+        "k": _of_kaons(*kaon),
+        "p": found._replace(offset=np.where(is_doubled, 2.0, 1.0) * found.offset),
+    }
+
+
+def _braced(code: str, name: str, shape: tuple[int, ...], path: Path) -> FloatArray:
+    """Return the numbers that code in C++ gives an array in braces."""
+    found = re.search(rf"\b{name}(?:\[\d+\])+\s*=\s*\{{(.*?)\}}\s*;", code, re.DOTALL)
+    return _shaped(re.sub(r"[{},]", " ", found[1]).split() if found else [], shape, path, name)
+
+
+def _fine(nodes: FloatArray) -> FloatArray:
+    """Return nodes from -1 to 1, eight for each interval of some."""
+    edges = np.concatenate([[-1.0], nodes, [1.0]])
+    return np.append((edges[:-1, None] + np.diff(edges)[:, None] * np.arange(8) / 8.0).ravel(), 1.0)
+
+
+def _around(nodes: FloatArray, edge: float) -> FloatArray:
+    """Return nodes with two more, close to both sides of an edge."""
+    others = nodes[np.abs(nodes - edge) > _STEP]
+    return np.sort(np.append(others, [edge - _STEP, edge + _STEP]))
+
+
+def _series(
+    p: FloatArray, cos_theta: FloatArray, nodes: FloatArray, centre: float, offset: FloatArray, width: FloatArray
+) -> ChiCorrection:
+    """Return a table of Chebyshev series with coefficients (30, n) at nodes of cos(theta); widths are at least one."""
+    x = (p - centre) / 0.1
+    offsets, widths = (chebyshev.chebval(x, _between(nodes, of, cos_theta).T).T for of in (offset, width))
+    return ChiCorrection(p, cos_theta, np.asarray(offsets), np.maximum(widths, 1.0))
+
+
+def _between(nodes: FloatArray, values: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the parabola through the nodes below, above and next above, of values (30, n) at places (C,): (C, n)."""
+    three = np.clip(np.searchsorted(nodes, at, side="right"), 1, len(nodes) - 2)[:, None] + np.arange(-1, 2)
+    x = nodes[three]
+    weight = np.ones_like(x)
+    for i, j in itertools.permutations(range(3), 2):
+        weight[:, i] *= (at - x[:, j]) / (x[:, i] - x[:, j])
+    return np.einsum("ct,ctn->cn", weight, values[three])
+
+
+def _of_kaons(offset: FloatArray, width: FloatArray) -> ChiCorrection:
+    """Return the table of kaons: linear in abs(cos theta), with steps in the momentum as BOSS makes them.
+
+    Above 0.375 GeV/c its code reads beyond the row that it means, into the next one, which is what the numbers do here.
+    """
+    cos_theta, rows = np.array([-0.2, 0.0, 0.2]), range(6)
+    first = 0.175 + 0.05 * np.arange(len(rows))
+    ends = [(max(low, 0.2), min(low + 0.05 - _STEP, 0.43)) for low in first]
+    p, row = np.array(ends).ravel(), np.repeat(rows, 2)
+    tables = []
+    for of in (offset.ravel(), width.ravel()):
+        centre, slope = of[_KAON[1] :], of[: -_KAON[1]] - of[_KAON[1] :]
+        low, high = (centre[at, None] + slope[at, None] * abs(cos_theta) / 0.1 for at in (row, row + 1))
+        tables.append(low + (high - low) * (p - first[row])[:, None])
+    return ChiCorrection(p, cos_theta, *tables)
+
+
+def _with_dedx(entry: dict[str, Any], file: str) -> list[dict[str, Any]]:
+    """Return the ranges of an entry for all runs, with the corrections in the runs that have them."""
+    ranges, begin = [], 0
+    for first, last in _DEDX_RUNS:
+        ranges += [entry | {"first": begin, "last": first - 1}, entry | {"first": first, "last": last, "chi": file}]
+        begin = last + 1
+    return [*ranges, entry | {"first": begin}]
 
 
 def _slow(path: Path) -> tuple[FloatArray, FloatArray]:

@@ -49,7 +49,7 @@ def columns(boss_file):
 def imported(tmp_path_factory):
     """The calibration of simulated events that `lnv calibration import` makes."""
     directory = tmp_path_factory.mktemp("calibration")
-    import_.callback(share=Path(os.environ["BEAN_SHARE"]), output=directory)
+    import_.callback(share=Path(os.environ["BEAN_SHARE"]), output=directory, dedx=None)
     return directory
 
 

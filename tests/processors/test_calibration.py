@@ -14,8 +14,9 @@ import pytest
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import CalibrationError
+from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter, make_block
-from jpsi_lnv.analysis.objects import calibration
+from jpsi_lnv.analysis.objects import calibration, chi_correction
 from jpsi_lnv.analysis.report import origin
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.selection.blinding import BlindingError
@@ -245,3 +246,86 @@ def test_blind_data_run_with_the_frozen_calibration_alone(tmp_path):
     other = {"data": filesets.Dataset("data", replace(metadata, calibration="simulated"), ())}
     with pytest.raises(BlindingError, match="the calibration is not the frozen one"):
         unblinding.require_calibration(other, frozen)
+
+
+def cpp(name, values):
+    """An array as DedxPID.cxx writes it."""
+    rows = values if values.ndim == 2 else values[None]
+    inside = ",\n".join("{" + ", ".join(map(repr, row.tolist())) + "}" for row in rows)
+    shape = "".join(f"[{n}]" for n in values.shape)
+    return f"double {name}{shape} = {inside if values.ndim == 1 else '{' + inside + '}'};\n"
+
+
+@pytest.fixture
+def dedx_code(tmp_path):
+    """A file of the form of DedxPID.cxx with numbers of our own, and what its arrays hold."""
+    rng = np.random.default_rng(5)
+    held = {"cosbin": np.linspace(-0.9, 0.9, 30) + rng.uniform(-0.02, 0.02, 30)}
+    falling = 0.5 ** np.arange(8)
+    for name, n in (("par_pip_offset", 7), ("par_pip_sigma", 8), ("par_p_offset", 6), ("par_p_sigma", 8)):
+        held[name] = rng.normal(size=(1, n)) * falling[:n] + 0.05 * rng.normal(size=(30, n)) * falling[:n]
+        held[name][:, 0] += 2.0 * ("sigma" in name)
+    held |= {name: rng.uniform(1.0, 2.0, (3, 5)) for name in ("par_kp_offset", "par_kp_sigma")}
+    path = tmp_path / "DedxPID.cxx"
+    path.write_text("int f() {\n" + "".join(cpp(name, values) for name, values in held.items()) + "return 1; }\n")
+    return path, held
+
+
+def boss_dedx(held, species, p, cosine):
+    """Offset and width as BOSS's code makes them, written out for one track; 0 and 1 outside."""
+    found = []
+    for what in ("offset", "sigma"):
+        if species == "k":
+            if not (0.2 <= p <= 0.43 and abs(cosine) <= 0.2):
+                return 0.0, 1.0
+            flat, k = held[f"par_kp_{what}"].ravel(), int((p - 0.175) / 0.05)
+            low, high = ((flat[i] - flat[i + 5]) * abs(cosine) / 0.1 + flat[i + 5] for i in (k, k + 1))
+            found.append((high - low) * (p - (0.175 + 0.05 * k)) + low)
+            continue
+        if (p > 0.2) if species == "pi" else not 0.2 <= p <= 0.43:
+            return 0.0, 1.0
+        of, centre = (held[f"par_pip_{what}"], 0.17) if species == "pi" else (held[f"par_p_{what}"], 0.33)
+        i = 0
+        while cosine >= held["cosbin"][i] and i != 28:
+            i += 1
+        i = max(i, 1)
+        three = np.stack(
+            [np.polyfit(held["cosbin"][i - 1 : i + 2], of[i - 1 : i + 2, j], 2) for j in range(of.shape[1])]
+        )
+        series = np.polynomial.Chebyshev([np.polyval(row, cosine) for row in three])
+        value = float(series((p - centre) / 0.1))
+        if what == "sigma":
+            value = max(value, 1.0)
+        elif species == "p" and cosine > 0.83 and p < 0.3:
+            value *= 2.0
+        found.append(value)
+    return tuple(found)
+
+
+def test_the_corrections_of_dedx_are_those_of_bosss_code(share, dedx_code, tmp_path):
+    path, held = dedx_code
+    assert lnv("calibration", "import", share[0], "--dedx", path, "--output", tmp_path / "out") == 0
+    found = calibration.read(tmp_path / "out" / "calibration.json", is_simulation=False)
+    (inside, outside) = (found.parts(np.array([run]))[0][0] for run in (9950, 11000))
+    assert outside.chi is None
+    assert calibration.read(tmp_path / "out" / "calibration.json", is_simulation=True).ranges[0].constants.chi is None
+    assert set(inside.chi["dedx"]) == {"pi", "k", "p"}
+    rng = np.random.default_rng(2)
+    for species, table in inside.chi["dedx"].items():
+        p, cosine = rng.uniform(0.06, 0.5, 3000), rng.uniform(-0.92, 0.92, 3000)
+        kappa, tanl = np.sqrt(1 - cosine**2) ** -1 / p, cosine / np.sqrt(1 - cosine**2)
+        columns = ArrayColumns({"Track_kappa": kappa, "Track_tanl": tanl}, {"Track": np.array([0, 3000])}, 1)
+        got = [chi_correction.corrected(columns, np.full(3000, chi), species, table) for chi in (0.0, 1.0)]
+        wanted = np.array([boss_dedx(held, species, *at) for at in zip(p, cosine, strict=True)])
+        np.testing.assert_allclose(1.0 / (got[1] - got[0]), wanted[:, 1], atol=0.01)
+        np.testing.assert_allclose(-got[0] * wanted[:, 1], wanted[:, 0], atol=0.02)
+        assert 100 < np.count_nonzero(wanted[:, 0]) < 3000
+
+
+def test_code_without_the_arrays_is_told(share, dedx_code, tmp_path, capsys):
+    path, _ = dedx_code
+    path.write_text(path.read_text().replace("par_kp_sigma", "par_other"))
+    assert lnv("calibration", "import", share[0], "--dedx", path, "--output", tmp_path / "out") == 1
+    shown = capsys.readouterr().err
+    assert "DedxPID.cxx: par_kp_sigma has 0 numbers; wanted 15" in shown
+    assert not (tmp_path / "out").exists()
