@@ -259,7 +259,8 @@ def fit_signal(start: Start, p4_total: FloatArray, cuts: Cuts) -> tuple[fourc.Fi
     Returns:
         The fits, of shape (N, 1), and the fitted four-momenta (N, 4, 4) in GeV; NaN where a fit is not OK.
     """
-    return fourc.fit_with_momenta(*start, KKEE.assignments[SIGNAL], p4_total, spread=cuts.beam_spread)
+    limits = fourc.LIMITS[cuts.fit_limits]
+    return fourc.fit_with_momenta(*start, KKEE.assignments[SIGNAL], p4_total, spread=cuts.beam_spread, limits=limits)
 
 
 def fit_best(
@@ -289,8 +290,9 @@ def fit_best(
     competes &= (signal.chi2[row, SIGNAL] < fourc.CHI2_MAX)[:, None]
     p4 = p4_total if p4_total.ndim == 1 else p4_total[row]
     rivals = KKEE.assignments[SIGNAL + 1 :]
+    limits = fourc.LIMITS[cuts.fit_limits]
     others = [
-        fourc.fit4c(*start, rivals[of], p4, competes=competes[:, of], spread=cuts.beam_spread)
+        fourc.fit4c(*start, rivals[of], p4, competes=competes[:, of], spread=cuts.beam_spread, limits=limits)
         for of, start in measured.starts(rivals, row)
     ]
     status = np.concatenate([signal.status[row], *(fit.status for fit in others)], axis=1)

@@ -98,6 +98,12 @@ class Cuts:
     beam_spread: float = requirement(
         0.0, unit="GeV", source="III, par. 3; " + OURS, meaning="energy spread of each beam in the 4C fit; 0: none"
     )
+    fit_limits: Literal["own", "boss"] = requirement(
+        "own",
+        unit="",
+        source="III, par. 3; " + OURS + "; boss: KalmanKinematicFit",
+        meaning="end of the 4C fit: chi2 steady to 0.001 and energy to 1 keV in 20 steps, or chi2 to 0.005 in 10",
+    )
     chi2_4c_max: float = requirement(20.0, unit="", source="III, par. 3", meaning="chi2 of the 4C fit below")
     conversion_partners: Literal["all", "not_kaons"] = requirement(
         "all",

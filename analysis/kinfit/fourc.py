@@ -31,6 +31,7 @@ from jpsi_lnv.analysis.kinfit.kernels import Beam, Fit4C, Limits, Problem, Statu
 
 __all__ = [
     "CHI2_MAX",
+    "LIMITS",
     "NDF",
     "Fit4C",
     "Limits",
@@ -46,6 +47,9 @@ __all__ = [
 
 NDF: Final = 4
 DEFAULT_LIMITS: Final = Limits()
+# By the value of the cut `fit_limits`. BOSS's KalmanKinematicFit asks for a steady chi2 alone; a fit that has not
+# converged by then fails, as does one of chi2 above 200 (`CHI2_MAX`), in ours too.
+LIMITS: Final = {"own": DEFAULT_LIMITS, "boss": Limits(chi2=0.005, energy=np.inf, n_iter=10)}
 
 
 def fit4c(

@@ -161,10 +161,10 @@ class HadronEvents:
         tried = candidates.measured(
             self.columns, self.cand.ravel(), combinations, search.cuts, search.correction, self.hypotheses
         )
+        spread, limits = search.cuts.beam_spread, fourc.LIMITS[search.cuts.fit_limits]
+        p4 = search.p4_of(self.event)
         fits = [
-            fourc.fit4c(
-                *start, assignments[of], search.p4_of(self.event), mass=self.masses, spread=search.cuts.beam_spread
-            )
+            fourc.fit4c(*start, assignments[of], p4, mass=self.masses, spread=spread, limits=limits)
             for of, start in tried.starts(assignments, np.arange(len(self.event)))
         ]
         status, chi2 = (np.concatenate([getattr(f, name) for f in fits], axis=1) for name in ("status", "chi2"))

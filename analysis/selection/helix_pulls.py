@@ -162,9 +162,9 @@ def of_sample(view: HadronEvents) -> tuple[IntArray, Pulls, FloatArray]:
     p, v = view.momenta
     rows = np.arange(view.cand.size).reshape(view.cand.shape)
     decay = np.array(view.assignments[0])
-    spread = view.search.cuts.beam_spread
+    spread, limits = view.search.cuts.beam_spread, fourc.LIMITS[view.search.cuts.fit_limits]
     p4_total = view.search.p4_of(view.event)
-    fit, fitted = fourc.fit_with_momenta(p, v, rows, decay, p4_total, mass=view.masses, spread=spread)
+    fit, fitted = fourc.fit_with_momenta(p, v, rows, decay, p4_total, mass=view.masses, spread=spread, limits=limits)
     is_ok = view.in_sideband & (fit.status[:, 0] == fourc.Status.OK)
     chosen: BoolArray = is_ok & (fit.chi2[:, 0] < PULLS.chi2_4c_max)
     of = np.broadcast_to(decay if p.shape[1] > 1 else np.zeros(N_TRACKS, dtype=np.int64), rows.shape)

@@ -66,7 +66,9 @@ def other_value(name, factor):
     value = getattr(SELECTION, name)
     if isinstance(value, str):
         words = {"kkpipi_permutations": "one", "conversion_partners": "not_kaons", "pid_tof": "tof12e"}
-        return (words | {"pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free"})[name]
+        return (
+            words | {"pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free", "fit_limits": "boss"}
+        )[name]
     if isinstance(value, bool):
         return not value
     return value - 1 if isinstance(value, int) else value * factor

@@ -121,6 +121,18 @@ def test_conversions_are_looked_for_with_the_helix_of_the_electron_where_there_i
     assert not np.array_equal(view.conversions.m_ee, plain.conversions.m_ee)
 
 
+def test_the_fit_may_end_where_that_of_boss_does(block):
+    """A steady chi2 is enough, in ten steps: fits are shorter, and their chi2 is that of the exact one within 0.005."""
+    plain, boss = view_of(block), view_of(block, fit_limits="boss")
+    assert boss.signal_fit.n_iter.max() <= 10
+    assert boss.signal_fit.n_iter.mean() < plain.signal_fit.n_iter.mean()
+    is_ok = (plain.signal_fit.status == fourc.Status.OK) & (boss.signal_fit.status == fourc.Status.OK)
+    assert is_ok.sum() > 500
+    np.testing.assert_allclose(boss.signal_fit.chi2[is_ok], plain.signal_fit.chi2[is_ok], atol=0.005)
+    found = [count(SECTION_III, apply(SECTION_III, view))["signal_region"] for view in (boss, plain)]
+    assert found[0] == pytest.approx(found[1], rel=0.005)
+
+
 @pytest.mark.parametrize("changes", [{"vertex_fit": "free"}, {"beam_spread": 0.001}])
 def test_the_control_sample_is_fitted_as_the_search_is(changes):
     recipe = production.Recipe(processes=((processes.CONTROLS["ppbarpipi"], 1.0),), sqrt_s=M_JPSI)
