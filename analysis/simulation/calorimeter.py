@@ -169,16 +169,17 @@ def measure_time(
 # Kinds of clusters; they index the shape tables below.
 ELECTROMAGNETIC, IONISING, HADRONIC = 0, 1, 2
 # Mean and spread of eSeed/e3x3 and e3x3/e5x5, scale of the second moment in cm^2 and its relative spread, mean and
-# spread of the lateral moment, per kind: [assumption], ordered as electromagnetic, ionising, hadronic showers are.
+# spread of the lateral moment, per kind: [assumption], ordered as electromagnetic, ionising, hadronic showers; ranges:
+# eSeed/e3x3 by 0.05, e3x3/e5x5 by -0.02 to 0.01, second moments by 0.7 to 1.3.
 _SEED: Final = np.array([[0.62, 0.09], [0.86, 0.08], [0.58, 0.14]])
 _CORE: Final = np.array([[0.94, 0.025], [0.97, 0.025], [0.83, 0.10]])
 _SECOND_MOMENT: Final = np.array([[14.0, 0.25], [6.0, 0.45], [24.0, 0.50]])
 _LATERAL: Final = np.array([[0.16, 0.05], [0.08, 0.06], [0.27, 0.11]])
-_OUTSIDE: Final = 0.97  # e5x5 over the cluster's energy, [assumption]
+_OUTSIDE: Final = 0.97  # e5x5 over the cluster's energy, [assumption] 0.95 to 0.99
 _MIP_DEDX: Final = 0.75  # minimum of the dE/dx curve
-_RESPONSE: Final = (1.1, 2.6)  # beta distribution of the visible share of interacting hadrons, [assumption]
-_EXCHANGE: Final = (8.0, 1.5)  # the same after charge exchange, [assumption]
-_ANNIHILATION: Final = (2.0, 3.0)  # share of the annihilation's energy that is seen, [assumption]
+_RESPONSE: Final = (1.1, 2.6)  # beta distribution of what interacting hadrons show, [assumption] 0.8 to 1.6
+_EXCHANGE: Final = (8.0, 1.5)  # the same after charge exchange, [assumption] 5 to 12
+_ANNIHILATION: Final = (2.0, 3.0)  # share of the annihilation's energy that is seen, [assumption] 1.5 to 3
 
 
 class Impact(NamedTuple):
@@ -340,10 +341,10 @@ def shapes(rng: np.random.Generator, energy: FloatArray, kind: IntArray) -> Shap
     return Shapes(e5x5 * core * seed, e5x5 * core, e5x5, moment, lateral)
 
 
-NOISE_ENERGY: Final = (0.025, 0.030)  # GeV: threshold and scale of clusters of beam background, [assumption]
-NOISE_TIME: Final = 1500.0  # ns: they are uniform in time up to here, [assumption]
-SPLIT_ENERGY: Final = (0.020, 0.045)  # GeV: least energy and scale of split-off clusters, [assumption]
-SPLIT_DISTANCE: Final = (15.0, 45.0)  # cm: their distance from the track's impact, [assumption]
+NOISE_ENERGY: Final = (0.025, 0.030)  # GeV: threshold and scale of noise clusters, [assumption] 0.02 to 0.05
+NOISE_TIME: Final = 1500.0  # ns: they are uniform in time up to here, [assumption] 1000 to 2500
+SPLIT_ENERGY: Final = (0.020, 0.045)  # GeV: least energy and scale of split-off clusters, [assumption] 0.03 to 0.08
+SPLIT_DISTANCE: Final = (15.0, 45.0)  # cm: their distance from the track's impact, [assumption] 10 to 35, 20 to 60
 
 
 class Clusters(NamedTuple):

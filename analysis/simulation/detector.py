@@ -35,8 +35,8 @@ Flat = dict[str, AnyArray]
 Branch = AnyArray | tuple[IntArray, AnyArray]
 
 _PHOTON_MIN: Final = 0.010  # GeV: softer photons cannot make a cluster
-_NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of the visible share of K_L and neutrons, [assumption]
-_TIME_SPREAD: Final = 4.0  # ns: resolution of cluster times, [assumption]
+_NEUTRAL_ENERGY: Final = (1.2, 3.0)  # beta distribution of what K_L and neutrons show, [assumption] 0.8 to 1.8
+_TIME_SPREAD: Final = 4.0  # ns: resolution of cluster times, [assumption] 2 to 8
 
 # Suffix in the column table -> mass of the hypothesis in GeV/c^2.
 _HYPOTHESES: Final = {"": M_PION, "_e": M_ELECTRON, "_mu": M_MUON, "_k": M_KAON, "_p": M_PROTON}

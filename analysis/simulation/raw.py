@@ -49,10 +49,10 @@ _VOLUMES: Final = (32, 136, 244)
 _VOLUME_STEP: Final = 9
 # Layers with hits that a track in the chambers needs to be a good one: BOSS has 3 without and 6 with [BOSS file].
 _LAYERS_GOOD: Final = 4
-_STRAGGLING: Final = 0.04  # relative spread of ranges, [assumption]
-_LEAKAGE: Final = 6.0  # cm of iron: mean length that a hadron's shower goes on, [assumption]
-_NEIGHBOUR: Final = 0.15  # further hits per layer of a lone particle, [assumption]
-_SHOWER_HITS: Final = 0.8  # further hits per layer of one that interacts, [assumption]
+_STRAGGLING: Final = 0.04  # relative spread of ranges, [assumption] 0.02 to 0.06
+_LEAKAGE: Final = 6.0  # cm of iron: mean length that a hadron's shower goes on, [assumption] 3 to 12
+_NEIGHBOUR: Final = 0.15  # further hits per layer of a lone particle, [assumption] 0.05 to 0.3
+_SHOWER_HITS: Final = 0.8  # further hits per layer of one that interacts, [assumption] 0.4 to 1.6
 _DISTANCE: Final = 5.0  # cm GeV/c: scattering of the first hit [BOSS file]
 _ANGLE: Final = 0.2  # rad GeV/c, [BOSS file]
 _IRON_DENSITY: Final = 7.874  # g/cm^3, [PDG]
