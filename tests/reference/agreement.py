@@ -140,9 +140,13 @@ GROUPS = {
 HEAD = """# The analysis, written twice
 
 `tests/reference/` holds a second implementation of the whole search, from ntuples and their fileset to both limits:
-{n_lines} lines of plain numpy, one event after the other, without numba, dask or anything of the package, written
-from the publication and these pages. `analysis.py` there is the shortest definition of the analysis. A test runs both
-on a small set; this page is of the set `{name}` and was made by
+{n_lines} lines of plain numpy, one event after the other, without numba, dask or any code of the package; it reads one
+file of numbers of it, the calibration of the calorimeter. `analysis.py` there is the shortest definition of the
+analysis. What the publication and BOSS say is written from them. Where they leave a choice (control samples, rates of
+misidentification, the estimate of a background, averages over it) it follows the package's definition, with its code
+read for them: there it checks that the package computes what it says, and not whether the choice is a good one.
+
+A test runs both on a small set; this page is of the set `{name}` and was made by
 
     python tests/reference/agreement.py {fileset} {results} docs/written_twice.md
 

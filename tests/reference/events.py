@@ -1,7 +1,8 @@
 """The second implementation, step one: what an ntuple says of tracks, and what they are taken for.
 
-Plain numpy in double precision: no compiled code, no chunks, nothing of the package. Written from the publication
-(section III, "III.1" for its first paragraph), BOSS's ParticleID and docs/physics.md. Units: GeV, cm, ns, rad, T.
+Plain numpy in double precision: no compiled code, no chunks, no code of the package. Written from the publication
+(section III, "III.1" for its first paragraph), BOSS's ParticleID and docs/physics.md; where they leave a choice to the
+analysis, such as bins, control samples and rates, from the package's own definition. Units: GeV, cm, ns, rad, T.
 """
 
 import json
