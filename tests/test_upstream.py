@@ -10,7 +10,7 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 # Program and what it printed: the block of text before each program of the page.
-PROGRAM = re.compile(r"\n\n((?:    .+\n)+)\n```python\n--8<-- \"docs/upstream/(\w+)\.py\"")
+PROGRAM = re.compile(r"\n\n((?:    .+\n)+)\n``` { .python }\n--8<-- \"docs/upstream/(\w+)\.py\"")
 SHOWN = PROGRAM.findall((DOCS / "upstream.md").read_text())
 
 
