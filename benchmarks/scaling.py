@@ -7,7 +7,7 @@
 - `memory`: peak of a worker that has processed chunks of the default size, from the worker's own operating system.
 - `costs`: microseconds per event of the selections, one core, on the events that each is made for.
 
-Run: python -m benchmarks.scaling [--rounds 5] [--samples DIRECTORY]
+Run: python -m benchmarks.scaling [--only workers,start_up,costs] [--rounds 5] [--samples DIRECTORY]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -161,21 +162,31 @@ def _cost(items: list[WorkItem], rounds: int) -> dict[str, Any]:
     return figure(times, n, "us") | {"bytes_per_event_of_file": size / n}
 
 
-def run(files: dict[str, Path], rounds: int, directory: Path) -> dict[str, Any]:
-    """Return all figures."""
+def parts(files: dict[str, Path], rounds: int, directory: Path) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what gives the figures, by the names of its parts; `workers` gives those of chunks and memory too."""
+    return {
+        "workers": lambda: workers(files, min(rounds, N_TURNS)),
+        "start_up": lambda: {
+            "start_up": start_up(samples.work_item(files["signal"], "signal"), min(rounds, 3), directory)
+        },
+        "costs": lambda: {"costs": costs(files, rounds)},
+    }
+
+
+def run(files: dict[str, Path], rounds: int, directory: Path, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the figures of all parts, or of some only."""
     coffea_console.quiet = True
-    figures = workers(files, min(rounds, N_TURNS))
-    figures["start_up"] = start_up(samples.work_item(files["signal"], "signal"), min(rounds, 3), directory)
-    figures["costs"] = costs(files, rounds)
-    return figures
+    chosen = [part for name, part in parts(files, rounds, directory).items() if not only or name in only]
+    return {name: value for part in chosen for name, value in part().items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=lambda names: names.split(","), default=(), help="parts, separated by commas")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
     given = parser.parse_args()
-    print(json.dumps(run(samples.make(given.samples), given.rounds, given.samples), indent=1))
+    print(json.dumps(run(samples.make(given.samples), given.rounds, given.samples, given.only), indent=1))
 
 
 if __name__ == "__main__":

@@ -22,14 +22,20 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 settings.register_profile("suite", settings.default, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
-# Folders whose tests start services and processes, measure or fill the machine: nothing runs beside them.
-SERIAL = {"services", "faults", "benchmarks", "notebooks"}
+# Folders whose tests start services and processes take longest, and mostly wait: they begin.
+FIRST = ("services", "faults", "notebooks")
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if SERIAL & set(item.path.parts):
-            item.add_marker(pytest.mark.serial)
+    items.sort(key=lambda item: not set(FIRST) & set(item.path.parts))
+
+
+@pytest.fixture(scope="session")
+def quick_workers():
+    """Local clusters start at once: their workers are forked from a process that has loaded what they need."""
+    from forked import server
+
+    server()
 
 
 def make_toy_columns(rng: np.random.Generator, n_events: int) -> dict[str, object]:

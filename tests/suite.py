@@ -1,6 +1,6 @@
-"""Run the whole suite: what shares nothing in two processes, what starts processes and services of its own after it.
+"""Run the whole suite: a module in one process, three at once, for two cores, because tests of services mostly wait.
 
-Usage: python tests/suite.py [arguments of pytest]. The last line sums both parts.
+Usage: python tests/suite.py [arguments of pytest]. The last line sums the outcomes.
 """
 
 import subprocess
@@ -10,19 +10,17 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-PARTS = (("not serial and not soak", "-n", "2", "--dist", "loadfile"), ("serial and not soak",))
-NO_TESTS = 5
+TOGETHER = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
-def run(selection: str, *arguments: str) -> tuple[int, Counter[str]]:
-    """Run one part; return pytest's status and the counts of its outcomes."""
+def run(*arguments: str) -> tuple[int, Counter[str]]:
+    """Run tests; return pytest's status and the counts of their outcomes."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-m", selection, f"--junit-xml={report}", *arguments]
+        command = [sys.executable, "-m", "pytest", *TOGETHER, f"--junit-xml={report}", *arguments]
         status = subprocess.run(command, check=False).returncode
         cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()
-        counts = Counter(outcome(case) for case in cases)
-    return (0 if status == NO_TESTS else status), counts
+        return status, Counter(map(outcome, cases))
 
 
 def outcome(case: ET.Element) -> str:
@@ -34,11 +32,8 @@ def outcome(case: ET.Element) -> str:
 
 
 def main() -> int:
-    """Run the parts and print their sum; return the first status that is not zero."""
-    status, total = 0, Counter[str]()
-    for selection, *arguments in PARTS:
-        of_part, counts = run(selection, *arguments, *(sys.argv[1:] or [str(Path(__file__).parent)]))
-        status, total = status or of_part, total + counts
+    """Run the tests and print their sum; return pytest's status."""
+    status, total = run(*(sys.argv[1:] or [str(Path(__file__).parent)]))
     print(f"skipped: {total['skipped']}")
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return status

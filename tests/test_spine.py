@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.results import read
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.processors.cli import main
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 N_EVENTS = 6000
 CHUNK_SIZES = (1000, 2500, 100_000)

@@ -94,6 +94,8 @@ _SITE: Final = Form(
 KEY_FILES: Final = ("_job_ca_file", "_job_cert", "_job_key")
 OUR_KEYS: Final = ("minimum_jobs", "maximum_jobs", "tls")
 
+# Loggers of dask and of the loops it runs in.
+LOGGERS: Final = ("asyncio", "distributed", "tornado")
 LOOP_NAME: Final = "event loop of the cluster"
 MEGABYTE: Final = 1e6
 # Time in s for the dashboard's first page.
@@ -172,7 +174,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
     Raises:
         ClusterError: The cluster is unknown, cannot be reached, or its batch system or preset is not usable.
     """
-    with ExitStack() as stack:
+    with _interruption_first(), ExitStack() as stack:
         stack.enter_context(dask.config.set(dask_settings(options)))
         loop = stack.enter_context(event_loop())
         if options.cluster.startswith(ADDRESSES):
@@ -187,8 +189,23 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
             yield client
         except (KeyboardInterrupt, SystemExit):
             # Dask would tell at length what it stops.
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            for name in LOGGERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
             raise
+
+
+@contextmanager
+def _interruption_first() -> Iterator[None]:
+    """Let an interruption pass even if something fails while clusters are stopped for it, as on a busy machine."""
+    try:
+        yield
+    except Exception as error:
+        before = error.__context__
+        while before is not None and not isinstance(before, (KeyboardInterrupt, SystemExit)):
+            before = before.__context__
+        if before is not None:
+            raise before from None
+        raise
 
 
 @contextmanager

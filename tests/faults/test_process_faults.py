@@ -11,6 +11,7 @@ import pytest
 from distributed import wait
 from distributed.scheduler import NoWorkerError
 from hand_cluster import hand_cluster
+from proxy import proxy
 from run_cases import assert_same, run
 
 from jpsi_lnv.processors.cli import main
@@ -18,6 +19,8 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work import dask_loop
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor, DaskLoop
 from jpsi_lnv.processors.work.executors import ClusterError, IterativeExecutor
+
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -80,6 +83,44 @@ def test_all_workers_gone_then_resume(small_fileset, tmp_path, reference):
     assert 0 < n_resumed < 1500
     assert_same(result, reference)
     assert result.is_complete
+
+
+@pytest.mark.parametrize(("what", "said"), [("cut", "the scheduler is gone"), ("stall", "has not answered for 3 s")])
+def test_a_client_whose_link_is_lost_says_so_and_resumes(small_fileset, tmp_path, reference, monkeypatch, what, said):
+    monkeypatch.setattr(dask_loop, "ANSWER_TIMEOUT", 3.0)
+    monkeypatch.setattr(dask_loop, "FAREWELL", 0.5)
+    output = tmp_path / "r"
+    with (
+        hand_cluster(tmp_path) as cluster,
+        proxy(cluster.port) as link,
+        connect(ClusterOptions(cluster=cluster.address_of(link.port))) as client,
+    ):
+        client.wait_for_workers(2, timeout=60)
+        Trouble(output, getattr(link, what)).start()
+        with pytest.raises(ClusterError, match=rf"{said}.*`lnv run --resume`"):
+            run(small_fileset, output, partial(DaskExecutor, client=client), action=slowly())
+        link.go_on()
+    result, n_resumed = resume_iteratively(small_fileset, output)
+    assert 0 < n_resumed < 1500
+    assert_same(result, reference)
+
+
+def test_a_worker_whose_link_is_cut_costs_nothing(small_fileset, tmp_path, reference):
+    with (
+        hand_cluster(tmp_path, n_workers=0) as cluster,
+        proxy(cluster.port) as link,
+        connect(ClusterOptions(cluster=cluster.address)) as client,
+    ):
+        for cluster.through in (link.port, None):
+            cluster.start_worker()
+        client.wait_for_workers(2, timeout=60)
+        trouble = Trouble(tmp_path / "r", link.cut)
+        trouble.start()
+        result, books = run(small_fileset, tmp_path / "r", partial(DaskExecutor, client=client), action=slowly())
+        trouble.join()
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 1
+    assert books.failed == []
+    assert_same(result, reference)
 
 
 def test_workers_that_die_with_a_finished_result_are_missed(tmp_path):

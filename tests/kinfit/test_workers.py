@@ -12,7 +12,7 @@ from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.kinfit import fourc, kernels
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 E, PI, K, P = Species
 

@@ -12,7 +12,7 @@ from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.executors import ClusterError
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 def start_slowly(monkeypatch, seconds):

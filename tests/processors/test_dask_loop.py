@@ -18,6 +18,8 @@ from jpsi_lnv.processors.work import dask_loop, executors
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor, DaskLoop, GroupTask
 from jpsi_lnv.processors.work.executors import GROUP_MAX, group_size, merge
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
+
 N_ITEMS = 100
 
 

@@ -20,7 +20,7 @@ from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import FuturesExecutor, IterativeExecutor
 from jpsi_lnv.processors.work.guard import Guarded, Peak
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.guard import peak_memory
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 N_WARM, N_CHUNKS = 100, 300
 # Bytes that may stay per chunk; dask's default logs alone keep 10 000.

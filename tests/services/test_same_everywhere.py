@@ -7,6 +7,8 @@ from run_cases import assert_same
 from jpsi_lnv.analysis import results
 from jpsi_lnv.processors.cli import lnv
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
+
 # Not a divisor of anything, so that every file ends in a chunk of another size.
 CHUNKSIZE = 3_000
 

@@ -14,6 +14,8 @@ from run_cases import assert_same, run
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions, announcement, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
+
 NOBODY = 65534
 EVERYWHERE = ("0.0.0.0", "::")
 # Connects as dask does and asks who is there; what a stranger gets is one word per way in.

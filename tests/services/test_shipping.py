@@ -22,6 +22,8 @@ from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import ClusterError
 from jpsi_lnv.processors.work.guard import LOADED_DIGEST
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
+
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory):

@@ -12,6 +12,8 @@ from jpsi_lnv.processors.cluster.clusters import ClusterOptions, connect
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import ClusterError
 
+pytestmark = pytest.mark.usefixtures("quick_workers")
+
 
 def options(address, certificates):
     return ClusterOptions(cluster=address, **tls_options(certificates))

@@ -6,18 +6,16 @@ undisturbed one.
 """
 
 import contextlib
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import run_client
 import slurm
+from forked import Forked, server
 from hand_cluster import hand_cluster, make_certificates, tls_options, tls_words
 from proxy import proxy
 from run_cases import assert_same, run
@@ -37,15 +37,14 @@ from jpsi_lnv.processors.work import dask_loop
 from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 from jpsi_lnv.processors.work.executors import IterativeExecutor
 
-CLIENT = Path(__file__).with_name("run_client.py")
 # Time in s of a chunk, of a run before it counts as hanging, and of a pause of what is stalled.
 CHUNK = 0.1
 LIMIT = 90.0
-PAUSE = 2.0
+PAUSE = 1.0
 # What a user waits a minute for is given up sooner here: (module's constant, time in s).
-PATIENCE = {"ANSWER_TIMEOUT": 5.0, "FAREWELL": 1.0}
-NO_WORKERS = 8.0
-SETTINGS = {"distributed.scheduler.worker-ttl": "5s", "distributed.comm.timeouts.connect": "5s"}
+PATIENCE = {"ANSWER_TIMEOUT": 4.0, "FAREWELL": 1.0}
+NO_WORKERS = 5.0
+SETTINGS = {"distributed.scheduler.worker-ttl": "4s", "distributed.comm.timeouts.connect": "4s"}
 TINY = "200k"
 
 EVERYWHERE = (
@@ -80,6 +79,7 @@ class Outcome:
 
     place: str
     what: str
+    seed: int
     word: str
     why: str
     seconds: float
@@ -236,27 +236,22 @@ def run_here(what: str, place: Place, fileset: Path, output: Path, rng: random.R
 
 def run_elsewhere(what: str, place: Place, fileset: Path, output: Path, rng: random.Random) -> str:
     """Run with a client of its own, which is disturbed; return how it ended, nothing if it did well."""
-    command = [sys.executable, str(CLIENT), str(fileset), str(output), str(CHUNK), source_digest()]
-    client = subprocess.Popen(
-        [*command, json.dumps(place.options)],
-        # A batch cluster leaves its keys there if it is killed.
-        cwd=output.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments = (fileset, output, CHUNK, source_digest(), place.options)
+    log = output.with_suffix(".log")
+    # A batch cluster leaves its keys there if it is killed.
+    client = Forked(run_client.main, arguments, output.parent, os.environ, log)
     kinds = {"client terminated": signal.SIGTERM, "client killed": signal.SIGKILL, "parts damaged": signal.SIGKILL}
     act = partial(client.send_signal, kinds[what]) if what in kinds else partial(stop_and_go, client.send_signal)
     Trouble(output, act, rng.uniform(0, 0.4)).start()
     try:
-        _, said = client.communicate(timeout=LIMIT)
+        client.wait(LIMIT)
     except subprocess.TimeoutExpired:
-        client.kill()
+        client.send_signal(signal.SIGKILL)
         raise
     wanted = {"client terminated": 143, "client stalled": 0}.get(what, -signal.SIGKILL)
     # A run that had ended before is none that was disturbed.
     if client.returncode not in (wanted, 0):
-        raise RuntimeError(f"the client ended with {client.returncode}: {said[-300:]}")
+        raise RuntimeError(f"the client ended with {client.returncode}: {log.read_text()[-300:]}")
     if what == "parts damaged":
         for part in rng.sample(parts := sorted(output.rglob("*.part")), max(1, len(parts) // 2)):
             data = bytearray(part.read_bytes())
@@ -280,14 +275,29 @@ def settle(what: str, place: Place, fileset: Path, output: Path, rng: random.Ran
     return run(fileset, output, IterativeExecutor, resume=True)[0], said
 
 
+def in_time(function: Callable[[], Any]) -> Any:
+    """Return what a function returns; if it hangs, it is left behind in a thread that holds nothing up."""
+    future: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future.result(LIMIT)
+
+
 def disturb(
     where: str, what: str, seed: int, scratch: Path, fileset: Path, reference: Any, site: Path | None = None
 ) -> Outcome:
     """Disturb one run and return what became of it."""
+    server()
     rng, started = random.Random(seed), time.monotonic()
 
     def outcome(word: str, why: str) -> Outcome:
-        return Outcome(where, what, word, why, time.monotonic() - started)
+        return Outcome(where, what, seed, word, why, time.monotonic() - started)
 
     if where == "slurm":
         # It can be imported in the main thread alone.
@@ -303,10 +313,8 @@ def disturb(
         output = scratch / "r"
         if what == "disk of the client full":
             output = stack.enter_context(tiny_disk(scratch / "full")) / "r"
-        pool = ThreadPoolExecutor(1)
-        stack.callback(pool.shutdown, wait=False)
         try:
-            result, said = pool.submit(settle, what, place, fileset, output, rng).result(LIMIT)
+            result, said = in_time(partial(settle, what, place, fileset, output, rng))
             assert result.is_complete
             assert_same(result, reference)
         except (TimeoutError, subprocess.TimeoutExpired):

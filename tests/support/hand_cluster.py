@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forked import Forked, run_dask
+
+# Programs of a cluster run in new interpreters, or are forked from one that has loaded what they need.
+Process = subprocess.Popen[bytes] | Forked
+
 START_TIMEOUT = 30.0
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 # Files of an authority and of a certificate of it, by the names that dask's command line has for them.
@@ -52,7 +57,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_port(port: int, process: Process) -> None:
     """Wait until somebody listens on a port."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
@@ -76,6 +81,8 @@ class HandCluster:
         nanny: Start workers under a nanny, which restarts them.
         through: Port that workers connect to, a proxy's; None: the scheduler's own.
         environment: Variables of scheduler and workers besides those of this process.
+
+    A worker that is started with variables of its own is a new interpreter.
     """
 
     directory: Path
@@ -85,8 +92,8 @@ class HandCluster:
     through: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    scheduler: subprocess.Popen[bytes] | None = None
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    scheduler: Process | None = None
+    workers: list[Process] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -95,18 +102,22 @@ class HandCluster:
     def address_of(self, port: int) -> str:
         return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{port}"
 
-    def _spawn(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, name: str, *arguments: str, **more: str) -> Process:
+        is_other = self.python != sys.executable
         # Another interpreter than this one is to find nothing of ours.
-        hidden = "DASK_" if self.python == sys.executable else ("PYTHONPATH", "DASK_")
+        hidden = ("PYTHONPATH", "DASK_") if is_other else "DASK_"
         environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         environment |= self.environment | more
-        with (self.directory / f"{name}.log").open("ab") as log:
+        log, words = self.directory / f"{name}.log", [*arguments, *self.tls]
+        if not is_other and not more:
+            return Forked(run_dask, tuple(words), self.directory, environment, log)
+        with log.open("ab") as stream:
             return subprocess.Popen(
-                [self.python, "-m", "dask", *arguments, *self.tls],
+                [self.python, "-m", "dask", *words],
                 cwd=self.directory,
                 env=environment,
-                stdout=log,
-                stderr=log,
+                stdout=stream,
+                stderr=stream,
                 start_new_session=True,
             )
 
