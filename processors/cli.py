@@ -7,6 +7,7 @@ anywhere, it shows the traceback. Loading nothing before it is called keeps ``ln
 
 from __future__ import annotations
 
+import _weakrefset
 import ast
 import importlib
 import itertools
@@ -16,6 +17,7 @@ import pkgutil
 import signal
 import sys
 import threading
+import weakref
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +35,9 @@ FAILED = 1
 INTERRUPTED = 130
 TERMINATED = 143
 CONFIGURATION = "lnv.toml"
+# Modules whose functions Python calls when an object is no more, and the time in s until a signal comes again there.
+FINALIZERS = (weakref.__file__, _weakrefset.__file__)
+AGAIN = 0.01
 
 
 class ConfigurationError(LnvError):
@@ -136,10 +141,31 @@ def _of_the_system(error: OSError) -> str:
     return f"{where}; mend it or name another path (`--debug` shows where it happened)"
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 the signal's
-    """End as if the program had asked for it, so that clusters, processes and files are left in order."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End as if the program had asked for it, so that clusters, processes and files are left in order.
+
+    Python ignores what is raised where objects are finalized; there the signal is sent again a moment later.
+
+    Raises:
+        KeyboardInterrupt: The signal is that of Ctrl-C.
+        SystemExit: It is another one.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in FINALIZERS:
+            threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+            return
+        frame = frame.f_back
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(TERMINATED)
+
+
+def _obey_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A program in the background of a script is to ignore Ctrl-C.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Without a home matplotlib keeps its cache in TMPDIR, and says so at length.
     logging.getLogger("matplotlib").addFilter(lambda record: record.levelno > logging.WARNING)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        _obey_signals()
     try:
         status = lnv.main(args=given, prog_name="lnv", standalone_mode=False)
     except click.ClickException as error:

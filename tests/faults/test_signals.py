@@ -10,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jpsi_lnv.processors import cli
+from jpsi_lnv.processors.cluster import clusters
+
 SUPPORT = Path(__file__).parents[1] / "support"
 # `lnv` with a selection whose chunks take a while; workers find it by its name.
 COMMAND = """
@@ -87,3 +90,44 @@ def test_a_run_that_is_stopped_leaves_parts_and_nothing_else(
     while in_session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert in_session(process.pid) == []
+
+
+class _LastWord:
+    """Gets a signal while it is finalized, where Python ignores what is raised."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        os.kill(os.getpid(), self.number)
+        time.sleep(0.001)
+
+
+def _finalize_and_wait(number):
+    _LastWord(number)
+    time.sleep(5)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_that_comes_to_a_finalizer_is_not_lost(number, ends):
+    before = signal.signal(number, cli._stop)
+    try:
+        with pytest.raises(ends):
+            _finalize_and_wait(number)
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("first", [KeyboardInterrupt, SystemExit, TimeoutError])
+def test_an_interruption_counts_more_than_what_fails_after_it(first):
+    @clusters._interruption_first()
+    def end_badly():
+        try:
+            raise first
+        finally:
+            raise OSError("the worker did not end")
+
+    with pytest.raises(OSError if first is TimeoutError else first):
+        end_badly()

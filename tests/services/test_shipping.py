@@ -206,8 +206,10 @@ def test_a_worker_that_dies_while_it_is_admitted_is_no_error(tmp_path):
             connect(ClusterOptions(cluster=cluster.address)) as client,
         ):
             client.wait_for_workers(2, timeout=60)
-            threading.Timer(0.03 * k, cluster.kill_worker, [0]).start()
+            end_of_worker = threading.Timer(0.03 * k, cluster.kill_worker, [0])
+            end_of_worker.start()
             prepare(client, 60, is_ours=False)
+            end_of_worker.join()
 
 
 @pytest.mark.fast

@@ -18,7 +18,7 @@ from jpsi_lnv.processors.work.dask_loop import DaskExecutor
 def main(fileset: Path, output: Path, seconds: float, digest: str, options: dict[str, Any]) -> None:
     """Run; `digest` stands for the source's, so that it is the one of the process that resumes."""
     provenance.source_digest = lambda: digest
-    signal.signal(signal.SIGTERM, cli._terminate)
+    signal.signal(signal.SIGTERM, cli._stop)
 
     def slow(events):  # type: ignore[no-untyped-def]
         time.sleep(seconds)
