@@ -27,7 +27,7 @@ def make_results(rng, complete=True):
     filled["chi2_4c_m_kkee"].fill(rng.chisquare(4, 5000) * 1.5, rng.normal(M_JPSI, 0.006, 5000))
     signal = SelectionResult({"all": 30_000, "signal_region": 4000}, filled)
     roles = misid.empty_map()
-    n = 20_000
+    n = 200_000
     taken = rng.choice(["none", "electron", "kaon"], n, p=[0.8, 0.1, 0.1])
     roles.fill(np.full(n, 2018), np.full(n, "pi"), rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n), taken)
     rows = {"run": np.ones(400, int), "event": np.arange(400), "chi2_4c": rng.uniform(0, 200, 400)}

@@ -109,7 +109,13 @@ def draw_free(rng):
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SELECTION) if f.name not in blinding.FREE])
 def test_every_other_cut_is_refused_by_name(signal_block, name):
     value = getattr(SELECTION, name)
-    words = {"pid_tof": "tof12e", "pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free"}
+    words = {
+        "pid_tof": "tof12e",
+        "pid_identify": "e mu pi k p",
+        "track_helix": "mdc",
+        "vertex_fit": "free",
+        "fit_limits": "boss",
+    }
     other = words.get(name) or (not value if isinstance(value, bool) else value + (1 if type(value) is int else 1e-3))
     changed = dataclasses.replace(SELECTION, **{name: other})
     with pytest.raises(BlindingError, match=rf"'data' is blind: {name} "):
