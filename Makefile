@@ -23,7 +23,7 @@ ALL_READY :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all root run paper test soak check lint bench bench-compare bundle ci-packages golden docs lock clean
+.PHONY: help install install-all root run paper test soak check lint bench bench-compare bundle ci-packages golden notebooks docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -117,7 +117,13 @@ results/report.html:
 $(PAPER)/report.html:
 	$(MAKE) paper
 
-docs: $(ALL_READY) | results/report.html $(PAPER)/report.html  ## build the documentation into site/, with the reports (made if they are not there)
+results/notebooks/.made: $(wildcard notebooks/*.ipynb) $(ALL_READY) | results/report.html
+	$(BIN)/jupyter nbconvert --to markdown --execute --log-level WARN --output-dir results/notebooks notebooks/*.ipynb
+	@touch $@
+
+notebooks: results/notebooks/.made  ## run the notebooks and keep them as pages of the documentation
+
+docs: $(ALL_READY) notebooks | results/report.html $(PAPER)/report.html  ## build the documentation into site/, with the reports (made if they are not there)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ci-packages:  ## install the Debian packages that the service tests use (needs root)

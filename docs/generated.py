@@ -272,6 +272,8 @@ _REPORTS: Final = (
     ("paper", "results/paper/report.html", "make paper"),
 )
 _ROOT: Final = Path(__file__).parents[1]
+# Where `make notebooks` leaves them as pages, with their pictures.
+_NOTEBOOKS: Final = "results/notebooks"
 
 
 def reports() -> str:
@@ -284,6 +286,27 @@ def _report(name: str, path: Path, command: str) -> str:
         return f"* the report of the sample set `{name}` is not here: `{command}` makes it"
     size = path.stat().st_size / 1e6
     return f'* <a href="{name}.html">the report of the sample set {name}</a> ({size:.1f} MB), of `{command}`'
+
+
+def notebooks() -> str:
+    """Return a line per notebook: its title, and a link to it where it was run."""
+    lines = []
+    for script in sorted((_ROOT / "notebooks").glob("*.py")):
+        title = next(line[4:] for line in script.read_text(encoding="utf-8").splitlines() if line.startswith("# # "))
+        is_there = (_ROOT / _NOTEBOOKS / f"{script.stem}.md").exists()
+        link = f'<a href="{script.stem}/">{title}</a>' if is_there else f"{title}: not run here, `make notebooks` does"
+        lines.append(f"* {link} (`notebooks/{script.name}`)")
+    return "\n".join(lines)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Take the notebooks that were run as pages, with their pictures."""
+    from mkdocs.structure.files import File  # noqa: PLC0415 this function is called by mkdocs alone
+
+    for path in sorted((_ROOT / _NOTEBOOKS).rglob("*.*")):
+        name = path.relative_to(_ROOT / _NOTEBOOKS).as_posix()
+        files.append(File.generated(config, f"notebooks/{name}", abs_src_path=str(path)))
+    return files
 
 
 def on_post_build(config: Any) -> None:
@@ -299,6 +322,7 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "cuts": selection.markdown,
     "modules": modules,
     "reports": reports,
+    "notebooks": notebooks,
     "fileset": fileset_keys,
     "file": file_keys,
     "kinds": lambda: "; ".join(f"`{name}`: {words}" for name, words in KINDS.items()) + ".",

@@ -25,8 +25,8 @@ import os
 
 import awkward as ak
 import hist
-import numpy as np
 
+from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.processors.interactive import open_events
 
@@ -70,11 +70,22 @@ with drawing.style():
 figure
 
 # %% [markdown]
-# Four-momenta come with the mass hypothesis. The sum of all tracks, read as they were generated:
+# Four-momenta come with the mass hypothesis. The mass of all tracks, read as they were generated; the signal region of
+# the search lies between the lines.
 
 # %%
 is_electron = truth == species["electron"]
 p4 = ak.concatenate([measured.p4("K")[~is_electron], measured.p4("E")[is_electron]], axis=1)
 four = p4[ak.num(p4) == 4]
 total = four[:, 0] + four[:, 1] + four[:, 2] + four[:, 3]
-np.percentile(ak.to_numpy(total.mass), [16, 50, 84])
+mass = hist.Hist(hist.axis.Regular(80, 2.9, 3.3, name="m_kkee", label="$M(KKee)$ [GeV/$c^2$]"))
+mass.fill(ak.to_numpy(total.mass))
+
+with drawing.style():
+    figure, axes = drawing.new_figure()
+    mass.plot(ax=axes, yerr=False)
+    for edge in (SELECTION.m_kkee_min, SELECTION.m_kkee_max):
+        axes.axvline(edge, color=drawing.REGION, linestyle=":")
+    axes.set_ylabel("Events / (5 MeV/$c^2$)")
+    drawing.stamp(axes, "Fast simulation")
+figure

@@ -17,6 +17,8 @@
 # # Limits
 #
 # From the merged accumulator, without another pass over the events. `make run` makes the result that is read here.
+# Background and systematic uncertainties are those that `lnv background` and `lnv systematics` wrote beside it, as
+# `lnv limits` takes them: the numbers are the command's.
 
 # %%
 # %matplotlib inline
@@ -31,9 +33,11 @@ from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.report import drawing, mass_scan, page, render, result
 from jpsi_lnv.analysis.report.source import Source
 
-merged = results.read(Path(os.environ.get("LNV_RESULTS", "../results/accumulator.zip")))
+path = Path(os.environ.get("LNV_RESULTS", "../results/accumulator.zip"))
+merged = results.read(path)
 merged.require_complete()
-inputs = [gather.overall(merged, gather.Choices()), *gather.per_mass(merged, gather.Choices())]
+choices = gather.choose(merged, path.parent)
+inputs = [gather.overall(merged, choices), *gather.per_mass(merged, choices)]
 inputs[0]
 
 # %%

@@ -32,6 +32,7 @@ def samples(tmp_path_factory):
     fileset = directory / "fileset.json"
     invoke("fileset", "complete", directory / "ci" / "fileset.json", "--output", fileset)
     invoke("run", fileset, "--datasets", DATASETS, "--executor", "iterative", "--output", directory / "results")
+    invoke("background", "--output", directory / "results")
     return directory
 
 
