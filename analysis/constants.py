@@ -30,6 +30,9 @@ N_JPSI_UNCERTAINTY: Final = 44e6
 # The same of the data sets one by one, and their uncertainties, by the names of the publication.
 N_JPSI_OF: Final = {"2009": (224.0e6, 1.3e6), "2012": (1088.5e6, 4.4e6), "2017-2019": (8774.0e6, 39.4e6)}
 
+# First and last run of each period, with the psi(3686) and the scans beside the J/psi (BEAN's list of samples).
+PERIOD_RUNS: Final = {2009: (8093, 10878), 2012: (25338, 28266), 2018: (52940, 59141)}
+
 # chi2 of the 4C fit up to which fits are decided and stored, the upper edge of the chi2 axes: below it every decision
 # of the cascade is that of the full fits.
 CHI2_MAX: Final = 200.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_OF
+from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_OF, PERIOD_RUNS
 from jpsi_lnv.analysis.errors import FilesetError
 
 DATA: Final = "data"
@@ -66,6 +66,8 @@ REASON_LENGTH_MIN: Final = 10
 SQRT_S_MAX: Final = 10.0
 # More J/psi than any collider can make: a larger number is none of J/psi.
 N_JPSI_MAX: Final = 1e15
+# Events of data per J/psi at most: beside the decays of the J/psi there are Bhabha events, cosmic rays and beam gas.
+EVENTS_MAX: Final = 3.0
 # How to say how many J/psi data hold.
 HOW_N_JPSI: Final = (
     f'give "n_jpsi" in the metadata of the fileset, a number or names of published data sets: "{"+".join(N_JPSI_OF)}", '
@@ -148,6 +150,13 @@ class DatasetMetadata:
                 f"are negative, as kind {self.kind!r} says: mend the metadata (recorded events that are shown say "
                 '"is_simulation": false and "open_reason"), or the sign of the runs'
             )
+        if runs is not None and self.period in PERIOD_RUNS:
+            first, last = PERIOD_RUNS[self.period]
+            if min(map(abs, runs)) < first or max(map(abs, runs)) > last:
+                yield (
+                    f"runs are {runs[0]} to {runs[1]}; wanted those of period {self.period} of the metadata, {first} "
+                    f"to {last}: mend the period, or take the file out"
+                )
         # Written so that an energy that is no number differs.
         if sqrt_s is not None and not max(abs(value - self.sqrt_s) for value in sqrt_s) <= SQRT_S_TOLERANCE:
             low, high = sqrt_s
@@ -156,6 +165,15 @@ class DatasetMetadata:
                 f"events have a centre-of-mass energy of {got} GeV; wanted "
                 f"{self.sqrt_s} GeV within {SQRT_S_TOLERANCE} GeV, the sqrt_s of the metadata: mend one of them"
             )
+
+    def too_few_jpsi(self, n_events: int) -> Iterator[str]:
+        """Return what is wrong with a number of J/psi that cannot have given so many events.
+
+        Args:
+            n_events: Events of the dataset.
+        """
+        if self.n_jpsi is not None and (reason := doubted_n_jpsi(self.n_jpsi, n_events)):
+            yield f"metadata 'n_jpsi' is {self.n_jpsi:.6g}, {reason}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON types."""
@@ -254,6 +272,21 @@ def published(n_jpsi: Any) -> Any:
         return n_jpsi
     # The published total is rounded otherwise than the sum of its parts.
     return N_JPSI if set(names) == set(N_JPSI_OF) else math.fsum(N_JPSI_OF[name][0] for name in names)
+
+
+def doubted_n_jpsi(n_jpsi: float, n_events: int) -> str:
+    """Return why a number of J/psi cannot be one, as the end of a sentence; empty if it can.
+
+    Args:
+        n_jpsi: The number.
+        n_events: Events of the data that it is of.
+    """
+    if EVENTS_MAX * n_jpsi >= n_events:
+        return ""
+    return (
+        f"for {n_events} events; wanted at least one for {EVENTS_MAX:g} events: is it in millions? Give it in full "
+        f"({1e6 * n_jpsi:g}), or names of published data sets, {'+'.join(N_JPSI_OF)}"
+    )
 
 
 def is_reason(text: object) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI, N_JPSI_OF, N_JPSI_UNCERTAINTY
-from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, HOW_N_JPSI, INCLUSIVE, SEARCH
+from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, HOW_N_JPSI, INCLUSIVE, SEARCH, doubted_n_jpsi
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
@@ -78,9 +78,13 @@ def n_jpsi(results: Results, given: float | None = None) -> Count:
         given: Number that somebody gives; None: nobody does.
 
     Raises:
-        ResultsError: There are no data, or a dataset of kind data does not state its number.
+        ResultsError: There are no data, a dataset of kind data does not state its number, or the given one is too small
+            for the events of the data.
     """
     if given is not None:
+        if reason := doubted_n_jpsi(given, sum(d.n_events for d in results.of_kind(DATA).values())):
+            msg = f"got --n-jpsi {given:.6g}, {reason}"
+            raise ResultsError(msg)
         return Count(given, given * N_JPSI_RELATIVE, "command line")
     stated = {name: d.metadata.n_jpsi for name, d in results.ran(SEARCH, DATA).items()}
     if not stated:

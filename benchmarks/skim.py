@@ -96,7 +96,7 @@ def skim(path: Path, preselection: str, keep: tuple[str, ...] = schema.KEPT) -> 
         )
         items = plan([str(path)], options)
         Skim(options)(items[0])
-        return sum(source["n_stored"] for book in read_books(items) for source in book["sources"])
+        return sum(source.n_stored for book in read_books(items) for source in book.sources)
 
 
 def skim_without_libdeflate(path: Path) -> None:

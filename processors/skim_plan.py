@@ -11,7 +11,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, ClassVar, Final
+
+from annotated_types import Ge
 
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import (
@@ -25,6 +27,7 @@ from jpsi_lnv.analysis.datasets import (
 from jpsi_lnv.analysis.documents import Form, digest, write_json
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events import schema
+from jpsi_lnv.analysis.events.content import shared
 from jpsi_lnv.analysis.events.mapping import NtupleMap
 from jpsi_lnv.analysis.events.run_table import RunTable
 from jpsi_lnv.analysis.provenance import source_digest
@@ -34,7 +37,6 @@ from jpsi_lnv.processors.books import verify
 from jpsi_lnv.processors.books.fileset import is_address
 
 BOOKS: Final = "skim"
-_BOOKS: Final = Form("books of a skim", "skim again", NtupleError)
 FILESET: Final = "fileset.json"
 # Energies in GeV that count as one, and the digits of a float32 that are kept.
 SQRT_S_TOLERANCE: Final = 1e-4
@@ -115,6 +117,68 @@ class SkimItem:
         return self.size
 
 
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What became of one input.
+
+    Attributes:
+        path: Path or address.
+        uuid: UUID that ROOT gave the file.
+        content: Digest of its events; empty without any.
+        sample: Hashes of some of its events (`analysis.events.content`).
+        is_simulation: Whether its events are simulated; None without any.
+        sqrt_s: Smallest and largest centre-of-mass energy in GeV; empty without events.
+        n_events: Events in it.
+        n_job: Events that the job which wrote it processed, as it says; None if it does not.
+        n_produced: Events that it stands for.
+        n_stored: Events that were kept.
+        fallbacks: Branch -> why it was read by pybes3.
+    """
+
+    path: str
+    uuid: str
+    content: str
+    sample: str
+    is_simulation: bool | None
+    sqrt_s: tuple[float, ...]
+    n_events: Annotated[int, Ge(0)]
+    n_job: Annotated[int, Ge(0)] | None
+    n_produced: Annotated[int, Ge(0)]
+    n_stored: Annotated[int, Ge(0)]
+    fallbacks: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """The books of one output: what it was made of.
+
+    Attributes:
+        key: Key of its `SkimItem`.
+        output: Name of the ntuple.
+        size: Its bytes.
+        sources: The inputs, in their order.
+    """
+
+    key: str
+    output: str
+    size: Annotated[int, Ge(0)]
+    sources: tuple[Source, ...]
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
+_BOOKS: Final = Form("books of a skim", "remove it and skim again", NtupleError, content=Book)
+
+
+def read_book(item: SkimItem) -> Book | None:
+    """Return the books of an output if both exist, of the same inputs, options and code; else None."""
+    try:
+        book: Book = _BOOKS.read(item.books)
+        return book if book.key == item.key and book.size == item.output.stat().st_size else None
+    except (OSError, NtupleError):
+        return None
+
+
 def plan(inputs: Sequence[str], options: SkimOptions) -> list[SkimItem]:
     """Return the outputs of a skim.
 
@@ -137,71 +201,69 @@ def plan(inputs: Sequence[str], options: SkimOptions) -> list[SkimItem]:
 
 def is_done(item: SkimItem) -> bool:
     """Whether an output and its books exist, of the same inputs, options and code."""
-    try:
-        book = _BOOKS.read(item.books)
-        return bool(book["key"] == item.key and book["size"] == item.output.stat().st_size)
-    except (OSError, NtupleError, KeyError):
-        return False
+    return read_book(item) is not None
 
 
-def read_books(items: Iterable[SkimItem]) -> list[dict[str, Any]]:
+def read_books(items: Iterable[SkimItem]) -> list[Book]:
     """Return the books of the outputs that are done.
 
     Raises:
-        FilesetError: Two inputs have the same UUID or the same events, or data and simulation were skimmed into one
+        FilesetError: Two inputs have the same UUID or share events, or data and simulation were skimmed into one
             dataset.
     """
-    books = [_BOOKS.read(item.books) for item in items if is_done(item)]
+    books = [book for item in items if (book := read_book(item)) is not None]
+    sources = [source for book in books for source in book.sources]
     seen: dict[str, str] = {}
     kinds: dict[bool, str] = {}
-    for source in (s for book in books for s in book["sources"]):
-        path = source["path"]
-        if seen.setdefault(source["uuid"], path) != path:
-            msg = f"{path}: is the same file as {seen[source['uuid']]} (UUID {source['uuid']}); leave one out"
+    for source in sources:
+        if seen.setdefault(source.uuid, source.path) != source.path:
+            msg = f"{source.path}: is the same file as {seen[source.uuid]} (UUID {source.uuid}); leave one out"
             raise FilesetError(msg)
-        if source["content"] and seen.setdefault(source["content"], path) != path:
-            msg = f"{path}: holds the same events as {seen[source['content']]}, in another file; leave one out"
+        if source.content and seen.setdefault(source.content, source.path) != source.path:
+            msg = f"{source.path}: holds the same events as {seen[source.content]}, in another file; leave one out"
             raise FilesetError(msg)
-        if source["n_events"]:
-            kinds.setdefault(source["is_simulation"], path)
+        if source.is_simulation is not None:
+            kinds.setdefault(source.is_simulation, source.path)
+    if found := shared((source.path, source.sample) for source in sources):
+        raise FilesetError(str(found))
     if len(kinds) > 1:
         raise FilesetError(mixed(kinds))
     return books
 
 
-def table(title: str, books: Sequence[dict[str, Any]]) -> Table:
+def table(title: str, books: Sequence[Book]) -> Table:
     """Return one row per input file: where its events are and how many were kept."""
     keys = ("n_events", "n_produced", "n_stored")
     rows = (
-        {"file": source["path"], "ntuple": book["output"], **{key: source[key] for key in keys}}
+        {"file": source.path, "ntuple": book.output, **{key: getattr(source, key) for key in keys}}
         for book in books
-        for source in book["sources"]
+        for source in book.sources
     )
     return Table("skim", title, _FIELDS, tuple(rows))
 
 
-def stands_for_nothing(books: Sequence[dict[str, Any]]) -> bool:
+def stands_for_nothing(books: Sequence[Book]) -> bool:
     """Return whether no input has an event or stands for one: nothing says what they are, and nothing is lost."""
-    return not any(s["n_events"] or s["n_produced"] for book in books for s in book["sources"])
+    return not any(s.n_events or s.n_produced for book in books for s in book.sources)
 
 
-def job_warnings(books: Sequence[dict[str, Any]]) -> list[str]:
+def job_warnings(books: Sequence[Book]) -> list[str]:
     """Return a line per file whose job processed more events than the file holds: it has been filtered before."""
     return [
-        f"{s['path']}: the job that wrote it processed {s['n_job']} events, the file holds {s['n_events']}; "
-        f"normalised to {s['n_produced']} (see --count)"
+        f"{s.path}: the job that wrote it processed {s.n_job} events, the file holds {s.n_events}; "
+        f"normalised to {s.n_produced} (see --count)"
         for book in books
-        for s in book["sources"]
-        if s["n_job"] is not None and s["n_job"] != s["n_events"]
+        for s in book.sources
+        if s.n_job is not None and s.n_job != s.n_events
     ]
 
 
-def fallback_warnings(books: Sequence[dict[str, Any]]) -> list[str]:
+def fallback_warnings(books: Sequence[Book]) -> list[str]:
     """Return a line per branch that was read by pybes3, which is slower: in how many files, and why in the first."""
     reasons: dict[str, list[str]] = {}
-    for source in (s for book in books for s in book["sources"]):
-        for branch, reason in source["fallbacks"].items():
-            reasons.setdefault(branch, []).append(f"{source['path']}: {reason}")
+    for source in (s for book in books for s in book.sources):
+        for branch, reason in source.fallbacks.items():
+            reasons.setdefault(branch, []).append(f"{source.path}: {reason}")
     return [
         f"branch {branch} was read by pybes3, which is slower, in {len(files)} file(s); {files[0]}"
         for branch, files in reasons.items()
@@ -225,12 +287,12 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
     """
     path = options.output / FILESET
     items = [item for item in items if is_done(item)]
-    sources = [source for book in read_books(items) for source in book["sources"]]
-    filled = [source for source in sources if source["n_events"]]
+    sources = [source for book in read_books(items) for source in book.sources]
+    filled = [source for source in sources if source.n_events]
     if not filled:
         msg = f"dataset {options.dataset!r}: none of its {len(sources)} inputs has an event; skim them with others"
         raise FilesetError(msg)
-    is_simulation = filled[0]["is_simulation"]
+    is_simulation = filled[0].is_simulation
     if kind not in (None, DATA, CONTINUUM) and not is_simulation:
         msg = (
             f"dataset {options.dataset!r}: got kind {kind!r}, which is simulated, for runs that are positive, those of "
@@ -241,7 +303,7 @@ def make_fileset(items: Sequence[SkimItem], options: SkimOptions, kind: str | No
         options.dataset,
         {
             "kind": kind or ("inclusive" if is_simulation else "data"),
-            "sqrt_s": _one_sqrt_s([value for source in sources for value in source["sqrt_s"]]),
+            "sqrt_s": _one_sqrt_s([value for source in sources for value in source.sqrt_s]),
             "is_simulation": is_simulation,
             "selections": selections(options),
             "calibration": options.calibration,

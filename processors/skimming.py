@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,14 +22,15 @@ from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
+from jpsi_lnv.analysis.events.content import Content
 from jpsi_lnv.analysis.events.dst import Dst, open_dst
-from jpsi_lnv.analysis.events.inspection import Content, mixed_runs, raise_faults
+from jpsi_lnv.analysis.events.inspection import mixed_runs, raise_faults
 from jpsi_lnv.analysis.events.mapping import MappedNtuple, open_mapped
 from jpsi_lnv.analysis.events.ntuple_writer import Block, NtupleWriter, make_block, require_finite
 from jpsi_lnv.analysis.events.plausibility import doubts
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.processors.console import console
-from jpsi_lnv.processors.skim_plan import SkimItem, SkimOptions, is_done, mixed
+from jpsi_lnv.processors.skim_plan import Book, SkimItem, SkimOptions, Source, mixed, read_book
 from jpsi_lnv.processors.work.guard import is_io_error
 from jpsi_lnv.processors.work.worker import reuse_freed_memory
 
@@ -72,9 +73,8 @@ def forget(items: Sequence[SkimItem]) -> None:
 
 def done_of(item: SkimItem) -> Done:
     """Return what has been done of an output: by its books if it is whole, by its note if there is one."""
-    if is_done(item):
-        sources = json.loads(item.books.read_text(encoding="utf-8"))["sources"]
-        return Done(sum(s["n_events"] for s in sources), sum(s["n_stored"] for s in sources), item.size)
+    if book := read_book(item):
+        return Done(sum(s.n_events for s in book.sources), sum(s.n_stored for s in book.sources), item.size)
     try:
         return Done(*json.loads(_note_of(item).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -179,13 +179,14 @@ class Skim:
             # The guard tells the first cause: make it the line that names the file; an I/O error is tried again.
             kind = OSError if is_io_error(error) else NtupleError
             raise kind(str(error)) from None
-        book = {"key": item.key, "output": item.output.name, "size": item.output.stat().st_size, "sources": sources}
-        write_json(item.books, book)
+        size = item.output.stat().st_size
+        write_json(item.books, asdict(Book(key=item.key, output=item.output.name, size=size, sources=sources)))
         return {"out": {item.dataset: {"outputs": 1}}}
 
-    def _copy_files(self, item: SkimItem, writer: NtupleWriter) -> list[dict[str, Any]]:
+    def _copy_files(self, item: SkimItem, writer: NtupleWriter) -> tuple[Source, ...]:
         mapping, before = self.options.mapping, Done()
-        sources: list[dict[str, Any]] = []
+        sources: list[Source] = []
+        kinds: dict[bool, str] = {}
         for path in item.inputs:
             size = Path(path).stat().st_size if Path(path).is_file() else 0
 
@@ -193,12 +194,13 @@ class Skim:
                 note(item, before + done)
 
             with open_dst(path, self.options.keep) if mapping is None else open_mapped(path, mapping) as source:
-                if sources and source.is_simulation != sources[0]["is_simulation"]:
-                    kinds = {source.is_simulation: path, sources[0]["is_simulation"]: sources[0]["path"]}
+                if source.is_simulation is not None:
+                    kinds.setdefault(source.is_simulation, path)
+                if len(kinds) > 1:
                     raise NtupleError(mixed(kinds))
-                sources.append({"path": path, **self.copy(source, writer, size, tell)})
-            before += Done(source.n_events, sources[-1]["n_stored"], size)
-        return sources
+                sources.append(self.copy(source, writer, size, tell))
+            before += Done(source.n_events, sources[-1].n_stored, size)
+        return tuple(sources)
 
     def copy(
         self,
@@ -206,7 +208,7 @@ class Skim:
         writer: NtupleWriter,
         size: int = 0,
         tell: Callable[[Done], None] = lambda _: None,
-    ) -> dict[str, Any]:
+    ) -> Source:
         """Append the chosen events of one input and its row of `Meta`.
 
         Args:
@@ -216,16 +218,19 @@ class Skim:
             tell: Called with what has been done of it after every chunk.
 
         Returns:
-            Its counts.
+            What became of it.
         """
         kept = 0
         energies: set[float] = set()
         content = Content()
 
         def choose(columns: Columns) -> BoolArray:
-            content.add("run", columns.scalar("run"))
-            content.add("event", columns.scalar("event"))
-            content.add("Track_kappa", columns.flat("Track", "kappa"))
+            content.add(
+                columns.scalar("run"),
+                columns.scalar("event"),
+                columns.offsets("Track"),
+                columns.flat("Track", "kappa"),
+            )
             if mixed := mixed_runs(columns.scalar("run")):
                 msg = f"column run: {mixed}"
                 raise SchemaError(msg)
@@ -243,20 +248,23 @@ class Skim:
             writer.extend(block)
             kept += block.n_events
             tell(Done(stop, kept, size * stop // source.n_events))
+        raise_faults(source.path, content.repeated())
         n_produced = self._n_produced(source)
         entries = (0, source.n_events)
         writer.add_source(n_produced=n_produced, n_stored=kept, source=source.source, entries=entries)
-        return {
-            "uuid": str(source.source),
-            "content": content.digest(),
-            "is_simulation": source.is_simulation,
-            "sqrt_s": [min(energies), max(energies)] if energies else [],
-            "n_events": source.n_events,
-            "n_job": source.n_job,
-            "n_produced": n_produced,
-            "n_stored": kept,
-            "fallbacks": dict(source.fallbacks),
-        }
+        return Source(
+            path=source.path,
+            uuid=str(source.source),
+            content=content.digest(),
+            sample=content.sample(),
+            is_simulation=source.is_simulation,
+            sqrt_s=(min(energies), max(energies)) if energies else (),
+            n_events=source.n_events,
+            n_job=source.n_job,
+            n_produced=n_produced,
+            n_stored=kept,
+            fallbacks=dict(source.fallbacks),
+        )
 
     def _read(self, source: Dst | MappedNtuple, start: int, stop: int, choose: Callable[[Columns], BoolArray]) -> Block:
         """Return the chosen events; what is wrong with them is said with file and entries."""

@@ -91,6 +91,9 @@ def test_the_number_of_jpsi_comes_from_the_data_or_the_publication():
     with pytest.raises(ResultsError, match=r"got no data, which say how many .* give --n-jpsi, such as 2009\+2012"):
         normalization.n_jpsi(results())
     assert normalization.n_jpsi(results(), 2e9).value == 2e9
+    many = results(a=dataset(kind="data", n_produced=40_000))
+    with pytest.raises(ResultsError, match=r"got --n-jpsi 10087, for 40000 events; wanted .* is it in millions\?"):
+        normalization.n_jpsi(many, 10_087)
     count = normalization.n_jpsi(results(a=dataset(kind="data", n_jpsi=1e6), b=dataset(kind="data", n_jpsi=3e6)))
     assert count.value == 4e6
     assert count.sigma / count.value == pytest.approx(44 / 10087)

@@ -389,12 +389,12 @@ def normal(columns: Columns, stream: int, chosen: IntArray | None = None) -> Flo
     row = np.searchsorted(offsets, track, side="right") - 1
     place = track - offsets[row]
     run, event = (columns.scalar(name)[row].astype(np.int64) for name in ("run", "event"))
-    key = _mix(_mix(_mix(run.view(np.uint64)) ^ event.view(np.uint64)) ^ np.uint64(stream + 1))
-    bits = _mix(key ^ place.astype(np.uint64)) >> np.uint64(11)
+    key = mix(mix(mix(run.view(np.uint64)) ^ event.view(np.uint64)) ^ np.uint64(stream + 1))
+    bits = mix(key ^ place.astype(np.uint64)) >> np.uint64(11)
     return special.ndtri((bits.astype(np.float64) + 0.5) * 2.0**-53)
 
 
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return the SplitMix64 finaliser of numbers (Steele, Lea, Flood, doi:10.1145/2660193.2660195)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -7,7 +7,6 @@ is read without an error, as other events. `inspect` reads a file once and names
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,11 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import AnyArray, IntArray
 from jpsi_lnv.analysis.datasets import HOW_WITHOUT_PHOTONS, DatasetMetadata
 from jpsi_lnv.analysis.errors import LnvError, NtupleError, SchemaError
 from jpsi_lnv.analysis.events.columns import ArrayColumns, ChunkColumns, unsound, wanted_values
+from jpsi_lnv.analysis.events.content import CONTENT, Content
 from jpsi_lnv.analysis.events.plausibility import doubts
 from jpsi_lnv.analysis.events.schema import (
     BRANCHES,
@@ -35,13 +34,11 @@ from jpsi_lnv.analysis.events.schema import (
 )
 
 # Of the check: what another version found is not believed.
-VERSION: Final = 3
+VERSION: Final = 4
 # Entries that are read at once.
 STEP: Final = 50_000
 # Events whose numbers are compared with what their units say.
 DOUBT_EVENTS: Final = 5_000
-# Columns that tell events from others, in any file.
-CONTENT: Final = ("run", "event", "Track_kappa")
 _JAGGED: Final = 2
 
 
@@ -61,6 +58,7 @@ class Facts:
         doubts: What cannot be what its unit says (`analysis.events.plausibility`).
         lacks: Collections that it does not have, of those that it may lack.
         content: Digest of the events: of run, event and curvature of every track; equal for copies in any form.
+        sample: Hashes of some of its events, by which files that share events are found (`analysis.events.content`).
     """
 
     num_entries: int
@@ -74,6 +72,7 @@ class Facts:
     doubts: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     content: str = ""
+    sample: str = ""
 
 
 def raise_faults(where: str, found: Iterable[str], error: type[LnvError] = NtupleError) -> None:
@@ -212,7 +211,7 @@ def inspect(path: str, object_path: str) -> Facts:
         except Exception as error:
             raise_faults(f"{path}, tree {object_path!r}", _unreadable_branches(tree, names))
             raise _unreadable(path, error) from error
-        raise_faults(f"{path}, tree {object_path!r}", seen.faults())
+        raise_faults(f"{path}, tree {object_path!r}", seen.faults() or seen.content.repeated())
         return Facts(
             num_entries=int(tree.num_entries),
             uuid=str(file.file.uuid),
@@ -221,7 +220,8 @@ def inspect(path: str, object_path: str) -> Facts:
             sqrt_s=seen.range_of("sqrt_s", float),
             doubts=tuple(doubted),
             lacks=lacking(names),
-            content=seen.content,
+            content=seen.content.digest(),
+            sample=seen.content.sample(),
             **meta,
         )
 
@@ -290,30 +290,13 @@ def _missing(tree: Any) -> list[str]:
     return [words + friends_with(tree, missing)] if missing else []
 
 
-class Content:
-    """Digest of events by the columns of `CONTENT`: equal for copies of them in any form."""
-
-    def __init__(self) -> None:
-        self._of = {name: hashlib.sha256() for name in CONTENT}
-        self._n = 0
-
-    def add(self, name: str, values: AnyArray) -> None:
-        """Add values of one of the columns, in the order of the events."""
-        self._of[name].update(np.ascontiguousarray(values, dtype=BRANCHES[name][1].dtype).data)
-        self._n += len(values)
-
-    def digest(self) -> str:
-        """Return the digest; empty without an event."""
-        return documents.digest(*(of.hexdigest() for of in self._of.values())) if self._n else ""
-
-
 class _Seen:
     """What was seen of the columns of a file so far."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._faults: dict[str, str] = {}
-        self._content = Content()
+        self.content = Content()
         self._ranges: dict[str, tuple[Any, Any]] = {}
 
     def add(self, arrays: dict[str, Any], start: int) -> None:
@@ -335,13 +318,11 @@ class _Seen:
             if counts is not None and f"n{collection}" in arrays:
                 self.compare(name, counts, np.asarray(arrays[f"n{collection}"]), start)
             self.look(name, values, counts, start)
-            if name in CONTENT and name not in self._faults:
-                self._content.add(name, values)
-
-    @property
-    def content(self) -> str:
-        """Digest of the events that were seen."""
-        return self._content.digest()
+        if not self._faults:
+            run, event, kappa = (arrays[name] for name in CONTENT)
+            counts, values = _split(kappa)
+            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+            self.content.add(ak.to_numpy(run), ak.to_numpy(event), offsets, values)
 
     def compare(self, name: str, counts: IntArray, counter: IntArray, start: int) -> None:
         """Note the first entry in which a column has not the length that the counter of its collection says."""

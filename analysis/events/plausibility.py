@@ -4,18 +4,21 @@ A column's typical size is the median of its absolute values that are not zero. 
 it varies by less than the factor between two units in use, so a median outside `TYPICAL` means another unit, or
 something that is no such column. The sum of the energies of four tracks cannot exceed that of the beams, and most
 tracks come from the interaction point, which may be small in any unit. A track has the charge that its curvature says,
-and points at its cluster, which columns of different tracks would not.
+and points at its cluster, which columns of different tracks would not. Of tracks of one momentum that which loses more
+energy has the larger chi of dE/dx under every hypothesis, and slow protons are expected to lose more than kaons: so a
+chi with the other sign is seen, whatever the tracks are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import AnyArray, FloatArray
-from jpsi_lnv.analysis.constants import M_PION
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
+from jpsi_lnv.analysis.constants import M_PION, PID_HYPOTHESES
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.events.schema import BRANCHES, COVARIANCE, HELIX, HYPOTHESIS_SUFFIXES, branch, conversion
 
@@ -96,6 +99,11 @@ _POINT_SIGMA: Final = 5.0
 _FAR: Final = 3.0
 _PASSES: Final = 3
 _CORRELATION_MAX: Final = 1.01
+# Momenta in GeV/c at which a proton loses more energy than a kaon, and how far apart two may be that are compared.
+SLOW: Final = (0.2, 0.6)
+_SAME_MOMENTUM: Final = 0.01
+# Standard deviations from one half, below which the share of pairs that rise together means that they do not.
+_SIGNS_SIGMA: Final = 3.0
 
 
 def doubts(columns: Columns) -> list[str]:
@@ -105,7 +113,7 @@ def doubts(columns: Columns) -> list[str]:
         columns: The first events of a dataset, as they are before any selection.
     """
     found = [line for name in BRANCHES if (line := _doubt(columns, name)) is not None]
-    of_several = (_correlations, _energy_sum, _interaction_point, _charges, _clusters)
+    of_several = (_correlations, _energy_sum, _interaction_point, _charges, _clusters, _dedx_signs)
     return [*found, *(line for doubt in of_several for line in doubt(columns))]
 
 
@@ -181,8 +189,7 @@ def _energy_sum(columns: Columns) -> Iterator[str]:
     of_four = np.diff(offsets) == _N_TRACKS
     if np.count_nonzero(of_four) < N_MIN:
         return
-    kappa, tanl = (_flat(columns, name) for name in ("kappa", "tanl"))
-    energy = np.sqrt((1.0 + tanl**2) / np.maximum(np.abs(kappa), np.finfo(np.float32).tiny) ** 2 + M_PION**2)
+    energy = np.hypot(_momentum(columns), M_PION)
     sums = energy[offsets[:-1][of_four][:, None] + np.arange(_N_TRACKS)].sum(axis=1)
     share = float(np.median(sums / np.asarray(columns.scalar("sqrt_s"), dtype=np.float64)[of_four]))
     if share > ENERGY_SUM_MAX:
@@ -221,6 +228,35 @@ def _clusters(columns: Columns) -> Iterator[str]:
         )
 
 
+def _dedx_signs(columns: Columns) -> Iterator[str]:
+    """Say so if a chi of dE/dx has another sign."""
+    order = np.flatnonzero(_flat(columns, "dedx_n_hits") > 0)
+    momentum = _momentum(columns)[order]
+    order, momentum = order[np.argsort(momentum)], np.sort(momentum)
+    chi = {name: _flat(columns, f"dedx_chi_{name}")[order] for name in PID_HYPOTHESES}
+    slow = (momentum > SLOW[0]) & (momentum < SLOW[1])
+    if np.count_nonzero(slow) < N_MIN:
+        return
+    falling = _falling(chi, np.diff(momentum) < _SAME_MOMENTUM)
+    # Of kaons and protons, which are right or wrong together here, the order tells which.
+    are_alike = ("k" in falling) == ("p" in falling)
+    are_turned = np.median((chi["p"] - chi["k"])[slow]) > 0
+    wrong = [n for n in chi if n not in falling] if are_alike and are_turned != ("k" in falling) else falling
+    if wrong:
+        names = ", ".join(branch("Track", f"dedx_chi_{name}") for name in wrong)
+        yield (
+            f"column{'s' * (len(wrong) > 1)} {names}: tracks that lose more energy at the same momentum have smaller "
+            "values; wanted (measured - expected)/sigma: write the other sign, or pass --trust-units"
+        )
+
+
+def _falling(chi: Mapping[str, FloatArray], is_near: BoolArray) -> list[str]:
+    """Return the hypotheses whose chi, in the order of momentum, falls where that of pions rises."""
+    steps = {name: np.diff(values)[is_near] for name, values in chi.items()}
+    least = 0.5 - _SIGNS_SIGMA * 0.5 / math.sqrt(is_near.sum() or 1)
+    return [name for name, step in steps.items() if len(step) and np.mean(step * steps["pi"] >= 0) < least]
+
+
 def _interaction_point(columns: Columns) -> Iterator[str]:
     """Say so if tracks come from another place than the interaction points.
 
@@ -257,6 +293,12 @@ def _origin(directions: FloatArray, distance: FloatArray) -> tuple[FloatArray, f
         width = float(np.median(rest[is_near]))
         is_near = rest <= _FAR * width
     return shift, width / np.sqrt(np.count_nonzero(is_near))
+
+
+def _momentum(columns: Columns) -> FloatArray:
+    """Return the momenta of the tracks in GeV/c, (T,)."""
+    kappa, tanl = (_flat(columns, name) for name in ("kappa", "tanl"))
+    return np.hypot(1.0, tanl) / np.maximum(np.abs(kappa), np.finfo(np.float32).tiny)
 
 
 def _flat(columns: Columns, name: str) -> FloatArray:

@@ -244,8 +244,6 @@ JPSI_RUNS: Final = RunTable(
     ),
     "the runs of the J/psi samples",
 )
-# First and last run of each period, with the psi(3686) and the scans beside the J/psi (BEAN's list of samples).
-PERIOD_RUNS: Final = {2009: (8093, 10878), 2012: (25338, 28266), 2018: (52940, 59141)}
 _VERSIONS: Final = (
     "SELECT RunFrom, RunTo, SftVer, ParVer FROM CalVtxLumVer WHERE BossRelease = ? AND DataType = 'LumVtx'"
 )

@@ -22,9 +22,9 @@ import numpy as np
 from scipy import optimize, special
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.constants import PERIOD_RUNS
 from jpsi_lnv.analysis.datasets import CONTROL, DATA, HELIX_PULLS
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.events.run_table import PERIOD_RUNS
 from jpsi_lnv.analysis.objects.helix_correction import FORMAT, PARAMETERS, Entry
 from jpsi_lnv.analysis.results import Results
 from jpsi_lnv.analysis.selection.helix_pulls import N_PARAMETERS, SAMPLES, TRACKS, UNIT, Track

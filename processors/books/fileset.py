@@ -22,6 +22,7 @@ from annotated_types import Ge
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIMULATED, DatasetMetadata
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import FilesetError
+from jpsi_lnv.analysis.events.content import shared
 from jpsi_lnv.analysis.events.inspection import raise_faults
 from jpsi_lnv.analysis.events.schema import TREE
 from jpsi_lnv.analysis.objects.calibration import stamp
@@ -65,6 +66,7 @@ class FileEntry:
         doubts: What cannot be what its unit says.
         lacks: Collections that it does not have, of those that it may lack.
         content: Digest of its events, equal for copies in any form; empty if it is not known.
+        sample: Hashes of some of its events, by which files that share events are found; empty if it is not known.
     """
 
     path: str
@@ -81,6 +83,7 @@ class FileEntry:
     doubts: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     content: str = ""
+    sample: str = ""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -180,8 +183,14 @@ def load(path: str | Path) -> Fileset:
         for f in d.files
         for fault in d.metadata.contradictions(f.runs, f.sqrt_s, f.lacks)
     ]
-    raise_faults(f"fileset {path}", faults, FilesetError)
+    raise_faults(f"fileset {path}", [*faults, *too_few_jpsi(fileset)], FilesetError)
     return fileset
+
+
+def too_few_jpsi(fileset: Fileset) -> Iterator[str]:
+    """Return a line for every dataset whose number of J/psi cannot have given its events."""
+    for name, dataset in fileset.items():
+        yield from (f"dataset {name!r}: {fault}" for fault in dataset.metadata.too_few_jpsi(dataset.num_entries))
 
 
 def check_name(name: str) -> None:
@@ -284,10 +293,10 @@ def _file(dataset: str, path: str, value: Any, directory: Path) -> FileEntry:
 
 
 def refuse_repetition(fileset: Fileset) -> None:
-    """Refuse a file that is listed twice, be it by another path, as a copy, written anew, or in another dataset.
+    """Refuse a file that is listed twice, by another path, as a copy, written anew, in part, or in another dataset.
 
     Raises:
-        FilesetError: Two entries have one path, one UUID or the same events; both are named.
+        FilesetError: Two entries have one path, one UUID, or share events; both are named.
     """
     _refuse_overlaps(fileset)
     seen: dict[str, tuple[str, str]] = {}
@@ -303,6 +312,9 @@ def refuse_repetition(fileset: Fileset) -> None:
                     )
                     raise FilesetError(msg)
             seen |= dict.fromkeys(keys, (dataset.name, file.path))
+    if found := shared((f"{d.name!r}, file {f.path}", f.sample) for d in fileset.values() for f in d.files):
+        msg = f"dataset {found}"
+        raise FilesetError(msg)
 
 
 def _refuse_overlaps(fileset: Fileset) -> None:

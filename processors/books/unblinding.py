@@ -32,7 +32,9 @@ BINDING: Final = ("cuts_digest", "calibration_digest")
 NOTED: Final = ("source_digest", "commit")
 _LINE: Final = "jpsi-lnv frozen {time} cuts {cuts_digest} calibration {calibration_digest} code {source_digest} commit {commit} record {digest}"  # noqa: E501
 _DEPOSITED: Final = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\S+)", re.escape(_LINE)))
-_FORM: Final = Form("frozen requirements", "write them with `lnv freeze` before the box is opened", BlindingError)
+_MEND: Final = "write them with `lnv freeze` before the box is opened"
+_FORM: Final = Form("frozen requirements", _MEND, BlindingError)
+_CUTS: Final = Form("requirements of", _MEND, BlindingError, content=Cuts)
 
 
 def freeze(cuts: Cuts, path: Path, *, replace: bool = False, calibration: Path | None = None) -> dict[str, Any]:
@@ -85,9 +87,9 @@ def read_frozen(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = _FORM.read(path)
     try:
         content = {key: record[key] for key in ("time", "cuts", *BINDING, *NOTED)}
-        cuts = Cuts(**content["cuts"])
+        cuts = _CUTS.check(content["cuts"], path)
         wanted = (record["digest"], content["cuts_digest"])
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
         msg = f"{path}: not a file of `lnv freeze` of this version ({type(error).__name__}: {error})"
         raise BlindingError(msg) from error
     if (got := (digest_of_json(content), cuts.digest())) != wanted:

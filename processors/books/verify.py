@@ -260,6 +260,7 @@ def describe(
         doubts=facts.doubts,
         lacks=facts.lacks,
         content=facts.content,
+        sample=facts.sample,
     )
     raise_faults(path, [*faults, *(metadata.contradictions(facts.runs, facts.sqrt_s, facts.lacks) if metadata else ())])
     return entry

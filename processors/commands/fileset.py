@@ -45,7 +45,7 @@ def complete(source: Path, output: Path) -> None:
     with bar("completing", sum(len(files) for _, files in plain.values()), unit="files") as advance:
         completed, faults = _complete(plain, inspected, advance)
     inspected.save()
-    inspection.raise_faults(str(source), faults)
+    inspection.raise_faults(str(source), [*faults, *filesets.too_few_jpsi(completed)])
     filesets.refuse_repetition(completed)
     write_json(output, filesets.to_raw(completed, output.resolve().parent))
     show(filesets.table(str(output), completed))

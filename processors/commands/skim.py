@@ -217,9 +217,9 @@ def _finish(items: list[SkimItem], options: SkimOptions, kind: str | None, faile
         return options.output / skim_plan.FILESET
     if left_out := skim_plan.without_photons(options):
         click.echo(f"warning: the mapping has no column of Shower: no {', '.join(left_out)}, which read them", err=True)
-    if kind == DATA and any(source["is_simulation"] for book in books for source in book["sources"]):
+    if kind == DATA and any(source.is_simulation for book in books for source in book.sources):
         click.echo(f"warning: --kind {DATA} for simulated files: a limit takes their events as observed", err=True)
-    if options.calibration is None and not all(source["is_simulation"] for book in books for source in book["sources"]):
+    if options.calibration is None and not all(source.is_simulation for book in books for source in book.sources):
         click.echo("warning: recorded events without --calibration: the search wants one in the fileset", err=True)
     path = skim_plan.make_fileset(items, options, kind)
     wrote(path)

@@ -133,6 +133,18 @@ def test_what_tracks_say_of_themselves_in_two_ways_must_agree(signal, change, na
     assert any(line.startswith(named) for line in doubted(values | change(values), offsets))
 
 
+DEDX = [f"Track_dedx_chi_{name}" for name in ("e", "mu", "pi", "k", "p")]
+
+
+@pytest.mark.parametrize("process", ["signal", "eeee", "kkkk", "pipipipi", "ppbarpipi"])
+@pytest.mark.parametrize("turned", [*([name] for name in DEDX), DEDX, DEDX[:2], [n for n in DEDX if n[-2:] != "pi"]])
+def test_a_chi_of_the_other_sign_is_named_whatever_the_tracks_are(process, turned):
+    known = {"signal": processes.SIGNAL} | dict(processes.BACKGROUNDS) | dict(processes.CONTROLS)
+    values, offsets = columns_of(known[process])
+    found = doubted(values | {name: -values[name] for name in turned}, offsets)
+    assert [line.partition(": ")[0].partition(" ")[2] for line in found] == [", ".join(turned)]
+
+
 def test_few_values_give_no_doubt(signal):
     values, offsets = signal
     few = {n: v[: int(offsets[BRANCHES[n][0]][3])] if BRANCHES[n][0] else v[:3] for n, v in values.items()}

@@ -254,6 +254,12 @@ def test_one_source_skimmed_twice_is_refused(tmp_path):
         ({"n_jpsi": "2009+2013"}, "names of published data sets: 2009+2012+2017-2019"),
         ({"n_jpsi": 1e308}, "'n_jpsi' is 1e+308"),
         ({"sqrt_s": True}, "'sqrt_s' is True"),
+        ({"period": 2012}, "runs are -1 to -1; wanted those of period 2012 of the metadata, 25338 to 28266: mend"),
+        ({"kind": "data", "is_simulation": True, "n_jpsi": 10}, None),
+        (
+            {"kind": "data", "is_simulation": True, "n_jpsi": 9},
+            "'n_jpsi' is 9, for 30 events; wanted at least one for 3",
+        ),
     ],
 )
 def test_metadata_that_contradict_the_file_or_say_too_little_are_refused(tmp_path, metadata, said):

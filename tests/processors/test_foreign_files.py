@@ -248,6 +248,49 @@ def test_an_event_number_of_more_than_32_bits_is_kept(background, tmp_path):
         np.testing.assert_array_equal(file["Events/event"].array(library="np"), background.values["event"] + 2**33)
 
 
+def events_of(branches, which):
+    return {name: values[which] for name, values in branches.items()}
+
+
+@pytest.mark.parametrize("n_shared", [20, 200])
+def test_files_that_share_a_part_of_their_events_are_refused(background, tmp_path, n_shared):
+    """The second begins with the last events of the first; recorded ones are known by their numbers alone."""
+    branches = flat(background)
+    first = write_tree(tmp_path / "first.root", events_of(branches, slice(200)))
+    again = events_of(branches, slice(200 - n_shared, None))
+    again["Track_kappa"] = again["Track_kappa"] * np.float32(1.001)
+    second = write_tree(tmp_path / "second.root", again)
+    together = to_skim(first, tmp_path, schema.required_branches())[:-4]
+    found = refusal(*together[:2], second, *together[2:])
+    assert re.search(r"second.root holds events of .*first.root \(\d+ of 128 that were compared\)", found)
+    for path in (first, second):
+        said(*to_skim(path, tmp_path / path.stem, schema.required_branches())[:-4], "--all")
+    skimmed = {"files": ["first/skim_0.root", "second/skim_0.root"]}
+    metadata = {"kind": "data", "is_simulation": False, "sqrt_s": 3.0969}
+    (tmp_path / "plain.json").write_text(json.dumps({"d": skimmed | {"metadata": metadata}}))
+    found = refusal("fileset", "complete", tmp_path / "plain.json", "--output", tmp_path / "c.json")
+    assert re.search("second/skim_0.root holds events of 'd', file .*first/skim_0.root", found)
+
+
+def test_an_event_that_is_twice_in_a_file_is_named(background, tmp_path):
+    branches = flat(background)
+    twice = write_tree(tmp_path / "twice.root", events_of(branches, np.r_[0:400, 17, 300]))
+    found = refusal(*to_skim(twice, tmp_path, schema.required_branches())[:-4])
+    run, event = (branches[name][17] for name in ("run", "event"))
+    assert f"twice.root: columns run, event: entries 17 and 400 are both run {run}, event {event}; wanted" in found
+
+
+def test_simulated_jobs_that_count_alike_are_told_apart_by_their_tracks(background, tmp_path):
+    branches = flat(background) | {"run": background.values["run"]}
+    branches["event"] = branches["event"] % 200
+    asked = to_skim(write_tree(tmp_path / "jobs.root", branches), tmp_path, schema.required_branches())[:-4]
+    said(*asked, "--kind", "background")
+    twice = write_tree(tmp_path / "twice.root", events_of(branches, np.r_[0:400, 17]))
+    found = refusal(*to_skim(twice, tmp_path / "t", schema.required_branches())[:-4], "--kind", "background")
+    assert "entries 17 and 400 are both run -" in found
+    assert "with the same tracks; wanted every event once" in found
+
+
 def test_two_files_of_one_job_are_refused(background, tmp_path):
     """Written twice, in other baskets: no byte of the files needs to be the same."""
     branches = flat(background)

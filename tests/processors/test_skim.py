@@ -309,7 +309,7 @@ def test_wrong_arguments_are_one_line(tmp_path, monkeypatch, capsys, arguments, 
 def test_events_that_the_job_counted(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr("jpsi_lnv.analysis.events.dst.Dst.n_job", 1000)
     items, _ = run(inputs[:1], options_for(tmp_path / "job", count="job"), IterativeExecutor())
-    assert read_books(items)[0]["sources"][0]["n_produced"] == 1000
+    assert read_books(items)[0].sources[0].n_produced == 1000
     monkeypatch.setattr("jpsi_lnv.analysis.events.dst.Dst.n_job", 5)
     _, failed = run(inputs[:1], options_for(tmp_path / "less", count="job"), IterativeExecutor())
     assert "its job information counts 5 events, the tree 10" in failed[0]["message"]
