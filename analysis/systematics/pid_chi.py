@@ -16,9 +16,9 @@ import numpy as np
 from scipy import stats
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.constants import PERIOD_RUNS
 from jpsi_lnv.analysis.datasets import CONTROL, DATA, PID_CHI
 from jpsi_lnv.analysis.errors import ResultsError
-from jpsi_lnv.analysis.events.run_table import PERIOD_RUNS
 from jpsi_lnv.analysis.objects.chi_correction import SUBSYSTEMS, ChiCorrection
 from jpsi_lnv.analysis.objects.pid import CONSIDERED
 from jpsi_lnv.analysis.results import Results

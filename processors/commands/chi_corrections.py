@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
+from jpsi_lnv.analysis.constants import PERIOD_RUNS
 from jpsi_lnv.analysis.datasets import CONTROL, DATA, PID_CHI
 from jpsi_lnv.analysis.documents import write_json
-from jpsi_lnv.analysis.events.run_table import PERIOD_RUNS
 from jpsi_lnv.analysis.objects import calibration, chi_correction
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, yes_no
 from jpsi_lnv.analysis.results import Results
