@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _weakrefset
 import ast
+import gc
 import importlib
 import itertools
 import logging
@@ -144,14 +145,17 @@ def _of_the_system(error: OSError) -> str:
 def _stop(number: int, frame: FrameType | None) -> None:
     """End as if the program had asked for it, so that clusters, processes and files are left in order.
 
-    Python ignores what is raised where objects are finalized; there the signal is sent again a moment later.
+    Python ignores what is raised where objects are finalized, and in callbacks of its collector, of which dask has one;
+    there the signal is sent again a moment later.
 
     Raises:
         KeyboardInterrupt: The signal is that of Ctrl-C.
         SystemExit: It is another one.
     """
+    callbacks = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in FINALIZERS:
+        code = frame.f_code
+        if code.co_name == "__del__" or code.co_filename in FINALIZERS or code in callbacks:
             threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
             return
         frame = frame.f_back

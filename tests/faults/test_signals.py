@@ -1,5 +1,6 @@
 """A run that is told to stop stops: in one line, with the status of its signal, and without a process left."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -108,13 +109,28 @@ def _finalize_and_wait(number):
     time.sleep(5)
 
 
+def _collect_and_wait(number):
+    def callback(phase, info):
+        if phase == "start":
+            os.kill(os.getpid(), number)
+            time.sleep(0.001)
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+    time.sleep(5)
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize(("number", "ends"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_that_comes_to_a_finalizer_is_not_lost(number, ends):
+@pytest.mark.parametrize("wait", [_finalize_and_wait, _collect_and_wait])
+def test_a_signal_that_comes_to_a_finalizer_is_not_lost(number, ends, wait):
     before = signal.signal(number, cli._stop)
     try:
         with pytest.raises(ends):
-            _finalize_and_wait(number)
+            wait(number)
     finally:
         signal.signal(number, before)
 
