@@ -102,8 +102,8 @@ bench: $(ALL_READY)  ## measure everything (15 minutes): benchmarks/results.json
 	$(BIN)/python -m benchmarks.suite --pages
 
 bench-compare: $(ALL_READY)  ## measure the ratios again and compare them with benchmarks/results.json
-	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output benchmarks/samples/compare.json
-	$(BIN)/python -m benchmarks.compare benchmarks/samples/compare.json
+	$(BIN)/python -m benchmarks.suite --only limit,peers,scaling,kinfit --output samples/benchmarks/compare.json
+	$(BIN)/python -m benchmarks.compare samples/benchmarks/compare.json
 
 bundle: $(ALL_READY)  ## pack interpreter, packages and kernels into one archive in dist/ that runs anywhere (five minutes)
 	$(BIN)/python bundle/make.py

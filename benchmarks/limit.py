@@ -89,7 +89,7 @@ def run(files: dict[str, Path], rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
+    parser.add_argument("--samples", type=Path, default=Path("samples/benchmarks"))
     given = parser.parse_args()
     print(json.dumps(run(samples.make(given.samples), given.rounds), indent=1))
 

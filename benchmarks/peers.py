@@ -173,7 +173,7 @@ def run(files: dict[str, Path], rounds: int, directory: Path, n_loop: int = N_LO
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
+    parser.add_argument("--samples", type=Path, default=Path("samples/benchmarks"))
     given = parser.parse_args()
     print(json.dumps(run(samples.make(given.samples), given.rounds, given.samples), indent=1))
 

@@ -184,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=lambda names: names.split(","), default=(), help="parts, separated by commas")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--samples", type=Path, default=Path("benchmarks/samples"))
+    parser.add_argument("--samples", type=Path, default=Path("samples/benchmarks"))
     given = parser.parse_args()
     print(json.dumps(run(samples.make(given.samples), given.rounds, given.samples, given.only), indent=1))
 

@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--only", help="parts, separated by commas; the others keep their last figures")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--events", type=int, default=samples.N_EVENTS, help="events of each file")
-    parser.add_argument("--samples", type=Path, default=HERE / "samples")
+    parser.add_argument("--samples", type=Path, default=HERE.parent / "samples" / "benchmarks")
     parser.add_argument("--output", type=Path, default=HERE / "results.json")
     parser.add_argument("--pages", action="store_true", help="renew the tables of the documentation")
     given = parser.parse_args()

@@ -7,10 +7,10 @@ anywhere, it shows the traceback. Loading nothing before it is called keeps ``ln
 
 from __future__ import annotations
 
-import _weakrefset
 import ast
 import gc
 import importlib
+import inspect
 import itertools
 import logging
 import os
@@ -37,7 +37,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 CONFIGURATION = "lnv.toml"
 # Modules whose functions Python calls when an object is no more, and the time in s until a signal comes again there.
-FINALIZERS = (weakref.__file__, _weakrefset.__file__)
+FINALIZERS = (weakref.__file__, inspect.getfile(weakref.WeakSet))
 AGAIN = 0.01
 
 

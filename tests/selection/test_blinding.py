@@ -54,7 +54,9 @@ def signal_block():
 
 @pytest.fixture(scope="module")
 def other_block():
-    return simulate(processes.BACKGROUNDS["kkpipi"], 300)
+    block = simulate(processes.BACKGROUNDS["kkpipi"], 300)
+    # Numbers of events that the signal's, recorded in the same runs, do not have.
+    return dataclasses.replace(block, values=block.values | {"event": block.values["event"] + 10_000})
 
 
 def view_of(block, cuts=SELECTION, sqrt_s=SQRT_S):
