@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=500_000, help="events of each file")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--samples", type=Path, default=Path(__file__).parent / "samples")
+    parser.add_argument("--samples", type=Path, default=Path("samples/benchmarks"))
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     files = {

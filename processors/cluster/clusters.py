@@ -174,7 +174,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
     Raises:
         ClusterError: The cluster is unknown, cannot be reached, or its batch system or preset is not usable.
     """
-    with _interruption_first(), ExitStack() as stack:
+    with _reason_first(), ExitStack() as stack:
         stack.enter_context(dask.config.set(dask_settings(options)))
         loop = stack.enter_context(event_loop())
         if options.cluster.startswith(ADDRESSES):
@@ -195,16 +195,19 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 
 
 @contextmanager
-def _interruption_first() -> Iterator[None]:
-    """Let an interruption pass even if something fails while clusters are stopped for it, as on a busy machine."""
+def _reason_first() -> Iterator[None]:
+    """Let an interruption or the loss of a cluster pass even if something fails while clusters are stopped for it.
+
+    A busy machine is late, and a client whose link was cut fails at its end once more.
+    """
     try:
         yield
     except Exception as error:
         before = error.__context__
-        while before is not None and not isinstance(before, (KeyboardInterrupt, SystemExit)):
+        while before is not None and not isinstance(before, (KeyboardInterrupt, SystemExit, ClusterError)):
             before = before.__context__
         if before is not None:
-            raise before from None
+            raise before from before.__cause__
         raise
 
 

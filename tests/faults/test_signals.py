@@ -13,6 +13,7 @@ import pytest
 
 from jpsi_lnv.processors import cli
 from jpsi_lnv.processors.cluster import clusters
+from jpsi_lnv.processors.work.executors import ClusterError
 
 SUPPORT = Path(__file__).parents[1] / "support"
 # `lnv` with a selection whose chunks take a while; workers find it by its name.
@@ -136,9 +137,9 @@ def test_a_signal_that_comes_to_a_finalizer_is_not_lost(number, ends, wait):
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("first", [KeyboardInterrupt, SystemExit, TimeoutError])
-def test_an_interruption_counts_more_than_what_fails_after_it(first):
-    @clusters._interruption_first()
+@pytest.mark.parametrize("first", [KeyboardInterrupt, SystemExit, ClusterError, TimeoutError])
+def test_the_reason_counts_more_than_what_fails_after_it(first):
+    @clusters._reason_first()
     def end_badly():
         try:
             raise first

@@ -176,14 +176,19 @@ class Trouble(threading.Thread):
     def __init__(self, output: Path, action: Callable[[], None], delay: float) -> None:
         super().__init__(daemon=True)
         self.output, self.action, self.delay = output, action, delay
+        self.is_over = threading.Event()
 
     def run(self) -> None:
-        deadline = time.monotonic() + LIMIT
-        while not list(self.output.rglob("*.part")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(self.delay)
-        with suppress(ProcessLookupError):
-            self.action()
+        while not list(self.output.rglob("*.part")) and not self.is_over.wait(0.01):
+            pass
+        if not self.is_over.wait(self.delay):
+            with suppress(ProcessLookupError):
+                self.action()
+
+    def finish(self) -> None:
+        """Do nothing any more, and wait for what was begun."""
+        self.is_over.set()
+        self.join()
 
 
 def stop_and_go(go: Callable[[int], None]) -> None:
@@ -218,7 +223,8 @@ def run_here(what: str, place: Place, fileset: Path, output: Path, rng: random.R
     with connect(ClusterOptions(**place.options, no_workers_timeout=NO_WORKERS)) as client:
         client.wait_for_workers(2, timeout=60)
         pids = list(client.run(os.getpid).values())
-        Trouble(output, action_on_cluster(what, place, pids, output, rng), rng.uniform(0, 0.4)).start()
+        trouble = Trouble(output, action_on_cluster(what, place, pids, output, rng), rng.uniform(0, 0.4))
+        trouble.start()
 
         def slow(events: Any) -> None:
             time.sleep(0.1)
@@ -227,6 +233,7 @@ def run_here(what: str, place: Place, fileset: Path, output: Path, rng: random.R
         try:
             return run(fileset, output, make, action=slow)[0]
         finally:
+            trouble.finish()
             for pid in (*pids, place.cluster.scheduler.pid if place.cluster else 0):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT) if pid else None
@@ -242,12 +249,15 @@ def run_elsewhere(what: str, place: Place, fileset: Path, output: Path, rng: ran
     client = Forked(run_client.main, arguments, output.parent, os.environ, log)
     kinds = {"client terminated": signal.SIGTERM, "client killed": signal.SIGKILL, "parts damaged": signal.SIGKILL}
     act = partial(client.send_signal, kinds[what]) if what in kinds else partial(stop_and_go, client.send_signal)
-    Trouble(output, act, rng.uniform(0, 0.4)).start()
+    trouble = Trouble(output, act, rng.uniform(0, 0.4))
+    trouble.start()
     try:
         client.wait(LIMIT)
     except subprocess.TimeoutExpired:
         client.send_signal(signal.SIGKILL)
         raise
+    finally:
+        trouble.finish()
     wanted = {"client terminated": 143, "client stalled": 0}.get(what, -signal.SIGKILL)
     # A run that had ended before is none that was disturbed.
     if client.returncode not in (wanted, 0):
