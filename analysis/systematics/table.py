@@ -435,9 +435,21 @@ def _where(selected: Candidates, is_chosen: BoolArray) -> Candidates:
 
 
 def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
-    """Return the selected candidates of datasets as one table."""
-    tables = [normalization.search_of(name, d).candidates for name, d in datasets.items()]
-    return {column: np.concatenate([t[column] for t in tables]) for column in tables[0]}
+    """Return the selected candidates of datasets as one table.
+
+    Raises:
+        ResultsError: There is no dataset, or one whose candidates have no charge.
+    """
+    tables = {name: normalization.search_of(name, d).candidates for name, d in datasets.items()}
+    if not tables:
+        msg = f"no dataset of kind {SIGNAL!r}: nothing to measure an efficiency on; add some to the fileset"
+        raise ResultsError(msg)
+    for name, table in tables.items():
+        if "charge" not in table:
+            msg = f"dataset {name!r}: its candidates have no 'charge', got {sorted(table)}; `lnv run` it again"
+            raise ResultsError(msg)
+    first, *_ = tables.values()
+    return {column: np.concatenate([t[column] for t in tables.values()]) for column in first}
 
 
 def channels(results: Results) -> dict[str, Candidates]:

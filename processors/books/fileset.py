@@ -312,9 +312,22 @@ def refuse_repetition(fileset: Fileset) -> None:
                     )
                     raise FilesetError(msg)
             seen |= dict.fromkeys(keys, (dataset.name, file.path))
-    if found := shared((f"{d.name!r}, file {f.path}", f.sample) for d in fileset.values() for f in d.files):
-        msg = f"dataset {found}"
-        raise FilesetError(msg)
+    for together in _added_up(fileset):
+        if found := shared((f"{d.name!r}, file {f.path}", f.sample) for d in together for f in d.files):
+            msg = f"dataset {found}"
+            raise FilesetError(msg)
+
+
+def _added_up(fileset: Fileset) -> list[list[Dataset]]:
+    """Return the datasets whose events are counted together: of one kind, and in one selection.
+
+    A recorded event may be in files of several selections, as the control samples of one data taking are.
+    """
+    groups: dict[tuple[str, str], list[Dataset]] = {}
+    for dataset in fileset.values():
+        for selection in dataset.metadata.selections:
+            groups.setdefault((dataset.metadata.kind, selection), []).append(dataset)
+    return list(groups.values())
 
 
 def _refuse_overlaps(fileset: Fileset) -> None:

@@ -153,14 +153,14 @@ def test_arrays_of_fixed_size_are_read_with_their_counters(files, expected, tmp_
 def test_a_file_without_showers_runs_what_needs_none_and_says_so(ours, expected, tmp_path):
     without = [name for name in schema.required_branches() if not name.startswith("Shower")]
     warned = said(*to_skim(ours, tmp_path, without))
-    assert "warning: the mapping has no column of Shower: no control_ee, control_kkpi0, which read them" in warned
+    assert "warning: the mapping has no column of Shower: no control_ee, control_kkpi0, pid_chi, which read them" in warned
     fileset = tmp_path / "fileset.json"
     content = json.loads(fileset.read_text())
     (entry,) = content["skim"]["files"].values()
     assert entry["lacks"] == ["Shower"]
     asked = content["skim"]["metadata"]["selections"]
     assert "control_eeee" in asked
-    assert not {"control_ee", "control_kkpi0"} & {*asked}
+    assert not {"control_ee", "control_kkpi0", "pid_chi"} & {*asked}
     assert run(fileset, tmp_path / "r").cutflow == expected.cutflow
 
     content["skim"]["metadata"]["selections"] = ["search", "control_kkpi0"]

@@ -42,6 +42,7 @@ RECORDED_METADATA = {"kind": "data", "is_simulation": False, "calibration": "sim
 # What may be seen besides signal outside the box, events of each process.
 N_SIGNAL = 2000
 VISIBLE = {"kkpipi": 80, "eeee": 30, "ee": 40, "kkpi0": 40, "ppbarpipi": 40}
+EVENTS_OF_PROCESS = 100_000
 # Pieces between which hidden and visible events alternate.
 PIECES = 5
 # Steps that count hidden events as any other, by selection.
@@ -68,10 +69,12 @@ class World:
 
 
 def simulate(name: str, n_events: int, *, has_truth: bool, seed: int) -> Block:
-    """Return seeded events of a process."""
+    """Return seeded events of a process, with numbers that no other process has: all are recorded in the same runs."""
     of = {"signal": processes.SIGNAL, **processes.BACKGROUNDS, **processes.CONTROLS}[name]
     recipe = production.Recipe(processes=((of, 1.0),), sqrt_s=SQRT_S, has_truth=has_truth)
-    return make_block(production.make_block(recipe, name, 0, n_events, seed))
+    block = make_block(production.make_block(recipe, name, 0, n_events, seed))
+    first = EVENTS_OF_PROCESS * ["signal", *VISIBLE].index(name)
+    return dataclasses.replace(block, values=block.values | {"event": block.values["event"] + first})
 
 
 def view_of(block: Block) -> SearchEvents:
