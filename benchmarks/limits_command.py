@@ -1,10 +1,10 @@
 """What `lnv limits` costs: both limits of the overall search, of the simulated masses and of every MeV between them.
 
 In CPU seconds of a process, beside a process that only starts (`lnv limits --help`, which imports the same); the two
-take turns and the minimum of the rounds counts. The result is one that a run left: that of the paper set for the
-published figure (`lnv simulate --set paper`, `lnv run`).
+take turns and the minimum of the rounds counts. The result is one that a run and the commands after it left: that of
+`make paper` for the published figure.
 
-Run: python -m benchmarks.limits_command --accumulator results/accumulator.zip [--rounds 3] [--output FILE]
+Run: python -m benchmarks.limits_command --results results/paper [--rounds 3] [--output FILE]
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+# What the command reads.
+NEEDED = ("accumulator.zip", "systematics.json", "background.json")
 
 
 def cpu_seconds(*arguments: str) -> float:
@@ -28,13 +32,13 @@ def cpu_seconds(*arguments: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(accumulator: Path, rounds: int) -> dict[str, Any]:
+def measure(left: Path, rounds: int) -> dict[str, Any]:
     """Return the cost of the command and of its start, and how many limits it computes."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        systematics = Path(__file__).parents[1] / "docs/published_systematics.json"
-        given = ["--background", "0.2", "--background-sigma", "0.1", "--systematics", str(systematics)]
-        call = ["limits", "--accumulator", str(accumulator), "--output", name, *given]
+        for needed in NEEDED:
+            shutil.copy(left / needed, directory)
+        call = ["limits", "--output", name]
         starts, all_of_it = [], []
         for _ in range(rounds):
             starts.append(cpu_seconds("limits", "--help"))
@@ -56,11 +60,11 @@ def measure(accumulator: Path, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accumulator", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="directory of the result")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    found = measure(given.accumulator.absolute(), given.rounds)
+    found = measure(given.results, given.rounds)
     print(json.dumps(found, indent=1))
     if given.output:
         given.output.write_text(json.dumps(found, indent=1) + "\n")
