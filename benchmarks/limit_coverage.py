@@ -3,7 +3,9 @@
 An experiment counts n ~ Poisson(s + b) and m ~ Poisson(tau b), measures its transfer factor with a log-normal error of
 width kappa and its efficiency with a Gaussian one of delta. The measured factor is integrated by quadrature, the
 efficiency by its distribution, so that no toys are needed. The limits of all (n, m, factor) are computed once per
-(tau, delta, kappa) and serve every signal and background.
+(tau, delta, kappa) and serve every signal and background. The ends of unified intervals with a factor take a minute
+each: there the acceptance regions at the signals, and at larger ones, are counted. That is a lower bound, for an upper
+end lies at or above the last signal whose region holds the count.
 
 What the output holds already is not computed again, so that a run can be stopped and resumed.
 
@@ -21,8 +23,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from jpsi_lnv.analysis.limits import methods
+from jpsi_lnv.analysis.limits import feldman_cousins, methods
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
+from jpsi_lnv.analysis.limits.marginal import count_model
 from jpsi_lnv.analysis.limits.sideband import Background, SideBand
 
 SIGNALS = np.array([0.1, 0.5, 1.0, 1.5, 2.0, 2.31, 2.6, 3.0, 3.5, 3.9, 4.5, 5.33, 6.7, 8.0, 10.0])
@@ -31,7 +34,12 @@ BACKGROUNDS = {1.0: (0.1, 0.5, 1.0, 3.0), 10.0: (0.1, 0.5, 1.0)}
 DELTAS = (0.0, 0.07, 0.27)
 KAPPAS = (0.0, 1.0, 2.0)
 N_NODES = 7
+# Signals whose regions are looked at besides, up to beyond the upper end of the largest count.
+BETWEEN = np.arange(1.0, 46.0)
+# Equal parts of the distribution of a measured efficiency.
+N_EFFICIENCIES = 20
 TAIL = 1e-4
+UNIFIED = "feldman-cousins"
 
 
 def inputs(m: int, tau: float, kappa: float, delta: float) -> LimitInputs:
@@ -52,19 +60,48 @@ def tables(
     method: str, tau: float, delta: float, kappa: float, n_max: int, m_max: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return limits (node, m, n) in expected events and the weights of the nodes."""
-    points, weights = np.polynomial.hermite_e.hermegauss(N_NODES) if kappa else (np.zeros(1), np.ones(1))
+    points, weights = nodes(kappa)
     counts, limits_of = np.arange(n_max + 1), methods.METHODS[method].limits_of
     found = [
         [limits_of(inputs(m, tau * math.exp(-kappa * z), kappa, delta), counts, 0.90) for m in range(m_max + 1)]
         for z in points
     ]
-    return np.array(found), weights / weights.sum()
+    return np.array(found), weights
+
+
+def nodes(kappa: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of the measured factor, in standard deviations of its logarithm."""
+    points, weights = np.polynomial.hermite_e.hermegauss(N_NODES) if kappa else (np.zeros(1), np.ones(1))
+    return points, weights / weights.sum()
+
+
+def held(tau: float, delta: float, kappa: float, n_max: int, m_max: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often the region of a signal, or of a larger one, holds n: (node, m, signal, n); and the weights."""
+    points, weights = nodes(kappa)
+    quantiles = (np.arange(N_EFFICIENCIES) + 0.5) / N_EFFICIENCIES
+    efficiency = 1.0 + delta * stats.norm.ppf(quantiles) if delta else np.ones(1)
+    signals = np.union1d(SIGNALS, BETWEEN)
+    yields = np.outer(signals, efficiency.clip(0.0)).ravel()
+    found = []
+    for z, m in product(points, range(m_max + 1)):
+        given = inputs(m, tau * math.exp(-kappa * z), kappa, delta)
+        model = count_model(efficiency=1.0, efficiency_sigma=delta, background=given.background)
+        belt = feldman_cousins.belt(model, n_max=max(n_max, model.n_max(yields.max())), confidence_level=0.90)
+        is_held = belt.accepts(np.arange(n_max + 1), yields).reshape(len(signals), len(efficiency), -1)
+        at_or_above = np.logical_or.accumulate(is_held[::-1])[::-1]
+        found.append(at_or_above[np.isin(signals, SIGNALS)].mean(axis=1))
+    return np.array(found).reshape(len(points), m_max + 1, len(SIGNALS), -1), weights
 
 
 def coverage(upper: np.ndarray, weights: np.ndarray, signal: float, b: float, tau: float, delta: float) -> float:
-    n, m = np.arange(upper.shape[2]), np.arange(upper.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
         is_covered = stats.norm.cdf((upper / signal - 1.0) / delta) if delta else upper >= signal
+    return expected(is_covered, weights, signal, b, tau)
+
+
+def expected(is_covered: np.ndarray, weights: np.ndarray, signal: float, b: float, tau: float) -> float:
+    """Return the mean of what holds for (node, m, n) over experiments."""
+    n, m = np.arange(is_covered.shape[2]), np.arange(is_covered.shape[1])
     p_m, p_n = stats.poisson.pmf(m, tau * b), stats.poisson.pmf(n, signal + b)
     return float(np.einsum("zmn,z,m,n->", is_covered, weights, p_m, p_n) / (p_m.sum() * p_n.sum()))
 
@@ -79,8 +116,16 @@ def smallest(method: str, tau: float, delta: float, kappa: float) -> dict[str, f
     backgrounds = BACKGROUNDS[tau]
     n_max = int(stats.poisson.isf(TAIL, SIGNALS.max() + max(backgrounds))) + 1
     m_max = int(stats.poisson.isf(TAIL, tau * max(backgrounds))) + 1
-    upper, weights = tables(method, tau, delta, kappa, n_max, m_max)
-    found = [(coverage(upper, weights, s, b, tau, delta), float(s), b) for s in SIGNALS for b in backgrounds]
+    if method == UNIFIED and kappa:
+        is_held, weights = held(tau, delta, kappa, n_max, m_max)
+        found = [
+            (expected(is_held[:, :, i], weights, float(s), b, tau), float(s), b)
+            for i, s in enumerate(SIGNALS)
+            for b in backgrounds
+        ]
+    else:
+        upper, weights = tables(method, tau, delta, kappa, n_max, m_max)
+        found = [(coverage(upper, weights, s, b, tau, delta), float(s), b) for s in SIGNALS for b in backgrounds]
     value, s, b = min(found)
     return {"tau": tau, "delta": delta, "kappa": kappa, "coverage": round(value, 4), "signal": s, "b": b}
 
