@@ -301,16 +301,21 @@ def background(record: dict[str, Any]) -> str:
 def _state(source: Source) -> tuple[Fact, ...]:
     """Return whether the result is open and complete, and what made it."""
     bookkeeping, provenance = source.results.bookkeeping, source.results.provenance
-    books, manifest = f"{ACCUMULATOR}/bookkeeping.json#", f"{ACCUMULATOR}/manifest.json#/provenance"
+    books, manifest = f"{ACCUMULATOR}/bookkeeping.json#", f"{ACCUMULATOR}/manifest.json#"
     blind = [name for name, d in source.results.ran(SEARCH, DATA, CONTINUUM).items() if d.metadata.is_blind]
     events = bookkeeping.get("totals", {}).get("events_processed")
     return (
         Fact("signal region", "blind" if blind else "open", "", "whether events in the signal region are shown"),
         Fact("complete", yes_no(source.results.is_complete), f"{books}/complete", "every event is covered once"),
         Fact("events processed", count(events), f"{books}/totals/events_processed", "events read by the run"),
-        Fact("datasets", str(len(source.results.datasets)), "", "simulated and recorded"),
-        Fact("commit", str(provenance.get("commit")), f"{manifest}/commit", "version of the code"),
-        Fact("cuts", str(provenance.get("cuts_digest")), f"{manifest}/cuts_digest", "digest of all requirements"),
+        Fact("datasets", str(len(source.results.datasets)), f"{manifest}/datasets", "simulated and recorded"),
+        Fact("commit", str(provenance.get("commit")), f"{manifest}/provenance/commit", "version of the code"),
+        Fact(
+            "cuts",
+            str(provenance.get("cuts_digest")),
+            f"{manifest}/provenance/cuts_digest",
+            "digest of all requirements",
+        ),
     )
 
 

@@ -32,7 +32,7 @@ _IDENTIFICATION: Final = (
 _FRACTIONS: Final = (
     Field("state", "final state"),
     Field("measured", "measured", significant(3)),
-    Field("error", "+-", significant(2)),
+    Field("error", "±", significant(2)),
     Field("got", "simulated", significant(3)),
     Field("pull", "pull", fixed(1)),
 )
@@ -45,11 +45,11 @@ _SINGLE: Final = (
 _SURVIVAL: Final = (
     Field("momentum", "p", fixed(1), "GeV/c"),
     Field("length", "length", fixed(0), "cm"),
-    Field("wanted", "exp(-L m/p c tau)", percent(1), "%"),
+    Field("wanted", "exp(−L m / p cτ)", percent(1), "%"),
     Field("got", "simulated", percent(1), "%"),
 )
 _MASSES: Final = (
-    Field("m_majorana", "mass", fixed(3), "GeV/c^2"),
+    Field("m_majorana", "mass", fixed(3), "GeV/c²"),
     Field("published", "published", percent(2), "%"),
     Field("efficiency", "all permutations", percent(2), "%"),
     Field("efficiency_one", "one permutation", percent(2), "%"),
@@ -61,7 +61,7 @@ _SENSITIVITY: Final = (
     Field("high", "to", significant(3)),
     Field("at_low", "efficiency there", percent(1), "%"),
     Field("at_high", "and there", percent(1), "%"),
-    Field("statistics", "+-", percent(1), "%"),
+    Field("statistics", "±", percent(1), "%"),
 )
 
 
@@ -105,41 +105,23 @@ def pictures(found: dict[str, Any]) -> tuple[Picture, ...]:
 
 def tables(found: dict[str, Any]) -> tuple[Table, ...]:
     """Return the comparisons with the references, the identification by species and momentum, the inclusive decays."""
-    title = "The fast simulation against what is published about the detector"
+    of_pulls = "the pull has the error of counting alone; final states stop at π⁰, η, η'(958), K⁰ and hyperons"
+    of_ranges = "relative change of the phase-space efficiency at the ends of each parameter's range"
+    made, note = partial(_table, found), found["note"]
     return (
-        Table(
-            "validation",
-            title,
-            _COMPARISONS,
-            located(found["rows"], "validation.json#/rows"),
-            note=found["note"],
-        ),
-        Table(
-            "validation_identification",
-            "Identification of simulated tracks",
-            _IDENTIFICATION,
-            located(found["identification"], "validation.json#/identification"),
-        ),
-        Table(
-            "validation_fractions",
-            "Final states of simulated inclusive decays",
-            _FRACTIONS,
-            tuple(found["fractions"]),
-            note="the pull has the error of counting alone; final states stop at pi0, eta, eta', K0 and hyperons",
-        ),
-        Table(
-            "validation_masses", "Efficiencies beside Table 2", _MASSES, tuple(found["efficiency"]), note=found["note"]
-        ),
-        Table("validation_single", "Single particles that make a track", _SINGLE, tuple(found["single_particles"])),
-        Table("validation_survival", "Kaons that fly a length", _SURVIVAL, tuple(found["kaon_survival"])),
-        Table(
-            "validation_sensitivity",
-            "What the assumptions are worth",
-            _SENSITIVITY,
-            tuple(found["sensitivity"]),
-            note="relative change of the phase-space efficiency at the ends of each parameter's range",
-        ),
+        made("validation", "rows", "The fast simulation against what is published of the detector", _COMPARISONS, note),
+        made("validation_identification", "identification", "Identification of simulated tracks", _IDENTIFICATION),
+        made("validation_fractions", "fractions", "Final states of inclusive decays", _FRACTIONS, of_pulls),
+        made("validation_masses", "efficiency", "Efficiencies beside Table 2", _MASSES, note),
+        made("validation_single", "single_particles", "Single particles that make a track", _SINGLE),
+        made("validation_survival", "kaon_survival", "Kaons that fly a length", _SURVIVAL),
+        made("validation_sensitivity", "sensitivity", "What the assumptions are worth", _SENSITIVITY, of_ranges),
     )
+
+
+def _table(found: dict[str, Any], name: str, key: str, title: str, fields: tuple[Field, ...], note: str = "") -> Table:
+    """Return one list of ``validation.json`` as a table."""
+    return Table(name, title, fields, located(found[key], f"{VALIDATION}.json#/{key}"), note)
 
 
 def save_figures(found: dict[str, Any], directory: Path) -> list[Path]:

@@ -166,6 +166,39 @@ def punzi_scan():
     return {"variable": "chi2_4c", "best": best, "plateau": scan.plateau, "chosen": 20.0, "scan": scan.to_rows()}
 
 
+def validated():
+    """Return the content of `validation.json`, with a row or two of each kind."""
+    return {
+        "rows": [{"quantity": "barrel TOF [ps]", "got": 68.3, "wanted": "68 within 10%", "is_met": True}],
+        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.16, "efficiency_one": 0.17, "published": 0.16}],
+        "single_particles": [{"species": s, "momentum": 0.5, "published": 0.97, "got": 0.96} for s in ("pi", "p")],
+        "kaon_survival": [{"momentum": 0.5, "length": 35.0, "wanted": 0.91, "got": 0.909}],
+        "sensitivity": [
+            {
+                "parameter": "pull_tail",
+                "value": 0.05,
+                "low": 0.0,
+                "high": 0.1,
+                "at_low": 0.02,
+                "at_high": -0.02,
+                "statistics": 0.01,
+            }
+        ],
+        "fractions": [{"state": "K+ K-", "measured": 3e-4, "error": 5e-6, "got": 2.9e-4, "pull": -0.4}],
+        "identification": [
+            {"species": "e", "p_min": 0.4, "p_max": 0.6, "e_over_p": 0.98, "as_electron": 0.9, "as_kaon": 0.01}
+        ],
+        "note": "a comparison of shapes",
+    }
+
+
+def map_closed():
+    """Return the content of `recast_closure.json` at two masses."""
+    row = {"mode": "2nu", "simulated": 0.2, "error": 0.002, "looked_up": 0.19, "deviation": -0.05, "beyond": 0.03}
+    about = {"file": "recast_map.parquet", "digest": "abc", "n": 1000}
+    return {"map": about, "n_beyond": 0, "closure": [row | {"m_majorana": m} for m in (0.6, 0.9)]}
+
+
 @pytest.fixture(scope="session")
 def studied(whole, merged):
     overall = gather.overall(merged, gather.Choices())

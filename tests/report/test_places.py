@@ -13,6 +13,8 @@ import pytest
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.report import background, page, paper, source
 
+from .conftest import map_closed, validated
+
 NUMBERS_LEAST = 150
 
 
@@ -84,10 +86,11 @@ def test_every_number_of_a_table_is_in_the_file_that_it_names(reported):
 def test_numbers_of_all_studies_are_in_their_files(output, studied, estimated, tmp_path):
     directory = tmp_path / "results"
     shutil.copytree(output, directory)
-    for stem, content in {**studied.extras, **estimated.extras}.items():
+    of_no_result = {"validation": validated(), "recast_closure": map_closed()}
+    for stem, content in {**studied.extras, **estimated.extras, **of_no_result}.items():
         derived.write(directory, stem, content, studied.results)
     found = source.read(directory, directory / "accumulator.zip")
-    assert set(found.extras) >= {"systematics", "optimization", "limit_checks", "topology", "background"}
+    assert set(found.extras) >= {"systematics", "optimization", "limit_checks", "topology", "background", *of_no_result}
     sections = [dataclasses.replace(section, pictures=()) for section in page.sections(found)]
     page.write(directory, found, sections)
     assert walk(directory) > 2 * NUMBERS_LEAST

@@ -12,6 +12,8 @@ from jpsi_lnv.analysis.report import page, render
 from jpsi_lnv.analysis.report import studies as study_report
 from jpsi_lnv.analysis.report import systematics as systematics_report
 
+from .conftest import map_closed, validated
+
 pytestmark = pytest.mark.fast
 
 
@@ -74,29 +76,7 @@ def test_what_background_alone_would_show_is_no_statement_on_the_published_event
 
 
 def test_the_validation_of_the_simulation_has_its_own_section(whole):
-    found = {
-        "rows": [{"quantity": "barrel TOF [ps]", "got": 68.3, "wanted": "68 within 10%", "is_met": True}],
-        "efficiency": [{"m_majorana": 0.9, "efficiency": 0.16, "efficiency_one": 0.17, "published": 0.16}],
-        "single_particles": [{"species": s, "momentum": 0.5, "published": 0.97, "got": 0.96} for s in ("pi", "p")],
-        "kaon_survival": [{"momentum": 0.5, "length": 35.0, "wanted": 0.91, "got": 0.909}],
-        "sensitivity": [
-            {
-                "parameter": "pull_tail",
-                "value": 0.05,
-                "low": 0.0,
-                "high": 0.1,
-                "at_low": 0.02,
-                "at_high": -0.02,
-                "statistics": 0.01,
-            }
-        ],
-        "fractions": [{"state": "K+ K-", "measured": 3e-4, "error": 5e-6, "got": 2.9e-4, "pull": -0.4}],
-        "identification": [
-            {"species": "e", "p_min": 0.4, "p_max": 0.6, "e_over_p": 0.98, "as_electron": 0.9, "as_kaon": 0.01}
-        ],
-        "note": "a comparison of shapes",
-    }
-    shown = section(dataclasses.replace(whole, extras={"validation": found}), "simulation")
+    shown = section(dataclasses.replace(whole, extras={"validation": validated()}), "simulation")
     assert [p.name for p in shown.pictures] == [
         "validation_efficiency",
         "validation_single_particles",
@@ -114,10 +94,7 @@ def test_closure_is_shown_with_a_limit(whole):
 
 
 def test_the_closure_of_the_map_says_what_it_reaches(studied):
-    row = {"mode": "2nu", "simulated": 0.2, "error": 0.002, "looked_up": 0.19, "deviation": -0.05, "beyond": 0.03}
-    about = {"file": "recast_map.parquet", "digest": "abc", "n": 1000}
-    content = {"map": about, "n_beyond": 0, "closure": [row | {"m_majorana": m} for m in (0.6, 0.9)]}
-    shown = section(dataclasses.replace(studied, extras={**studied.extras, "recast_closure": content}), "studies")
+    shown = section(dataclasses.replace(studied, extras={**studied.extras, "recast_closure": map_closed()}), "studies")
     found = next(t for t in shown.all_tables if t.name == "recast_closure")
     assert [r["m_majorana"] for r in found.rows] == [0.6, 0.9]
     assert "digest abc" in found.note
