@@ -215,6 +215,11 @@ ALLOW_INCOMPLETE: Final = click.option(
 )
 
 
+ALLOW_STALE: Final = click.option(
+    "--allow-stale", is_flag=True, help="Show what was made from another result, under a flag."
+)
+
+
 def option(
     default: Any, text: str, *, name: str = "", unit: str = "", least: int | None = None, check: Any = None
 ) -> Any:

@@ -56,7 +56,8 @@ def fileset(tmp_path_factory):
 
 def run(fileset, output, executor, chunksize):
     arguments = ["run", fileset, "--executor", executor, "--chunksize", chunksize, "--output", output]
-    assert lnv(*arguments, "--workers", 2) == 0
+    workers = () if executor == "iterative" else ("--workers", 2)
+    assert lnv(*arguments, *workers) == 0
     return read(Path(output) / "accumulator.zip")
 
 

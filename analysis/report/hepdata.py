@@ -23,7 +23,7 @@ from jpsi_lnv.analysis.limits import likelihood
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.report import drawing, mass_scan, page, result, selection, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, total
-from jpsi_lnv.analysis.report.source import LIMITS, RECAST_CLOSURE, Source, flags, label, stamp
+from jpsi_lnv.analysis.report.source import RECAST_CLOSURE, Source, flags, label, stamp
 from jpsi_lnv.analysis.report.tables import Field, Table
 
 SUBMISSION: Final = "submission"
@@ -59,12 +59,12 @@ def write(directory: Path, source: Source, inspire: int | None = None) -> list[P
         inspire: Number of the publication's record in INSPIRE.
 
     Raises:
-        HepdataError: hepdata_lib is missing, there are no limits or those of another result, or the validator finds
+        HepdataError: hepdata_lib is missing, there are no limits, numbers of another result, or the validator finds
             fault.
     """
     hepdata_lib = _library()
-    if LIMITS in source.foreign:
-        msg = f"limits and spectrum of different results are no submission: {source.foreign[LIMITS]}"
+    if source.foreign:
+        msg = f"numbers of different results are no submission: {'; '.join(source.foreign.values())}"
         raise HepdataError(msg)
     if result.headline(source) is None:
         msg = "no limits.json beside the accumulator: nothing to submit; run `lnv limits` first"

@@ -64,7 +64,10 @@ def mass(value: float | None) -> str:
 
 
 _M_MAJORANA: Final = Field("m_majorana", "M(ν)", mass, "GeV/c²")
-_MIXING: Final = (Field("mixing_ul", "|V(eN)|² limit", significant(3)),)
+_MIXING: Final = (
+    Field("mixing_ul", "|V(eN)|² limit", significant(3)),
+    Field("expected_mixing_ul", "expected", significant(3)),
+)
 TABLE_2: Final = f"{paper.SOURCE}, Table 2"
 _BESIDE: Final = (
     _M_MAJORANA,

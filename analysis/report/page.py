@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,8 +36,8 @@ from jpsi_lnv.analysis.report.result import Fact
 from jpsi_lnv.analysis.report.source import Flag, Source, flags, label
 from jpsi_lnv.analysis.report.tables import Field, Table
 
-# Endings of the files of which there is one per figure or table.
-WRITTEN: Final = {".csv", ".png", ".pdf"}
+# Endings of files that a page leaves for its figures and tables, or left in former versions.
+WRITTEN: Final = {".csv", ".png", ".pdf", ".tex", ".md", ".json"}
 # Programs that print a page.
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Symbols of the tables and figures, in the order in which a reader meets them.
@@ -171,10 +171,11 @@ def leave(output: Path, page: Page, advance: Callable[[int], None] = lambda _: N
     """
     stamp = page.label, [flag.label for flag in page.flags]
     drawn = {}
-    _remove_others(output / derived.FIGURES, {picture.name for picture in page.pictures})
     for picture in page.pictures:
         drawn[picture.name] = draw(picture, stamp, output / derived.FIGURES)
         advance(1)
+    kinds = ("png", "pdf", "csv")
+    _remove_others(output / derived.FIGURES, {f"{picture.name}.{kind}" for picture in page.pictures for kind in kinds})
     write_tables(output / derived.TABLES, page.tables, page.file)
     documents.write_text(output / page.file, html(page, drawn))
     return [output / page.file, output / derived.TABLES / "index.html", output / derived.FIGURES]
@@ -199,20 +200,22 @@ def draw(picture: Picture, stamp: tuple[str, Sequence[str]], directory: Path) ->
 
 def write_tables(directory: Path, tables: Sequence[Table], page: str = derived.PAGE) -> None:
     """Write one CSV file per table; all of them as LaTeX, Markdown and JSON; and an index of them."""
-    _remove_others(directory, {table.name for table in tables})
-    for table in tables:
-        documents.write_text(directory / f"{table.name}.csv", render.comma_separated(table))
     parts = [part for table in tables for part in table.parts()]
-    documents.write_text(directory / "tables.tex", "\n".join(map(render.latex, parts)))
-    documents.write_text(directory / "tables.md", "\n".join(f"## {p.title}\n\n{render.markdown(p)}" for p in parts))
+    files = {f"{table.name}.csv": render.comma_separated(table) for table in tables} | {
+        "tables.tex": "\n".join(map(render.latex, parts)),
+        "tables.md": "\n".join(f"## {p.title}\n\n{render.markdown(p)}" for p in parts),
+        "index.html": _template("tables.html.j2").render(tables=tables, page=page),
+    }
+    for name, text in files.items():
+        documents.write_text(directory / name, text)
     documents.write_json(directory / "tables.json", [render.record(table) for table in tables])
-    documents.write_text(directory / "index.html", _template("tables.html.j2").render(tables=tables, page=page))
+    _remove_others(directory, {"tables.json", *files})
 
 
-def _remove_others(directory: Path, names: Set[str]) -> None:
-    """Remove the figures or tables that a page of before left and this one has not."""
+def _remove_others(directory: Path, names: Container[str]) -> None:
+    """Remove the files that a page of before left and this one has not."""
     for path in directory.glob("*"):
-        if path.suffix in WRITTEN and path.stem not in names:
+        if path.suffix in WRITTEN and path.name not in names:
             path.unlink()
 
 

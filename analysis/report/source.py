@@ -61,7 +61,7 @@ class Source:
         return {name: d.selections[SEARCH] for name, d in self.results.ran(SEARCH, *kinds).items()}
 
 
-def read(output: Path, accumulator: Path | None = None) -> Source:
+def read(output: Path, accumulator: Path | None = None, *, allow_stale: bool = True) -> Source:
     """Read what `lnv run`, `lnv limits` and later stages left in `output`.
 
     Numbers made from another result are shown and named in `Source.foreign`; those of unknown origin are named only.
@@ -69,9 +69,10 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
     Args:
         output: Directory of the results.
         accumulator: Another merged accumulator; None: the one in `output`.
+        allow_stale: Whether there may be numbers that were made from another result.
 
     Raises:
-        ResultsError: There is no accumulator, or a file is not what its name says.
+        ResultsError: There is no accumulator, a file is not what its name says, or is stale and may not be.
     """
     merged = results.read(accumulator or output / derived.ACCUMULATOR)
     content = {stem: _load(path) for stem in CONTENT if (path := derived.derived(output, stem)).exists()}
@@ -82,6 +83,9 @@ def read(output: Path, accumulator: Path | None = None) -> Source:
     }
     shown = {stem: found for stem, found in content.items() if stem in OF_NO_RESULT or derived.MADE_FROM in found}
     limits = shown.pop(LIMITS, {LIMITS: []})[LIMITS]
+    if foreign and not allow_stale:
+        msg = f"{'; '.join(foreign.values())}; or pass --allow-stale, which shows it under a flag"
+        raise ResultsError(msg)
     return Source(merged, tuple(limits), shown, foreign)
 
 
@@ -122,13 +126,6 @@ def flags(source: Source, cuts: Cuts = SELECTION) -> tuple[Flag, ...]:
         _other_studies(source),
     )
     return tuple(flag for flag in found if flag is not None)
-
-
-def require_fresh(source: Source) -> None:
-    """Raise ResultsError if something beside the result was made from another one or from files replaced since."""
-    if source.foreign:
-        msg = f"{'; '.join(source.foreign.values())}; or pass --allow-stale, which shows it under a flag"
-        raise ResultsError(msg)
 
 
 def label(results: Results) -> str:

@@ -71,8 +71,8 @@ def _dask(stack: ExitStack, where: ClusterOptions, report: Path | None) -> Calla
     return partial(DaskExecutor, client=client, no_workers_timeout=where.no_workers_timeout)
 
 
-# Options of a cluster that other executors use too, or that do them no harm.
-_FOR_ALL: Final = ("workers", "no_workers_timeout")
+# Options of a cluster that an executor uses too.
+_USED_BY: Final = {"futures": ("workers",)}
 
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +89,7 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _require_dask(ctx: click.Context) -> None:
     """Raise UsageError for options of a cluster that is not used: work would go where nobody wanted it."""
     executor = ctx.params.get("executor", "dask")
-    names = [f.name for f in dataclasses.fields(ClusterOptions) if f.name not in _FOR_ALL]
+    names = [f.name for f in dataclasses.fields(ClusterOptions) if f.name not in _USED_BY.get(executor, ())]
     if is_debug() and "executor" in ctx.params:
         refuse_unused((*names, "executor", "performance_report"), "with --debug, which works in this process")
     elif executor != "dask":

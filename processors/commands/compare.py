@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.report import comparison, page, source
 from jpsi_lnv.analysis.report.comparison import SIDES, Comparison
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import DIRECTORY, PATH, bar, console, show, wrote
+from jpsi_lnv.processors.console import ALLOW_STALE, DIRECTORY, PATH, bar, console, show, wrote
 
 # Numbers of both results that are printed, and what stands once in a row.
 SHOWN = ("n", "efficiency", "n_obs", "branching_fraction_ul", "expected")
@@ -22,7 +22,7 @@ NAMING = ("dataset", "m_majorana", "method", "ratio", "ratio_error")
 @click.argument("results", metavar="RESULT RESULT", nargs=2, type=PATH)
 @click.option("--output", type=DIRECTORY, default=Path("comparison"), help="Directory of the page and its files.")
 @click.option("--pdf", is_flag=True, help="Print the page as compare.pdf besides, with Chromium.")
-@click.option("--allow-stale", is_flag=True, help="Show what was made from another result, under a flag.")
+@ALLOW_STALE
 def command(*, results: tuple[Path, Path], output: Path, pdf: bool, allow_stale: bool) -> None:
     """Set two results beside each other: two sets of requirements, two periods, or before and after a change.
 
@@ -49,10 +49,8 @@ def _narrow(table: Table | None) -> Table | None:
 
 def _read(result: Path, *, allow_stale: bool) -> Source:
     is_file = result.suffix == Path(derived.ACCUMULATOR).suffix
-    found = source.read(result.parent if is_file else result, result if is_file else None)
-    if not allow_stale:
-        source.require_fresh(found)
-    return found
+    directory, accumulator = (result.parent, result) if is_file else (result, None)
+    return source.read(directory, accumulator, allow_stale=allow_stale)
 
 
 def _names(results: tuple[Path, Path]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import click
 from jpsi_lnv.analysis.errors import IncompleteError, NtupleError
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import FILE, show, wrote
+from jpsi_lnv.processors.console import FILE, refuse_unused, show, wrote
 
 if TYPE_CHECKING:
     from jpsi_lnv.processors.books.fileset import FileEntry
@@ -58,6 +58,8 @@ def command(
     from jpsi_lnv.analysis.selection.emc_probes import EMC_CONTROL  # noqa: PLC0415
     from jpsi_lnv.processors import emc_probes  # noqa: PLC0415
 
+    if not any(source.endswith(emc_probes.FILESET_SUFFIX) for source in sources):
+        refuse_unused(["datasets"], "without a fileset, which names them")
     files = emc_probes.read_files(sources, datasets)
     of_runs = origin(files)
     select = partial(emc_probes.select_item, pions_every=pions_every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -288,11 +289,15 @@ def _says_more(output: Path, stem: str, shown: Source) -> bool:
 
 
 def _mixing(limit: methods.Limit, curve: Normalisation | None) -> dict[str, float | None]:
+    """Return the observed and the median expected limit on the mixing; None where there is no such limit."""
     if curve is None:
         return {}
-    mass, branching_fraction = limit.inputs.m_majorana, limit.branching_fraction_ul
-    has_limit = mass is not None and branching_fraction is not None
-    return {"mixing_ul": curve.mixing(mass, branching_fraction) if has_limit else None}  # type: ignore[arg-type]
+    limits = {"mixing_ul": limit.n_up, "expected_mixing_ul": limit.expected.median}
+    mass, n_jpsi = limit.inputs.m_majorana, limit.inputs.n_jpsi
+    return {
+        name: None if mass is None or n_up is None or not math.isfinite(n_up) else curve.mixing(mass, n_up / n_jpsi)
+        for name, n_up in limits.items()
+    }
 
 
 def _show_checks(

@@ -27,7 +27,7 @@ from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS
 from jpsi_lnv.analysis.simulation.samplesets import DEFAULT_SEED, MAJORANA_MASSES
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, console, show, wrote
+from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, console, refuse_unused, show, wrote
 
 # Blocks of the map's rows, and of each model of its closure.
 N_BLOCKS = 64
@@ -67,6 +67,8 @@ def command(
     if make_map == (events is not None) or (make_map and table):
         msg = "wanted EVENTS, with or without --map, or --make-map alone"
         raise click.UsageError(msg)
+    if table:
+        refuse_unused(["seed", "executor", "workers"], "with --map, which simulates nothing")
     with make_executors(executor, where) as make:
 
         def simulated(found: Mapping[str, Decays]) -> dict[str, BoolArray]:

@@ -9,7 +9,7 @@ import click
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL
 from jpsi_lnv.analysis.report import page, result, selection, source
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import bar, console, result_options, show, wrote
+from jpsi_lnv.processors.console import ALLOW_STALE, bar, console, result_options, show, wrote
 
 
 @click.command()
@@ -17,7 +17,7 @@ from jpsi_lnv.processors.console import bar, console, result_options, show, wrot
 @click.option("--dataset", "datasets", multiple=True, help="Print the cut flow of this dataset too; may be repeated.")
 @click.option("--no-figures", is_flag=True, help="Print the tables only and write no file.")
 @click.option("--pdf", is_flag=True, help="Print the page as report.pdf besides, with Chromium.")
-@click.option("--allow-stale", is_flag=True, help="Show what was made from another result, under a flag.")
+@ALLOW_STALE
 def command(
     *,
     accumulator: Path,
@@ -35,9 +35,7 @@ def command(
     if no_figures and pdf:
         msg = "got --no-figures with --pdf; wanted one of them: the PDF is the page with its figures"
         raise click.UsageError(msg)
-    found = source.read(output, accumulator)
-    if not allow_stale:
-        source.require_fresh(found)
+    found = source.read(output, accumulator, allow_stale=allow_stale)
     sections = page.sections(found)
     show(*_shown(found, datasets))
     for flag in source.flags(found):

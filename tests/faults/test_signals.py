@@ -80,7 +80,8 @@ def test_a_run_that_is_stopped_leaves_parts_and_nothing_else(
     small_fileset, tmp_path, reference, executor, number, to_all, status
 ):
     output = tmp_path / "r"
-    process = start(tmp_path / "slow.py", small_fileset, output, "--executor", executor, "--workers", "2")
+    workers = [] if executor == "iterative" else ["--workers", "2"]
+    process = start(tmp_path / "slow.py", small_fileset, output, "--executor", executor, *workers)
     wait_for_parts(process, output)
     (os.killpg if to_all else os.kill)(process.pid, number)
     shown, said = process.communicate(timeout=60)

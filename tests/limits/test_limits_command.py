@@ -156,6 +156,8 @@ def test_limits_on_the_mixing_follow_a_given_curve(run, tmp_path, merged):
     assert records[0]["mixing_ul"] is None
     for record in records[1:]:
         assert record["mixing_ul"] == pytest.approx(record["branching_fraction_ul"] / 1e-7)
+        expected = record["expected_n_up"]["median"] / record["n_jpsi"]
+        assert record["expected_mixing_ul"] == pytest.approx(expected / 1e-7)
     assert "|V(eN)|² limit" in printed
     assert "unphysical" not in printed
     curve.write_text("m_majorana,branching_fraction\n0.5,1e-9\n1.5,1e-9\n")

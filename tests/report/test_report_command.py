@@ -166,6 +166,31 @@ def test_plot_draws_one_figure_and_lists_all(output, tmp_path):
     assert runner.invoke(lnv, ["plot", "nothing", "--output", str(directory)]).exit_code == 2
 
 
+def test_a_figure_of_another_result_is_refused_unless_told(output, tmp_path):
+    directory = tmp_path / "results"
+    shutil.copytree(output, directory)
+    content = json.loads((directory / "limits.json").read_text())
+    content["made_from"]["counts_digest"] = "0" * 16
+    (directory / "limits.json").write_text(json.dumps(content))
+    call = ["plot", "--output", str(directory)]
+    assert CliRunner().invoke(lnv, call).exit_code == 0
+    assert "--allow-stale" in str(CliRunner().invoke(lnv, [*call, "m_kkee"]).exception)
+    assert CliRunner().invoke(lnv, [*call, "m_kkee", "--allow-stale"]).exit_code == 0
+
+
+def test_files_of_a_page_of_before_are_removed(whole, tmp_path):
+    before = ("tables/gone.csv", "tables/gone.tex", "tables/cutflow.md", "figures/gone.png")
+    for name in before:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    sections = without_pictures(whole)
+    page.write(tmp_path, whole, sections)
+    tables = {t.name for s in sections for t in s.all_tables}
+    together = {"index.html", "tables.tex", "tables.md", "tables.json"}
+    assert {p.name for p in (tmp_path / "tables").iterdir()} == {f"{name}.csv" for name in tables} | together
+    assert not list((tmp_path / "figures").iterdir())
+
+
 def test_words_of_a_stranger_stay_words(tmp_path):
     """A result from elsewhere cannot put markup into the page, the terminal or LaTeX, nor files anywhere."""
     merged = make_results(process="<script>alert(1)</script> [/bold] & $x$ \\input{y}")

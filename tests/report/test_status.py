@@ -70,7 +70,7 @@ def test_limits_of_another_result_are_called_so(output, tmp_path, merged):
 def test_stale_limits_are_refused_and_shown_only_under_a_flag(output, tmp_path, merged):
     directory = copy_of(output, tmp_path, provenance=merged.provenance | {"fileset_digest": "f" * 16})
     with pytest.raises(ResultsError, match="run `lnv limits` again; or pass --allow-stale"):
-        source.require_fresh(source.read(directory))
+        source.read(directory, allow_stale=False)
     found = source.read(directory)
     assert result.headline(found) is None
     assert result.sentence(found).startswith("No limit belongs to this result: limits.json: made from")

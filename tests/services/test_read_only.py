@@ -53,7 +53,8 @@ def homeless(package, temporary):
 def test_a_run_without_home_from_a_read_only_package(small_fileset, tmp_path, reference, read_only_package, executor):
     script, output = tmp_path / "script.py", tmp_path / "r"
     script.write_text(COMMAND)
-    call = ["run", small_fileset, "--executor", executor, "--output", output, "--trust-units", "--workers", "1"]
+    call = ["run", small_fileset, "--executor", executor, "--output", output, "--trust-units"]
+    call += ["--workers", "1"] if executor == "dask" else []
     environment = homeless(read_only_package, tmp_path / "tmp")
     done = subprocess.run([sys.executable, script, *call], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
