@@ -14,6 +14,9 @@ from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, 
 from jpsi_lnv.analysis.results import Results
 
 BOOKS_AT: Final = f"{ACCUMULATOR}/bookkeeping.json#"
+MADE_AT: Final = f"{ACCUMULATOR}/manifest.json#/provenance"
+# What is said of a run as a whole, and how it is called.
+_TOTALS: Final = {"wall_time_s": "wall time [s]", "cpu_time_s": "CPU time [s]", "chunks": "chunks"}
 _BOOKS: Final = (
     Field("dataset", "dataset"),
     Field("process", "process"),
@@ -111,28 +114,33 @@ def calibrations(source: Source) -> Table | None:
     for digest in digests:
         names = [name for name, c in of_dataset.items() if c["digest"] == digest]
         found = of_dataset[names[0]]
-        place = f"{ACCUMULATOR}/manifest.json#/provenance/calibration/{names[0]}"
+        place = f"{MADE_AT}/calibration/{names[0]}"
         rows.append({**found, "constants": ", ".join(found["constants"]), "datasets": ", ".join(names), PLACE: place})
     note = f"{SIMULATED}: constants of the package's own simulation"
     return Table("calibration", "Calibration in force", _CALIBRATION, tuple(rows), note=note) if rows else None
 
 
 def provenance(source: Source) -> Table:
-    """Return commit, digests and versions."""
-    stored = source.results.provenance
-    rows = {key: stored.get(key) for key in ("commit", "source_digest", "fileset_digest", "cuts_digest", "python")}
-    rows |= {f"{name} version": v for name, v in stored.get("packages", {}).items()}
-    rows |= {f"unblinding: {key}": value for key, value in (stored.get("unblinding") or {}).items()}
-    rows |= {f"shown: {name}": reason for name, reason in (stored.get("opened") or {}).items()}
-    rows |= _totals(source.results.bookkeeping.get("totals", {}))
-    return Table(
-        name="provenance",
-        title="Where the result comes from",
-        fields=_PROVENANCE,
-        rows=tuple({"what": key.replace("_", " "), "value": value} for key, value in rows.items()),
+    """Return commit, digests and versions, the opening of the box, and what the run took."""
+    stored, totals = source.results.provenance, source.results.bookkeeping.get("totals", {})
+    of_code = {key: stored.get(key) for key in ("commit", "source_digest", "fileset_digest", "cuts_digest", "python")}
+    rows = (
+        *_origins(MADE_AT, "{}", of_code),
+        *_origins(f"{MADE_AT}/packages", "{} version", stored.get("packages", {})),
+        *_origins(f"{MADE_AT}/unblinding", "unblinding: {}", stored.get("unblinding") or {}),
+        *_origins(f"{MADE_AT}/opened", "shown: {}", stored.get("opened") or {}),
+        *_origins(f"{BOOKS_AT}/totals", "{}", {key: totals[key] for key in _TOTALS if key in totals}),
     )
+    return Table("provenance", "Where the result comes from", _PROVENANCE, rows)
 
 
-def _totals(totals: dict[str, Any]) -> dict[str, Any]:
-    names = {"wall_time_s": "wall time [s]", "cpu_time_s": "CPU time [s]", "chunks": "chunks"}
-    return {title: totals[key] for key, title in names.items() if key in totals}
+def _origins(at: str, words: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per value, with its place."""
+    return [
+        {
+            "what": words.format(_TOTALS.get(key, key.replace("_", " "))),
+            "value": value,
+            PLACES: {"value": f"{at}/{key}"},
+        }
+        for key, value in values.items()
+    ]

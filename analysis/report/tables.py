@@ -130,10 +130,11 @@ class Field:
         return f"{self.head} [{self.unit}]" if self.unit else self.head
 
     def place(self, row: Mapping[str, Any]) -> str:
-        """Return where the number of a cell comes from; empty for words and for what is not there."""
-        if not self.is_number or row.get(self.key) is None:
+        """Return where a cell comes from; empty for what is not there, and for words whose row does not say it."""
+        stated = row.get(PLACES, {}).get(self.key)
+        if row.get(self.key) is None or not (stated or self.is_number):
             return ""
-        at, of = row.get(PLACES, {}).get(self.key) or self.at or f"/{self.key}", row.get(PLACE, "")
+        at, of = stated or self.at or f"/{self.key}", row.get(PLACE, "")
         return over(f"{of}{at}" if at.startswith("/") and of else "" if at.startswith("/") else at, of)
 
     @property

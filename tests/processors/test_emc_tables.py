@@ -23,7 +23,7 @@ N_EVENTS = 10_000
 CHANNELS = {"e": "eeee", "pi": "pipipipi"}
 
 
-def write(path, channel, has_truth, n_events=N_EVENTS):
+def write(path, channel, has_truth, n_events=N_EVENTS, *, has_showers=True):
     recipe = production.Recipe(processes=((processes.BACKGROUNDS[channel], 1.0),), sqrt_s=M_JPSI)
     block = make_block(production.make_block(recipe, channel, 0, n_events, 31))
     if not has_truth:
@@ -36,6 +36,7 @@ def write(path, channel, has_truth, n_events=N_EVENTS):
     columns = {
         n: (block.offsets[n.split("_")[0]], v) if n.split("_")[0] in block.offsets else v
         for n, v in block.values.items()
+        if has_showers or not n.startswith("Shower_")
     }
     with NtupleWriter(str(path)) as writer:
         writer.extend(columns)
@@ -97,6 +98,18 @@ def test_data_give_the_same_tables_without_a_purity(files, small_samples, tmp_pa
     assert simulated["made_from"].pop("files") != recorded["made_from"].pop("files")
     assert [of["made_from"].pop("is_simulation") for of in (simulated, recorded)] == [True, False]
     assert simulated == recorded
+
+
+def test_ntuples_without_showers_give_the_same_tables(files, small_samples, tmp_path):
+    """The calorimeter's answer to a track stands with the track."""
+    contents = []
+    for has_showers in (True, False):
+        directory = tmp_path / str(has_showers)
+        for channel in CHANNELS.values():
+            write(directory / f"mc_{channel}.root", channel, has_truth=True, n_events=6000, has_showers=has_showers)
+        make(directory, "mc", directory / "tables.json", "--chunksize", 4000)
+        contents.append((directory / "tables.json").read_text())
+    assert contents[0] == contents[1]
 
 
 def test_recorded_runs_want_tables_of_their_own(files, small_samples, tmp_path):

@@ -28,7 +28,7 @@ class Cells(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
-        if tag == "td" and given.get("class") == "number":
+        if tag == "td" and (given.get("class") == "number" or "data-place" in given):
             self.numbers.append(given)
         if tag == "dd" and "data-place" in given:
             self.facts.append(given["data-place"])
