@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.constants import N_JPSI
 from jpsi_lnv.analysis.report import drawing, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, fixed, located, significant
+from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, decay, fixed, located, significant
 
 # Mean rates that the background is shown against.
 RATES: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -32,7 +32,7 @@ ASSUMED: Final = " at assumed rates"
 PION, KAON = "pi_to_electron", "k_to_electron"
 
 _PROCESSES: Final = (
-    Field("name", "process"),
+    Field("name", "process", decay),
     Field("needed", "needs"),
     Field("weight", "weight", significant(3)),
     Field("n_direct", "pass", count),
@@ -47,7 +47,7 @@ _MASSES: Final = (
     Field("low", "68 % from", significant(2), at="/quoted/low"),
     Field("high", "to", significant(2), at="/quoted/high"),
     Field("upper_90", "< (90 %)", significant(2), at="/quoted/upper_90"),
-    Field("leading", "leading process"),
+    Field("leading", "leading process", decay),
 )
 
 
@@ -69,14 +69,14 @@ _CLOSURE: Final = (
     Field("sigma", "±", significant(2)),
 )
 _OVERLAPS: Final = (
-    Field("final_state", "final state"),
+    Field("final_state", "final state", decay),
     Field("exclusive", "exclusive", significant(3)),
     Field("exclusive_sigma", "±", significant(2)),
     Field("inclusive", "inclusive", significant(3)),
     Field("inclusive_sigma", "±", significant(2)),
     Field("n_inclusive", "inclusive candidates", count),
 )
-_NOT_SIMULATED: Final = (Field("process", "process"),)
+_NOT_SIMULATED: Final = (Field("process", "process", decay),)
 
 
 def section(source: Source) -> Section:
@@ -101,13 +101,14 @@ def words(content: Mapping[str, Any]) -> str:
     in_use, write = scale * math.fsum(p.expected for p in channel.processes), significant(1)
     return (
         f"Quoted for {content['n_jpsi']:.4g} J/ψ: {channel.quoted()} events; for {N_JPSI:.5g}, as many as the "
-        f"publication has: {published}, led by {published.leading}. The candidates alone stand for {write(in_use)} "
-        f"events there with the rates in use, and for {write(at_round)} if one pion or kaon in {1 / ROUND_RATE:.0f} "
-        f"passed for an electron. Background alone would show at least one event there with a probability of "
-        f"{write(published.p_any)}. This is how often an experiment without signal sees something, not how likely the "
-        "published event is to be background. The limit takes the counts m, their scales and the factors as they are, "
-        "with nothing added where a count is zero: to assume less background never makes it stronger. The quoted "
-        "estimate adds what a count can hide. A side band without an event is quoted by its own bound."
+        f"publication has: {published}, led by {decay(published.leading)}. The candidates alone stand for "
+        f"{write(in_use)} events there with the rates in use, and for {write(at_round)} if one pion or kaon in "
+        f"{1 / ROUND_RATE:.0f} passed for an electron. Background alone would show at least one event there with a "
+        f"probability of {write(published.p_any)}. This is how often an experiment without signal sees something, not "
+        "how likely the published event is to be background. The limit takes the counts m, their scales and the "
+        "factors as they are, with nothing added where a count is zero: to assume less background never makes it "
+        "stronger. The quoted estimate adds what a count can hide. A side band without an event is quoted by its own "
+        "bound."
     )
 
 
@@ -118,14 +119,14 @@ def contributions(source: Source) -> Table | None:
         return None
     channel = found["channels"][0]
     rows = [p | {"needed": _needed(p["needs"])} for p in located(channel["processes"], f"{FIRST}/processes")]
-    hidden = "".join(f"; {name} is hidden" for name in channel["hidden"])
+    quoted, hidden = channel["quoted"], "".join(f"; {name} is hidden" for name in channel["hidden"])
     return Table(
         "background",
         "Expected background in the signal region",
         _PROCESSES,
         tuple(sorted(rows, key=lambda row: -row["upper_90"])),
-        f"quoted: {channel['quoted']['text']}, leading {channel['quoted']['leading']}{hidden}; weight: events of the "
-        "data per simulated one; m: equivalent number of candidates",
+        f"quoted: {quoted['text']}, leading {decay(quoted['leading'])}{hidden}; weight: events of the data per "
+        "simulated one; m: equivalent number of candidates",
     )
 
 

@@ -47,6 +47,8 @@ _RC: Final[dict[str, Any]] = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "font.size": 13,
+    # The second has the letters and charges that the first lacks.
+    "font.sans-serif": ["TeX Gyre Heros", "DejaVu Sans"],
     "axes.linewidth": 1.2,
     "axes.axisbelow": False,
     "axes.unicode_minus": True,

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.report import source as sources
 from jpsi_lnv.analysis.report.drawing import Section, present
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, fixed, located
+from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, decay, fixed, located
 from jpsi_lnv.analysis.results import Results
 
 BOOKS_AT: Final = f"{ACCUMULATOR}/bookkeeping.json#"
@@ -19,7 +19,7 @@ MADE_AT: Final = f"{ACCUMULATOR}/manifest.json#/provenance"
 _TOTALS: Final = {"wall_time_s": "wall time [s]", "cpu_time_s": "CPU time [s]", "chunks": "chunks"}
 _BOOKS: Final = (
     Field("dataset", "dataset"),
-    Field("process", "process"),
+    Field("process", "process", decay),
     Field("sqrt_s", "√s", fixed(4), "GeV"),
     Field("files", "files", count),
     Field("files_skipped", "skipped files", count),

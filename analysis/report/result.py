@@ -23,6 +23,7 @@ from jpsi_lnv.analysis.report.tables import (
     Field,
     Table,
     count,
+    decay,
     fixed,
     in_powers,
     percent,
@@ -178,7 +179,7 @@ def data_sentence(source: Source) -> str:
     said = [d.metadata.process or name for name, d in searched.items()]
     if not said:
         return ""
-    words = "; ".join(said)
+    words = decay("; ".join(said))
     claim = " These numbers are no measurement." if label(source.results) else ""
     return f"{words[0].upper()}{words[1:]}.{claim}"
 
@@ -273,7 +274,7 @@ def _band(source: Source, record: dict[str, Any]) -> str:
 
 
 def _why(record: dict[str, Any], key: str) -> str:
-    return str(record.get("provenance", {}).get(key, "its origin was not stored"))
+    return decay(record.get("provenance", {}).get(key, "its origin was not stored"))
 
 
 def _background(source: Source, record: dict[str, Any]) -> Fact:
@@ -283,7 +284,7 @@ def _background(source: Source, record: dict[str, Any]) -> Fact:
     if "background" in source.foreign or channel.get("total", {}).get("value") != record["n_bkg"]:
         return Fact("background", background(record), "n_bkg", f"events expected without signal; {why}")
     quoted = channel["quoted"]
-    means = f"events expected without signal: median and bound, led by {quoted['leading']}; {why}"
+    means = f"events expected without signal: median and bound, led by {decay(quoted['leading'])}; {why}"
     shown = f"{in_powers(quoted['centre'])} (< {in_powers(quoted['upper_90'])} at 90 %)"
     return Fact("background", shown, "background.json#/channels/0/quoted/centre", means)
 
@@ -336,7 +337,7 @@ def shown(source: Source, branching_fraction: float | None) -> str:
 def note(source: Source, first: dict[str, Any]) -> str:
     """Return what the confidence levels mean, where the inputs come from, and what must be said beside the limits."""
     other = beside(source, first)
-    sources = "; ".join(f"{name}: {where}" for name, where in first.get("provenance", {}).items())
+    sources = "; ".join(f"{name}: {decay(where)}" for name, where in first.get("provenance", {}).items())
     both = [first, other] if other else [first]
     said = [*(f"{r['method']}: {r.get('confidence_level_means', '')}" for r in both), sources]
     if first.get("expected_is_certain"):

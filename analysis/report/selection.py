@@ -19,7 +19,18 @@ from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.report import drawing, render, spectra
 from jpsi_lnv.analysis.report.drawing import Edge, Picture, Section, present, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
-from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, count, file_name, located, percent, yes_no
+from jpsi_lnv.analysis.report.tables import (
+    PLACE,
+    PLACES,
+    Field,
+    Table,
+    count,
+    decay,
+    file_name,
+    located,
+    percent,
+    yes_no,
+)
 from jpsi_lnv.analysis.results import DatasetResult
 from jpsi_lnv.analysis.selection.registry import SELECTIONS
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, STAGES
@@ -182,6 +193,7 @@ def cutflow_rows(cutflow: Mapping[str, int], n_produced: int) -> list[dict[str, 
 
 def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table:
     """Return the cut flow of one dataset."""
+    made = f"{decay(dataset.metadata.process or dataset.metadata.kind)}: {count(dataset.n_produced)} events produced. "
     return Table(
         name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
         title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
@@ -189,8 +201,7 @@ def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table
         rows=located(
             cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced), f"{CUTFLOW}/{name}/{selection}"
         ),
-        note=f"{dataset.metadata.process or dataset.metadata.kind}: {count(dataset.n_produced)} events produced. "
-        + _hidden([name] if dataset.metadata.is_blind else []),
+        note=made + _hidden([name] if dataset.metadata.is_blind else []),
     )
 
 
@@ -389,7 +400,7 @@ def _weighted(source: Source, step: str) -> list[tuple[str, hist.Hist]]:
     found = spectra.processes(source)
     if like is None or any(column not in w.candidates for w in found):
         return []
-    named = [(w.name, w.all_but(step, like.axes[0], column, passes(w.candidates, cuts))) for w in found]
+    named = [(decay(w.name), w.all_but(step, like.axes[0], column, passes(w.candidates, cuts))) for w in found]
     return _not_empty(named[: spectra.SHOWN_MAX], REBIN.get(name, 1))
 
 

@@ -13,7 +13,7 @@ from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.mass_scan import M_NU_LABEL
 from jpsi_lnv.analysis.report.source import SIMULATION, VALIDATION, Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, located, percent, significant, yes_no
+from jpsi_lnv.analysis.report.tables import Field, Table, decay, fixed, located, percent, significant, yes_no
 
 _COMPARISONS: Final = (
     Field("quantity", "quantity"),
@@ -30,7 +30,7 @@ _IDENTIFICATION: Final = (
     Field("as_kaon", "as kaon", percent(2), "%"),
 )
 _FRACTIONS: Final = (
-    Field("state", "final state"),
+    Field("state", "final state", decay),
     Field("measured", "measured", significant(3)),
     Field("error", "±", significant(2)),
     Field("got", "simulated", significant(3)),

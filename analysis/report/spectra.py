@@ -19,7 +19,7 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.report import drawing, result
 from jpsi_lnv.analysis.report.drawing import Edge, Picture, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
-from jpsi_lnv.analysis.report.tables import in_powers
+from jpsi_lnv.analysis.report.tables import decay, in_powers
 from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 from jpsi_lnv.analysis.selection.steps import STAGES
 
@@ -202,7 +202,7 @@ def _stack(
 ) -> list[tuple[str, hist.Hist]]:
     """Return the expected spectrum of each of the largest processes, and of all others together, smallest first."""
     cuts = cuts_of(source.results)
-    found = [(w.name, w.spectrum(axis, columns, passes(w.candidates, cuts))) for w in processes(source)]
+    found = [(decay(w.name), w.spectrum(axis, columns, passes(w.candidates, cuts))) for w in processes(source)]
     found = sorted(((n, h) for n, h in found if h.sum() > 0.0), key=lambda pair: -float(pair[1].sum()))
     rest: list[Any] = [h for _, h in found[SHOWN_MAX:]]
     return [*([(OTHERS, sum(rest[1:], rest[0]))] if rest else []), *found[:SHOWN_MAX][::-1]]

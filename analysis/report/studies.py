@@ -17,6 +17,7 @@ from jpsi_lnv.analysis.report.tables import (
     Field,
     Table,
     count,
+    decay,
     fixed,
     located,
     percent,
@@ -46,7 +47,7 @@ DASHES: Final = ("-", "-", "--", ":", "-.")
 CHECKS_AT: Final = "limit_checks.json#"
 _CHAINS: Final = (
     Field("dataset", "dataset"),
-    Field("chain", "decay chain"),
+    Field("chain", "decay chain", decay),
     Field("n", "events", count),
     Field("share", "share", percent(2), "%"),
 )

@@ -23,13 +23,27 @@ DIVIDED: Final = " ÷ "
 SMALL_POWER: Final = 2
 NOTHING: Final = "–"
 
+# Words of a decay that are printed as letters, and the name of a particle with its charge.
+_LETTERS: Final = {
+    "pi": "π", "mu": "μ", "eta": "η", "rho": "ρ", "phi": "φ", "omega": "ω", "gamma": "γ", "nu": "ν",
+    "Lambda": "Λ", "Sigma": "Σ", "Xi": "Ξ", "Delta": "Δ", "J/psi(1S)": "J/ψ", "J/psi": "J/ψ", "->": "→",
+}  # fmt: skip
+_LETTER: Final = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(map(re.escape, _LETTERS))})(?![a-z])")
+_NAME: Final = r"(?<![A-Za-z])([abefhnpDKN\u0391-\u03c9](?:_\w|[*'~]|\(\d+\))*)"
+_CHARGE: Final = re.compile(_NAME + r"([+-]{1,2}|0)(?![A-Za-z0-9])")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
-_SUPERSCRIPT: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+_SUPERSCRIPT: Final = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 
 
 def text(value: Any) -> str:
     """Return a word, or a dash for None."""
     return NOTHING if value is None else str(value)
+
+
+def decay(value: str | None) -> str:
+    """Return words with decays in them as they are printed: ``J/psi -> K+ pi-`` is J/ψ → K⁺ π⁻; a dash for None."""
+    letters = _LETTER.sub(lambda found: _LETTERS[found[0]], text(value))
+    return _CHARGE.sub(lambda found: found[1] + found[2].translate(_SUPERSCRIPT), letters)
 
 
 def yes_no(value: bool | None) -> str:
@@ -140,7 +154,7 @@ class Field:
     @property
     def is_number(self) -> bool:
         """Whether its cells are numbers, aligned right."""
-        return self.show not in (text, yes_no)
+        return self.show not in (text, decay, yes_no)
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,10 @@ def command(
         msg = f"got --kind {MAJORANA}: only a fileset says mass and mode; skim with --kind {SIGNAL}, mend its metadata"
         raise click.UsageError(msg)
     mapped = None if mapping is None else read_map(mapping)
+    if mapped is None:
+        refuse_unused(["trust_units"], "without --mapping: BOSS's files have BOSS's units")
+    else:
+        refuse_unused(["keep"], f"with --mapping {mapping}, which names every column")
     is_complete = mapped is not None and not mapped.needs_runs
     if is_complete:
         refuse_unused(["run_table", *_OF_ALL_RUNS], f"with --mapping {mapping}, which holds what they say")

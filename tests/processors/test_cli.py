@@ -173,6 +173,7 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
         ["skim", "a.dst", "--output", "o", "--sqrt-s", "3097"],
         ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--field", "10"],
         ["skim", "a.dst", "--output", "o"],
+        ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--trust-units"],
     ],
 )
 def test_numbers_that_mean_nothing_are_wrong_usage(arguments, capsys):

@@ -15,6 +15,7 @@ from jpsi_lnv.analysis.report.tables import (
     Field,
     Table,
     count,
+    decay,
     fixed,
     percent,
     power,
@@ -56,6 +57,24 @@ def test_cells_are_written_as_the_field_does(show, value, wanted):
 def test_power_leaves_one_digit_before_the_point(value):
     # The last digit of a number just below a power of ten is a matter of rounding.
     assert 0.999999 <= value / 10.0 ** power(value) < 10.000001
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        ("J/psi -> K_S K+ pi- + c.c., K_S -> pi+ pi-", "J/ψ → K_S K⁺ π⁻ + c.c., K_S → π⁺ π⁻"),
+        ("J/psi(1S) -> 2(e+ e-) (pi0 -> gamma gamma)", "J/ψ → 2(e⁺ e⁻) (π⁰ → γ γ)"),
+        ("J/psi -> K+ K*(892)- + c.c., K*- -> K- pi0", "J/ψ → K⁺ K*(892)⁻ + c.c., K*⁻ → K⁻ π⁰"),
+        ("J/psi -> nu_M nu_M + c.c., nu_M -> K+ e-, m = 0.575", "J/ψ → ν_M ν_M + c.c., ν_M → K⁺ e⁻, m = 0.575"),
+        ("e+ e- -> p anti-p, pseudo-data of 2009-2012, no eta'", "e⁺ e⁻ → p anti-p, pseudo-data of 2009-2012, no η'"),
+        ("f_0(980) -> K0 rho(770)0", "f_0(980) → K⁰ ρ(770)⁰"),
+        ("K(2)*(1430)0 -> Sigma~- Delta(1232)++", "K(2)*(1430)⁰ → Σ~⁻ Δ(1232)⁺⁺"),
+        ("m0 of run0, p-value 0 + 1, E/p - 1", "m0 of run0, p-value 0 + 1, E/p - 1"),
+        (None, "–"),
+    ],
+)
+def test_decays_are_printed_with_their_letters(words, printed):
+    assert decay(words) == printed
 
 
 def test_power_of_nothing_is_zero():
