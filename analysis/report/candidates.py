@@ -51,10 +51,11 @@ _OF_TRACK: Final = (
 # Events that are displayed, and points of a track.
 DISPLAYED: Final = 12
 N_POINTS: Final = 120
-# Lower left corner, width and height of both views, as fractions of the figure; above them is room for the legend.
-VIEWS: Final = ((0.12, 0.2, 0.36, 0.47), (0.61, 0.2, 0.36, 0.47))
-# Radius and half length in cm of what the views show: beam pipe, wall and first and last layer of the drift chamber,
-# time of flight counters, calorimeter.
+# Lower left corner, width and height of both views, as fractions of the figure; above them is room for words.
+VIEWS: Final = ((0.11, 0.14, 0.385, 0.502), (0.605, 0.14, 0.385, 0.502))
+WORDS_AT: Final = (0.11, 0.86)
+# Radius and half length in cm of what the views show: beam pipe, inner wall and last layer of the drift chamber, time
+# of flight counters, calorimeter.
 DETECTOR: Final = (
     (NOMINAL.pipe_radius, NOMINAL.mdc_half_length),
     (NOMINAL.wall_radius, NOMINAL.mdc_half_length),
@@ -95,10 +96,12 @@ def _display(row: Mapping[str, Any]) -> Picture:
         for name, color in zip(TRACKS, drawing.COLOURS, strict=False):
             x, y, z = _track_points(row, name)
             words = f"{_track_name(name)}{'+' if row[f'kappa_{name}'] > 0 else '−'}, {row[f'p_{name}']:.2f} GeV/c"
-            axes.plot(x, y, color=color, label=words)
+            look = {"color": color, "linestyle": "-" if name.startswith("k") else "--"}
+            axes.plot(x, y, label=words, **look)
             # The half of the detector into which the track goes.
-            other.plot(z, np.copysign(np.hypot(x, y), y[-1]), color=color, label=f"{words}, r against z")
-        axes.legend(loc="lower left", bbox_to_anchor=(0.2, 1.1), ncols=2, fontsize=11)
+            other.plot(z, np.copysign(np.hypot(x, y), y[-1]), label=f"{words}, r against z", **look)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.09), ncols=2, fontsize=11)
+        axes.figure.text(*WORDS_AT, _words(row), fontsize=12, linespacing=1.5)
 
     return Picture(
         file_name(f"event_{row['dataset']}_{row['run']}_{row['event']}"),
@@ -107,6 +110,13 @@ def _display(row: Mapping[str, Any]) -> Picture:
         f"with the sign of y); M(KKee) = {row['m_kkee']:.4f} GeV/c², χ²₄C = {row['chi2_kkee']:.1f}.",
         draw,
     )
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    """Return which event it is, and its fit, as a figure shows them."""
+    where = f"{row['dataset']}, run {row['run']}, event {row['event']}"
+    mass = rf"$M(K^\pm K^\pm e^\mp e^\mp)$ = {row['m_kkee']:.4f} GeV/$c^2$"
+    return f"{where}\n{mass}, " + rf"$\chi^2_\mathrm{{4C}}$ = {row['chi2_kkee']:.1f}"
 
 
 def _outline(axes: Axes, side: Axes) -> None:
