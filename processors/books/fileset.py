@@ -35,6 +35,8 @@ _OTHER: Final = {
     ".root": "an ntuple, not a fileset; list it in one and complete that with `lnv fileset complete`",
     ".zip": "a merged result, not a fileset; `lnv report --accumulator` shows it",
 }
+# Digits of an energy in GeV by which datasets are of the same data taking.
+_ENERGY_DIGITS: Final = 2
 _FIELDS: Final = (
     Field("dataset", "dataset"),
     Field("kind", "kind"),
@@ -319,14 +321,16 @@ def refuse_repetition(fileset: Fileset) -> None:
 
 
 def _added_up(fileset: Fileset) -> list[list[Dataset]]:
-    """Return the datasets whose events are counted together: of one kind, and in one selection.
+    """Return the datasets whose events are counted together: of one kind and energy, and in one selection.
 
-    A recorded event may be in files of several selections, as the control samples of one data taking are.
+    A recorded event may be in files of several selections, as the control samples of one data taking are. Pseudo-data
+    of two energies may number their events alike; a file of another energy than its dataset's is refused anyway.
     """
-    groups: dict[tuple[str, str], list[Dataset]] = {}
+    groups: dict[tuple[str, float, str], list[Dataset]] = {}
     for dataset in fileset.values():
         for selection in dataset.metadata.selections:
-            groups.setdefault((dataset.metadata.kind, selection), []).append(dataset)
+            of = dataset.metadata.kind, round(dataset.metadata.sqrt_s, _ENERGY_DIGITS), selection
+            groups.setdefault(of, []).append(dataset)
     return list(groups.values())
 
 

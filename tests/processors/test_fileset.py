@@ -319,3 +319,16 @@ def test_a_file_is_found_by_its_name_whatever_it_looks_like(tmp_path, name):
     write_ntuple(tmp_path / "plain.root", 30, seed=1).rename(tmp_path / name)
     (file,) = completed(tmp_path, [name]).files
     assert file.path == str(tmp_path / name)
+
+
+def test_pseudo_data_of_two_energies_may_number_their_events_alike(tmp_path):
+    files = [verify.describe(str(write_ntuple(tmp_path / f"{k}.root", 300, k, run=9900))) for k in (1, 2)]
+
+    def fileset(*energies):
+        records = ({"kind": "continuum", "is_simulation": True, "sqrt_s": energy} for energy in energies)
+        metadata = [DatasetMetadata.from_dict(str(k), record) for k, record in enumerate(records)]
+        return {str(k): filesets.Dataset(str(k), m, (f,)) for k, (m, f) in enumerate(zip(metadata, files, strict=True))}
+
+    filesets.refuse_repetition(fileset(3.08, 3.65))
+    with pytest.raises(FilesetError, match=r"holds events of '0', file .*1.root"):
+        filesets.refuse_repetition(fileset(3.08, 3.0801))
