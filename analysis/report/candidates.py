@@ -96,7 +96,7 @@ def _display(row: Mapping[str, Any]) -> Picture:
         for name, color in zip(TRACKS, drawing.COLOURS, strict=False):
             x, y, z = _track_points(row, name)
             words = f"{_track_name(name)}{'+' if row[f'kappa_{name}'] > 0 else '−'}, {row[f'p_{name}']:.2f} GeV/c"
-            look = {"color": color, "linestyle": "-" if name.startswith("k") else "--"}
+            look: dict[str, Any] = {"color": color, "linestyle": "-" if name.startswith("k") else "--"}
             axes.plot(x, y, label=words, **look)
             # The half of the detector into which the track goes.
             other.plot(z, np.copysign(np.hypot(x, y), y[-1]), label=f"{words}, r against z", **look)
