@@ -29,7 +29,6 @@ from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.misid_rates import Rates
 from jpsi_lnv.analysis.normalization import Count, all_passed
 from jpsi_lnv.analysis.results import DatasetResult, Results
-from jpsi_lnv.analysis.selection.search import TRACKS
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTROLS
 
 Candidates = Mapping[str, AnyArray]
@@ -191,8 +190,8 @@ def in_signal_region(
     """Return the function that says which candidates pass chi2 and signal region, and lie at a mass if one is given."""
 
     def passes(table: Candidates) -> BoolArray:
-        m_kkee = table["m_kkee"]
-        inside = (m_kkee >= cuts.m_kkee_min) & (m_kkee <= cuts.m_kkee_max) & (table["chi2_4c"] < cuts.chi2_4c_max)
+        mass = table[cuts.channel.mass]
+        inside = (mass >= cuts.m_signal_min) & (mass <= cuts.m_signal_max) & (table["chi2_4c"] < cuts.chi2_4c_max)
         if m_majorana is not None:
             inside &= majorana.belongs(table, m_majorana, pairing)
         return np.asarray(inside)
@@ -287,21 +286,21 @@ def _largest(dataset: DatasetResult, weight: float, rates: Rates) -> tuple[float
     """Return the largest number of events that a candidate could stand for, and what it would need.
 
     Its tracks have the momenta at which the sample's are most often taken for others. The species are those of all
-    combinations of four tracks in the sample, as often as they occur, since without a candidate nobody knows which of
+    combinations of tracks in the sample, as often as they occur, since without a candidate nobody knows which of
     them kinematics would let pass; where there is no combination, any species that were seen.
     """
     found = dataset.selections[MISID].histograms
-    seen = np.asarray(found["combinations"].values())
+    seen, names = np.asarray(found["combinations"].values()), found["combinations"].axes.name
     tracks = np.asarray(found["tracks"].values() if seen.any() else found["roles"].values().sum(axis=(0, -1)))
     if not tracks.any():
         return weight, {}
     if not seen.any():
         species = tracks.any(axis=(1, 2)).astype(np.int64)
-        seen = np.asarray(reduce(np.multiply.outer, [species] * len(TRACKS)))
+        seen = np.asarray(reduce(np.multiply.outer, [species] * len(names)))
     largest, combinations = rates.largest(tracks), np.argwhere(seen)
-    of_tracks = [largest[combinations[:, i], misid_rates.role_index(track)] for i, track in enumerate(TRACKS)]
+    of_tracks = [largest[combinations[:, i], rates.role_index(track)] for i, track in enumerate(names)]
     product = seen[tuple(combinations.T)] / seen.sum() * np.prod(of_tracks, axis=0)
-    needs = misid_rates.needs({track: combinations[:, i] for i, track in enumerate(TRACKS)})
+    needs = misid_rates.needs({track: combinations[:, i] for i, track in enumerate(names)})
     return weight * float(product.sum()), {name: float(n @ product / product.sum()) for name, n in needs.items()}
 
 
@@ -322,7 +321,8 @@ def _process(sample: Sample, is_inside: BoolArray, rates: Rates) -> Process:
     total, squares = float(inside.sum()), float(np.square(inside).sum())
     needs = sample.largest_needs
     if len(inside):
-        species = {track: np.asarray(sample.candidates[f"species_{track}"])[is_inside] for track in TRACKS}
+        names = misid_rates.tracks_of(sample.candidates)
+        species = {track: np.asarray(sample.candidates[f"species_{track}"])[is_inside] for track in names}
         needs = {name: float(n @ inside) / total for name, n in misid_rates.needs(species).items()}
     own = {f"branching fraction of {sample.name}": sample.kappa} if sample.kappa else {}
     return Process(
@@ -397,7 +397,7 @@ def considered() -> tuple[str, ...]:
 
 
 def spectrum(results: Results, like: hist.Hist, n_jpsi: float | None = None) -> hist.Hist:
-    """Return the expected exclusive background in the axes ``chi2_4c`` and ``m_kkee`` of a histogram."""
+    """Return the expected exclusive background in the axes ``chi2_4c`` and mass of a histogram."""
     filled = hist.Hist(*like.axes, storage=hist.storage.Weight())
     for sample in weighted(results, normalization.n_jpsi(results, n_jpsi).value)[0]:
         filled.fill(*(sample.candidates[axis.name] for axis in like.axes), weight=sample.expected)

@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.background import Background, Candidates, in_signal_regio
 from jpsi_lnv.analysis.datasets import BACKGROUND, CONTROL, INCLUSIVE, MISID
 from jpsi_lnv.analysis.misid_rates import RIGHT, Rates
 from jpsi_lnv.analysis.results import Results, SelectionResult
-from jpsi_lnv.analysis.selection.misid import N_PAIRED, ROLES, SPECIES
+from jpsi_lnv.analysis.selection.misid import N_PAIRED, NO_ROLE, SPECIES
 
 PAIRS_MIN: Final = 3.0
 
@@ -87,7 +87,12 @@ def pair_closure(found: Sequence[SelectionResult], rates: Rates) -> tuple[Closur
     if not stored:
         return ()
     cells, taken = (np.sum([h[name].values() for h in stored], axis=0) for name in ("pairs", "pairs_taken"))
-    kinds = [(i, r) for i, s in enumerate(SPECIES) for r, role in enumerate(ROLES) if r and (s, role) not in RIGHT]
+    kinds = [
+        (i, r)
+        for i, s in enumerate(SPECIES)
+        for r, role in enumerate(rates.roles)
+        if role != NO_ROLE and (s, role) not in RIGHT
+    ]
     rows = (_pairs(cells, taken, rates, a, b) for k, a in enumerate(kinds) for b in kinds[k:])
     return tuple(row for row in rows if row.expected >= PAIRS_MIN)
 
@@ -97,10 +102,11 @@ def _pairs(cells: AnyArray, taken: AnyArray, rates: Rates, a: tuple[int, int], b
     of_a, of_b = (_by_cell(rates, *kind) for kind in (a, b))
     both_ways, is_like = 0.5 if a == b else 1.0, int(a[1] == b[1])
     expected = both_ways * float(of_a @ cells[..., is_like] @ of_b)
-    counted = both_ways * float(taken[a[0] * len(ROLES) + a[1], b[0] * len(ROLES) + b[1], is_like])
-    known = [taken[k * len(ROLES) + r].sum() / (N_PAIRED - 1) for k, r in (a, b)]
+    n_roles = len(rates.roles)
+    counted = both_ways * float(taken[a[0] * n_roles + a[1], b[0] * n_roles + b[1], is_like])
+    known = [taken[k * n_roles + r].sum() / (N_PAIRED - 1) for k, r in (a, b)]
     sigma = math.sqrt(expected + expected**2 * sum(1.0 / max(n, 1.0) for n in known))
-    names = (f"{SPECIES[k]} to {ROLES[r]}" for k, r in (a, b))
+    names = (f"{SPECIES[k]} to {rates.roles[r]}" for k, r in (a, b))
     return Closure(f"pairs: {', '.join(names)}", round(counted), expected, sigma)
 
 

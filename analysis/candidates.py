@@ -85,12 +85,12 @@ def best_per_event(chi2: FloatArray, event: IntArray) -> IntArray:
 
 
 def invariant_mass(p: FloatArray, cand: IntArray, species: tuple[int, ...], masses: tuple[float, ...]) -> FloatArray:
-    """Return the invariant mass of the four tracks of every candidate, (N,), in GeV/c^2.
+    """Return the invariant mass of the n tracks of every candidate, (N,), in GeV/c^2.
 
     Args:
         p: (T, S, 3) momenta in GeV/c; S = 1 if the tracks have one momentum for all species, else one per species.
-        cand: (N, 4) track indices.
-        species: The species of the four tracks.
+        cand: (N, n) track indices.
+        species: The species of the tracks.
         masses: Their masses in GeV/c^2.
     """
     rows = np.array(species if p.shape[1] > 1 else (0,) * len(species))
@@ -117,7 +117,7 @@ class FittedCandidates:
 
     @property
     def chi2_4c(self) -> FloatArray:
-        """chi2 of the KKee assignment, shape (B,)."""
+        """chi2 of the channel's own assignment, shape (B,)."""
         return self.chi2[:, SIGNAL]
 
     @property
@@ -141,7 +141,7 @@ class Start(NamedTuple):
     Attributes:
         p: (T, S, 3) momenta of tracks in GeV/c; S = 1: one for all species, else one for each.
         v: (T, S, 6) their covariances in (GeV/c)^2.
-        cand: (N, 4) which tracks the candidates are made of.
+        cand: (N, n) which tracks the candidates are made of.
     """
 
     p: FloatArray
@@ -153,10 +153,10 @@ class Measured(Protocol):
     """The tracks of all combinations, from which fits start."""
 
     def start(self, species: IntArray, rows: IntArray | slice) -> Start:
-        """Return the tracks of some combinations, the four of which have these species."""
+        """Return the tracks of some combinations, which have these species."""
 
     def starts(self, assignments: IntArray, rows: IntArray) -> Iterator[tuple[slice, Start]]:
-        """Return slices of assignments (H, 4) that start alike, with the tracks of some combinations."""
+        """Return slices of assignments (H, n) that start alike, with the tracks of some combinations."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def at_vertices(found: vertex.VertexFit) -> Start:
 
 
 def fit_signal(start: Start, p4_total: FloatArray, cuts: Cuts) -> tuple[fourc.Fit4C, FloatArray]:
-    """Fit every combination as KKee.
+    """Fit every combination as the channel that is searched for.
 
     Args:
         start: Their tracks.
@@ -257,10 +257,10 @@ def fit_signal(start: Start, p4_total: FloatArray, cuts: Cuts) -> tuple[fourc.Fi
         cuts: The requirements.
 
     Returns:
-        The fits, of shape (N, 1), and the fitted four-momenta (N, 4, 4) in GeV; NaN where a fit is not OK.
+        The fits, of shape (N, 1), and the fitted four-momenta (N, n, 4) in GeV; NaN where a fit is not OK.
     """
-    limits = fourc.LIMITS[cuts.fit_limits]
-    return fourc.fit_with_momenta(*start, KKEE.assignments[SIGNAL], p4_total, spread=cuts.beam_spread, limits=limits)
+    own, limits = cuts.channel.assignments[SIGNAL], fourc.LIMITS[cuts.fit_limits]
+    return fourc.fit_with_momenta(*start, own, p4_total, spread=cuts.beam_spread, limits=limits)
 
 
 def fit_best(
@@ -271,25 +271,25 @@ def fit_best(
     p4_total: FloatArray,
     cuts: Cuts,
 ) -> FittedCandidates:
-    """Keep the combination of each event with the smallest chi2 as KKee, and fit it under the other assignments.
+    """Keep the combination of each event with the smallest chi2 as the channel, and fit it under its alternatives.
 
     The alternatives are fitted up to the upper edge of the stored chi2 axis, not only below the cut, so that the cut
     can be chosen again without a rerun.
 
     Args:
-        signal: Fits of every combination as KKee, from `fit_signal`.
+        signal: Fits of every combination, from `fit_signal`.
         measured: The tracks of every combination.
-        combinations: Places (N, 4) of their tracks among the examined ones, and event (N,).
-        chi2_pid: PID chi2 (P, 3) of e, pi, K of the examined tracks.
+        combinations: Places (N, n) of their tracks among the examined ones, and event (N,).
+        chi2_pid: PID chi2 (P, S) of the channel's hypotheses of the examined tracks.
         p4_total: Initial four-momentum, (4,) or one of each combination (N, 4), in GeV.
         cuts: The requirements.
     """
-    cand, event = combinations
+    channel, (cand, event) = cuts.channel, combinations
     row = best_per_event(signal.chi2[:, SIGNAL], event)
-    competes = KKEE.competing(cuts.kkpipi_permutations, cand[row], chi2_pid)[:, SIGNAL + 1 :]
+    competes = channel.competing(cuts.permutations, cand[row], chi2_pid)[:, SIGNAL + 1 :]
     competes &= (signal.chi2[row, SIGNAL] < fourc.CHI2_MAX)[:, None]
     p4 = p4_total if p4_total.ndim == 1 else p4_total[row]
-    rivals = KKEE.assignments[SIGNAL + 1 :]
+    rivals = channel.assignments[SIGNAL + 1 :]
     limits = fourc.LIMITS[cuts.fit_limits]
     others = [
         fourc.fit4c(*start, rivals[of], p4, competes=competes[:, of], spread=cuts.beam_spread, limits=limits)

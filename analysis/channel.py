@@ -7,10 +7,11 @@ their charges: K+ K- pi+ pi- has four, one track of each charge is a kaon.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import permutations, product
-from typing import Final, Literal
+from functools import cache, cached_property
+from itertools import groupby, permutations, product
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,25 @@ import numpy.typing as npt
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
 
-SPECIES_OF: Final = {"e": Species.E, "pi": Species.PI, "K": Species.K, "p": Species.P}
+SPECIES_OF: Final = {"e": Species.E, "pi": Species.PI, "K": Species.K, "p": Species.P, "mu": Species.MU}
 SIGNS: Final = {"+": 1, "-": -1}
+
+
+class Words(NamedTuple):
+    """What a species is called: in words, in a text, in LaTeX."""
+
+    word: str
+    symbol: str
+    latex: str
+
+
+WORDS: Final[Mapping[Species, Words]] = {
+    Species.E: Words("electron", "e", "e"),
+    Species.PI: Words("pion", "π", r"\pi"),
+    Species.K: Words("kaon", "K", "K"),
+    Species.P: Words("proton", "p", "p"),
+    Species.MU: Words("muon", "μ", r"\mu"),
+}
 
 Permutations = Literal["one", "all"]
 
@@ -55,14 +73,17 @@ class Channel:
         alternatives: Final states of the same charges that its tracks may come from instead.
 
     Raises:
-        ValueError: An unknown particle, or an alternative of other charges.
+        ValueError: An unknown particle, like ones apart, an alternative of other charges.
     """
 
     final_state: tuple[str, ...]
     alternatives: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse alternatives that the tracks cannot be."""
+        """Refuse what would be counted twice, and alternatives that the tracks cannot be."""
+        if len([*groupby(self.slots)]) > len({*self.slots}):
+            msg = f"{' '.join(self.final_state)}: wanted like particles beside each other"
+            raise ValueError(msg)
         for alternative in self.alternatives:
             if sorted(slot(name).charge for name in alternative) != sorted(self.charges):
                 msg = f"{' '.join(alternative)} has other charges than {' '.join(self.final_state)}"
@@ -89,6 +110,120 @@ class Channel:
         return tuple(SPECIES_MASS[species] for species in self.species)
 
     @property
+    def kinds(self) -> tuple[Species, ...]:
+        """The different species of the tracks, the lightest first."""
+        return tuple(sorted({*self.species}, key=SPECIES_MASS.__getitem__))
+
+    @property
+    def hypotheses(self) -> tuple[Species, ...]:
+        """The species that the tracks are fitted and identified as: their values index arrays of these."""
+        return tuple(Species)[: max(Species.K, *self.assignments.ravel()) + 1]
+
+    @property
+    def considered(self) -> tuple[str, ...]:
+        """Names of the hypotheses in the identification, in the order of `Species`."""
+        return tuple(species.name.lower() for species in self.hypotheses)
+
+    @property
+    def name(self) -> str:
+        """Name of the final state in keys, such as ``kkee``."""
+        return name_of(self.final_state)
+
+    @property
+    def mass(self) -> str:
+        """Name of the mass of all particles, such as ``m_kkee``."""
+        return f"m_{self.name}"
+
+    @property
+    def pair(self) -> str:
+        """Name of the mass of a pair, such as ``m_ke``."""
+        return f"m_{name_of(self.final_state[0:4:2])}"
+
+    @property
+    def pair_symbols(self) -> str:
+        """A pair in a text, such as ``Ke``."""
+        return symbols_of(self.final_state[0:4:2])
+
+    @property
+    def pair_words(self) -> str:
+        """A pair in words, such as ``a kaon and an electron``."""
+        words = (WORDS[s].word for s in self.species[0:4:2])
+        return " and ".join(f"{'an' if word.startswith('e') else 'a'} {word}" for word in words)
+
+    @property
+    def pair_threshold(self) -> float:
+        """Sum of the masses of a pair in GeV/c^2."""
+        return sum(self.masses[place] for place in self.pairs[0])
+
+    @cached_property
+    def tracks(self) -> tuple[str, ...]:
+        """Name of each track, such as ``k1``: like species are numbered."""
+        species = self.species
+        names = (name[:-1].lower() for name in self.final_state)
+        return tuple(f"{name}{species[: k + 1].count(species[k])}" for k, name in enumerate(names))
+
+    @property
+    def symbols(self) -> str:
+        """The particles in a text, such as ``KKee``."""
+        return symbols_of(self.final_state)
+
+    @property
+    def signed(self) -> str:
+        """The particles with their charges in a text, such as ``K± K± e∓ e∓``."""
+        signs = ("+", "-") if self.is_self_conjugate else ("±", "∓")
+        return " ".join(WORDS[s.species].symbol + signs[s.charge != self.charges[0]] for s in self.slots)
+
+    @property
+    def in_powers(self) -> str:
+        """The particles with their charges as powers, such as ``K⁺K⁺e⁻e⁻ + c.c.``."""
+        own = "".join(WORDS[s.species].symbol + ("⁺" if s.charge > 0 else "⁻") for s in self.slots)
+        return own + ("" if self.is_self_conjugate else " + c.c.")
+
+    @property
+    def reaction(self) -> str:
+        """The particles as a reaction has them, such as ``K+ K+ e- e- + c.c.``."""
+        return " ".join(self.final_state) + ("" if self.is_self_conjugate else " + c.c.")
+
+    @property
+    def conjugates(self) -> dict[str, int]:
+        """The decay and its conjugate, such as ``K+K+e-e-``, with the charge of their first particle."""
+        if self.is_self_conjugate:
+            return {}
+        own, sign = "".join(self.final_state), self.charges[0]
+        return {own: sign, own.translate(str.maketrans("+-", "-+")): -sign}
+
+    @property
+    def latex(self) -> str:
+        """The particles in LaTeX, such as ``KKee``."""
+        return in_latex(self.species)
+
+    @property
+    def latex_signed(self) -> str:
+        """The particles with their charges in LaTeX."""
+        return self.signed_latex(range(len(self.slots)))
+
+    def signed_latex(self, places: Iterable[int]) -> str:
+        """Return some of the particles with their charges in LaTeX."""
+        signs = ("^+", "^-") if self.is_self_conjugate else (r"^\pm", r"^\mp")
+        slots = (self.slots[k] for k in places)
+        return " ".join(WORDS[s.species].latex + signs[s.charge != self.charges[0]] for s in slots)
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Places of what may come from one of two like particles, as a neutrino in J/psi -> nu nu.
+
+        For final states of two like particles of one charge and two of the other: the two ways to pair them, one after
+        the other. None for others.
+        """
+        a, b = 2 * self.slots[:1], 2 * self.slots[-1:]
+        return ((0, 2), (1, 3), (0, 3), (1, 2)) if self.slots == a + b and a[0].charge == -b[0].charge else ()
+
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Names of the masses of `pairs`, such as ``m_k1e1``."""
+        return tuple(f"m_{self.tracks[a]}{self.tracks[b]}" for a, b in self.pairs)
+
+    @property
     def is_self_conjugate(self) -> bool:
         """Whether the conjugate decay has the same particles."""
         return sorted((s.species, s.charge) for s in self.slots) == sorted((s.species, -s.charge) for s in self.slots)
@@ -105,8 +240,8 @@ class Channel:
 
     @cached_property
     def _named(self) -> tuple[tuple[str, tuple[Species, ...]], ...]:
-        own = (_name(self.final_state), self.species)
-        return (own, *((_name(other), species) for other in self.alternatives for species in self._ways(other)))
+        own = (name_of(self.final_state), self.species)
+        return (own, *((name_of(other), species) for other in self.alternatives for species in self._ways(other)))
 
     def _ways(self, alternative: tuple[str, ...]) -> list[tuple[Species, ...]]:
         """Return every distinct assignment of an alternative's species to the tracks of their charges."""
@@ -151,11 +286,38 @@ class Channel:
         return {str(name): np.flatnonzero(names == name) for name in dict.fromkeys(self.names)}
 
 
-def _name(final_state: tuple[str, ...]) -> str:
-    return "".join(name[:-1] for name in sorted(final_state, key=lambda n: -SPECIES_OF[n[:-1]])).lower()
+def species_of_track(track: str) -> Species:
+    """Return the species of a track by its name in a candidate, such as ``k1``."""
+    letters = track.rstrip("0123456789")
+    return next(species for name, species in SPECIES_OF.items() if name.lower() == letters)
 
 
-KKEE: Final = Channel(
-    ("K+", "K+", "e-", "e-"),
-    (("K+", "K-", "pi+", "pi-"), ("K+", "K-", "K+", "K-"), ("pi+", "pi-", "pi+", "pi-")),
-)
+def in_latex(species: Iterable[Species]) -> str:
+    """Return species in LaTeX, such as ``KKee``."""
+    letters = (WORDS[s].latex for s in species)
+    return "".join(f"{letter} " if letter.startswith("\\") else letter for letter in letters).strip()
+
+
+@cache
+def read(final_state: str, alternatives: str = "") -> Channel:
+    """Return the channel of texts such as ``K+ K+ e- e-`` and ``K+ K- pi+ pi-, K+ K- K+ K-``.
+
+    Raises:
+        ValueError: There is no such channel.
+    """
+    others = (tuple(text.split()) for text in alternatives.split(","))
+    return Channel(tuple(final_state.split()), tuple(filter(None, others)))
+
+
+def symbols_of(final_state: tuple[str, ...]) -> str:
+    """Return a final state in a text, such as ``KKππ``."""
+    return "".join(WORDS[slot(name).species].symbol for name in final_state)
+
+
+def name_of(final_state: tuple[str, ...]) -> str:
+    """Return the name of a final state in keys, such as ``kkpipi``: the heaviest first."""
+    heaviest_first = sorted(final_state, key=lambda name: -SPECIES_MASS[slot(name).species])
+    return "".join(name[:-1] for name in heaviest_first).lower()
+
+
+KKEE: Final = read("K+ K+ e- e-", "K+ K- pi+ pi-, K+ K- K+ K-, pi+ pi- pi+ pi-")

@@ -45,10 +45,11 @@ class Species(IntEnum):
     PI = 1
     K = 2
     P = 3
+    MU = 4
 
 
 # Mass of each species in GeV/c^2, in the order of `Species`.
-SPECIES_MASS: Final[tuple[float, ...]] = (M_ELECTRON, M_PION, M_KAON, M_PROTON)
+SPECIES_MASS: Final[tuple[float, ...]] = (M_ELECTRON, M_PION, M_KAON, M_PROTON, M_MUON)
 
 # Hypotheses that BOSS identifies a charged track with, in its order.
 PID_HYPOTHESES: Final = ("e", "mu", "pi", "k", "p")

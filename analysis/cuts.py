@@ -1,4 +1,4 @@
-"""Every requirement of the publication's section III, as frozen values with unit and place.
+"""The decay that is searched for and every requirement of the publication's section III, with unit and place.
 
 A variation is a copy: ``dataclasses.replace(SELECTION, chi2_4c_max=25.0)``. The README's cut table is made from here.
 Where the publication names a requirement without a number, `source` says that the value is ours.
@@ -10,13 +10,18 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, get_args, get_type_hints
 
-from jpsi_lnv.analysis.constants import CHI2_MAX, PID_HYPOTHESES
+from jpsi_lnv.analysis import channel
+from jpsi_lnv.analysis.constants import CHI2_MAX, M_JPSI, PID_HYPOTHESES
 from jpsi_lnv.analysis.documents import digest_of_json
 
 OURS = "ours: the publication gives no number"
 BOSS = "BOSS ParticleID, setChiMinCut"
+# Particles of a final state: the fit is compiled anew for each number of them.
+N_TRACKS_MIN, N_TRACKS_MAX = 2, 6
+N_TRACKS_OF_VERTEX = 4
 
 
 def requirement(default: Any, *, unit: str, source: str, meaning: str) -> Any:
@@ -24,10 +29,26 @@ def requirement(default: Any, *, unit: str, source: str, meaning: str) -> Any:
     return dataclasses.field(default=default, metadata={"unit": unit, "source": source, "meaning": meaning})
 
 
+# The requirements that say which decay is searched for.
+DECAY: Final = ("final_state", "alternatives")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """The requirements of the search for J/psi -> K+ K+ e- e- + c.c., in the order they are applied."""
+    """A decay of the J/psi that is searched for, and the requirements, in the order they are applied."""
 
+    final_state: str = requirement(
+        "K+ K+ e- e-",
+        unit="",
+        source="III, par. 1",
+        meaning="the decay, with its conjugate: as many good tracks at least, and as many of each species",
+    )
+    alternatives: str = requirement(
+        "K+ K- pi+ pi-, K+ K- K+ K-, pi+ pi- pi+ pi-",
+        unit="",
+        source="III, par. 3",
+        meaning="what the tracks may be instead: none has a smaller chi2",
+    )
     cos_theta_max: float = requirement(
         0.93, unit="", source="III, par. 1", meaning="largest |cos theta| of a good track"
     )
@@ -43,7 +64,6 @@ class Cuts:
     r_z_max: float = requirement(
         10.0, unit="cm", source="III, par. 1", meaning="a good track's distance to the interaction point in z is below"
     )
-    n_tracks_min: int = requirement(4, unit="", source="III, par. 1", meaning="smallest number of good tracks")
     net_charge: int = requirement(0, unit="e", source="III, par. 1", meaning="sum of the good tracks' charges")
     pid_identify: str = requirement(
         "e pi k",
@@ -79,15 +99,25 @@ class Cuts:
     )
     e_over_p_electron_min: float = requirement(0.8, unit="c", source="III, par. 2", meaning="electron: E/p above")
     e_over_p_electron_max: float = requirement(1.2, unit="c", source="III, par. 2", meaning="electron: E/p below")
-    cl_k_min: float = requirement(0.0, unit="", source="III, par. 2", meaning="kaon: CL_K above (and above CL_pi)")
-    e_over_p_kaon_max: float = requirement(0.8, unit="c", source="III, par. 2", meaning="kaon: E/p below")
-    n_electrons_min: int = requirement(2, unit="", source="III, par. 2", meaning="smallest number of electrons")
-    n_kaons_min: int = requirement(2, unit="", source="III, par. 2", meaning="smallest number of kaons")
-    kkpipi_permutations: Literal["one", "all"] = requirement(
+    cl_hadron_min: float = requirement(
+        0.0, unit="", source="III, par. 2", meaning="kaon: CL_K above (and above CL_pi); pion, proton alike"
+    )
+    e_over_p_hadron_max: float = requirement(
+        0.8, unit="c", source="III, par. 2", meaning="kaon, pion, proton: E/p below"
+    )
+    cl_mu_min: float = requirement(0.001, unit="", source=OURS, meaning="muon: CL_mu above (and above CL_e and CL_K)")
+    emc_energy_muon_max: float = requirement(0.3, unit="GeV", source=OURS, meaning="muon: energy in the EMC below")
+    muc_depth_min: float = requirement(
+        30.0, unit="cm", source=OURS, meaning="muon: depth in the muon chambers above, of momenta that reach them"
+    )
+    muc_p_min: float = requirement(
+        0.8, unit="GeV/c", source=OURS, meaning="muon: momentum above which the depth is asked for"
+    )
+    permutations: Literal["one", "all"] = requirement(
         "all",
         unit="",
         source="III, par. 3: smallest among all possible assignments",
-        meaning="K+K-pi+pi- assignments a candidate competes with: all four, or the one best by PID",
+        meaning="assignments of an alternative to the tracks that compete: all, or the one best by PID",
     )
     vertex_fit: Literal["none", "free", "beam"] = requirement(
         "none",
@@ -123,11 +153,16 @@ class Cuts:
     conversion_radius_max: float = requirement(
         7.5, unit="cm", source="III, par. 3; " + OURS, meaning="conversion: radius of the conversion point below"
     )
-    m_kkee_min: float = requirement(3.07, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) from")
-    m_kkee_max: float = requirement(3.12, unit="GeV/c^2", source="III, par. 4", meaning="signal region: M(KKee) to")
+    m_signal_min: float = requirement(
+        3.07, unit="GeV/c^2", source="III, par. 4", meaning="signal region: mass of all particles from"
+    )
+    m_signal_max: float = requirement(
+        3.12, unit="GeV/c^2", source="III, par. 4", meaning="signal region: mass of all particles to"
+    )
 
     def __post_init__(self) -> None:
-        """Refuse a window that ends before it begins, a chi2 that is not decided about, and names of no hypothesis."""
+        """Refuse a decay that cannot be, an empty window, a chi2 that is not decided about, names of no hypothesis."""
+        self._require_decay()
         if self.chi2_4c_max > CHI2_MAX:
             msg = f"chi2_4c_max {self.chi2_4c_max:g}: wanted at most {CHI2_MAX:g}, above which no fit is decided"
             raise ValueError(msg)
@@ -141,6 +176,30 @@ class Cuts:
             if high in values and not values[low] < values[high]:
                 msg = f"{low} {values[low]} and {high} {values[high]}: wanted the first below the second"
                 raise ValueError(msg)
+
+    def _require_decay(self) -> None:
+        """Raise ValueError for a final state that the J/psi cannot decay to, or that cannot be fitted."""
+        searched = self.channel
+        n, charge, mass = len(searched.slots), sum(searched.charges), sum(searched.masses)
+        if charge != 0:
+            wrong = f"its charges add up to {charge:+d}, wanted 0, that of the J/psi"
+        elif not N_TRACKS_MIN <= n <= N_TRACKS_MAX:
+            wrong = f"got {n} particles, wanted {N_TRACKS_MIN} to {N_TRACKS_MAX}"
+        elif mass >= M_JPSI:
+            wrong = f"its particles weigh {mass:.4g} GeV/c^2, wanted less than the J/psi, {M_JPSI:.4g}"
+        elif sorted(searched.final_state) in map(sorted, searched.alternatives):
+            wrong = f"it is among its alternatives, {self.alternatives!r}"
+        elif self.vertex_fit != "none" and n != N_TRACKS_OF_VERTEX:
+            wrong = f"vertex_fit {self.vertex_fit!r} is of {N_TRACKS_OF_VERTEX} tracks, got {n}; wanted none"
+        else:
+            return
+        msg = f"final_state {self.final_state!r}: {wrong}"
+        raise ValueError(msg)
+
+    @cached_property
+    def channel(self) -> channel.Channel:
+        """The decay with what competes with it."""
+        return channel.read(self.final_state, self.alternatives)
 
     def pid_window(self, subsystem: str) -> tuple[float, float]:
         """Return the window of chi in which a subsystem of the identification counts: dedx, tof, emc or muc."""

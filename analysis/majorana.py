@@ -1,8 +1,12 @@
-"""The search at one mass of a Majorana neutrino that decays to K e, twice in an event: samples, candidates, mixing."""
+"""The search at one mass of a Majorana neutrino that decays twice in an event, to K e: samples, candidates, mixing.
+
+The pairs of tracks that a neutrino may decay to are those whose masses a table of candidates has, as `m_k1e1`.
+"""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +18,6 @@ from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
 from jpsi_lnv.analysis.datasets import MAJORANA, mass_mev
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 # Width of a mass interval in GeV/c^2: publication, section V.B.
 INTERVAL_WIDTH: Final = 0.025
@@ -22,6 +25,8 @@ INTERVAL_WIDTH: Final = 0.025
 BOTH: Final = "both"
 ANY: Final = "any"
 PAIRINGS: Final = (BOTH, ANY)
+N_PAIRS: Final = 4
+_PAIR: Final = re.compile(r"m_([a-z]+\d)([a-z]+\d)")
 
 
 def by_mass(results: Results, mode: str = "2nu") -> dict[float, dict[str, DatasetResult]]:
@@ -37,21 +42,35 @@ def by_mass(results: Results, mode: str = "2nu") -> dict[float, dict[str, Datase
 
 
 def paired_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
-    """Return both fitted M(Ke) of each candidate (N, 2) in the pairing whose masses differ least, in GeV/c^2.
+    """Return both fitted masses of each candidate (N, 2) in the pairing whose masses differ least, in GeV/c^2.
 
-    The two Ke pairs come from two neutrinos of one mass, and either kaon can belong to either electron.
+    The two pairs come from two neutrinos of one mass, and either kaon can belong to either electron.
 
     Raises:
-        ResultsError: The candidates lack the columns of `M_KE_NAMES`.
+        ResultsError: The candidates have no pairs.
     """
-    return nearest_pairing(_all_masses(candidates))
+    return nearest_pairing(masses_of_pairs(candidates))
 
 
-def _all_masses(candidates: Mapping[str, AnyArray]) -> FloatArray:
-    if missing := [name for name in M_KE_NAMES if name not in candidates]:
-        msg = f"the candidates lack {missing}; got {sorted(candidates)}; make the result again with `lnv run`"
+def pairs(candidates: Mapping[str, AnyArray]) -> dict[str, tuple[str, str]]:
+    """Return the tracks of every pair by the name of its mass: the two ways to pair them, one after the other.
+
+    Raises:
+        ResultsError: The candidates have no such pairs.
+    """
+    named = {name: match.groups() for name in candidates if (match := _PAIR.fullmatch(name))}
+    if len(named) != N_PAIRS:
+        msg = (
+            f"the candidates have {len(named)} masses of pairs, wanted {N_PAIRS} such as m_k1e1; got "
+            f"{sorted(candidates)}; make the result again with `lnv run`, of a decay to two pairs"
+        )
         raise ResultsError(msg)
-    return np.stack([np.asarray(candidates[name], dtype=np.float64) for name in M_KE_NAMES], axis=-1)
+    return {name: (first, second) for name, (first, second) in named.items()}
+
+
+def masses_of_pairs(candidates: Mapping[str, AnyArray]) -> FloatArray:
+    """Return the fitted masses of `pairs` of each candidate (N, 4) in GeV/c^2."""
+    return np.stack([np.asarray(candidates[name], dtype=np.float64) for name in pairs(candidates)], axis=-1)
 
 
 def nearest_pairing(masses: FloatArray) -> FloatArray:
@@ -74,12 +93,12 @@ def belongs(candidates: Mapping[str, AnyArray], m_majorana: float, pairing: str 
     Args:
         candidates: Their columns.
         m_majorana: The mass.
-        pairing: One of `PAIRINGS`: both M(Ke) of the pairing whose masses differ least lie in the interval, as for two
+        pairing: One of `PAIRINGS`: both masses of the pairing whose masses differ least lie in the interval, as for two
             neutrinos, or any of the four, as for one neutrino beside a kaon and an electron.
     """
     if pairing == BOTH:
         return in_interval(paired_masses(candidates), m_majorana)
-    return np.asarray(np.any([in_interval(m[:, None], m_majorana) for m in _all_masses(candidates).T], axis=0))
+    return np.asarray(np.any([in_interval(m[:, None], m_majorana) for m in masses_of_pairs(candidates).T], axis=0))
 
 
 def count(candidates: Mapping[str, AnyArray], m_majorana: float, pairing: str = BOTH) -> int:

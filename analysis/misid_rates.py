@@ -20,6 +20,7 @@ import numpy as np
 
 from jpsi_lnv.analysis import derived
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
+from jpsi_lnv.analysis.channel import WORDS, species_of_track
 from jpsi_lnv.analysis.datasets import (
     CONTROL,
     CONTROL_CONVERSION,
@@ -34,16 +35,16 @@ from jpsi_lnv.analysis.datasets import (
 from jpsi_lnv.analysis.efficiency import bin_of
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.analysis.selection.misid import ROLES, SPECIES
-from jpsi_lnv.analysis.selection.search import TRACKS
+from jpsi_lnv.analysis.selection.misid import NO_ROLE, SPECIES
 
 VERSION: Final = 1
 ALL_PERIODS: Final = 0
 # What a simulated rate is taken to be wrong by, as one standard deviation, until somebody measures it.
 ASSUMED_FACTOR: Final = 3.0
-# Role of each track of a candidate, and what needs no misidentification.
-ROLE_OF: Final = {"k1": "kaon", "k2": "kaon", "e1": "electron", "e2": "electron"}
-RIGHT: Final = frozenset({("e", "electron"), ("k", "kaon")})
+# What needs no misidentification.
+RIGHT: Final = frozenset(
+    {("e", "electron"), ("mu", "muon"), ("pi", "pion"), ("k", "kaon"), ("p", "proton"), ("pbar", "proton")}
+)
 # A momentum counts for the largest rate if this share of a sample's tracks of the species has it.
 POPULATED: Final = 0.01
 # Rate -> the control samples whose probes show it, and the largest of their momenta in GeV/c that the search has too.
@@ -58,6 +59,8 @@ P_PROBE_MAX: Final = 1.2
 PURITY_MIN: Final = 0.5
 
 Candidates = Mapping[str, AnyArray]
+# Column of the generated species of a track, before its name.
+_SPECIES_OF: Final = "species_"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Rates:
         periods: `ALL_PERIODS`, then the years that have rates of their own.
         p_edges: (P + 1,) in GeV/c.
         abs_cos_theta_edges: (C + 1,) of |cos theta|.
+        roles: What a track may be taken for.
         value: (period, species, P, C, role) probabilities above zero.
         factors: Name such as ``pi_to_electron`` -> its factor.
     """
@@ -90,18 +94,19 @@ class Rates:
     periods: tuple[int, ...]
     p_edges: FloatArray
     abs_cos_theta_edges: FloatArray
+    roles: tuple[str, ...]
     value: FloatArray
     factors: Mapping[str, Factor]
 
     def of_candidates(self, table: Candidates) -> FloatArray:
-        """Return the probability that the four tracks of each candidate are taken for what it needs, shape (N,)."""
-        product = np.ones(len(table["m_kkee"]))
+        """Return the probability that the tracks of each candidate are taken for what it needs, shape (N,)."""
+        product = np.ones(len(table["run"]))
         period = self._period(table)
-        for track in TRACKS:
+        for track in tracks_of(table):
             p = bin_of(self.p_edges, table[f"p_{track}"])
             cos_theta = bin_of(self.abs_cos_theta_edges, table[f"abs_cos_theta_{track}"])
             species = np.asarray(table[f"species_{track}"])
-            product *= self.value[period, species, p, cos_theta, role_index(track)]
+            product *= self.value[period, species, p, cos_theta, self.role_index(track)]
         return product
 
     def largest(self, tracks: FloatArray) -> FloatArray:
@@ -115,8 +120,12 @@ class Rates:
         is_populated = at_p >= POPULATED * np.maximum(at_p.sum(axis=1, keepdims=True), 1)
         return np.where(is_populated, mean, 0.0).max(axis=1)
 
+    def role_index(self, track: str) -> int:
+        """Return what a track of a candidate is taken for, as an index of `roles`."""
+        return self.roles.index(role_of(track))
+
     def _period(self, table: Candidates) -> IntArray:
-        period = np.asarray(table.get("period", np.zeros(len(table["m_kkee"]), dtype=np.int64)))
+        period = np.asarray(table.get("period", np.zeros(len(table["run"]), dtype=np.int64)))
         index = np.zeros(len(period), dtype=np.int64)
         for i, year in enumerate(self.periods):
             index[period == year] = i
@@ -128,9 +137,14 @@ def name_of(species: str, role: str) -> str:
     return f"{species}_to_{role}"
 
 
-def role_index(track: str) -> int:
-    """Return what a track of a candidate is taken for, as an index of `ROLES`."""
-    return ROLES.index(ROLE_OF[track])
+def tracks_of(table: Candidates) -> tuple[str, ...]:
+    """Return the names of the tracks of candidates, such as ``k1``."""
+    return tuple(name.removeprefix(_SPECIES_OF) for name in table if name.startswith(_SPECIES_OF))
+
+
+def role_of(track: str) -> str:
+    """Return what a track of a candidate is taken for, by its name."""
+    return WORDS[species_of_track(track)].word
 
 
 def needs(species: Mapping[str, IntArray]) -> dict[str, IntArray]:
@@ -144,8 +158,8 @@ def needs(species: Mapping[str, IntArray]) -> dict[str, IntArray]:
     """
     found: dict[str, IntArray] = {}
     for i, name in enumerate(SPECIES):
-        for role in ROLES[1:]:
-            tracks = [track for track in TRACKS if ROLE_OF[track] == role]
+        for role in sorted(set(map(role_of, species))):
+            tracks = [track for track in species if role_of(track) == role]
             count = np.sum([np.asarray(species[track]) == i for track in tracks], axis=0)
             if (name, role) not in RIGHT and count.any():
                 found[name_of(name, role)] = count
@@ -162,7 +176,7 @@ def counted(maps: Sequence[hist.Hist]) -> Rates:
     Raises:
         ResultsError: The histograms have other axes.
     """
-    periods, passed = _counts(maps)
+    (periods, passed), roles = _counts(maps), tuple(maps[0].axes["role"])
     n = passed.sum(axis=-1, keepdims=True)
     whole = (passed.sum(axis=(0, 2, 3), keepdims=True) + 0.5) / (n.sum(axis=(0, 2, 3), keepdims=True) + 1.0)
     rows = _drawn(passed.sum(axis=(0, 3), keepdims=True), n.sum(axis=(0, 3), keepdims=True), whole)
@@ -171,12 +185,12 @@ def counted(maps: Sequence[hist.Hist]) -> Rates:
     factors = {
         name_of(species, role): _assumed(float(passed[:, i, ..., j].sum()), float(whole[0, i, 0, 0, j]))
         for i, species in enumerate(SPECIES)
-        for j, role in enumerate(ROLES)
-        if role != ROLES[0] and (species, role) not in RIGHT
+        for j, role in enumerate(roles)
+        if role != NO_ROLE and (species, role) not in RIGHT
     }
     p, abs_cos_theta = (np.asarray(maps[0].axes[axis].edges) for axis in ("p", "abs_cos_theta"))
     known = (ALL_PERIODS, *periods) if len(periods) > 1 else (ALL_PERIODS,)
-    return Rates(known, p, abs_cos_theta, value, factors)
+    return Rates(known, p, abs_cos_theta, roles, value, factors)
 
 
 def _drawn(passed: FloatArray, n: FloatArray, coarse: FloatArray) -> FloatArray:
@@ -231,6 +245,8 @@ def with_probes(rates: Rates, results: Results) -> Rates:
     pions of the latter and of p pbar pi+ pi-, protons of that; muons have none.
     """
     for name, selections in PROBES.items():
+        if name not in rates.factors:
+            continue
         found = [probes for selection in selections if (probes := _probes(results, selection, name)) is not None]
         if found:
             rates = _measured(
@@ -264,7 +280,7 @@ def _measured(rates: Rates, name: str, probes: Probes) -> Rates:
     Where the simulation's own rates explain less than `PURITY_MIN` of its probes that are taken for others, most of
     these are other particles, and nothing is measured.
     """
-    species, role = (names.index(word) for names, word in zip((SPECIES, ROLES), name.split("_to_"), strict=True))
+    species, role = (names.index(word) for names, word in zip((SPECIES, rates.roles), name.split("_to_"), strict=True))
     n, n_simulated = probes.data.sum(axis=1), probes.simulation.sum(axis=1)
     weight = np.where(n_simulated > 0, n / np.maximum(n_simulated, 1.0), 0.0)
     passed, simulated = probes.data[n_simulated > 0, 1].sum(), probes.simulation[:, 1].sum()
@@ -308,7 +324,7 @@ def _replaced(rates: Rates, name: str, given: Any, path: Path) -> Rates:
         raise ResultsError(msg)
     species, role = name.split("_to_")
     values = rates.value.copy()
-    place = values[:, SPECIES.index(species), ..., ROLES.index(role)]
+    place = values[:, SPECIES.index(species), ..., rates.roles.index(role)]
     try:
         place[...] = np.asarray(given["value"], dtype=np.float64)
         kappa, source = float(given["kappa"]), str(given["source"])
@@ -329,7 +345,7 @@ def to_json(rates: Rates) -> dict[str, Any]:
     found = {
         name: {"value": rates.value[:, i, ..., j].tolist(), **vars(rates.factors[name])}
         for i, species in enumerate(SPECIES)
-        for j, role in enumerate(ROLES)
+        for j, role in enumerate(rates.roles)
         if (name := name_of(species, role)) in rates.factors
     }
     return {

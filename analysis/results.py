@@ -25,6 +25,7 @@ from annotated_types import Ge, MinLen
 
 from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.channel import Channel
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
@@ -114,6 +115,11 @@ class Results:
         except (ValueError, TypeError) as error:
             msg = f"the result was made with requirements that cannot be ({error}); run `lnv run` again"
             raise ResultsError(msg) from error
+
+    @property
+    def channel(self) -> Channel:
+        """The decay that was searched for."""
+        return self.cuts.channel
 
     @property
     def identity(self) -> dict[str, str | None]:

@@ -86,17 +86,17 @@ def select_tracks(tracks: ak.Array, depth: np.ndarray) -> tuple[np.ndarray, ak.A
         depth[events] += 1
 
     keep(ak.num(good) > 0)
-    keep((ak.num(good) >= CUTS.n_tracks_min) & (ak.sum(good.charge, axis=1) == CUTS.net_charge))
+    keep((ak.num(good) >= 4) & (ak.sum(good.charge, axis=1) == CUTS.net_charge))
     good = identify(good)
-    keep(ak.sum(good.ndof > 0, axis=1) >= CUTS.n_tracks_min)
+    keep(ak.sum(good.ndof > 0, axis=1) >= 4)
     known, ratio = good.ndof > 0, good.e_over_p
     total = good.cl_e + good.cl_pi + good.cl_k
     in_range = (ratio > CUTS.e_over_p_electron_min) & (ratio < CUTS.e_over_p_electron_max)
     is_electron = known & (good.cl_e > CUTS.cl_e_min) & (good.cl_e > CUTS.cl_e_ratio_min * total) & in_range
-    is_kaon = known & (good.cl_k > CUTS.cl_k_min) & (good.cl_k > good.cl_pi) & (ratio < CUTS.e_over_p_kaon_max)
+    is_kaon = known & (good.cl_k > CUTS.cl_hadron_min) & (good.cl_k > good.cl_pi) & (ratio < CUTS.e_over_p_hadron_max)
     good["is_electron"], good["is_kaon"] = is_electron, is_kaon
-    keep(ak.sum(good.is_electron, axis=1) >= CUTS.n_electrons_min)
-    keep(ak.sum(good.is_kaon, axis=1) >= CUTS.n_kaons_min)
+    keep(ak.sum(good.is_electron, axis=1) >= 2)
+    keep(ak.sum(good.is_kaon, axis=1) >= 2)
     return events, good
 
 
@@ -212,7 +212,7 @@ def fit(p: np.ndarray, v: np.ndarray, species: tuple[int, ...]) -> np.ndarray:
 def in_region(p: np.ndarray) -> np.ndarray:
     energy = np.sqrt((p * p).sum(axis=2) + np.array([MASSES[s] for s in SIGNAL]) ** 2).sum(axis=1)
     mass = np.sqrt(np.maximum(energy**2 - (p.sum(axis=1) ** 2).sum(axis=1), 0.0))
-    return (mass >= CUTS.m_kkee_min) & (mass <= CUTS.m_kkee_max)
+    return (mass >= CUTS.m_signal_min) & (mass <= CUTS.m_signal_max)
 
 
 def has_conversion(best: list[ak.Array], tracks: ak.Array) -> np.ndarray:

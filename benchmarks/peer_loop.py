@@ -59,18 +59,18 @@ def depth(event: dict[str, Any], tables: emc_pid.EmcTables) -> int:
     good = [t for t in tracks if is_good(t, event)]
     if not good:
         return 0
-    if len(good) < CUTS.n_tracks_min or sum(t["charge"] for t in good) != CUTS.net_charge:
+    if len(good) < 4 or sum(t["charge"] for t in good) != CUTS.net_charge:
         return 1
     for t in good:
         identify(t, tables)
     known = [t for t in good if t["ndof"] > 0]
-    if len(known) < CUTS.n_tracks_min:
+    if len(known) < 4:
         return 2
     electrons = [t for t in known if is_electron(t)]
-    if len(electrons) < CUTS.n_electrons_min:
+    if len(electrons) < 2:
         return 3
     kaons = [t for t in known if is_kaon(t)]
-    if len(kaons) < CUTS.n_kaons_min:
+    if len(kaons) < 2:
         return 4
     pairs = product(combinations(kaons, 2), combinations(electrons, 2))
     found = [(*k, *e) for k, e in pairs if abs(sum(t["charge"] for t in k)) == 2 and charges_match(k, e)]
@@ -93,7 +93,7 @@ def depth_of_candidates(found: list[Any], good: list[Any], event: dict[str, Any]
         return 8
     if any(is_conversion(e, t, event) for e in best[2:] for t in good if t["charge"] == -e["charge"]):
         return 9
-    return N_STEPS if CUTS.m_kkee_min <= mass(best) <= CUTS.m_kkee_max else 10
+    return N_STEPS if CUTS.m_signal_min <= mass(best) <= CUTS.m_signal_max else 10
 
 
 def is_good(t: dict[str, Any], event: dict[str, Any]) -> bool:
@@ -157,7 +157,7 @@ def is_electron(t: dict[str, Any]) -> bool:
 
 
 def is_kaon(t: dict[str, Any]) -> bool:
-    return t["cl"][2] > CUTS.cl_k_min and t["cl"][2] > t["cl"][1] and t["e_over_p"] < CUTS.e_over_p_kaon_max
+    return t["cl"][2] > CUTS.cl_hadron_min and t["cl"][2] > t["cl"][1] and t["e_over_p"] < CUTS.e_over_p_hadron_max
 
 
 def at_ip(t: dict[str, Any], event: dict[str, Any]) -> Any:

@@ -84,7 +84,7 @@ mass.fill(ak.to_numpy(total.mass))
 with drawing.style():
     figure, axes = drawing.new_figure()
     mass.plot(ax=axes, yerr=False)
-    for edge in (SELECTION.m_kkee_min, SELECTION.m_kkee_max):
+    for edge in (SELECTION.m_signal_min, SELECTION.m_signal_max):
         axes.axvline(edge, color=drawing.REGION, linestyle=":")
     axes.set_ylabel("Events / (5 MeV/$c^2$)")
     drawing.stamp(axes, "Fast simulation")

@@ -98,7 +98,7 @@ class LazyGroup(click.Group):
 )
 @click.pass_context
 def lnv(ctx: click.Context, debug: bool, config: Path | None) -> None:  # noqa: ARG001 `main` looks for --debug
-    """Search for J/psi -> K+ K+ e- e- + c.c. at BESIII, from ntuples to an upper limit."""
+    """Search for J/psi -> K+ K+ e- e- + c.c., or another decay, at BESIII, from ntuples to an upper limit."""
     path = config or Path(CONFIGURATION)
     if ctx.invoked_subcommand and (config or path.is_file()):
         ctx.default_map = {ctx.invoked_subcommand: _configured(ctx, path, ctx.invoked_subcommand)}

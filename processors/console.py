@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jpsi_lnv.analysis import derived, majorana, results
+from jpsi_lnv.analysis.cards import DEFAULT, Card, names, read
 from jpsi_lnv.analysis.constants import N_JPSI_OF
-from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
+from jpsi_lnv.analysis.cuts import changed
 from jpsi_lnv.analysis.datasets import N_JPSI_MAX, SIMULATED, published
 from jpsi_lnv.analysis.report import render
 from jpsi_lnv.analysis.report.tables import Table
@@ -192,21 +193,39 @@ N_JPSI: Final = click.option(
 )
 
 
-def _changed(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> Cuts:  # noqa: ARG001 click's
-    try:
-        return changed(SELECTION, given)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-CUTS: Final = click.option(
-    "--set",
-    "cuts",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=_changed,
-    help="Another value of a requirement, such as chi2_4c_max=25; may be repeated. The result says so.",
+CARD: Final = click.option(
+    "--card",
+    default=DEFAULT,
+    metavar="FILE|NAME",
+    callback=lambda _context, _parameter, given: read(given),
+    help=f"Channel card: the decay that is searched for, a TOML file or one of {', '.join(names())}.",
 )
+
+
+def card_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the decay that is searched for and of its requirements.
+
+    The command gets `card`, whose requirements are changed as ``--set`` says.
+    """
+
+    @functools.wraps(function)
+    def command(*, card: Card, settings: tuple[str, ...] = (), **given: Any) -> Any:
+        try:
+            card = dataclasses.replace(card, cuts=changed(card.cuts, settings))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="'--set'") from error
+        return function(card=card, **given)
+
+    of_cuts = click.option(
+        "--set",
+        "settings",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Another value of a requirement, such as chi2_4c_max=25; may be repeated. The result says so.",
+    )
+    return CARD(of_cuts(command))
+
+
 PLUGIN: Final = click.option(
     "--plugin", type=FILE, help="Python file with selections of your own, run on every dataset (docs/howto_plugin.md)."
 )
@@ -309,7 +328,7 @@ PAIRING: Final = click.option(
     "--pairing",
     type=click.Choice(majorana.PAIRINGS),
     default=majorana.BOTH,
-    help="How a candidate belongs to a mass: both of its M(Ke), paired, or any of the four.",
+    help="How a candidate belongs to a mass: both of its masses of pairs, paired, or any of the four.",
 )
 
 

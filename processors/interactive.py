@@ -9,7 +9,8 @@ from typing import Any
 
 from coffea.nanoevents import NanoEventsFactory
 
-from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis import cards
+from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.events.ntuple import BesSchema
 from jpsi_lnv.analysis.results import Results
@@ -76,7 +77,8 @@ def run(
     *,
     executor: str = "iterative",
     where: ClusterOptions | None = None,
-    cuts: Cuts = SELECTION,
+    card: str | Path | None = None,
+    cuts: Cuts | None = None,
     max_chunks: int | None = None,
     chunksize: int = 100_000,
     trust_units: bool = False,
@@ -90,7 +92,8 @@ def run(
         datasets: Shell patterns of dataset names, separated by commas; None: all.
         executor: ``iterative``, ``futures`` or ``dask``.
         where: The cluster, for ``dask``; None: two processes on this machine.
-        cuts: Cuts to apply.
+        card: Channel card, a file or the name of one of the package; None: the publication's.
+        cuts: Cuts to apply instead of the card's.
         max_chunks: Chunks per dataset; None: all.
         chunksize: Largest number of events of a chunk.
         trust_units: Go on where numbers cannot be what their units say.
@@ -104,9 +107,11 @@ def run(
     with ExitStack() as stack:
         parts = Path(stack.enter_context(TemporaryDirectory(prefix="lnv-")))
         make = stack.enter_context(make_executors(executor, where or ClusterOptions()))
+        channel = cards.read(card or cards.DEFAULT)
         options = RunOptions(
             output=parts,
-            cuts=cuts,
+            card=channel,
+            cuts=cuts or channel.cuts,
             max_chunks=max_chunks,
             chunksize=chunksize,
             verification="size",

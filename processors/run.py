@@ -15,6 +15,7 @@ from coffea.processor import accumulate
 
 from jpsi_lnv.analysis import derived, provenance, results
 from jpsi_lnv.analysis.arrays import AnyArray
+from jpsi_lnv.analysis.cards import Card
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.documents import Form, digest_of_json, write_json
@@ -45,7 +46,8 @@ class RunOptions:
     """What a run does besides processing.
 
     Attributes:
-        cuts: The cuts the processor applies.
+        card: The channel card.
+        cuts: The cuts the processor applies, those of the card but for what was set otherwise.
         box: The requirements that the box of blind data is made of.
         cache: File that remembers verified checksums; None: in the user's cache, or beside the results without one.
         plugin: The user's own selections.
@@ -71,6 +73,7 @@ class RunOptions:
         unit="I/N",
         check=not_a_part,
     )
+    card: Card | None = None
     cuts: Cuts = SELECTION
     box: Cuts = SELECTION
     cache: Path | None = None
@@ -273,7 +276,7 @@ def _books(
 def _parts(fileset: Fileset, options: RunOptions, others: Sequence[Path] = ()) -> Parts:
     versions = provenance.package_versions() | {"python": platform.python_version()}
     configuration = [provenance.source_digest(), versions, options.cuts.digest(), options.box.digest()]
-    configuration.append(options.plugin.digest)
+    configuration += [options.plugin.digest, options.card.digest if options.card else ""]
     return Parts(options.output, fileset, configuration, others)
 
 
@@ -307,6 +310,8 @@ def to_results(books: Books, options: RunOptions) -> results.Results:
     origin = provenance.collect(options.cuts, fileset_digest=fileset_digest(books.fileset))
     origin["box_digest"] = options.box.digest()
     origin["calibration"] = {n: c.summary() for n, c in calibrations(books.fileset).items()}
+    if options.card is not None:
+        origin["card"] = options.card.summary()
     if options.plugin.functions:
         origin["plugin"] = {"file": options.plugin.path.name, "digest": options.plugin.digest}
     if options.unblinding is not None:

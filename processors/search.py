@@ -25,7 +25,7 @@ from jpsi_lnv.processors.work.rows import Rows
 
 
 class SearchProcessor(ProcessorABC):
-    """Select J/psi -> K+ K+ e- e- + c.c. candidates, and what else the metadata of a dataset name.
+    """Select candidates of the decay that is searched for, and what else the metadata of a dataset name.
 
     Args:
         cuts: The requirements of the search.

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import background, background_checks, misid_rates, normalization
 from jpsi_lnv.analysis.background import EXCLUSIVE, Process, quote
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI, N_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
@@ -28,7 +29,6 @@ from jpsi_lnv.analysis.objects.tracks import cos_theta, momentum
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection import misid
 from jpsi_lnv.analysis.selection.misid import SPECIES
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
@@ -50,7 +50,9 @@ def roles(rng, probability, n=200_000):
 
 def combinations(*species):
     """Return the combinations, and their tracks over all momenta."""
-    filled = hist.Hist(*misid.OF_TRACKS, storage=hist.storage.Int64())
+    filled = hist.Hist(
+        *(hist.axis.StrCategory(misid.SPECIES, name=track) for track in KKEE.tracks), storage=hist.storage.Int64()
+    )
     tracks = hist.Hist(misid.SPECIES_AXIS, misid.P, misid.ABS_COS_THETA, storage=hist.storage.Int64())
     p = np.arange(0.05, 1.6, 0.1)
     for of in species:
@@ -65,9 +67,9 @@ KKPIPI = (KAON, KAON, PION, PION)
 
 def table(rng, n, chi2=5.0, species=KKPIPI):
     rows = {"run": np.ones(n, int), "event": np.arange(n), "chi2_4c": np.full(n, chi2), "m_kkee": np.full(n, M_JPSI)}
-    rows |= {name: np.full(n, 1.2) for name in M_KE_NAMES}
+    rows |= {name: np.full(n, 1.2) for name in KKEE.pair_names}
     rows["decay"] = np.full(n, "443(321,-321,211,-211)")
-    for track, of in zip(TRACKS, species, strict=True):
+    for track, of in zip(KKEE.tracks, species, strict=True):
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, n), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, n)}
         rows[f"species_{track}"] = np.full(n, of)
     return rows
@@ -117,8 +119,8 @@ def test_the_branching_fraction_is_a_factor_of_its_own_process(rng):
 
 def test_equal_weights_count_as_what_they_are(rng):
     rows = table(rng, 7)
-    rows |= {f"p_{track}": np.full(7, 0.5) for track in TRACKS}
-    rows |= {f"abs_cos_theta_{track}": np.full(7, 0.1) for track in TRACKS}
+    rows |= {f"p_{track}": np.full(7, 0.5) for track in KKEE.tracks}
+    rows |= {f"abs_cos_theta_{track}": np.full(7, 0.1) for track in KKEE.tracks}
     assert overall(make_results(roles(rng, 0.01), rows)).processes[0].m == pytest.approx(7)
 
 
@@ -254,7 +256,9 @@ def test_the_spectrum_holds_the_estimate(rng):
 def test_events_are_background_near_their_own_masses(rng):
     results = make_results(roles(rng, 0.01), table(rng, 5))
     record = DatasetMetadata(kind="continuum", sqrt_s=3.08, luminosity=167.0, blind=False)
-    near = SelectionResult({"all": 10, "signal_region": 1}, candidates={name: np.array([0.9]) for name in M_KE_NAMES})
+    near = SelectionResult(
+        {"all": 10, "signal_region": 1}, candidates={name: np.array([0.9]) for name in KKEE.pair_names}
+    )
     added = {"c": DatasetResult(record, 10, 10, {"search": near})}
     for mass in (0.9, 1.2, 1.5):
         of = DatasetMetadata(kind="majorana", sqrt_s=M_JPSI, m_majorana=mass, majorana_mode="2nu")
@@ -418,7 +422,7 @@ def test_events_pass_as_often_as_the_rates_say_where_there_are_enough_to_count(t
 
 def test_no_track_is_electron_and_kaon_at_once_with_the_loosened_identification():
     loose = misid.loosened(SELECTION)
-    assert loose.e_over_p_kaon_max <= loose.e_over_p_electron_min
+    assert loose.e_over_p_hadron_max <= loose.e_over_p_electron_min
 
 
 @pytest.mark.parametrize(
@@ -454,7 +458,7 @@ def test_two_tracks_are_misidentified_as_often_as_the_rates_of_each_say():
     event = np.repeat(np.arange(columns.n_events), np.diff(columns.offsets("Track")))
     first, second = pairs_of_equal_charge(event[counts], columns.flat("Track", "charge")[counts])
     for name in ("electron", "kaon"):
-        i = misid.ROLES.index(name)
+        i = misid.roles_of(KKEE).index(name)
         both = np.count_nonzero((role[counts][first] == i) & (role[counts][second] == i))
         expected = float((of_track[counts, i][first] * of_track[counts, i][second]).sum())
         assert expected > 10

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import majorana
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 pytestmark = pytest.mark.fast
 
 
 def candidates(*rows):
     columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return dict(zip(M_KE_NAMES, columns.T, strict=True))
+    return dict(zip(KKEE.pair_names, columns.T, strict=True))
 
 
 def test_the_pairing_of_least_difference_is_taken():

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import misid_rates
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection import control_probes, misid
-from jpsi_lnv.analysis.selection.search import TRACKS
 
 pytestmark = pytest.mark.fast
 
 PION, KAON, ELECTRON = (misid.SPECIES.index(name) for name in ("pi", "k", "e"))
-AS_ELECTRON, AS_KAON = (misid.ROLES.index(name) for name in ("electron", "kaon"))
+AS_ELECTRON, AS_KAON = (misid.roles_of(KKEE).index(name) for name in ("electron", "kaon"))
 
 
 def make_map(rng, n=100_000, pion_to_electron=0.01, period=2018, p_max=1.6, electron_to_kaon=0.01):
@@ -36,8 +36,8 @@ def make_map(rng, n=100_000, pion_to_electron=0.01, period=2018, p_max=1.6, elec
 
 
 def candidates(n=3, period=2018, species=(KAON, KAON, PION, PION), p=0.5):
-    rows = {"m_kkee": np.full(n, 3.1), "period": np.full(n, period)}
-    for track, of in zip(TRACKS, species, strict=True):
+    rows = {"run": np.ones(n), "m_kkee": np.full(n, 3.1), "period": np.full(n, period)}
+    for track, of in zip(KKEE.tracks, species, strict=True):
         rows |= {f"p_{track}": np.full(n, p), f"abs_cos_theta_{track}": np.full(n, 0.3)}
         rows[f"species_{track}"] = np.full(n, of)
     return rows
@@ -96,14 +96,14 @@ def test_the_weight_is_the_product_over_four_tracks(rng):
 
 def test_what_a_candidate_needs():
     rows = candidates(1, species=(KAON, PION, KAON, PION))
-    needs = misid_rates.needs({track: rows[f"species_{track}"] for track in TRACKS})
+    needs = misid_rates.needs({track: rows[f"species_{track}"] for track in KKEE.tracks})
     assert {name: n.tolist() for name, n in needs.items()} == {
         "pi_to_electron": [1],
         "pi_to_kaon": [1],
         "k_to_electron": [1],
     }
     right = candidates(1, species=(KAON, KAON, ELECTRON, ELECTRON))
-    assert misid_rates.needs({track: right[f"species_{track}"] for track in TRACKS}) == {}
+    assert misid_rates.needs({track: right[f"species_{track}"] for track in KKEE.tracks}) == {}
 
 
 def test_a_rate_that_nobody_measured_is_known_to_a_factor_of_three(rng):

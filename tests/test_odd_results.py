@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.derived import ACCUMULATOR
@@ -24,7 +25,7 @@ CANDIDATES = ("run", "event", "m_kkee", "m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1", 
 def dataset(n_events, n_passed=0, **metadata):
     counts = np.linspace(n_events, n_passed, len(NAMES)).astype(int).tolist()
     columns = {name: np.full(n_passed, 3.09 if name == "m_kkee" else 1.3) for name in CANDIDATES}
-    search = results.SelectionResult(dict(zip(NAMES, counts, strict=True)), book(), {}, columns)
+    search = results.SelectionResult(dict(zip(NAMES, counts, strict=True)), book(KKEE), {}, columns)
     record = DatasetMetadata.from_dict("d", {"kind": "signal", "sqrt_s": 3.0969, "is_simulation": True} | metadata)
     return results.DatasetResult(record, n_events, n_events, {"search": search})
 

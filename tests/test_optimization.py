@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import optimization
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.selection import search
 
 pytestmark = pytest.mark.fast
 
 
 def axes():
-    return (search.CHI2_4C, search.M_KKEE_COARSE)
+    return (search.chi2_axis(KKEE), search.mass_axis(KKEE, search.N_MASS_COARSE))
 
 
 WINDOW = {"m_kkee": (3.07, 3.12)}

@@ -9,6 +9,7 @@ import hist
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, read, write
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.fast
 
 @pytest.fixture
 def result():
-    filled = search.book()
+    filled = search.book(KKEE)
     filled["m_kkee"].fill(["signal_region"] * 3, [3.0, 3.1, 9.0])
     filled["chi2_4c_m_kkee"].fill([3.0, 500.0], [3.1, 3.2])
     filled["weighted"] = hist.Hist.new.Reg(4, 0, 1, name="x").Weight().fill([0.1, 0.2], weight=[2.0, 0.5])

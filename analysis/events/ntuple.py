@@ -83,7 +83,7 @@ class BesTrack(base.NanoCollection):
         return _float64(self.emc_energy) / self.p
 
     def p4(self, species: str) -> ak.Array:
-        """Return Lorentz vectors in GeV at the interaction point under the mass of ``e``, ``pi``, ``K`` or ``p``.
+        """Return Lorentz vectors in GeV at the interaction point as ``e``, ``mu``, ``pi``, ``K`` or ``p``.
 
         Files with helices per hypothesis give the species' own momentum.
 
@@ -91,11 +91,11 @@ class BesTrack(base.NanoCollection):
             ValueError: No such species.
         """
         if species.upper() not in Species.__members__:
-            msg = f"no species {species!r}; there are e, pi, K and p"
+            msg = f"no species {species!r}; there are e, mu, pi, K and p"
             raise ValueError(msg)
         which = Species[species.upper()]
         _, phi0, _ = self._about_interaction_point()
-        suffix = {Species.E: "_e", Species.PI: "", Species.K: "_k", Species.P: "_p"}[which]
+        suffix = "" if which == Species.PI else f"_{which.name.lower()}"
         if f"kappa{suffix}" not in self.fields:
             suffix = ""
         px, py, pz = kinematics.momentum(phi0, _float64(self[f"kappa{suffix}"]), _float64(self[f"tanl{suffix}"]))

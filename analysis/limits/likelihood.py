@@ -71,7 +71,7 @@ def of_inputs(inputs: LimitInputs, sources: Mapping[str, float] | None = None) -
         msg = "n_obs=None: a likelihood holds the observed events; unblind first"
         raise ValueError(msg)
     named = {EFFICIENCY: inputs.delta_sys} if sources is None else sources
-    return (Counted(f"jpsi_kkee{_suffix(inputs)}", inputs.n_obs, 1.0, inputs.efficiency, named),)
+    return (Counted(f"search{_suffix(inputs)}", inputs.n_obs, 1.0, inputs.efficiency, named),)
 
 
 def _suffix(inputs: LimitInputs) -> str:

@@ -1,6 +1,6 @@
 """The search at any mass of a Majorana neutrino: windows that follow the resolution, efficiencies that follow the mass.
 
-Both Ke pairs of an event come from neutrinos of one mass. The kinematic fit correlates their two masses, by -0.02 at
+Both pairs of an event come from neutrinos of one mass. The kinematic fit correlates their two masses, by -0.02 at
 0.65 GeV/c^2 and by -0.87 at 1.475, so that the window is one of mean and difference: |mean - M| < 4 s_mean and
 |difference| < 4 s_difference, with half-widths of 68 % fitted over the simulated masses. It keeps 97 to 99 % of the
 selected signal, and a signal between two centres a MeV apart loses at most 1 %. The efficiency is the fit of a
@@ -24,7 +24,7 @@ from scipy import special
 
 from jpsi_lnv.analysis import majorana
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray
-from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL, mass_mev
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import gather, methods, sensitivity
@@ -37,7 +37,7 @@ from jpsi_lnv.analysis.results import DatasetResult, Results
 N_WIDTHS: Final = 4.0
 # Distance of the centres in GeV/c^2.
 STEP: Final = 0.001
-THRESHOLD: Final = M_KAON + M_ELECTRON
+THRESHOLD: Final = KKEE.pair_threshold
 # Mass in GeV/c^2 around which the widths are polynomials.
 MIDDLE: Final = 1.05
 # Degrees of the polynomials where there are masses enough.
@@ -89,36 +89,41 @@ class EfficiencyCurve:
         covariance: Of the coefficients (D + 1, D + 1).
         chi2: Deviance of the fit.
         n_free: Its degrees of freedom.
+        threshold: Sum of the masses of a pair in GeV/c^2.
     """
 
     coefficients: FloatArray
     covariance: FloatArray
     chi2: float
     n_free: int
+    threshold: float = THRESHOLD
 
     def at(self, m_majorana: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return efficiencies and their standard errors at masses in GeV/c^2."""
-        powers = _powers(np.atleast_1d(m_majorana), len(self.coefficients))
+        powers = _powers(np.atleast_1d(m_majorana), len(self.coefficients), self.threshold)
         value = special.expit(powers @ self.coefficients)
         spread = np.sqrt(np.einsum("mi,ij,mj->m", powers, self.covariance, powers))
         return value, value * (1.0 - value) * spread
 
 
-def _powers(masses: npt.ArrayLike, n: int) -> FloatArray:
-    return np.asarray(np.vander(np.log(np.asarray(masses, dtype=np.float64) - THRESHOLD), n))
+def _powers(masses: npt.ArrayLike, n: int, threshold: float) -> FloatArray:
+    return np.asarray(np.vander(np.log(np.asarray(masses, dtype=np.float64) - threshold), n))
 
 
-def fit_efficiency(masses: npt.ArrayLike, passed: npt.ArrayLike, produced: npt.ArrayLike) -> EfficiencyCurve:
+def fit_efficiency(
+    masses: npt.ArrayLike, passed: npt.ArrayLike, produced: npt.ArrayLike, threshold: float = THRESHOLD
+) -> EfficiencyCurve:
     """Fit the efficiency to the binomial counts of simulated masses, by Newton's method on the likelihood.
 
     Args:
         masses: In GeV/c^2 (M,).
         passed: Simulated events in the window (M,).
         produced: Simulated events (M,).
+        threshold: Sum of the masses of a pair in GeV/c^2.
     """
     n, k = np.asarray(produced, dtype=np.float64), np.asarray(passed, dtype=np.float64)
     degree = max(0, min(DEGREE_EFFICIENCY, len(n) - SPARE))
-    powers = _powers(masses, degree + 1)
+    powers = _powers(masses, degree + 1, threshold)
     first = np.linalg.lstsq(powers, special.logit((k + 0.5) / (n + 1.0)), rcond=None)[0]
     coefficients: FloatArray = np.asarray(first, np.float64)
     information = np.eye(degree + 1)
@@ -132,7 +137,7 @@ def fit_efficiency(masses: npt.ArrayLike, passed: npt.ArrayLike, produced: npt.A
     p = special.expit(powers @ coefficients)
     deviance = 2.0 * float((special.xlogy(k, k / (n * p)) + special.xlogy(n - k, (n - k) / (n - n * p))).sum())
     covariance = np.asarray(np.linalg.inv(information), np.float64)
-    return EfficiencyCurve(coefficients, covariance, deviance, len(n) - degree - 1)
+    return EfficiencyCurve(coefficients, covariance, deviance, len(n) - degree - 1, threshold)
 
 
 def fit_windows(pairs: Mapping[float, FloatArray]) -> Windows:
@@ -203,7 +208,8 @@ def prepare(results: Results) -> Scan | None:
     data = results.ran(SEARCH, DATA)
     hidden = not data or any(d.metadata.is_blind for d in data.values())
     spread = _pairs(results.ran(SEARCH, SIGNAL))
-    return Scan(windows, fit_efficiency(masses, passed, produced), masses, None if hidden else _pairs(data), spread)
+    efficiency = fit_efficiency(masses, passed, produced, results.channel.pair_threshold)
+    return Scan(windows, efficiency, masses, None if hidden else _pairs(data), spread)
 
 
 def _pairs(datasets: Mapping[str, DatasetResult]) -> FloatArray:
@@ -384,7 +390,7 @@ def to_dict(
         },
         "efficiency": {
             "coefficients": scan.efficiency.coefficients.tolist(),
-            "threshold": THRESHOLD,
+            "threshold": scan.efficiency.threshold,
             "chi2": scan.efficiency.chi2,
             "n_free": scan.efficiency.n_free,
             "at_simulated": {

@@ -19,9 +19,9 @@ from jpsi_lnv.analysis.limits.inputs import LimitInputs
 from jpsi_lnv.analysis.limits.methods import RECOMMENDED, Limit, upper_limit
 from jpsi_lnv.analysis.normalization import Survivors
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
+from jpsi_lnv.analysis.selection.search import plane
 from jpsi_lnv.analysis.systematics import table
 
-PLANE: Final = "chi2_4c_m_kkee"
 CHARGE: Final = "charge"
 # Half of the signal is produced in each of the two conjugate channels.
 SHARE_PER_CHARGE: Final = 0.5
@@ -98,9 +98,10 @@ def _with_other(limit: Limit) -> dict[str, Any]:
 
 def chi2_scan(results: Results, inputs: LimitInputs, cuts: Cuts) -> list[dict[str, Any]]:
     """Return the overall limit against the chi2 requirement, from the stored planes of chi2 and mass."""
+    name = plane(cuts.channel)
 
     def below(chi2_4c_max: float) -> Survivors:
-        return lambda search: passed_below(search.histograms[PLANE], chi2_4c_max, cuts)
+        return lambda search: passed_below(search.histograms[name], chi2_4c_max, cuts)
 
     points = against_chi2(
         inputs,
@@ -136,7 +137,7 @@ def conjugate_channels(results: Results, inputs: LimitInputs, choices: gather.Ch
             # Of a signal sample each channel has its share.
             _efficiency(results, partial(_n_of_charge, sign)) / SHARE_PER_CHARGE,
         )
-        for name, sign in table.CONJUGATE.items()
+        for name, sign in results.channel.conjugates.items()
     }
     return _combined(channels, inputs, choices)
 
@@ -205,16 +206,16 @@ def _combined(counts: Mapping[str, _Counts], inputs: LimitInputs, choices: gathe
     return {"channels": named, "n_up": n_up, "cautions": cautions}
 
 
-def passed_below(plane: hist.Hist, chi2_4c_max: float, cuts: Cuts) -> int:
-    """Return the events of a stored (chi2_4c, m_kkee) histogram below a chi2 and inside the signal region.
+def passed_below(counts: hist.Hist, chi2_4c_max: float, cuts: Cuts) -> int:
+    """Return the events of a stored histogram of chi2_4c and mass below a chi2 and inside the signal region.
 
     Raises:
         ValueError: A requirement is no edge of the histogram.
     """
-    chi2, mass = plane.axes["chi2_4c"].edges, plane.axes["m_kkee"].edges
+    chi2, mass = counts.axes["chi2_4c"].edges, counts.axes[cuts.channel.mass].edges
     rows = slice(0, _edge("chi2_4c_max", chi2, chi2_4c_max))
-    columns = slice(_edge("m_kkee_min", mass, cuts.m_kkee_min), _edge("m_kkee_max", mass, cuts.m_kkee_max))
-    return int(plane.project("chi2_4c", "m_kkee").values()[rows, columns].sum())
+    columns = slice(_edge("m_signal_min", mass, cuts.m_signal_min), _edge("m_signal_max", mass, cuts.m_signal_max))
+    return int(counts.project("chi2_4c", cuts.channel.mass).values()[rows, columns].sum())
 
 
 def _edge(name: str, edges: np.ndarray, value: float) -> int:

@@ -33,7 +33,7 @@ PARAMETERS: Final = ("phi0", "kappa", "tanl")
 # Columns of their squared errors, and the first stream of their random numbers.
 VARIANCES: Final = ("cov5", "cov9", "cov14")
 STREAM: Final = 100
-SPECIES: Final = {"e": Species.E, "pi": Species.PI, "k": Species.K, "p": Species.P}
+SPECIES: Final = {"e": Species.E, "pi": Species.PI, "k": Species.K, "p": Species.P, "mu": Species.MU}
 
 Three = tuple[float, float, float]
 AtLeastOne = Annotated[float, Ge(1.0)]
@@ -46,7 +46,7 @@ class Entry:
     Attributes:
         first: First run, without sign.
         last: Last run.
-        species: e, pi, k or p.
+        species: e, mu, pi, k or p.
         charge: 1 or -1.
         mean: Shifts of phi0, kappa, tan(lambda) in units of their errors.
         width: Widths of the pulls after the smearing, 1: none.
@@ -58,7 +58,7 @@ class Entry:
 
     first: Annotated[int, Ge(0)]
     last: Annotated[int, Ge(0)]
-    species: Literal["e", "pi", "k", "p"]
+    species: Literal["e", "mu", "pi", "k", "p"]
     charge: Literal[1, -1]
     mean: Three
     width: tuple[AtLeastOne, AtLeastOne, AtLeastOne]
@@ -87,8 +87,8 @@ class HelixCorrection(NamedTuple):
     """Corrections of a range of runs, by species, charge (+, -) and parameter.
 
     Attributes:
-        mean: (4, 2, 3) shifts in units of the errors.
-        extra: (4, 2, 3) widths of the smearing in the same units, sqrt(w^2 - 1).
+        mean: (5, 2, 3) shifts in units of the errors.
+        extra: (5, 2, 3) widths of the smearing in the same units, sqrt(w^2 - 1).
     """
 
     mean: FloatArray

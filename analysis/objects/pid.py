@@ -23,7 +23,7 @@ from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES, branch
-from jpsi_lnv.analysis.objects import chi_correction, emc_pid, networks, tof_pid, tofcorr
+from jpsi_lnv.analysis.objects import chi_correction, emc_pid, networks, tof_pid, tofcorr, tracks
 from jpsi_lnv.analysis.objects.calibration import Calibration, Constants, given, simulated
 from jpsi_lnv.analysis.objects.emc_pid import EmcTables
 from jpsi_lnv.analysis.objects.networks import Network
@@ -33,14 +33,16 @@ Window = tuple[float, float]
 # The hypotheses that are compared, in the order of `Species`.
 CONSIDERED: Final = ("e", "pi", "k")
 INVALID: Final = -1.0
+# Hadrons of which one must be likelier than the others.
+RIVALS: Final = {Species.PI: (Species.K,), Species.K: (Species.PI,), Species.P: (Species.PI, Species.K)}
 
 
 class Identification(NamedTuple):
-    """What the subsystems say of T tracks, for e, pi, K.
+    """What the subsystems say of T tracks, for e, pi, K or other hypotheses.
 
     Attributes:
-        cl: (T, 3) confidence levels; -1 without any measurement.
-        chi2: (T, 3) sums of chi2; 0 without any measurement.
+        cl: (T, S) confidence levels; -1 without any measurement.
+        chi2: (T, S) sums of chi2; 0 without any measurement.
         ndof: (T,) subsystems that measured.
     """
 
@@ -100,7 +102,7 @@ def identify(
         cuts: The requirements.
         chosen: Indices of the tracks to identify, in the order of the result; all where it is left out.
         calibration: Constants of the runs; those of the package's simulation where it is left out.
-        considered: Three hypotheses to identify instead of e, pi, K.
+        considered: Hypotheses to identify instead of e, pi, K.
 
     Raises:
         CalibrationError: A run has no constants, or none of a subsystem that the cuts name.
@@ -110,7 +112,8 @@ def identify(
         chosen = np.arange(len(columns.flat("Track", "dedx_n_hits")))
     question = _question(cuts, considered)
     found = (_by_runs(columns, s, chosen, calibration, cuts, question) for s in _subsystems(cuts))
-    return confidence_levels([measurement for measurements in found for measurement in measurements], question.asked)
+    measurements = [measurement for of_subsystem in found for measurement in of_subsystem]
+    return confidence_levels(measurements, question.asked, len(considered))
 
 
 def is_measured(columns: Columns, cuts: Cuts, needed: BoolArray, calibration: Calibration | None = None) -> BoolArray:
@@ -258,12 +261,15 @@ def tof_chi(
     return tuple(chi for chi, _ in _by_runs(columns, _tof, chosen, calibration, cuts, question))
 
 
-def confidence_levels(measurements: Sequence[Measurement], asked: tuple[int, ...] = (0, 1, 2)) -> Identification:
+def confidence_levels(
+    measurements: Sequence[Measurement], asked: tuple[int, ...] = (0, 1, 2), n_considered: int = len(CONSIDERED)
+) -> Identification:
     """Combine the chi of subsystems.
 
     Args:
-        measurements: What each subsystem says of T tracks; of its hypotheses the first three are identified.
+        measurements: What each subsystem says of T tracks; of its hypotheses the first ones are identified.
         asked: Indices of the hypotheses of which one has to lie in the window for the subsystem to count.
+        n_considered: How many are identified.
 
     Returns:
         Confidence levels, sums of chi2 and numbers of subsystems.
@@ -271,8 +277,8 @@ def confidence_levels(measurements: Sequence[Measurement], asked: tuple[int, ...
     if not measurements:
         msg = "got no PID subsystem, wanted at least one"
         raise ValueError(msg)
-    n = len(measurements[0].chi)
-    result = Identification(np.full((n, 3), INVALID), np.zeros((n, 3)), np.zeros(n, dtype=np.int8))
+    shape = len(measurements[0].chi), n_considered
+    result = Identification(np.full(shape, INVALID), np.zeros(shape), np.zeros(shape[0], dtype=np.int8))
     for chi, window in measurements:
         _add(np.ascontiguousarray(chi, dtype=np.float64), asked, window, result.chi2, result.ndof)
     _survival_of_all(result.chi2, result.ndof, result.cl)
@@ -308,16 +314,52 @@ def has_e_over_p(e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
     return (e_over_p > cuts.e_over_p_electron_min) & (e_over_p < cuts.e_over_p_electron_max)
 
 
-def is_kaon(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts) -> BoolArray:
+def is_hadron(cl: FloatArray, e_over_p: FloatArray, cuts: Cuts, species: Species = Species.K) -> BoolArray:
     """Return which tracks are kaons: CL_K positive and above CL_pi, E/p below the electrons' (section III, par. 2).
 
+    Pions and protons are asked for alike: their CL above those of the other hadrons.
+
     Args:
-        cl: Confidence levels of the e, pi and K hypotheses, shape (tracks, 3); -1 where a track has no measurement.
+        cl: Confidence levels of the hypotheses in the order of `Species`, shape (tracks, S); -1 without a measurement.
         e_over_p: EMC energy over momentum in units of c, shape (tracks,).
         cuts: The requirements.
+        species: Kaon, pion or proton.
     """
-    cl_k = cl[:, Species.K]
-    return (cl_k > cuts.cl_k_min) & (cl_k > cl[:, Species.PI]) & (e_over_p < cuts.e_over_p_kaon_max)
+    own = cl[:, species]
+    is_likeliest = np.all([own > cl[:, other] for other in RIVALS[species]], axis=0)
+    return (own > cuts.cl_hadron_min) & is_likeliest & (e_over_p < cuts.e_over_p_hadron_max)
+
+
+def is_muon(cl: FloatArray, columns: Columns, chosen: IntArray, cuts: Cuts) -> BoolArray:
+    """Return which tracks are muons: CL_mu above CL_e and CL_K, little energy in the EMC, and deep in the chambers.
+
+    Args:
+        cl: Confidence levels of the hypotheses in the order of `Species`, shape (N, S); -1 without a measurement.
+        columns: The chunk.
+        chosen: Indices of the N tracks.
+        cuts: The requirements.
+
+    Raises:
+        SchemaError: The file has no columns of the muon chambers.
+    """
+    own = cl[:, Species.MU]
+    is_likely = (own > cuts.cl_mu_min) & (own > cl[:, Species.E]) & (own > cl[:, Species.K])
+    depth, energy, kappa, tanl = (
+        columns.flat("Track", name)[chosen] for name in ("muc_depth", "emc_energy", "kappa", "tanl")
+    )
+    is_deep = (depth > cuts.muc_depth_min) | (tracks.momentum(kappa, tanl) <= cuts.muc_p_min)
+    return np.asarray(is_likely & (energy < cuts.emc_energy_muon_max) & is_deep)
+
+
+def taken_for(
+    species: Species, cl: FloatArray, e_over_p: FloatArray, columns: Columns, chosen: IntArray, cuts: Cuts
+) -> BoolArray:
+    """Return which of some tracks the requirements take for a species; arguments as of `is_hadron` and `is_muon`."""
+    if species == Species.E:
+        return is_electron(cl, e_over_p, cuts)
+    if species == Species.MU:
+        return is_muon(cl, columns, chosen, cuts)
+    return is_hadron(cl, e_over_p, cuts, species)
 
 
 @kernel

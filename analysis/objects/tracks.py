@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 # The covariance elements that the momentum at the interaction point depends on: every one without dz.
 MOMENTUM_COVARIANCE: Final = tuple(f"cov{i}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 11, 14))
-# Column suffixes of the hypotheses, in the order of `Species`, and the hypotheses that the search fits.
-SUFFIX_OF: Final = ("_e", "", "_k", "_p")
+# Column suffixes of the hypotheses, in the order of `Species`: a muon has the pion's, whose covariance files have.
+# The hypotheses that are fitted where nothing else is asked for.
+SUFFIX_OF: Final = ("_e", "", "_k", "_p", "")
 FITTED: Final = (Species.E, Species.PI, Species.K)
 # What the MDC's own fit says of a copy of another track.
 COPY: Final = -222

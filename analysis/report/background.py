@@ -1,4 +1,4 @@
-"""The background: M(KKee) of the data before the mass window, the expected events and the rates they rest on."""
+"""The background: the mass of the data before the mass window, the expected events and the rates they rest on."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def section(source: Source) -> Section:
         "Background",
         "What other decays leave in the signal region, and the data around it."
         + (f" {words(source.extras['background'])}" if "background" in source.extras else ""),
-        present(spectra.m_kkee(source), spectra.m_ke(source), _against_rates(source)),
+        present(spectra.mass(source), spectra.pairs(source), _against_rates(source)),
         present(contributions(source), per_mass(source), assumed_rates(source)),
         present(factors(source), closure(source), overlaps(source), not_simulated(source)),
     )
@@ -96,7 +96,7 @@ def words(content: Mapping[str, Any]) -> str:
     """Return the quoted estimate in sentences: for the data, and for as many J/psi as the publication has."""
     channel, scale = background.channels(content)[None], N_JPSI / content["n_jpsi"]
     published = channel.quoted(scale)
-    rates = {name: content["factors"][name]["rate"] for name in (PION, KAON)}
+    rates = {name: content["factors"][name]["rate"] for name in (PION, KAON) if name in content["factors"]}
     at_round = scale * background.against_rate(channel.processes, rates, dict.fromkeys(rates, ROUND_RATE))
     in_use, write = scale * math.fsum(p.expected for p in channel.processes), significant(1)
     return (
@@ -192,7 +192,7 @@ def assumed_rates(source: Source) -> Table | None:
 def _expected_at(source: Source) -> Callable[[float, float], float] | None:
     """Return what gives the expected events for mean rates pi -> e and K -> e."""
     content = source.extras.get("background")
-    if content is None:
+    if content is None or not {PION, KAON} <= content["factors"].keys():
         return None
     channel, scale = background.channels(content)[None], N_JPSI / content["n_jpsi"]
     rates = {name: content["factors"][name]["rate"] for name in (PION, KAON)}

@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
+from jpsi_lnv.analysis.channel import WORDS, Channel, name_of, symbols_of
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.events.schema import HELIX
 from jpsi_lnv.analysis.kinematics import along, radius
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section
-from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import PLACE, PLACES, Field, Table, file_name, fixed, located, significant
 from jpsi_lnv.analysis.results import SelectionResult
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 
 CANDIDATES_SHOWN: Final = 30
-# Other hypotheses of a candidate, and how they are read.
-_ALTERNATIVES: Final = {"kkpipi": "KKππ", "kkkk": "KKKK", "pipipipi": "ππππ"}
-_CANDIDATES: Final = (
-    Field("dataset", "dataset"),
-    Field("run", "run", str),
-    Field("event", "event", str),
-    Field("m_kkee", "M(KKee)", fixed(4), "GeV/c²"),
-    *(Field(name, f"M({name[2:4].upper()[0]}{name[3]} e{name[5]})", fixed(3), "GeV/c²") for name in M_KE_NAMES),
-    Field("chi2_kkee", "χ²₄C", fixed(1)),
-    *(Field(f"chi2_{key}", f"as {words}", fixed(1)) for key, words in _ALTERNATIVES.items()),
-)
-
-
-# What is shown of every track of a candidate: column without the name of the track, head, how it is shown, unit.
-_OF_TRACK: Final = (
-    ("p", "p", fixed(3), "GeV/c"),
-    ("cos_theta", "cos θ", fixed(3), ""),
-    ("e_over_p", "E/p", fixed(3), ""),
-    ("cl_e", "CL e", significant(2), ""),
-    ("cl_pi", "CL π", significant(2), ""),
-    ("cl_k", "CL K", significant(2), ""),
-    ("delta_xy", "pair: gap", fixed(2), "cm"),
-    ("radius", "radius", fixed(2), "cm"),
-    ("m_ee", "m(ee)", fixed(3), "GeV/c²"),
-)
+_EVENT: Final = (Field("dataset", "dataset"), Field("run", "run", str), Field("event", "event", str))
 # Events that are displayed, and points of a track.
 DISPLAYED: Final = 12
 N_POINTS: Final = 120
@@ -63,60 +39,90 @@ DETECTOR: Final = (
     (NOMINAL.tof_radius, NOMINAL.tof_barrel_z),
     (NOMINAL.emc_radius, NOMINAL.emc_endcap_z),
 )
-_TRACKS: Final = (
-    Field("dataset", "dataset"),
-    Field("run", "run", str),
-    Field("event", "event", str),
-    Field("track", "track"),
-    *(Field(key, head, show, unit) for key, head, show, unit in _OF_TRACK),
-)
+
+
+def _fields(channel: Channel) -> tuple[Field, ...]:
+    """Return what is shown of every candidate."""
+    symbols = _symbols(channel)
+    pairs = (f"M({symbols[channel.tracks[a]]} {symbols[channel.tracks[b]]})" for a, b in channel.pairs)
+    others = {name_of(other): symbols_of(other) for other in channel.alternatives}
+    return (
+        *_EVENT,
+        Field(channel.mass, f"M({channel.symbols})", fixed(4), "GeV/c²"),
+        *(Field(name, head, fixed(3), "GeV/c²") for name, head in zip(channel.pair_names, pairs, strict=True)),
+        Field(f"chi2_{channel.name}", "χ²₄C", fixed(1)),
+        *(Field(f"chi2_{name}", f"as {words}", fixed(1)) for name, words in others.items()),
+    )
+
+
+def _symbols(channel: Channel) -> dict[str, str]:
+    """Return how each track is called in a text, such as ``K1``."""
+    return {
+        name: WORDS[species].symbol + name[-1] for name, species in zip(channel.tracks, channel.species, strict=True)
+    }
+
+
+def _fields_of_track(channel: Channel) -> tuple[Field, ...]:
+    """Return what is shown of every track of a candidate: columns without the name of the track."""
+    return (
+        Field("p", "p", fixed(3), "GeV/c"),
+        Field("cos_theta", "cos θ", fixed(3)),
+        Field("e_over_p", "E/p", fixed(3)),
+        *(Field(f"cl_{s.name.lower()}", f"CL {WORDS[s].symbol}", significant(2)) for s in channel.hypotheses),
+        Field("delta_xy", "pair: gap", fixed(2), "cm"),
+        Field("radius", "radius", fixed(2), "cm"),
+        Field("m_ee", "m(ee)", fixed(3), "GeV/c²"),
+    )
 
 
 def section(source: Source) -> Section:
     """Return the section of the candidates."""
     table = candidates(source, DATA, CONTINUUM)
     introduction = "Events of the data that pass every requirement, as far as they are not hidden."
-    shown = tuple(t for t in (table, tracks(table)) if t.rows)
-    return Section("candidates", "Candidates", introduction, displays(table), shown)
+    channel = cuts_of(source.results).channel
+    shown = tuple(t for t in (table, tracks(table, channel)) if t.rows)
+    return Section("candidates", "Candidates", introduction, displays(table, channel), shown)
 
 
-def displays(candidates: Table) -> tuple[Picture, ...]:
+def displays(candidates: Table, channel: Channel) -> tuple[Picture, ...]:
     """Return a display of each of the first candidates whose tracks are stored."""
-    stored = [row for row in candidates.rows if {f"{HELIX[0]}_{TRACKS[0]}", "field"} <= row.keys()]
-    return tuple(_display(row) for row in stored[:DISPLAYED])
+    stored = [row for row in candidates.rows if {f"{HELIX[0]}_{channel.tracks[0]}", "field"} <= row.keys()]
+    return tuple(_display(row, channel) for row in stored[:DISPLAYED])
 
 
-def _display(row: Mapping[str, Any]) -> Picture:
+def _display(row: Mapping[str, Any], channel: Channel) -> Picture:
     where = f"{row['dataset']}, run {row['run']}, event {row['event']}"
 
     def draw(axes: Axes) -> None:
         axes.set_position(VIEWS[0])
         other = axes.figure.add_axes(VIEWS[1])
         _outline(axes, other)
-        for name, color in zip(TRACKS, drawing.COLOURS, strict=False):
+        for (name, symbol), color in zip(_symbols(channel).items(), drawing.COLOURS, strict=False):
             x, y, z = _track_points(row, name)
-            words = f"{_track_name(name)}{'+' if row[f'kappa_{name}'] > 0 else '−'}, {row[f'p_{name}']:.2f} GeV/c"
-            look: dict[str, Any] = {"color": color, "linestyle": "-" if name.startswith("k") else "--"}
+            words = f"{symbol}{'+' if row[f'kappa_{name}'] > 0 else '−'}, {row[f'p_{name}']:.2f} GeV/c"
+            is_first = name.rstrip("0123456789") == channel.tracks[0].rstrip("0123456789")
+            look: dict[str, Any] = {"color": color, "linestyle": "-" if is_first else "--"}
             axes.plot(x, y, label=words, **look)
             # The half of the detector into which the track goes.
             other.plot(z, np.copysign(np.hypot(x, y), y[-1]), label=f"{words}, r against z", **look)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.09), ncols=2, fontsize=11)
-        axes.figure.text(*WORDS_AT, _words(row), fontsize=12, linespacing=1.5)
+        axes.figure.text(*WORDS_AT, _words(row, channel), fontsize=12, linespacing=1.5)
 
     return Picture(
         file_name(f"event_{row['dataset']}_{row['run']}_{row['event']}"),
         f"Event display: {where}",
-        "The four tracks from their helices up to the calorimeter, along the beams (left) and from the side (right, r "
-        f"with the sign of y); M(KKee) = {row['m_kkee']:.4f} GeV/c², χ²₄C = {row['chi2_kkee']:.1f}.",
+        "The tracks from their helices up to the calorimeter, along the beams (left) and from the side (right, r "
+        f"with the sign of y); M({channel.symbols}) = {row[channel.mass]:.4f} GeV/c², "
+        f"χ²₄C = {row[f'chi2_{channel.name}']:.1f}.",
         draw,
     )
 
 
-def _words(row: Mapping[str, Any]) -> str:
+def _words(row: Mapping[str, Any], channel: Channel) -> str:
     """Return which event it is, and its fit, as a figure shows them."""
     where = f"{row['dataset']}, run {row['run']}, event {row['event']}"
-    mass = rf"$M(K^\pm K^\pm e^\mp e^\mp)$ = {row['m_kkee']:.4f} GeV/$c^2$"
-    return f"{where}\n{mass}, " + rf"$\chi^2_\mathrm{{4C}}$ = {row['chi2_kkee']:.1f}"
+    mass = f"$M({channel.latex_signed})$ = {row[channel.mass]:.4f} GeV/$c^2$"
+    return f"{where}\n{mass}, " + rf"$\chi^2_\mathrm{{4C}}$ = {row[f'chi2_{channel.name}']:.1f}"
 
 
 def _outline(axes: Axes, side: Axes) -> None:
@@ -139,28 +145,35 @@ def _track_points(row: Mapping[str, Any], name: str) -> tuple[Any, Any, Any]:
     return x[:end], y[:end], z[:end]
 
 
-def _track_name(name: str) -> str:
-    return f"{'K' if name.startswith('k') else 'e'}{name[1]}"
-
-
-def tracks(candidates: Table) -> Table:
-    """Return the four tracks of each candidate: momentum, direction, and what identifies it."""
-    rows = tuple(_track(row, name) for row in candidates.rows for name in TRACKS if f"p_{name}" in row)
+def tracks(candidates: Table, channel: Channel) -> Table:
+    """Return the tracks of each candidate: momentum, direction, and what identifies it."""
+    fields = _fields_of_track(channel)
+    named = tuple(zip(channel.tracks, channel.species, strict=True))
+    rows = tuple(
+        _track(row, name, f"{WORDS[species].word} {name[-1]}", fields)
+        for row in candidates.rows
+        for name, species in named
+        if f"p_{name}" in row
+    )
+    *words, last = (WORDS[species].word for species in channel.hypotheses)
     note = (
-        "measured momentum; confidence levels of the hypotheses electron, pion and kaon; pair: of an electron and the "
+        f"measured momentum; confidence levels of the hypotheses {', '.join(words)} and {last}; pair: of an "
+        "electron and the "
         "track of the other charge with which m(ee) is smallest, as the conversion veto sees it: gap of the circles, "
         "radius, m(ee)"
     )
-    return Table("candidate_tracks", "Tracks of the selected candidates", _TRACKS, rows, note)
+    return Table(
+        "candidate_tracks", "Tracks of the selected candidates", (*_EVENT, Field("track", "track"), *fields), rows, note
+    )
 
 
-def _track(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    columns = {key: f"{key}_{name}" for key, *_ in _OF_TRACK}
+def _track(row: Mapping[str, Any], name: str, words: str, fields: Sequence[Field]) -> dict[str, Any]:
+    columns = {field.key: f"{field.key}_{name}" for field in fields}
     return {
         "dataset": row["dataset"],
         "run": row["run"],
         "event": row["event"],
-        "track": f"{'kaon' if name.startswith('k') else 'electron'} {name[1]}",
+        "track": words,
         **{key: row.get(column) for key, column in columns.items()},
         PLACE: row[PLACE],
         PLACES: {key: f"/{column}" for key, column in columns.items()},
@@ -174,14 +187,15 @@ def candidates(source: Source, *kinds: str) -> Table:
         for name, search in source.searches(*kinds).items()
         for row in located(_rows(name, search), f"{ACCUMULATOR}/candidates/{name}/{SEARCH}.parquet#")
     ]
-    left = len(listed) - CANDIDATES_SHOWN
+    left, channel = len(listed) - CANDIDATES_SHOWN, cuts_of(source.results).channel
+    of_pairs = "masses of pairs after the fit: the first two are one pairing, the last two the other"
+    notes = [of_pairs] if channel.pairs else []
     return Table(
         name="candidates",
         title="Selected candidates",
-        fields=_CANDIDATES,
+        fields=_fields(channel),
         rows=tuple(listed[:CANDIDATES_SHOWN]),
-        note="masses of K e pairs after the fit: the first two are one pairing, the last two the other"
-        + (f"; {left} more in the accumulator" if left > 0 else ""),
+        note="; ".join([*notes, *([f"{left} more in the accumulator"] if left > 0 else [])]),
     )
 
 

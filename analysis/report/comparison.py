@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.channel import WORDS, Channel
 from jpsi_lnv.analysis.datasets import DATA, MAJORANA, SEARCH, SIGNAL, DatasetMetadata
 from jpsi_lnv.analysis.derived import ACCUMULATOR, COMPARISON
 from jpsi_lnv.analysis.efficiency import binomial_sigma
@@ -24,7 +25,7 @@ from jpsi_lnv.analysis.report.drawing import Picture, Section, present, total
 from jpsi_lnv.analysis.report.mass_scan import M_NU_LABEL, mass
 from jpsi_lnv.analysis.report.page import Page
 from jpsi_lnv.analysis.report.result import Fact
-from jpsi_lnv.analysis.report.source import Flag, Source, flags, label
+from jpsi_lnv.analysis.report.source import Flag, Source, cuts_of, flags, label
 from jpsi_lnv.analysis.report.tables import DIVIDED, PLACE, PLACES, Field, Table, count, fixed, percent, significant
 from jpsi_lnv.analysis.results import DatasetResult
 from jpsi_lnv.analysis.selection.steps import STAGES
@@ -54,15 +55,6 @@ MANIFEST: Final = f"{ACCUMULATOR}/manifest.json#/datasets"
 # Values against the mass: masses in GeV/c^2, values, and their errors where they have any.
 Curve = tuple[FloatArray, FloatArray, FloatArray | None]
 BESIDE: Final = "the columns beside it"
-# Spectra that are overlaid: histogram -> the slice of its first axis, bins drawn as one, and what it shows.
-SPECTRA: Final[Mapping[str, tuple[str | None, int, str]]] = {
-    "m_kkee": (STAGES[-2], 5, "M(KKee) after all other requirements"),
-    "m_ke": (STAGES[-1], 10, "fitted M(Ke) of selected candidates"),
-    "chi2_4c": (STAGES[0], 4, "χ²₄C of the best candidate"),
-    "n_minus_1_alternative_hypotheses": (None, 10, "how much worse the best other hypothesis fits"),
-    "n_minus_1_conversion_veto": (None, 2, "radius of the nearest conversion"),
-    "e_over_p": ("electron", 3, "E/p of electrons"),
-}
 # How the points of both results look, so that equal ones are both seen.
 _POINTS: Final[tuple[dict[str, Any], ...]] = (
     {"fmt": "o", "markersize": 8, "color": drawing.COLOURS[0]},
@@ -333,9 +325,10 @@ def _ratio(values: Sequence[float | None], errors: Sequence[float | None]) -> tu
 def cutflows(found: Comparison) -> Table | None:
     """Return the cut flows of every dataset of both: events of the first, of the second, and their ratio."""
     rows: dict[str, dict[str, Any]] = {}
+    titles = selection.titles(cuts_of(found.sources[0].results))
     for pair in found.pairs:
         for step in dict.fromkeys(name for flow in pair.flows for name in flow):
-            row = rows.setdefault(step, {"title": selection.TITLES.get(step, step), PLACES: {}})
+            row = rows.setdefault(step, {"title": titles.get(step, step), PLACES: {}})
             for side, of, dataset, flow in zip(SIDES, found.names, pair.names, pair.flows, strict=True):
                 row[f"{pair.name}.{side}"] = flow.get(step)
                 at = f"{of}/{MANIFEST}/{dataset}/selections/{SEARCH}/cutflow/{step}"
@@ -381,15 +374,28 @@ def _efficiency_curve(datasets: Sequence[DatasetResult]) -> Curve:
     return masses, 100.0 * passed / produced, 100.0 * binomial_sigma(passed, produced)
 
 
+def _overlaid(channel: Channel) -> dict[str, tuple[str | None, int, str]]:
+    """Return the spectra that are overlaid: the slice of the first axis, bins drawn as one, and what it shows."""
+    lightest = WORDS[channel.kinds[0]].word
+    return {
+        channel.mass: (STAGES[-2], 5, f"M({channel.symbols}) after all other requirements"),
+        channel.pair: (STAGES[-1], 10, f"fitted M({channel.pair_symbols}) of selected candidates"),
+        "chi2_4c": (STAGES[0], 4, "χ²₄C of the best candidate"),
+        "n_minus_1_alternative_hypotheses": (None, 10, "how much worse the best other hypothesis fits"),
+        "n_minus_1_conversion_veto": (None, 2, "radius of the nearest conversion"),
+        "e_over_p": (lightest, 3, f"E/p of {lightest}s"),
+    }
+
+
 def _spectra(found: Comparison) -> Section:
-    pictures = [_spectrum(found, kind, name) for kind in (SIGNAL, DATA) for name in SPECTRA]
+    overlaid = _overlaid(cuts_of(found.sources[0].results).channel)
+    pictures = [_spectrum(found, kind, name, *how) for kind in (SIGNAL, DATA) for name, how in overlaid.items()]
     words = "Spectra of both results; below: the second over the first, with errors as of independent events."
     return Section("spectra", "Spectra", words, present(*pictures))
 
 
-def _spectrum(found: Comparison, kind: str, name: str) -> Picture | None:
+def _spectrum(found: Comparison, kind: str, name: str, choice: str | None, rebin: int, words: str) -> Picture | None:
     """Return one spectrum of both results; None if one of them has none, or other bins."""
-    choice, rebin, words = SPECTRA[name]
     sums = [total(source.searches(kind), name, choice) for source in found.sources]
     shown: list[Any] = [h[:: hist.rebin(rebin)] for h in sums if h is not None and h.sum()]
     if len(shown) < len(SIDES) or shown[0].axes != shown[1].axes:

@@ -1,4 +1,4 @@
-"""The search at each mass of a Majorana neutrino: limits and efficiencies with the published ones, and M(Ke)."""
+"""The search at each mass of a Majorana neutrino: limits and efficiencies with the published ones, masses of pairs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis.arrays import FloatArray
+from jpsi_lnv.analysis.channel import Channel
 from jpsi_lnv.analysis.datasets import MAJORANA, SEARCH, SIGNAL, mass_mev, mass_text
 from jpsi_lnv.analysis.efficiency import binomial_sigma
 from jpsi_lnv.analysis.limits.methods import BOTH, METHODS
 from jpsi_lnv.analysis.report import drawing, paper, result
 from jpsi_lnv.analysis.report.drawing import MEV, Picture, Section, present
 from jpsi_lnv.analysis.report.result import BANDS, HEADROOM, LIMITS_AT, quantile, values
-from jpsi_lnv.analysis.report.source import Source
+from jpsi_lnv.analysis.report.source import Source, cuts_of, is_of_publication
 from jpsi_lnv.analysis.report.tables import (
     DIVIDED,
     PLACE,
@@ -30,7 +31,7 @@ from jpsi_lnv.analysis.report.tables import (
     significant,
     superscript,
 )
-from jpsi_lnv.analysis.selection.steps import SECTION_III
+from jpsi_lnv.analysis.selection.steps import STAGES
 
 ALL: Final = "all"
 PERCENT: Final = 0.01
@@ -49,12 +50,12 @@ SAME_SAMPLE: Final = 0.05
 BILLION: Final = 1e9
 
 
-LAST: Final = SECTION_III[-1].name
+LAST: Final = STAGES[-1]
 # Masses of which the curves can still be told apart, and bins that are drawn as one.
 N_MASSES: Final = 5
 REBIN: Final = 2
-# Names and titles of the figures, by mode.
-NAMES: Final = {"2nu": "m_ke", "1nu": "m_ke_1nu"}
+# Ends of the names, and titles of the figures, by mode.
+ENDS: Final = {"2nu": "", "1nu": "_1nu"}
 TITLES: Final = {"2nu": "both pairs from neutrinos", "1nu": "one pair from a neutrino"}
 
 
@@ -92,7 +93,7 @@ MORE_ROOM: Final = 1.2
 
 
 class Curve(NamedTuple):
-    """Fitted M(Ke) of the selected candidates of neutrinos of one mass in GeV/c^2."""
+    """Fitted masses of pairs in the selected candidates of neutrinos of one mass in GeV/c^2."""
 
     m_majorana: float
     counts: hist.Hist
@@ -103,11 +104,17 @@ def section(source: Source) -> Section:
     return Section(
         "mass_scan",
         "Mass scan",
-        "J/ψ → K⁺K⁺e⁻e⁻ through a Majorana neutrino of each simulated mass, and what was published.",
-        (*_limit_pictures(source), *present(fine_scan_picture(source)), *m_ke_pictures(source)),
+        f"J/ψ → {cuts_of(source.results).channel.in_powers} through a Majorana neutrino of each simulated mass"
+        + (", and what was published." if _published(source) else "."),
+        (*_limit_pictures(source), *present(fine_scan_picture(source)), *pair_pictures(source)),
         present(scan(source), fine_scan(source)),
         present(beside_published(source), by_method(source)),
     )
+
+
+def _published(source: Source) -> tuple[paper.MassPoint, ...]:
+    """Return the published points; none for another decay."""
+    return tuple(paper.MASS_SCAN) if is_of_publication(source.results) else ()
 
 
 def scan_records(source: Source) -> list[dict[str, Any]]:
@@ -141,7 +148,7 @@ def beside_published(source: Source) -> Table | None:
     the yield over the published number of J/psi: pseudo-data stand for fewer.
     """
     ours = {mass_mev(r["m_majorana"]): r for r in scan_records(source)}
-    rows = [_beside(source, point, ours.get(mass_mev(point.m_majorana), {})) for point in paper.MASS_SCAN]
+    rows = [_beside(source, point, ours.get(mass_mev(point.m_majorana), {})) for point in _published(source)]
     if not any("n_obs" in row for row in rows):
         return None
     note = f"published: {paper.SOURCE}; our limits are those of the yield over its number of J/ψ, {paper.N_JPSI:.4g}"
@@ -220,22 +227,22 @@ def _finish_scan(axes: Axes, label: str) -> None:
 
 
 def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
-    power = result.exponent(source)
+    power, decay = result.exponent(source), cuts_of(source.results).channel.in_powers
     scale = 10.0**-power
     mass = values(records, "m_majorana")
-    is_same_sample = abs(records[0]["n_jpsi"] / paper.N_JPSI - 1.0) < SAME_SAMPLE
+    published = _published(source) if abs(records[0]["n_jpsi"] / paper.N_JPSI - 1.0) < SAME_SAMPLE else ()
 
     def draw(axes: Axes) -> None:
         _draw_bands(axes, mass, records, scale)
         _draw_both(source, axes, records, "branching_fraction_ul", scale)
-        if is_same_sample:
-            limits = [r.branching_fraction_ul_1e9 * scale / BILLION for r in paper.MASS_SCAN]
-            axes.plot([r.m_majorana for r in paper.MASS_SCAN], limits, label=PUBLISHED_LABEL, **PUBLISHED)
+        if published:
+            limits = [r.branching_fraction_ul_1e9 * scale / BILLION for r in published]
+            axes.plot([r.m_majorana for r in published], limits, label=PUBLISHED_LABEL, **PUBLISHED)
         _finish_scan(axes, rf"Upper limit on $B$ [$10^{{{power}}}$]")
 
     return Picture(
         "limits",
-        "Upper limits on B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.) through a Majorana neutrino, against its mass",
+        f"Upper limits on B(J/ψ → {decay}) through a Majorana neutrino, against its mass",
         f"{_described(records)}, and the limit beside it; the bands hold 68 % "
         "and 95 % of the outcomes without signal and have no width where no background is expected.",
         draw,
@@ -249,14 +256,17 @@ def _described(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _draw_published(axes: Axes, published: Mapping[float, float]) -> None:
-    """Draw published values, by mass in MeV/c^2."""
-    axes.plot([m / MEV for m in published], list(published.values()), label=PUBLISHED_LABEL, **PUBLISHED)
+    """Draw published values, by mass in MeV/c^2, if there are any."""
+    if published:
+        axes.plot([m / MEV for m in published], list(published.values()), label=PUBLISHED_LABEL, **PUBLISHED)
 
 
 def _ratio(
     axes: Axes, mass: FloatArray, ours: FloatArray, published: Mapping[float, float], errors: FloatArray | None = None
 ) -> None:
-    """Draw ours over published values below, at the masses of both."""
+    """Draw ours over published values below, at the masses of both, if there are any."""
+    if not published:
+        return
     over = np.array([published.get(mass_mev(m), np.nan) for m in mass])
     drawing.ratio(axes, drawing.at_points(mass, ours, errors), drawing.at_points(mass, over), "ours / published")
 
@@ -283,7 +293,9 @@ def _draw_both(source: Source, axes: Axes, records: Sequence[dict[str, Any]], ke
 
 def _yields(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     mass, observed = values(records, "m_majorana"), values(records, "n_up")
-    published = {mass_mev(r.m_majorana): r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in paper.MASS_SCAN}
+    points = _published(source)
+    published = {mass_mev(r.m_majorana): r.branching_fraction_ul_1e9 / BILLION * paper.N_JPSI for r in points}
+    beside = "; squares: published limits times the published number of J/ψ; below: ours over published"
     best = np.where(np.isnan(observed), quantile(records, "median") * values(records, "n_jpsi"), observed)
 
     def draw(axes: Axes) -> None:
@@ -296,8 +308,8 @@ def _yields(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     return Picture(
         "limits_yield",
         "Upper limits on the number of produced decays against the neutrino's mass",
-        "The limit before division by the number of J/ψ, so that samples of any size compare; squares: published "
-        "limits times the published number of J/ψ; below: ours over published.",
+        "The limit before division by the number of J/ψ, so that samples of any size compare"
+        f"{beside if published else ''}.",
         draw,
     )
 
@@ -305,7 +317,8 @@ def _yields(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
 def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     mass, efficiency = values(records, "m_majorana"), values(records, "efficiency", 100.0)
     produced = np.array([n_produced(source, r["m_majorana"]) for r in records], dtype=np.float64)
-    published = {mass_mev(r.m_majorana): r.efficiency_percent for r in paper.MASS_SCAN}
+    published = {mass_mev(r.m_majorana): r.efficiency_percent for r in _published(source)}
+    beside = "; squares: the published efficiencies, of another simulation; below: ours over published"
     errors = 100.0 * np.nan_to_num(binomial_sigma(produced * efficiency / 100.0, produced))
 
     def draw(axes: Axes) -> None:
@@ -317,8 +330,8 @@ def _efficiency(source: Source, records: Sequence[dict[str, Any]]) -> Picture:
     return Picture(
         "efficiency",
         "Efficiency against the neutrino's mass",
-        f"Both M(Ke) in the interval around the mass, {len(records)} simulated masses, binomial errors; squares: the "
-        "published efficiencies, of another detector simulation; below: ours over published.",
+        f"Both masses of pairs in the interval around the mass, {len(records)} simulated masses, binomial errors"
+        f"{beside if published else ''}.",
         draw,
     )
 
@@ -371,7 +384,7 @@ def _is_peak(records: Sequence[dict[str, Any]], i: int) -> bool:
 
 def _fine_note(source: Source) -> str:
     found = source.extras[FINE_SCAN]["significance"]
-    words = f"windows in mean and difference of the two M(Ke); trials factor {found['trials_factor']:.3g}"
+    words = f"windows in mean and difference of both masses of pairs; trials factor {found['trials_factor']:.3g}"
     if found["local_p"] is None:
         return f"{words}; no p-value without events or background"
     at = f"{found['m_majorana']:.4f} GeV/c²"
@@ -395,15 +408,16 @@ def fine_scan_picture(source: Source) -> Picture | None:
     return Picture("fine_scan", "Both limits at every mass", f"{len(records)} windows; {_fine_note(source)}.", draw)
 
 
-def m_ke_pictures(source: Source) -> list[Picture]:
+def pair_pictures(source: Source) -> list[Picture]:
     """Return a figure for each way to make neutrinos that was simulated, or of phase space alone."""
     phase_space = _phase_space(source)
-    curves = {mode: _curves(source, mode) for mode in NAMES}
-    modes = [mode for mode in NAMES if curves[mode]] or [mode for mode in ("2nu",) if phase_space is not None]
-    return [_m_ke(mode, phase_space, curves[mode]) for mode in modes]
+    curves = {mode: _curves(source, mode) for mode in ENDS}
+    modes = [mode for mode in ENDS if curves[mode]] or [mode for mode in ("2nu",) if phase_space is not None]
+    channel = cuts_of(source.results).channel
+    return [_of_pairs(channel, mode, phase_space, curves[mode]) for mode in modes]
 
 
-def _m_ke(mode: str, phase_space: hist.Hist | None, curves: Sequence[Curve]) -> Picture:
+def _of_pairs(channel: Channel, mode: str, phase_space: hist.Hist | None, curves: Sequence[Curve]) -> Picture:
     shown = [curves[i] for i in spread(len(curves), N_MASSES)]
 
     def draw(axes: Axes) -> None:
@@ -417,8 +431,9 @@ def _m_ke(mode: str, phase_space: hist.Hist | None, curves: Sequence[Curve]) -> 
         axes.set_ylim(lowest, highest * drawing.LOG_HEADROOM)
         axes.legend(loc="upper right", fontsize=10, ncols=2)
 
-    title = "Fitted M(Ke) of selected candidates"
-    return Picture(NAMES[mode], f"{title}, {TITLES[mode]}" if curves else title, _caption(shown, curves), draw)
+    title = f"Fitted M({channel.pair_symbols}) of selected candidates"
+    words = f"{title}, {TITLES[mode]}" if curves else title
+    return Picture(f"{channel.pair}{ENDS[mode]}", words, _caption(shown, curves), draw)
 
 
 def spread(n: int, most: int) -> list[int]:
@@ -427,24 +442,25 @@ def spread(n: int, most: int) -> list[int]:
 
 
 def _phase_space(source: Source) -> hist.Hist | None:
-    found = [h for s in source.searches(SIGNAL).values() if (h := _selected(s.histograms)) is not None]
+    pair = cuts_of(source.results).channel.pair
+    found = [h for s in source.searches(SIGNAL).values() if (h := _selected(s.histograms, pair)) is not None]
     return sum(found[1:], found[0]) if found else None
 
 
 def _curves(source: Source, mode: str) -> list[Curve]:
     """Return the curves of one mode, by mass; datasets of one mass, such as those of several periods, are one."""
-    found: dict[float, list[hist.Hist]] = {}
+    pair, found = cuts_of(source.results).channel.pair, dict[float, list[hist.Hist]]()
     for dataset in source.results.ran(SEARCH, MAJORANA).values():
-        counts = _selected(dataset.selections[SEARCH].histograms)
+        counts = _selected(dataset.selections[SEARCH].histograms, pair)
         if counts is not None and dataset.metadata.majorana_mode == mode:
             found.setdefault(mass_mev(dataset.metadata.m_majorana or 0.0), []).append(counts)
     return [Curve(mass / MEV, sum(h[1:], h[0])) for mass, h in sorted(found.items())]
 
 
-def _selected(histograms: dict[str, hist.Hist]) -> hist.Hist | None:
-    if "m_ke" not in histograms:
+def _selected(histograms: dict[str, hist.Hist], pair: str) -> hist.Hist | None:
+    if pair not in histograms:
         return None
-    counts: Any = histograms["m_ke"][LAST, :: hist.rebin(REBIN)]
+    counts: Any = histograms[pair][LAST, :: hist.rebin(REBIN)]
     return counts if counts.sum() else None
 
 
@@ -454,7 +470,7 @@ def _step(axes: Axes, counts: hist.Hist, *, label: str, color: str) -> None:
 
 
 def _caption(shown: Sequence[Curve], curves: Sequence[Curve]) -> str:
-    text = "All four kaon-electron pairs of each candidate, each sample scaled to one."
+    text = "All four pairs of each candidate, each sample scaled to one."
     if shown:
         text += " A neutrino is a peak at its mass; pairs that do not come from one neutrino spread around it."
     if len(shown) < len(curves):

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from jpsi_lnv.analysis import derived, documents
+from jpsi_lnv.analysis.channel import Channel
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.report import (
     background,
@@ -33,7 +34,7 @@ from jpsi_lnv.analysis.report import (
 )
 from jpsi_lnv.analysis.report.drawing import Picture, Section
 from jpsi_lnv.analysis.report.result import Fact
-from jpsi_lnv.analysis.report.source import Flag, Source, flags, label
+from jpsi_lnv.analysis.report.source import Flag, Source, cuts_of, flags, is_of_publication, label
 from jpsi_lnv.analysis.report.tables import Field, Table
 
 # Endings of files that a page leaves for its figures and tables, or left in former versions.
@@ -54,9 +55,7 @@ GLOSSARY: Final = {
     "expected": "median of the limits that repeated experiments without signal would give",
     "± 1σ, ± 2σ": "ranges that hold 68 % and 95 % of those limits",
     "M(ν)": "mass of the Majorana neutrino through which the signal decays",
-    "M(KKee)": "invariant mass of the four tracks, near that of the J/ψ for signal",
-    "M(Ke)": "invariant mass of a kaon and an electron of opposite charge, after the kinematic fit",
-    "χ²₄C": "quality of the fit of the four tracks to the four-momentum of the beams: small is good",
+    "χ²₄C": "quality of the fit of the tracks to the four-momentum of the beams: small is good",
     "PID": "identification of a particle by energy loss, time of flight and calorimeter",
     "kinematic": "simulated events that pass all but the identification; they count with its probability",
     "weight": "data events that one simulated event stands for",
@@ -78,7 +77,8 @@ SECTIONS: Final = (
 
 def sections(source: Source) -> tuple[Section, ...]:
     """Return the sections that the source can fill."""
-    made = (module.section(source) for module in SECTIONS)
+    closes = is_of_publication(source.results)
+    made = (module.section(source) for module in SECTIONS if closes or module is not closure)
     return tuple(s for s in made if s.pictures or s.all_tables)
 
 
@@ -108,6 +108,7 @@ class Page:
         label: What stands above every figure, such as ``Fast simulation``.
         flags: What a reader must know before the numbers.
         facts: The numbers of the headline.
+        glossary: Symbols and what they mean.
     """
 
     file: str
@@ -118,6 +119,7 @@ class Page:
     label: str = ""
     flags: Sequence[Flag] = ()
     facts: Sequence[Fact] = ()
+    glossary: Mapping[str, str] = field(default_factory=lambda: GLOSSARY)
 
     @property
     def pictures(self) -> list[Picture]:
@@ -149,16 +151,26 @@ def write(
 
 def report(source: Source, sections: Sequence[Section]) -> Page:
     """Return the page of a result."""
+    channel = cuts_of(source.results).channel
     return Page(
         file=derived.PAGE,
-        title="Search for J/ψ → K⁺K⁺e⁻e⁻ + c.c.",
+        title=f"Search for J/ψ → {channel.in_powers}",
         sentence=result.sentence(source),
         sections=sections,
         data=result.data_sentence(source),
         label=label(source.results),
         flags=flags(source),
         facts=result.facts(source),
+        glossary=glossary(channel),
     )
+
+
+def glossary(channel: Channel) -> dict[str, str]:
+    """Return the symbols of a search, in the order in which a reader meets them."""
+    masses = {f"M({channel.symbols})": "invariant mass of all tracks, near that of the J/ψ for signal"}
+    if channel.pairs:
+        masses[f"M({channel.pair_symbols})"] = f"invariant mass of {channel.pair_words}, after the kinematic fit"
+    return GLOSSARY | masses
 
 
 def leave(output: Path, page: Page, advance: Callable[[int], None] = lambda _: None) -> list[Path]:
@@ -239,7 +251,7 @@ def html(page: Page, drawn: Mapping[str, Drawn]) -> str:
     """
     return _template("report.html.j2").render(
         page=page,
-        glossary=GLOSSARY,
+        glossary=page.glossary,
         drawn=drawn,
         cells=_cells,
         encoded=lambda content: base64.b64encode(content.encode() if isinstance(content, str) else content).decode(),

@@ -15,7 +15,7 @@ from jpsi_lnv.analysis.derived import ACCUMULATOR
 from jpsi_lnv.analysis.limits.methods import BOTH, METHODS
 from jpsi_lnv.analysis.report import drawing
 from jpsi_lnv.analysis.report.drawing import Picture, Section, name_rows, present
-from jpsi_lnv.analysis.report.source import LIMITS, Source, label
+from jpsi_lnv.analysis.report.source import LIMITS, Source, cuts_of, label
 from jpsi_lnv.analysis.report.tables import (
     DIVIDED,
     PLACE,
@@ -38,7 +38,6 @@ BANDS: Final = (
     ("minus_1_sigma", "plus_1_sigma", drawing.BAND_1, r"$\pm 1\sigma$"),
 )
 HEADROOM: Final = 1.5
-BRANCHING_FRACTION: Final = "B(J/ψ → K⁺K⁺e⁻e⁻ + c.c.)"
 # Searches that a caution names one by one.
 N_NAMED: Final = 5
 METHODS_NOTE: Final = (
@@ -192,13 +191,14 @@ def sentence(source: Source) -> str:
         return f"No limit belongs to this result: {stale}." if stale else "No limit was computed yet: run `lnv limits`."
     level = f"{100 * first['confidence_level']:.4g}% confidence level"
     median = shown(source, expected(first))
+    fraction = f"B(J/ψ → {cuts_of(source.results).channel.in_powers})"
     if first["n_obs"] is None:
-        return f"Without signal a limit of {median} on {BRANCHING_FRACTION} is expected at {level}; no event is shown."
+        return f"Without signal a limit of {median} on {fraction} is expected at {level}; no event is shown."
     seen = f"{first['n_obs']} event{'' if first['n_obs'] == 1 else 's'} observed"
     if first["branching_fraction_ul"] is None:
         return f"{seen}: there is no finite upper limit at {level}."
     limit = shown(source, first["branching_fraction_ul"])
-    said = f"{BRANCHING_FRACTION} < {limit} at {level} ({_role(first)}){_beside(source, first)}"
+    said = f"{fraction} < {limit} at {level} ({_role(first)}){_beside(source, first)}"
     return f"{said}; {seen}. Without signal a limit of {median} is expected."
 
 

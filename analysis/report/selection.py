@@ -33,10 +33,8 @@ from jpsi_lnv.analysis.report.tables import (
 )
 from jpsi_lnv.analysis.results import DatasetResult
 from jpsi_lnv.analysis.selection.registry import SELECTIONS
-from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, STAGES
-
-TITLES: Final = {ALL_EVENTS: "events read"} | {step.name: step.title for step in SECTION_III}
-
+from jpsi_lnv.analysis.selection.search import plane
+from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, STAGES, of_channel
 
 BACKGROUNDS: Final = (BACKGROUND, INCLUSIVE)
 BEST_CANDIDATE: Final = STAGES[0]
@@ -67,12 +65,12 @@ _CUTFLOW: Final = (
     Field("efficiency", "total", percent(3), "%"),
     Field("efficiency_error", "±", percent(3), "%"),
 )
-# Variable of a step that the candidates without identification carry, and which of them pass all other steps.
+# Variable of a step that the candidates without identification carry, None: their mass; and which pass all others.
 _OF_STEP: Final = {
     "alternative_hypotheses": ("chi2_difference", spectra.in_region),
     "chi2_4c": ("chi2_4c", spectra.in_window),
     "conversion_veto": ("conversion_radius", spectra.in_region),
-    "signal_region": ("m_kkee", spectra.below_chi2),
+    "signal_region": (None, spectra.below_chi2),
 }
 # Variables of the conversion veto and what they are.
 CONVERSIONS: Final = {
@@ -167,20 +165,26 @@ def binomial_error(passed: int, total: int) -> float | None:
     return float(binomial_sigma(passed, total)) if total > 0 else None
 
 
-def cutflow_rows(cutflow: Mapping[str, int], n_produced: int) -> list[dict[str, Any]]:
+def titles(cuts: Cuts) -> dict[str, str]:
+    """Return what each step of the search requires, by its name."""
+    return {ALL_EVENTS: "events read"} | {step.name: step.title for step in of_channel(cuts.channel)}
+
+
+def cutflow_rows(cutflow: Mapping[str, int], n_produced: int, cuts: Cuts = SELECTION) -> list[dict[str, Any]]:
     """Return one row per step: events, efficiency of the step and of all steps so far with its binomial error.
 
     Args:
         cutflow: Step -> events that pass it and all before.
         n_produced: Events produced, what total efficiencies refer to.
+        cuts: The requirements.
     """
-    rows = []
+    words, rows = titles(cuts), []
     before = n_produced
     for step, n in cutflow.items():
         rows.append(
             {
                 "step": step,
-                "title": TITLES.get(step, step.replace("_", " ")),
+                "title": words.get(step, step.replace("_", " ")),
                 "n": n,
                 "efficiency_step": n / before if before else None,
                 "efficiency": n / n_produced if n_produced else None,
@@ -191,16 +195,15 @@ def cutflow_rows(cutflow: Mapping[str, int], n_produced: int) -> list[dict[str, 
     return rows
 
 
-def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH) -> Table:
+def cutflow(name: str, dataset: DatasetResult, selection: str = SEARCH, cuts: Cuts = SELECTION) -> Table:
     """Return the cut flow of one dataset."""
     made = f"{decay(dataset.metadata.process or dataset.metadata.kind)}: {count(dataset.n_produced)} events produced. "
+    rows = cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced, cuts)
     return Table(
         name=file_name(f"cutflow_{name}" if selection == SEARCH else f"cutflow_{name}_{selection}"),
         title=f"Cut flow of {name}" + ("" if selection == SEARCH else f", {selection}"),
         fields=_CUTFLOW,
-        rows=located(
-            cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced), f"{CUTFLOW}/{name}/{selection}"
-        ),
+        rows=located(rows, f"{CUTFLOW}/{name}/{selection}"),
         note=made + _hidden([name] if dataset.metadata.is_blind else []),
     )
 
@@ -220,7 +223,7 @@ def cutflows(source: Source, selection: str) -> Table | None:
         return None
     rows: dict[str, dict[str, Any]] = {}
     for name, dataset in datasets.items():
-        flow = cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced)
+        flow = cutflow_rows(dataset.selections[selection].cutflow, dataset.n_produced, cuts_of(source.results))
         for i, found in enumerate(flow):
             row = rows.setdefault(found["step"], {"title": found["title"], PLACES: {}})
             for key in _WIDE:
@@ -267,13 +270,14 @@ def _overview_row(name: str, dataset: DatasetResult) -> dict[str, Any]:
 
 def cutflow_record(source: Source) -> dict[str, Any]:
     """Return the content of `cutflow.json`: per dataset what it is, and per selection its cut flow in order."""
+    made_with = cuts_of(source.results)
     return {
         name: {
             "kind": d.metadata.kind,
             "is_blind": d.metadata.is_blind,
             "n_produced": d.n_produced,
             "n_events": d.n_events,
-            **{s: cutflow_rows(found.cutflow, d.n_produced) for s, found in d.selections.items()},
+            **{s: cutflow_rows(found.cutflow, d.n_produced, made_with) for s, found in d.selections.items()},
         }
         for name, d in source.results.datasets.items()
     }
@@ -322,13 +326,14 @@ def _cutflow(source: Source) -> Picture | None:
     if not flows:
         return None
     steps = next(iter(source.searches(SIGNAL, DATA, *BACKGROUNDS).values())).cutflow
+    words = titles(cuts_of(source.results))
 
     def draw(axes: Axes) -> None:
         produced = {name: source.results.datasets[name].n_produced for name in flows}
         for (name, n), color in zip(flows.items(), drawing.COLOURS * len(flows), strict=False):
             fraction = np.ma.masked_equal(n / max(produced[name], 1), 0.0)
             axes.plot(fraction, np.arange(len(n)), "o-", label=name, color=color)
-        drawing.name_rows(axes, [TITLES.get(s, s) for s in steps], fontsize=10)
+        drawing.name_rows(axes, [words.get(s, s) for s in steps], fontsize=10)
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.set_xlabel("fraction of produced events")
@@ -348,13 +353,13 @@ def _n_minus_1(source: Source, cuts: Cuts) -> list[Picture]:
         "alternative_hypotheses": ((0.0, 1),),
         "chi2_4c": ((cuts.chi2_4c_max, -1),),
         "conversion_veto": ((cuts.conversion_radius_min, -1), (cuts.conversion_radius_max, 1)),
-        "signal_region": ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1)),
+        "signal_region": ((cuts.m_signal_min, 1), (cuts.m_signal_max, -1)),
     }
     found = {step: _groups(source, f"n_minus_1_{step}") + _weighted(source, step) for step in limits}
     return [
         Picture(
             f"n_minus_1_{step}",
-            f"All requirements but one: {TITLES[step]}",
+            f"All requirements but one: {titles(cuts)[step]}",
             "Each sample scaled to one after every other requirement; the arrows show what this one keeps. "
             "Background: candidates without identification, weighted with its probability.",
             drawing.shapes(groups, limits[step]),
@@ -394,8 +399,8 @@ def _conversions(source: Source, cuts: Cuts) -> list[Picture]:
 
 def _weighted(source: Source, step: str) -> list[tuple[str, hist.Hist]]:
     """Return the expected background of each process against the variable of a step that its candidates carry."""
-    column, passes = _OF_STEP[step]
     name, cuts = f"n_minus_1_{step}", cuts_of(source.results)
+    column, passes = _OF_STEP[step][0] or cuts.channel.mass, _OF_STEP[step][1]
     like = total(source.searches(), name)
     found = spectra.processes(source)
     if like is None or any(column not in w.candidates for w in found):
@@ -430,7 +435,8 @@ def _chi2(source: Source, cuts: Cuts) -> Picture | None:
 
 def _chi2_against_mass(source: Source, cuts: Cuts) -> Picture | None:
     searches = source.searches(SIGNAL) or source.searches(DATA)
-    histogram = total(searches, "chi2_4c_m_kkee")
+    name = plane(cuts.channel)
+    histogram = total(searches, name)
     if histogram is None or not drawing.n_entries(histogram):
         return None
 
@@ -440,12 +446,12 @@ def _chi2_against_mass(source: Source, cuts: Cuts) -> Picture | None:
         axes.figure.colorbar(mesh, ax=axes, label="Events")
         axes.set_xlabel(histogram.axes[0].label)
         axes.set_ylabel(histogram.axes[1].label)
-        x, y = [0.0, cuts.chi2_4c_max], [cuts.m_kkee_min, cuts.m_kkee_max]
+        x, y = [0.0, cuts.chi2_4c_max], [cuts.m_signal_min, cuts.m_signal_max]
         axes.plot([*x, *x[::-1]], [y[0], y[0], y[1], y[1]], color=drawing.REGION, linewidth=1.5)
 
     return Picture(
-        "chi2_4c_m_kkee",
-        "M(KKee) against χ²₄C after all other requirements",
+        name,
+        f"M({cuts.channel.symbols}) against χ²₄C after all other requirements",
         f"Events of {', '.join(searches)}; the box is the signal region.",
         draw,
     )
@@ -469,6 +475,6 @@ def _of_role(source: Source, name: str) -> Picture | None:
     return Picture(
         name,
         f"{title} of the tracks of best candidates, by role",
-        f"Tracks of {', '.join(searches)} that were taken as electron or kaon.",
+        f"Tracks of {', '.join(searches)} that were taken as {' or '.join(histogram.axes[0])}.",
         draw,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jpsi_lnv.analysis import derived, results
-from jpsi_lnv.analysis.cuts import SELECTION, Cuts
+from jpsi_lnv.analysis.cuts import DECAY, SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA, SEARCH
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results, SelectionResult
@@ -161,10 +161,18 @@ def cuts_of(results: Results) -> Cuts:
     return dataclasses.replace(SELECTION, **{name: value for name, value in made_with.items() if name in known})
 
 
+def is_of_publication(results: Results) -> bool:
+    """Whether a result is of the publication's decay, so that the published numbers can stand beside its own."""
+    return cuts_of(results).channel == SELECTION.channel
+
+
 def changed_cuts(results: Results, cuts: Cuts = SELECTION) -> dict[str, tuple[Any, Any]]:
-    """Return the cuts of a result that differ from `cuts`: name -> (the result's, the present one)."""
+    """Return the cuts of a result that differ from `cuts`: name -> (the result's, the present one).
+
+    Of another decay everything says which it is.
+    """
     made_with = results.provenance.get("cuts", {})
-    present = dataclasses.asdict(cuts)
+    present = dataclasses.asdict(cuts) | {name: made_with[name] for name in DECAY if name in made_with}
     names = [*present, *(name for name in made_with if name not in present)]
     return {n: (made_with.get(n), present.get(n)) for n in names if made_with.get(n) != present.get(n)}
 

@@ -20,13 +20,12 @@ from jpsi_lnv.analysis.report import drawing, result
 from jpsi_lnv.analysis.report.drawing import Edge, Picture, total
 from jpsi_lnv.analysis.report.source import Source, cuts_of
 from jpsi_lnv.analysis.report.tables import decay, in_powers
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 from jpsi_lnv.analysis.selection.steps import STAGES
 
 # The last step before the mass window, and the last of all.
 BEFORE_REGION, LAST = STAGES[-2:]
-# Bins that are drawn as one.
-REBIN: Final = {"m_kkee": 5, "m_ke": 10}
+# Bins that are drawn as one, of the mass of all particles and of pairs.
+REBIN_MASS, REBIN_PAIR = 5, 10
 # Processes that are told apart in a stack; the others are one.
 SHOWN_MAX: Final = 5
 OTHERS: Final = "other processes"
@@ -91,28 +90,34 @@ def processes(source: Source) -> tuple[Weighted, ...]:
     return tuple(sorted(found, key=lambda w: -float(w.expected.sum())))
 
 
-def m_kkee(source: Source) -> Picture | None:
-    """Return M(KKee) before the requirement on it; None if neither data nor signal were searched."""
+def mass(source: Source) -> Picture | None:
+    """Return the mass of all particles before the requirement on it; None if neither data nor signal were searched."""
     cuts = cuts_of(source.results)
-    window = ((cuts.m_kkee_min, 1), (cuts.m_kkee_max, -1))
-    where = f"The signal region is {cuts.m_kkee_min:.2f} to {cuts.m_kkee_max:.2f} GeV/c²."
-    return _picture(source, "m_kkee", "M(KKee) after all other requirements", where, BEFORE_REGION, below_chi2, window)
+    name, title = cuts.channel.mass, f"M({cuts.channel.symbols}) after all other requirements"
+    window = ((cuts.m_signal_min, 1), (cuts.m_signal_max, -1))
+    where = f"The signal region is {cuts.m_signal_min:.2f} to {cuts.m_signal_max:.2f} GeV/c²."
+    return _picture(source, name, title, where, BEFORE_REGION, below_chi2, window)
 
 
-def m_ke(source: Source) -> Picture | None:
-    """Return M(Ke) of the selected candidates of the data; None if neither data nor signal were searched."""
-    where = "Every candidate counts with its four pairs of a kaon and an electron."
-    return _picture(source, "m_ke", "M(Ke) of the selected candidates", where, LAST, in_region, ())
+def pairs(source: Source) -> Picture | None:
+    """Return the mass of pairs in the selected candidates; None without pairs, or if nothing was searched."""
+    channel = cuts_of(source.results).channel
+    if not channel.pairs:
+        return None
+    where = f"Every candidate counts with its four pairs of {channel.pair_words}."
+    title = f"M({channel.pair_symbols}) of the selected candidates"
+    return _picture(source, channel.pair, title, where, LAST, in_region, ())
 
 
 def below_chi2(table: Candidates, cuts: Cuts) -> BoolArray:
-    """Return which candidates pass all but the requirement on M(KKee)."""
+    """Return which candidates pass all but the requirement on the mass of all particles."""
     return np.asarray(table["chi2_4c"] < cuts.chi2_4c_max)
 
 
 def in_window(table: Candidates, cuts: Cuts) -> BoolArray:
     """Return which candidates pass all but the requirement on chi2."""
-    return np.asarray((table["m_kkee"] >= cuts.m_kkee_min) & (table["m_kkee"] <= cuts.m_kkee_max))
+    mass = table[cuts.channel.mass]
+    return np.asarray((mass >= cuts.m_signal_min) & (mass <= cuts.m_signal_max))
 
 
 def in_region(table: Candidates, cuts: Cuts) -> BoolArray:
@@ -129,11 +134,13 @@ def _picture(
     passes: Callable[[Candidates, Cuts], BoolArray],
     limits: Sequence[Edge],
 ) -> Picture | None:
-    data, signal = (_rebinned(total(source.searches(kind), name, stage), REBIN[name]) for kind in (DATA, SIGNAL))
+    channel = cuts_of(source.results).channel
+    columns, rebin = (channel.pair_names, REBIN_PAIR) if name == channel.pair else ((name,), REBIN_MASS)
+    data, signal = (_rebinned(total(source.searches(kind), name, stage), rebin) for kind in (DATA, SIGNAL))
     shown = signal if data is None else data
     if shown is None:
         return None
-    stack = _stack(source, shown.axes[0], M_KE_NAMES if name == "m_ke" else (name,), passes)
+    stack = _stack(source, shown.axes[0], columns, passes)
     bound = _bound(source, limits)
     n_limit = _events_at_limit(source)
 
@@ -141,7 +148,7 @@ def _picture(
         _draw_background(axes, shown.axes[0], stack, bound)
         if signal is not None and drawing.n_entries(signal):
             label = "signal, one event" if n_limit is None else "signal at its limit"
-            scale = (n_limit or 1.0) / drawing.n_entries(signal) * (len(M_KE_NAMES) if name == "m_ke" else 1)
+            scale = (n_limit or 1.0) / drawing.n_entries(signal) * len(columns)
             drawing.step_plot(axes, signal, label=label, color=drawing.SIGNAL, scale=scale)
         if data is not None:
             drawing.points(axes, data, label="data")
@@ -157,7 +164,7 @@ def _picture(
     said.append(_expectation(stack))
     said.append("Hatched: its bound at 90 % in the signal region, spread evenly." if bound else "")
     said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit is not None else "")
-    return Picture(name if name == "m_kkee" else f"{name}_data", title, " ".join(s for s in said if s), draw)
+    return Picture(name if name == channel.mass else f"{name}_data", title, " ".join(s for s in said if s), draw)
 
 
 def _draw_background(

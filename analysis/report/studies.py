@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
+from jpsi_lnv.analysis.channel import Channel
 from jpsi_lnv.analysis.limits.methods import RECOMMENDED
 from jpsi_lnv.analysis.optimization import NEARLY
 from jpsi_lnv.analysis.report import drawing, result
@@ -24,13 +25,9 @@ from jpsi_lnv.analysis.report.tables import (
     significant,
     superscript,
 )
+from jpsi_lnv.analysis.selection.search import mass_axis
 
 HEADROOM: Final = 1.4
-# Variables that a Punzi scan knows: label of the axis, and in words.
-VARIABLES: Final = {
-    "chi2_4c": (r"$\chi^2_\mathrm{4C}$", "χ²₄C"),
-    "m_kkee": (r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]", "M(KKee)"),
-}
 SCANS: Final = {
     "background_scan": ("n_bkg", "Assumed background [events]", "the assumed background"),
     "chi2_scan": ("chi2_4c_max", r"$\chi^2_\mathrm{4C}$ below", "the requirement on χ²₄C"),
@@ -248,7 +245,7 @@ def scan_table(found: dict[str, Any], every: int = 1) -> Table:
     now = min(found["scan"], key=lambda row: abs(row[found["variable"]] - found["chosen"]))["figure_of_merit"]
     low, high = found["plateau"]
     fields = (
-        Field(found["variable"], f"{VARIABLES[found['variable']][1]} below", significant(4)),
+        Field(found["variable"], f"{found['words']} below", significant(4)),
         Field("efficiency", "ε", percent(2), "%"),
         Field("n_bkg", "N bkg", significant(3)),
         Field("figure_of_merit", "figure of merit", significant(4)),
@@ -306,6 +303,13 @@ def chains(found: dict[str, Any]) -> Table:
     )
 
 
+def variable_words(variable: str, channel: Channel) -> dict[str, str]:
+    """Return the label of an axis of a Punzi scan, and how the variable is called in a text."""
+    if variable == channel.mass:
+        return {"label": mass_axis(channel).label, "words": f"M({channel.symbols})"}
+    return {"label": r"$\chi^2_\mathrm{4C}$", "words": "χ²₄C"}
+
+
 def optimization(found: dict[str, Any]) -> Picture:
     """Return the figure of merit, the efficiency and the background against a requirement.
 
@@ -313,7 +317,7 @@ def optimization(found: dict[str, Any]) -> Picture:
         found: Content of ``optimization.json``.
     """
     rows, variable = found["scan"], found["variable"]
-    label, words = VARIABLES.get(variable, (variable, variable))
+    label, words = found["label"], found["words"]
     x, merit, efficiency, background = (
         np.array([r[key] for r in rows]) for key in (variable, "figure_of_merit", "efficiency", "n_bkg")
     )

@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import FloatArray, IntArray
-from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, momentum_and_covariance
@@ -251,7 +250,7 @@ def ideal_chi2(rng: np.random.Generator, n: int = N_IDEAL) -> FloatArray:
     p, v = momentum_and_covariance(measured.parameters, measured.covariance)
     rows = np.arange(4 * n).reshape(n, 4)
     inside = (np.abs(true.cos_theta) < NOMINAL.cos_theta_max).reshape(n, 4).all(axis=1)
-    chi2 = fit4c(p[:, None], v[:, None], rows[inside], np.array([KKEE.species]), total).chi2[:, 0]
+    chi2 = fit4c(p[:, None], v[:, None], rows[inside], np.array([SELECTION.channel.species]), total).chi2[:, 0]
     return np.asarray(chi2[np.isfinite(chi2)])
 
 
@@ -281,12 +280,12 @@ def select(
     for block, start in enumerate(range(0, n, BLOCK_EVENTS)):
         columns = columns_of(make_block(recipe, process.reaction, block, min(BLOCK_EVENTS, n - start), seed))
         for policy in POLICIES:
-            view = SearchEvents(columns, dataclasses.replace(SELECTION, kkpipi_permutations=policy), M_JPSI)
+            view = SearchEvents(columns, dataclasses.replace(SELECTION, permutations=policy), M_JPSI)
             decisions = steps.apply(SECTION_III, view)
             passed[policy] += int(decisions.all(axis=0).sum())
             if policy == POLICIES[0]:
                 is_unwindowed = np.asarray(decisions[:-1].all(axis=0))
-                masses.append(view.best_m_kkee[is_unwindowed[view.best.event]])
+                masses.append(view.best_mass[is_unwindowed[view.best.event]])
     return {policy: count / n for policy, count in passed.items()}, np.concatenate(masses)
 
 

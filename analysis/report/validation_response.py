@@ -176,7 +176,7 @@ def read_as(columns: ArrayColumns, code: int) -> dict[str, float | int]:
         "n_tracks": int(own.sum()),
         "e_over_p": float(ratio[has_cluster].mean()) if has_cluster.any() else 0.0,
         "as_electron": _share(is_known & pid.is_electron(level.cl, ratio, SELECTION), own),
-        "as_kaon": _share(is_known & pid.is_kaon(level.cl, ratio, SELECTION), own),
+        "as_kaon": _share(is_known & pid.is_hadron(level.cl, ratio, SELECTION), own),
     }
 
 

@@ -4,8 +4,9 @@ An event is hidden as soon as one of its candidates has a mass in the box, whate
 measured momenta, before the kinematic fit, so that no choice made later can move an event out of it. Three things that
 a run chooses do not move the box either:
 
-- Its cuts. The box is that of the frozen requirements, and on blind data only those may differ that decide on the best
-  candidate alone: which candidates there are, and every step that counts hidden events, stays the same.
+- Its cuts. The box is that of the frozen requirements, the decay among them, and on blind data only those may differ
+  that decide on the best candidate alone: which candidates there are, and every step that counts hidden events, stays
+  the same.
 - The energy. The mass is scaled with the energy that the file records for each event.
 - What the fileset calls the events. Recorded ones are blind, or the metadata say why they are not.
 
@@ -31,15 +32,15 @@ from jpsi_lnv.analysis.selection.search_events import SearchEvents
 # What may differ on blind data: requirements on the best candidate of an event, after its candidates are found.
 FREE: Final = frozenset(
     {
-        "kkpipi_permutations",
+        "permutations",
         "chi2_4c_max",
         "conversion_partners",
         "conversion_delta_xy_max",
         "conversion_m_ee_max",
         "conversion_radius_min",
         "conversion_radius_max",
-        "m_kkee_min",
-        "m_kkee_max",
+        "m_signal_min",
+        "m_signal_max",
     }
 )
 
@@ -56,9 +57,9 @@ def in_box(view: SearchEvents, box: Cuts = SELECTION) -> BoolArray:
         box: The requirements whose window it is.
     """
     event = view.combinations[1]
-    mass = view.m_kkee * (view.sqrt_s / view.columns.scalar("sqrt_s").astype(np.float64)[event])
+    mass = view.mass * (view.sqrt_s / view.columns.scalar("sqrt_s").astype(np.float64)[event])
     hidden = np.zeros(view.n_events, dtype=np.bool_)
-    hidden[event[(mass >= box.m_kkee_min) & (mass <= box.m_kkee_max)]] = True
+    hidden[event[(mass >= box.m_signal_min) & (mass <= box.m_signal_max)]] = True
     return hidden
 
 
@@ -80,10 +81,10 @@ def is_hidden(view: SearchEvents, dataset: str, metadata: DatasetMetadata, box: 
         return np.zeros(view.n_events, dtype=np.bool_)
     require_same(view.cuts, dataset, box)
     require_energy(view.columns, dataset, metadata)
-    nobody = np.empty(0, dtype=np.int64)
-    tracks.read_momenta(view.columns, view.frame, nobody)
+    nobody, species = np.empty(0, dtype=np.int64), view.channel.hypotheses
+    tracks.read_momenta(view.columns, view.frame, nobody, species=species)
     if view.cuts.vertex_fit != "none":
-        tracks.read_helices(view.columns, nobody, None)
+        tracks.read_helices(view.columns, nobody, None, species)
         tracks.read_points(view.columns, nobody, has_spread=view.cuts.vertex_fit == "beam")
     return in_box(view, box)
 

@@ -18,7 +18,7 @@ from jpsi_lnv.analysis.events.columns import ChosenEvents, Columns
 from jpsi_lnv.analysis.objects.calibration import Calibration
 from jpsi_lnv.analysis.selection import blinding
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
-from jpsi_lnv.analysis.selection.steps import SECTION_III, Step, apply, count
+from jpsi_lnv.analysis.selection.steps import Step, apply, count, of_channel
 
 # What a selection finds: ``cutflow``, and where it has them ``histograms``, ``status`` and columns of ``candidates``.
 Found = dict[str, Any]
@@ -81,15 +81,20 @@ class Chunk:
         events = self.events
         if self.metadata.is_blind:
             seen = ~self._is_hidden
-            steps = SECTION_III[: len(_before_they_leave(SECTION_III)) + 1]
+            steps = self.steps[: len(_before_they_leave(self.steps)) + 1]
             seen[seen] = apply(steps, events).all(axis=0)
             events = self._view(seen)
         return VisibleChunk(self.dataset, self.metadata, self.cuts, events)
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the search."""
+        return of_channel(self.cuts.channel)
+
     @cached_property
     def decisions(self) -> BoolArray:
-        """Every decision of `SECTION_III` on these events, shape (steps, events)."""
-        return apply(SECTION_III, self.events)
+        """Every decision of `steps` on these events, shape (steps, events)."""
+        return apply(self.steps, self.events)
 
     def cut_flow(
         self, steps: Sequence[Step], decisions: BoolArray, view: Callable[[SearchEvents], Any] = lambda events: events

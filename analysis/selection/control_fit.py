@@ -28,7 +28,7 @@ from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.control_probes import COS_THETA, PASSED, P
-from jpsi_lnv.analysis.selection.search import CHI2_4C
+from jpsi_lnv.analysis.selection.search import chi2_axis
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
 from jpsi_lnv.analysis.selection.steps import Step, apply
 
@@ -38,7 +38,7 @@ N_TRACKS: Final = 4
 # Ways to take two positive and two negative tracks for (heavy+, heavy-, pi+, pi-), as places in (+, +, -, -).
 WAYS: Final = np.array([[0, 2, 1, 3], [0, 3, 1, 2], [1, 2, 0, 3], [1, 3, 0, 2]])
 # What a probe can be taken for by mistake.
-MISTAKES: Final = {"electron": pid.is_electron, "kaon": pid.is_kaon}
+MISTAKES: Final = {"electron": pid.is_electron, "kaon": pid.is_hadron}
 DELTA_CHI2: Final = hist.axis.Regular(60, -20, 100, name="delta_chi2", label=r"$\chi^2_\mathrm{other}-\chi^2$")
 MASS: Final = hist.axis.Regular(200, 3.0, 3.2, name="m_ppbarpipi", label=r"$M(p\bar p\pi^+\pi^-)$ [GeV/$c^2$]")
 
@@ -315,7 +315,7 @@ def fill_mistakes(view: HadronEvents) -> dict[str, hist.Hist]:
 def fill(view: HadronEvents) -> dict[str, hist.Hist]:
     """Return chi2 against mass of the candidates near the J/psi of a chunk."""
     chosen = view.in_sideband
-    filled = hist.Hist(CHI2_4C, MASS, storage=hist.storage.Int64())
+    filled = hist.Hist(chi2_axis(view.search.channel), MASS, storage=hist.storage.Int64())
     filled.fill(view.chi2[chosen], view.mass[chosen])
     return {"chi2_4c_m_ppbarpipi": filled}
 

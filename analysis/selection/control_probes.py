@@ -137,7 +137,7 @@ class ProbeEvents(ABC):
 
     @property
     def _is_kaon(self) -> BoolArray:
-        return self._is_measured & pid.is_kaon(self.identification.cl, self.search.e_over_p, self.search.cuts)
+        return self._is_measured & pid.is_hadron(self.identification.cl, self.search.e_over_p, self.search.cuts)
 
     @cached_property
     def photons(self) -> photons.Photons:

@@ -21,7 +21,6 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.cuts import OURS, SELECTION, requirement
 from jpsi_lnv.analysis.events.columns import Columns
@@ -40,7 +39,7 @@ SPECIES: Final = dict(zip(KINDS, (Species.E, Species.PI), strict=True))
 # Species that the fit tells apart.
 FITTED: Final = (Species.E, Species.PI, Species.K)
 # Tracks are ordered (+, +, -, -): either charge can be the kaons' in K K e e.
-_KKEE: Final = (KKEE.species, KKEE.species[::-1])
+_READINGS: Final = (SELECTION.channel.species, SELECTION.channel.species[::-1])
 
 
 def assignments(own: Species) -> IntArray:
@@ -147,12 +146,12 @@ class EmcProbes:
         """Events outside the box: no reading of their four tracks as K K e e is in it, shape (events,)."""
         p, _ = self.momenta
         hidden = np.zeros(self.n_events, dtype=np.bool_)
-        for species in _KKEE:
+        for species in _READINGS:
             rows = np.array(species if p.shape[1] > 1 else (0,) * N_TRACKS)
             p3 = p[self._rows, rows]
             p4 = four_momentum(p3, [SPECIES_MASS[s] for s in species]).sum(axis=1)
             mass = invariant_mass(p4) * (M_JPSI / self.sqrt_s)
-            hidden[self.event] |= (mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)
+            hidden[self.event] |= (mass >= SELECTION.m_signal_min) & (mass <= SELECTION.m_signal_max)
         return ~hidden
 
     @cached_property

@@ -30,7 +30,7 @@ from jpsi_lnv.analysis.objects.helix_correction import PARAMETERS, VARIANCES
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.control_fit import HYPOTHESES, HadronEvents, KaonEvents, ProtonEvents
 from jpsi_lnv.analysis.selection.control_probes import PERIOD
-from jpsi_lnv.analysis.selection.search import CHI2_4C
+from jpsi_lnv.analysis.selection.search import chi2_axis
 from jpsi_lnv.analysis.selection.search_events import READS
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS
 
@@ -201,7 +201,7 @@ def fill(chunk: Chunk, event: IntArray, pulls: Pulls, chi2: FloatArray) -> dict[
     storage = hist.storage.Int64
     of_pulls = hist.Hist(PERIOD, PARAMETER, PULL, storage=storage())
     of_response = hist.Hist(PERIOD, PARAMETER, BY, POWER, storage=storage())
-    of_chi2 = hist.Hist(CHI2_4C, storage=storage())
+    of_chi2 = hist.Hist(chi2_axis(chunk.cuts.channel), storage=storage())
     of_chi2.fill(chi2)
     if len(event):
         period = chunk.events.columns.scalar("period")[event]

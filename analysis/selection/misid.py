@@ -1,8 +1,8 @@
 """Background candidates without identification: every track may be taken for what its charge allows.
 
 A simulated background passes the identification too rarely to be counted. So the kinematic part of the selection runs
-on it as if every identified track were a kaon of one charge or an electron of the other, and the chance of that is a
-weight: the product over the tracks of misidentification probabilities, measured on all simulated tracks of that
+on it as if every identified track were what the decay has of its charge, a kaon or an electron, and the chance of that
+is a weight: the product over the tracks of misidentification probabilities, measured on all simulated tracks of that
 species, momentum and angle. Needs the generated particles.
 """
 
@@ -19,30 +19,30 @@ import numpy as np
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.channel import KKEE, WORDS, Channel
+from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns, of_event
 from jpsi_lnv.analysis.objects import pid, tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.control_probes import PERIOD
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS, book_conversions, fill_conversions
+from jpsi_lnv.analysis.selection.search import book_conversions, fill_conversions
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
-from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III, apply, passes_all_but
+from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, apply, of_channel, passes_all_but
 from jpsi_lnv.analysis.selection.topology import chains
 
 # Generated species in the order of the axis, and their PDG codes; the last one is all the rest. Antiprotons annihilate:
 # a tenth of them is taken for electrons, and no proton.
 SPECIES: Final = ("e", "mu", "pi", "k", "p", "pbar", "other")
 PDG_CODES: Final = ((11, -11), (13, -13), (211, -211), (321, -321), (2212,), (-2212,))
-ROLES: Final = ("none", "electron", "kaon")
+NO_ROLE: Final = "none"
 NO_PARTICLE: Final = -1
 # Steps whose requirements are chosen again from the stored candidates.
-OPEN_STEPS: Final = tuple(i for i, step in enumerate(SECTION_III) if step.name in {"chi2_4c", "signal_region"})
+OPEN_STEPS: Final = ("chi2_4c", "signal_region")
 # Steps of which a candidate may fail one, to show what they reject.
-STEPS_TO_FAIL: Final = tuple(
-    i for i, step in enumerate(SECTION_III) if step.name in {"alternative_hypotheses", "conversion_veto"}
-)
-KAON_CHARGES: Final = (1, -1)
+STEPS_TO_FAIL: Final = ("alternative_hypotheses", "conversion_veto")
+CONJUGATES: Final = (1, -1)
 ELECTRON, PHOTON = 11, 22
 
 # Identification loosened for the closure of the weights: with the search's own nothing passes that could be counted.
@@ -50,11 +50,9 @@ E_OVER_P_LOOSENED: Final = 0.5
 CL_RATIO_LOOSENED: Final = 0.1
 
 SPECIES_AXIS: Final = hist.axis.StrCategory(SPECIES, name="species", label="generated species")
-ROLE_AXIS: Final = hist.axis.StrCategory(ROLES, name="role", label="taken for")
 P: Final = hist.axis.Variable(
     [0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6], name="p", label="$p$ [GeV/$c$]"
 )
-OF_TRACKS: Final = tuple(hist.axis.StrCategory(SPECIES, name=track, label=f"species of {track}") for track in TRACKS)
 # Between the calorimeter's barrel and its end caps, 0.82 to 0.845, electrons leave no energy and pass for kaons.
 ABS_COS_THETA: Final = hist.axis.Variable(
     [0.0, 0.4, 0.8, 0.82, 0.845, 0.86, 0.93], name="abs_cos_theta", label=r"$|\cos\theta|$"
@@ -63,18 +61,33 @@ N_PAIRED: Final = 4
 N_CELLS: Final = len(SPECIES) * len(P) * len(ABS_COS_THETA)
 
 
+def roles_of(channel: Channel) -> tuple[str, ...]:
+    """Return what a track may be taken for: nothing, or a species of the decay, the lightest first."""
+    return (NO_ROLE, *(WORDS[species].word for species in channel.kinds))
+
+
+def role_axis(channel: Channel) -> hist.axis.StrCategory:
+    """Return the axis of what a track is taken for."""
+    return hist.axis.StrCategory(roles_of(channel), name="role", label="taken for")
+
+
+def places(channel: Channel, names: Sequence[str]) -> list[int]:
+    """Return the places of steps in the search for a decay."""
+    return [i for i, step in enumerate(of_channel(channel)) if step.name in names]
+
+
 class MisidEvents(SearchEvents):
-    """A view in which every identified track is a kaon candidate of one charge and an electron one of the other.
+    """A view in which every identified track is a candidate of each species that the decay has of its charge.
 
     Args:
         search: The chunk as the search looks at it; what does not depend on the tracks' roles is taken from there.
-        kaon_charge: Charge of the kaons, 1 or -1.
+        sign: 1 for the decay, -1 for its conjugate.
     """
 
-    def __init__(self, search: SearchEvents, kaon_charge: int) -> None:
+    def __init__(self, search: SearchEvents, sign: int) -> None:
         super().__init__(search.columns, search.cuts, search.sqrt_s, search.calibration)
         self.search = search
-        self.kaon_charge = kaon_charge
+        self.sign = sign
 
     @property
     def is_good(self) -> BoolArray:
@@ -98,28 +111,23 @@ class MisidEvents(SearchEvents):
 
     @cached_property
     def is_examined(self) -> BoolArray:
-        """All identified tracks: each is taken for a kaon or an electron."""
+        """All identified tracks: each is taken for whatever the decay has."""
         return self.is_identified
 
-    @cached_property
-    def is_kaon(self) -> BoolArray:
-        """Identified tracks of the kaons' charge."""
-        return self.is_identified & (self.charge == self.kaon_charge)
-
-    @cached_property
-    def is_electron(self) -> BoolArray:
-        """Identified tracks of the other charge."""
-        return self.is_identified & (self.charge == -self.kaon_charge)
+    def _as(self, species: Species) -> BoolArray:
+        """Return the identified tracks of a charge that a species has in the decay."""
+        charges = [self.sign * slot.charge for slot in self.channel.slots if slot.species == species]
+        return self.is_identified & np.isin(self.charge, charges)
 
     @cached_property
     def decisions(self) -> BoolArray:
         """Every step's decision on the best candidates, shape (steps, B)."""
-        return apply(SECTION_III, self)[:, self.best.event]
+        return apply(of_channel(self.channel), self)[:, self.best.event]
 
     @property
     def is_chosen(self) -> BoolArray:
         """Best candidates that pass every step but the requirements on chi2 and the signal region, shape (B,)."""
-        return passes_all_but(self.decisions, OPEN_STEPS)
+        return passes_all_but(self.decisions, places(self.channel, OPEN_STEPS))
 
     def fails_only(self, step: int) -> BoolArray:
         """Return the best candidates that fail one step and pass all others, shape (B,)."""
@@ -149,14 +157,15 @@ def roles(view: SearchEvents) -> tuple[BoolArray, IntArray]:
     """Return which tracks count for the misid maps and what the search takes each for.
 
     Returns:
-        Mask (tracks,) of good tracks with a measurement, in any event, and their index of `ROLES`, (tracks,).
+        Mask (tracks,) of good tracks with a measurement, in any event, and their index of `roles_of`, (tracks,).
     """
-    identification = pid.identify(view.columns, view.cuts, calibration=view.calibration)
+    considered = view.channel.considered
+    identification = pid.identify(view.columns, view.cuts, calibration=view.calibration, considered=considered)
     counts = view.is_good & (identification.ndof > 0)
     cl, e_over_p, cuts = identification.cl, view.e_over_p, view.cuts
-    role = np.zeros(len(counts), dtype=np.int64)
-    role[pid.is_electron(cl, e_over_p, cuts)] = ROLES.index("electron")
-    role[pid.is_kaon(cl, e_over_p, cuts)] = ROLES.index("kaon")
+    role, every = np.zeros(len(counts), dtype=np.int64), np.arange(len(counts))
+    for i, species in enumerate(view.channel.kinds, 1):
+        role[pid.taken_for(species, cl, e_over_p, view.columns, every, cuts)] = i
     return counts, role
 
 
@@ -168,11 +177,11 @@ def select(chunk: Chunk) -> dict[str, Found]:
     Raises:
         SchemaError: The file has no generated particles.
     """
-    views = [MisidEvents(chunk.events, charge) for charge in KAON_CHARGES]
+    views = [MisidEvents(chunk.events, sign) for sign in _conjugates(chunk.events.channel)]
     merged = joined([candidates(view, view.is_chosen) for view in views])
-    failed = joined([failing(view, i) for view in views for i in STEPS_TO_FAIL])
+    failed = joined([failing(view, i) for view in views for i in places(view.channel, STEPS_TO_FAIL)])
     loose = chunk.events.like(cuts=loosened(chunk.cuts))
-    is_counted = passes_all_but(apply(SECTION_III, loose), OPEN_STEPS)
+    is_counted = passes_all_but(apply(chunk.steps, loose), places(loose.channel, OPEN_STEPS))
     return {
         datasets.MISID: {
             "cutflow": {
@@ -196,29 +205,33 @@ def select(chunk: Chunk) -> dict[str, Found]:
     }
 
 
+def _conjugates(channel: Channel) -> tuple[int, ...]:
+    return CONJUGATES[:1] if channel.is_self_conjugate else CONJUGATES
+
+
 def loosened(cuts: Cuts) -> Cuts:
     """Return requirements with a loosened identification of electrons; as in the search no track is also a kaon."""
     of_e_over_p = E_OVER_P_LOOSENED
     return replace(
-        cuts, e_over_p_electron_min=of_e_over_p, e_over_p_kaon_max=of_e_over_p, cl_e_ratio_min=CL_RATIO_LOOSENED
+        cuts, e_over_p_electron_min=of_e_over_p, e_over_p_hadron_max=of_e_over_p, cl_e_ratio_min=CL_RATIO_LOOSENED
     )
 
 
-def empty_map() -> hist.Hist:
+def empty_map(channel: Channel = KKEE) -> hist.Hist:
     """Return an empty map of roles."""
-    return hist.Hist(PERIOD, SPECIES_AXIS, P, ABS_COS_THETA, ROLE_AXIS, storage=hist.storage.Int64())
+    return hist.Hist(PERIOD, SPECIES_AXIS, P, ABS_COS_THETA, role_axis(channel), storage=hist.storage.Int64())
 
 
 def maps(view: SearchEvents) -> hist.Hist:
-    """Return how often a track of each species, momentum and angle is taken for an electron or a kaon."""
+    """Return how often a track of each species, momentum and angle is taken for one of the decay."""
     columns = view.columns
-    filled = empty_map()
+    filled, names = empty_map(view.channel), np.array(roles_of(view.channel))
     counts, role = roles(view)
     kappa, tanl = columns.flat("Track", "kappa")[counts], columns.flat("Track", "tanl")[counts]
     species = np.array(SPECIES)[true_species(columns)[counts]]
     cos_theta = np.abs(tracks.cos_theta(tanl))
     period = np.repeat(columns.scalar("period"), np.diff(view.offsets))[counts]
-    filled.fill(period, species, tracks.momentum(kappa, tanl), cos_theta, np.array(ROLES)[role[counts]])
+    filled.fill(period, species, tracks.momentum(kappa, tanl), cos_theta, names[role[counts]])
     return filled
 
 
@@ -233,13 +246,14 @@ def pairs(view: SearchEvents) -> dict[str, hist.Hist]:
         are taken for.
     """
     counts, role = roles(view)
+    n_roles = len(roles_of(view.channel))
     four = counts & of_event(view.offsets, view.is_retained & (view.n_good == N_PAIRED))
     rows = np.flatnonzero(four & of_event(view.offsets, view.count_tracks(four) == N_PAIRED)).reshape(-1, N_PAIRED)
     columns, species = view.columns, true_species(view.columns)[rows]
     kappa, tanl = columns.flat("Track", "kappa")[rows], columns.flat("Track", "tanl")[rows]
     cell = cell_of(species, tracks.momentum(kappa, tanl), np.abs(tracks.cos_theta(tanl)))
-    taken = len(ROLES) * species + role[rows]
-    cells, of_kinds = _of_pairs(N_CELLS), _of_pairs(len(SPECIES) * len(ROLES))
+    taken = n_roles * species + role[rows]
+    cells, of_kinds = _of_pairs(N_CELLS), _of_pairs(len(SPECIES) * n_roles)
     charge = view.charge[rows]
     for a, b in permutations(range(N_PAIRED), 2):
         is_like = charge[:, a] == charge[:, b]
@@ -264,8 +278,10 @@ def cell_of(species: IntArray, p: FloatArray, abs_cos_theta: FloatArray) -> IntA
 
 
 def combinations(views: Sequence[MisidEvents]) -> dict[str, hist.Hist]:
-    """Return which species make up two kaon and two electron candidates before any fit, and all of these tracks."""
-    of_species = hist.Hist(*OF_TRACKS, storage=hist.storage.Int64())
+    """Return which species make up the combinations before any fit, and all of these tracks."""
+    names = views[0].channel.tracks
+    axes = (hist.axis.StrCategory(SPECIES, name=track, label=f"species of {track}") for track in names)
+    of_species = hist.Hist(*axes, storage=hist.storage.Int64())
     of_tracks = hist.Hist(SPECIES_AXIS, P, ABS_COS_THETA, storage=hist.storage.Int64())
     for view in views:
         chosen, columns = view.combinations[0], view.columns
@@ -284,7 +300,7 @@ def joined(found: Sequence[dict[str, AnyArray]]) -> dict[str, AnyArray]:
 def failing(view: MisidEvents, step: int) -> dict[str, AnyArray]:
     """Return one row per candidate that fails one step only, with the name of that step as `failed`."""
     rows = candidates(view, view.fails_only(step))
-    return rows | {"failed": np.full(len(rows["run"]), SECTION_III[step].name)}
+    return rows | {"failed": np.full(len(rows["run"]), of_channel(view.channel)[step].name)}
 
 
 def conversions(view: SearchEvents) -> dict[str, hist.Hist]:
@@ -331,11 +347,11 @@ def candidates(view: MisidEvents, chosen: BoolArray) -> dict[str, AnyArray]:
     kappa, tanl = columns.flat("Track", "kappa"), columns.flat("Track", "tanl")
     species = true_species(columns)
     rows: dict[str, AnyArray] = {name: columns.scalar(name)[best.event] for name in ("run", "event", "period")}
-    rows |= {"chi2_4c": best.chi2_4c, "m_kkee": view.best_m_kkee[chosen]}
+    rows |= {"chi2_4c": best.chi2_4c, view.channel.mass: view.best_mass[chosen]}
     rows |= {"chi2_difference": view.chi2_difference[chosen], "conversion_radius": view.conversion_radius[chosen]}
     rows["decay"] = np.array(chains(columns, best.event), dtype=np.str_)
-    rows |= dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
-    for i, name in enumerate(TRACKS):
+    rows |= dict(zip(view.channel.pair_names, view.pair_masses[chosen].T, strict=True))
+    for i, name in enumerate(view.channel.tracks):
         at = view.best_tracks[chosen, i]
         rows[f"p_{name}"] = tracks.momentum(kappa[at], tanl[at])
         rows[f"abs_cos_theta_{name}"] = np.abs(tracks.cos_theta(tanl[at]))

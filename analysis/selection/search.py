@@ -1,21 +1,22 @@
 """What the search finds in a chunk: cut flow, histograms, status of the fits, candidates; and so under variations.
 
-Every axis is declared once. Storage is Int64: unweighted counts add up exactly, so that any chunking and any executor
-give equal histograms. Masses of the KKee system are scaled by m(J/psi)/sqrt(s), which leaves J/psi data alone and
-brings continuum data into the same window. Units: GeV/c^2.
+Every axis is declared once; names of masses, tracks and roles follow from the decay, such as `m_kkee`, `k1` and `kaon`.
+Storage is Int64: unweighted counts add up exactly, so that any chunking and any executor give equal histograms. Masses
+of all particles are scaled by m(J/psi)/sqrt(s), which leaves J/psi data alone and brings continuum data into the same
+window. Units: GeV/c^2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import hist
 import numpy as np
 
 from jpsi_lnv.analysis import datasets
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray
-from jpsi_lnv.analysis.channel import KKEE
+from jpsi_lnv.analysis.channel import WORDS, Channel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import variations
@@ -25,23 +26,13 @@ from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection import conversion
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.search_events import READS, SearchEvents
-from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES, apply, depth, passes_all_but
+from jpsi_lnv.analysis.selection.steps import STAGES, apply, depth, of_channel, passes_all_but
 
-ROLES: Final = ("electron", "kaon")
 # Bins of unit width.
 N_CHI2: Final = round(CHI2_MAX)
 
-M_KKEE: Final = hist.axis.Regular(400, 2.9, 3.3, name="m_kkee", label=r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]")
-M_KKEE_COARSE: Final = hist.axis.Regular(80, 2.9, 3.3, name="m_kkee", label=r"$M(K^\pm K^\pm e^\mp e^\mp)$ [GeV/$c^2$]")
-M_KE: Final = hist.axis.Regular(440, 0.4, 2.6, name="m_ke", label=r"$M(K^\pm e^\mp)$, fitted [GeV/$c^2$]")
-CHI2_4C: Final = hist.axis.Regular(N_CHI2, 0.0, CHI2_MAX, name="chi2_4c", label=r"$\chi^2_\mathrm{4C}(KKee)$")
-CHI2_DIFFERENCE: Final = hist.axis.Regular(
-    2 * N_CHI2,
-    -CHI2_MAX,
-    CHI2_MAX,
-    name="chi2_difference",
-    label=r"smallest alternative $\chi^2_\mathrm{4C}$ - $\chi^2_\mathrm{4C}(KKee)$",
-)
+N_MASS, N_MASS_COARSE = 400, 80
+
 CONVERSION_RADIUS: Final = hist.axis.Regular(60, 0.0, 30.0, name="conversion_radius", label="conversion radius [cm]")
 # Of pairs of an electron and a track of the other charge: what makes a conversion.
 OF_CONVERSIONS: Final = (
@@ -54,28 +45,49 @@ CONFIDENCE_LEVEL: Final = hist.axis.Regular(
     100, 0.0, 1.0, name="confidence_level", label="confidence level of its role"
 )
 DEDX_CHI: Final = hist.axis.Regular(120, -6.0, 6.0, name="dedx_chi", label=r"$\chi$ of dE/dx under its role")
-ROLE: Final = hist.axis.StrCategory(ROLES, name="role", label="role")
-
-
 # The stages have fixed categories, so that merging cannot reorder them.
 STAGE: Final = hist.axis.StrCategory(STAGES, name="stage", label="after")
 
-# Names of the four tracks of a candidate, in the order of its track indices.
-TRACKS: Final = ("k1", "k2", "e1", "e2")
 # The variation without corrections of helices.
 HELIX_UNCORRECTED: Final = "helix_uncorrected"
 _TYPES: Final = {column.name: column.dtype for column in EVENT}
-# Fitted masses of kaon i and electron j, one way to pair them after the other.
-M_KE_NAMES: Final = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
+
+
+def mass_axis(channel: Channel, n: int = N_MASS) -> hist.axis.Regular:
+    """Return the axis of the mass of all particles."""
+    return hist.axis.Regular(n, 2.9, 3.3, name=channel.mass, label=f"$M({channel.latex_signed})$ [GeV/$c^2$]")
+
+
+def pair_axis(channel: Channel) -> hist.axis.Regular:
+    """Return the axis of the masses of the channel's pairs."""
+    of_pair = channel.signed_latex(channel.pairs[0])
+    return hist.axis.Regular(440, 0.4, 2.6, name=channel.pair, label=f"$M({of_pair})$, fitted [GeV/$c^2$]")
+
+
+def chi2_axis(channel: Channel) -> hist.axis.Regular:
+    """Return the axis of chi2 of the 4C fit."""
+    label = rf"$\chi^2_\mathrm{{4C}}({channel.latex})$"
+    return hist.axis.Regular(N_CHI2, 0.0, CHI2_MAX, name="chi2_4c", label=label)
+
+
+def chi2_difference_axis(channel: Channel) -> hist.axis.Regular:
+    """Return the axis of the difference of chi2 to the best alternative."""
+    label = rf"smallest alternative $\chi^2_\mathrm{{4C}}$ - $\chi^2_\mathrm{{4C}}({channel.latex})$"
+    return hist.axis.Regular(2 * N_CHI2, -CHI2_MAX, CHI2_MAX, name="chi2_difference", label=label)
+
+
+def role_axis(channel: Channel) -> hist.axis.StrCategory:
+    """Return the axis of what a track is taken for."""
+    return hist.axis.StrCategory([WORDS[s].word for s in channel.kinds], name="role", label="role")
 
 
 def select(chunk: Chunk) -> dict[str, Found]:
-    """Return cut flow, histograms, fit status and candidates of J/psi -> K+ K+ e- e- + c.c."""
+    """Return cut flow, histograms, fit status and candidates of the decay that is searched for."""
     view, decisions = chunk.events, chunk.decisions
     selected, is_recorded = np.all(decisions, axis=0), chunk.metadata.is_recorded_kind
     return {
         datasets.SEARCH: {
-            "cutflow": chunk.cut_flow(SECTION_III, decisions),
+            "cutflow": chunk.cut_flow(chunk.steps, decisions),
             "histograms": fill(view, decisions),
             "status": view.fit_status,
             "candidates": candidates(view, selected) | (display(view, selected) if is_recorded else {}),
@@ -93,33 +105,38 @@ def select_varied(chunk: Chunk) -> dict[str, Found]:
     if view.correction is not None:
         varied[HELIX_UNCORRECTED] = SearchEvents(view.columns, view.cuts, view.sqrt_s, view.calibration.without_helix())
     return {
-        f"{datasets.SEARCH}_{name}": {"cutflow": chunk.cut_flow(SECTION_III, apply(SECTION_III, of))}
+        f"{datasets.SEARCH}_{name}": {"cutflow": chunk.cut_flow(chunk.steps, apply(chunk.steps, of))}
         for name, of in varied.items()
     }
 
 
-def book() -> dict[str, hist.Hist]:
-    """Return the empty histograms of the search for one dataset.
+def book(channel: Channel) -> dict[str, hist.Hist]:
+    """Return the empty histograms of the search for a decay in one dataset.
 
     Returns:
         Name -> histogram. `n_minus_1_<step>` holds the variable of a step after all other steps, and
         `conversion_<variable>` a variable of the conversion veto after all other steps.
     """
-    int64 = hist.storage.Int64
-    return {
-        "m_kkee": hist.Hist(STAGE, M_KKEE, storage=int64()),
-        "m_ke": hist.Hist(STAGE, M_KE, storage=int64()),
-        "chi2_4c": hist.Hist(STAGE, CHI2_4C, storage=int64()),
-        "chi2_4c_m_kkee": hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=int64()),
-        "e_over_p": hist.Hist(ROLE, E_OVER_P, storage=int64()),
-        "confidence_level": hist.Hist(ROLE, CONFIDENCE_LEVEL, storage=int64()),
-        "dedx_chi": hist.Hist(ROLE, DEDX_CHI, storage=int64()),
-        "n_minus_1_alternative_hypotheses": hist.Hist(CHI2_DIFFERENCE, storage=int64()),
-        "n_minus_1_chi2_4c": hist.Hist(CHI2_4C, storage=int64()),
-        "n_minus_1_conversion_veto": hist.Hist(CONVERSION_RADIUS, storage=int64()),
-        "n_minus_1_signal_region": hist.Hist(M_KKEE, storage=int64()),
-        **book_conversions(),
+    mass, chi2, role = mass_axis(channel), chi2_axis(channel), role_axis(channel)
+    axes: dict[str, tuple[Any, ...]] = {
+        channel.mass: (STAGE, mass),
+        **({channel.pair: (STAGE, pair_axis(channel))} if channel.pairs else {}),
+        "chi2_4c": (STAGE, chi2),
+        plane(channel): (chi2, mass_axis(channel, N_MASS_COARSE)),
+        "e_over_p": (role, E_OVER_P),
+        "confidence_level": (role, CONFIDENCE_LEVEL),
+        "dedx_chi": (role, DEDX_CHI),
+        "n_minus_1_alternative_hypotheses": (chi2_difference_axis(channel),),
+        "n_minus_1_chi2_4c": (chi2,),
+        "n_minus_1_conversion_veto": (CONVERSION_RADIUS,),
+        "n_minus_1_signal_region": (mass,),
     }
+    return {name: hist.Hist(*of, storage=hist.storage.Int64()) for name, of in axes.items()} | book_conversions()
+
+
+def plane(channel: Channel) -> str:
+    """Return the name of the histogram of chi2 against the mass after all other steps."""
+    return f"chi2_4c_{channel.mass}"
 
 
 def fill(view: SearchEvents, decisions: BoolArray) -> dict[str, hist.Hist]:
@@ -129,25 +146,29 @@ def fill(view: SearchEvents, decisions: BoolArray) -> dict[str, hist.Hist]:
         view: The events.
         decisions: Every step's decision on every event, shape (steps, events).
     """
-    filled, best = book(), view.best
+    channel, best = view.channel, view.best
+    filled = book(channel)
     if not len(best.event):
         return filled
     of_best = decisions[:, best.event]
     reached = depth(of_best)
     for stage in STAGES:
-        ends_here = reached == _index(stage) + 1
-        filled["m_kkee"].fill(stage, view.best_m_kkee[ends_here])
-        filled["m_ke"].fill(stage, view.m_ke[ends_here].ravel())
+        ends_here = reached == _index(channel, stage) + 1
+        filled[channel.mass].fill(stage, view.best_mass[ends_here])
+        if channel.pairs:
+            filled[channel.pair].fill(stage, view.pair_masses[ends_here].ravel())
         filled["chi2_4c"].fill(stage, best.chi2_4c[ends_here])
-    for name in ("m_kkee", "m_ke", "chi2_4c"):
-        _add_later_stages(filled[name])
-    others = passes_all_but(of_best, [_index("chi2_4c"), _index("signal_region")])
-    filled["chi2_4c_m_kkee"].fill(best.chi2_4c[others], view.best_m_kkee[others])
+    for histogram in filled.values():
+        if STAGE.name in histogram.axes.name:
+            _add_later_stages(histogram)
+    others = passes_all_but(of_best, [_index(channel, "chi2_4c"), _index(channel, "signal_region")])
+    filled[plane(channel)].fill(best.chi2_4c[others], view.best_mass[others])
     for step, values in _n_minus_1(view).items():
-        rest = passes_all_but(of_best, [_index(step)])
+        rest = passes_all_but(of_best, [_index(channel, step)])
         filled[f"n_minus_1_{step}"].fill(values[rest])
-    fill_conversions(filled, view.conversions_of(passes_all_but(of_best, [_index("conversion_veto")])), view.cuts)
-    _fill_tracks(filled, view, view.best_tracks[reached > _index(STAGES[0])])
+    before_veto = passes_all_but(of_best, [_index(channel, "conversion_veto")])
+    fill_conversions(filled, view.conversions_of(before_veto), view.cuts)
+    _fill_tracks(filled, view, view.best_tracks[reached > _index(channel, STAGES[0])])
     return filled
 
 
@@ -157,8 +178,8 @@ def _add_later_stages(histogram: hist.Hist) -> None:
     counts[:] = counts[::-1].cumsum(axis=0)[::-1]
 
 
-def _index(step: str) -> int:
-    return [s.name for s in SECTION_III].index(step)
+def _index(channel: Channel, step: str) -> int:
+    return [s.name for s in of_channel(channel)].index(step)
 
 
 def _n_minus_1(view: SearchEvents) -> dict[str, FloatArray]:
@@ -167,7 +188,7 @@ def _n_minus_1(view: SearchEvents) -> dict[str, FloatArray]:
         "alternative_hypotheses": view.chi2_difference,
         "chi2_4c": view.best.chi2_4c,
         "conversion_veto": view.conversion_radius,
-        "signal_region": view.best_m_kkee,
+        "signal_region": view.best_mass,
     }
 
 
@@ -183,8 +204,9 @@ def fill_conversions(filled: Mapping[str, hist.Hist], pairs: conversion.Pairs, c
 
 
 def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: IntArray) -> None:
-    for role, species, columns in (("kaon", Species.K, slice(0, 2)), ("electron", Species.E, slice(2, 4))):
-        chosen = tracks[:, columns].ravel()
+    for species in view.channel.kinds:
+        role = WORDS[species].word
+        chosen = tracks[:, np.array(view.channel.species) == species].ravel()
         filled["e_over_p"].fill(role, view.e_over_p[chosen])
         filled["confidence_level"].fill(role, view.identification.cl[view.row_of_track[chosen], species])
         is_measured = view.columns.flat("Track", "dedx_n_hits")[chosen] > 0
@@ -195,29 +217,30 @@ def _fill_tracks(filled: dict[str, hist.Hist], view: SearchEvents, tracks: IntAr
 def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:
     """Return columns with one row per selected event.
 
-    Columns: run, event, period; charge of the kaons; m_kkee, measured and scaled by m(J/psi)/sqrt(s), and the fitted
-    masses m_k1e1 … m_k2e1 in GeV/c^2; chi2_kkee and the smallest chi2 of each other hypothesis; per track k1, k2,
-    e1, e2 the measured p in GeV/c, cos_theta, e_over_p and the confidence levels cl_e, cl_pi, cl_k.
+    Columns: run, event, period; charge of the first track; the mass of all particles (m_kkee), measured and scaled by
+    m(J/psi)/sqrt(s), and the fitted masses of pairs (m_k1e1 … m_k2e1) in GeV/c^2; chi2 of the decay (chi2_kkee) and the
+    smallest of each other hypothesis; per track (k1, k2, e1, e2) the measured p in GeV/c, cos_theta, e_over_p and the
+    confidence levels cl_e, cl_pi, cl_k.
 
     Args:
         view: The events.
         is_selected: Events to store, shape (events,); each must have a best candidate.
     """
-    chosen = is_selected[view.best.event]
+    channel, chosen = view.channel, is_selected[view.best.event]
     best, of = view.best[chosen], view.best_tracks[chosen]
     scalars = {name: _scalar(view, name, best.event) for name in ("run", "event", "period")}
-    masses = dict(zip(M_KE_NAMES, view.m_ke[chosen].T, strict=True))
-    chi2 = {f"chi2_{name}": values for name, values in KKEE.smallest_by_name(best.chi2).items()}
+    masses = dict(zip(channel.pair_names, view.pair_masses[chosen].T, strict=True))
+    chi2 = {f"chi2_{name}": values for name, values in channel.smallest_by_name(best.chi2).items()}
     charge = {"charge": view.charge[of[:, 0]]}
     if view.vertices is not None:
         chi2["chi2_vertex"] = view.vertices.chi2[best.row]
-    return scalars | charge | {"m_kkee": view.best_m_kkee[chosen]} | masses | chi2 | _track_columns(view, of)
+    return scalars | charge | {channel.mass: view.best_mass[chosen]} | masses | chi2 | _track_columns(view, of)
 
 
 def display(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:
     """Return what a display of each selected event needs besides, for the few events of the data.
 
-    Columns: interaction point ip_x, ip_y, ip_z in cm and field in T; per track k1, k2, e1, e2 its helix at the pivot
+    Columns: interaction point ip_x, ip_y, ip_z in cm and field in T; per track (k1, k2, e1, e2) its helix at the pivot
     (0, 0, 0), dr_, phi0_, kappa_, dz_, tanl_; per electron of the pair with the smallest m(ee) delta_xy_ and radius_ in
     cm and m_ee_ in GeV/c^2, NaN without a track of the other charge.
 
@@ -228,11 +251,12 @@ def display(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:
     chosen = is_selected[view.best.event]
     of, event = view.best_tracks[chosen], view.best.event[chosen]
     columns: dict[str, AnyArray] = {name: _scalar(view, name, event) for name in ("ip_x", "ip_y", "ip_z", "field")}
-    for i, name in enumerate(TRACKS):
+    for i, name in enumerate(view.channel.tracks):
         columns |= {f"{parameter}_{name}": view.columns.flat("Track", parameter)[of[:, i]] for parameter in HELIX}
-    for i, name in enumerate(TRACKS[2:], 2):
-        pairs = conversion.nearest(view.conversions, of[:, i])
-        columns |= {f"{variable}_{name}": values for variable, values in pairs.items()}
+    for i, species in enumerate(view.channel.species):
+        if species == Species.E:
+            pairs = conversion.nearest(view.conversions, of[:, i])
+            columns |= {f"{variable}_{view.channel.tracks[i]}": values for variable, values in pairs.items()}
     return columns
 
 
@@ -244,13 +268,13 @@ def _scalar(view: SearchEvents, name: str, event: IntArray) -> AnyArray:
 def _track_columns(view: SearchEvents, of: IntArray) -> dict[str, FloatArray]:
     kappa, tanl = view.columns.flat("Track", "kappa"), view.columns.flat("Track", "tanl")
     columns: dict[str, FloatArray] = {}
-    for i, name in enumerate(TRACKS):
+    for i, name in enumerate(view.channel.tracks):
         at = of[:, i]
         columns[f"p_{name}"] = tracks.momentum(kappa[at], tanl[at])
         columns[f"cos_theta_{name}"] = tracks.cos_theta(tanl[at])
         columns[f"e_over_p_{name}"] = view.e_over_p[at]
-        for species, label in enumerate(("cl_e", "cl_pi", "cl_k")):
-            columns[f"{label}_{name}"] = view.identification.cl[view.row_of_track[at], species]
+        for species in view.channel.hypotheses:
+            columns[f"cl_{species.name.lower()}_{name}"] = view.identification.cl[view.row_of_track[at], species]
     return columns
 
 

@@ -6,7 +6,6 @@ not computed for it. Columns are read at first use, so a chunk without candidate
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from jpsi_lnv.analysis import candidates
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.candidates import AtInteractionPoint, AtVertex, FittedCandidates, Measured, Start
-from jpsi_lnv.analysis.channel import KKEE
+from jpsi_lnv.analysis.channel import WORDS, Channel
 from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
@@ -34,8 +33,6 @@ GOOD_TRACKS = frozenset(
     {"run", "sqrt_s", "ip_x", "ip_y", "ip_z", "field", "nTrack"} | {branch("Track", n) for n in ("charge", *HELIX)}
 )
 READS = GOOD_TRACKS | pid.reads(pid.CONSIDERED) | {branch("Track", f"emc_{n}") for n in ("energy", "e3x3", "e5x5")}
-# The two pairings of kaons with electrons, as positions in a candidate: the first two belong together, and the last.
-KE_PAIRS = ((0, 2), (1, 3), (0, 3), (1, 2))
 
 
 class SearchEvents:
@@ -58,6 +55,11 @@ class SearchEvents:
     def like(self, columns: Columns | None = None, cuts: Cuts | None = None) -> SearchEvents:
         """Return a view of other columns of these events, or under other cuts."""
         return SearchEvents(columns or self.columns, cuts or self.cuts, self.sqrt_s, self.calibration)
+
+    @property
+    def channel(self) -> Channel:
+        """The decay that is searched for."""
+        return self.cuts.channel
 
     @cached_property
     def offsets(self) -> IntArray:
@@ -95,7 +97,7 @@ class SearchEvents:
     def is_retained(self) -> BoolArray:
         """Events with enough good tracks whose charges add up to the wanted net charge."""
         net_charge = sum_per_event(self.offsets, self.charge * self.is_good)
-        return (self.n_good >= self.cuts.n_tracks_min) & (net_charge == self.cuts.net_charge)
+        return (self.n_good >= len(self.channel.slots)) & (net_charge == self.cuts.net_charge)
 
     @cached_property
     def is_identified(self) -> BoolArray:
@@ -106,7 +108,7 @@ class SearchEvents:
     @cached_property
     def has_pid(self) -> BoolArray:
         """Events with enough identified tracks."""
-        return self.count_tracks(self.is_identified) >= self.cuts.n_tracks_min
+        return self.count_tracks(self.is_identified) >= len(self.channel.slots)
 
     @cached_property
     def momentum(self) -> FloatArray:
@@ -121,8 +123,10 @@ class SearchEvents:
     @cached_property
     def is_examined(self) -> BoolArray:
         """Identified tracks whose event has enough of them with an electron's E/p: no others can make a candidate."""
+        if not (n_electrons := self.channel.species.count(Species.E)):
+            return self.is_identified
         has_e_over_p = self.is_identified & pid.has_e_over_p(self.e_over_p, self.cuts)
-        return self.is_identified & of_event(self.offsets, self.count_tracks(has_e_over_p) >= self.cuts.n_electrons_min)
+        return self.is_identified & of_event(self.offsets, self.count_tracks(has_e_over_p) >= n_electrons)
 
     @cached_property
     def examined(self) -> IntArray:
@@ -136,35 +140,48 @@ class SearchEvents:
 
     @cached_property
     def identification(self) -> pid.Identification:
-        """Confidence levels of the examined tracks, in their order."""
-        return pid.identify(self.columns, self.cuts, self.examined, self.calibration)
+        """Confidence levels of the examined tracks, in their order, under the channel's hypotheses."""
+        return pid.identify(self.columns, self.cuts, self.examined, self.calibration, self.channel.considered)
 
     @cached_property
     def is_electron(self) -> BoolArray:
-        """Electron candidates, in events with enough tracks of an electron's E/p."""
-        return self._of_examined(pid.is_electron)
+        """Examined tracks that are taken for electrons."""
+        return self._as(Species.E)
+
+    @cached_property
+    def is_muon(self) -> BoolArray:
+        """Examined tracks that are taken for muons."""
+        return self._as(Species.MU)
+
+    @cached_property
+    def is_pion(self) -> BoolArray:
+        """Examined tracks that are taken for pions."""
+        return self._as(Species.PI)
 
     @cached_property
     def is_kaon(self) -> BoolArray:
-        """Kaon candidates, in events with enough tracks of an electron's E/p."""
-        return self._of_examined(pid.is_kaon)
+        """Examined tracks that are taken for kaons."""
+        return self._as(Species.K)
 
     @cached_property
-    def n_electrons(self) -> IntArray:
-        """Electron candidates of each event."""
-        return self.count_tracks(self.is_electron)
+    def is_proton(self) -> BoolArray:
+        """Examined tracks that are taken for protons."""
+        return self._as(Species.P)
 
-    @cached_property
-    def n_kaons(self) -> IntArray:
-        """Kaon candidates of each event."""
-        return self.count_tracks(self.is_kaon)
+    def taken_for(self, species: Species) -> BoolArray:
+        """Return the examined tracks that are taken for a species."""
+        return np.asarray(getattr(self, f"is_{WORDS[species].word}"))
+
+    def has_enough(self, species: Species) -> BoolArray:
+        """Return the events with as many tracks taken for a species as the channel has."""
+        return self.count_tracks(self.taken_for(species)) >= self.channel.species.count(species)
 
     @cached_property
     def combinations(self) -> tuple[IntArray, IntArray]:
-        """Track indices (K, K, e, e) of every combination, shape (N, 4), and its event, shape (N,)."""
-        accepts = {Species.E: self.is_electron, Species.K: self.is_kaon}
-        has_pairs = self.has_pid & (self.n_electrons > 1) & (self.n_kaons > 1)
-        return candidates.find(self.offsets, self.charge, accepts, KKEE, has_pairs)
+        """Track indices of every combination in the order of the channel, shape (N, n), and its event, shape (N,)."""
+        accepts = {species: self.taken_for(species) for species in self.channel.kinds}
+        has_all = np.all([self.has_pid, *map(self.has_enough, accepts)], axis=0)
+        return candidates.find(self.offsets, self.charge, accepts, self.channel, has_all)
 
     @cached_property
     def has_candidate(self) -> BoolArray:
@@ -187,30 +204,33 @@ class SearchEvents:
         if not len(self.combinations[0]):
             return AtInteractionPoint(np.empty((0, 1, 3)), np.empty((0, 1, 6)), self._rows)
         combinations = self._rows, self.combinations[1]
-        return candidates.measured(self.columns, self.examined, combinations, self.cuts, self.correction)
+        return candidates.measured(
+            self.columns, self.examined, combinations, self.cuts, self.correction, self.channel.hypotheses
+        )
 
     @cached_property
     def vertices(self) -> vertex.VertexFit | None:
-        """The common vertex of every combination as KKee, (N,); None: they are not fitted to one."""
+        """The common vertex of every combination, (N,); None: they are not fitted to one."""
         measured = self.measured
-        return measured.fit(KKEE.assignments[0], slice(None)) if isinstance(measured, AtVertex) else None
+        return measured.fit(self.channel.assignments[0], slice(None)) if isinstance(measured, AtVertex) else None
 
     @cached_property
     def _start(self) -> Start:
-        """The tracks of every combination as KKee."""
-        found = self.vertices
-        return self.measured.start(KKEE.assignments[0], slice(None)) if found is None else candidates.at_vertices(found)
+        """The tracks of every combination."""
+        if self.vertices is not None:
+            return candidates.at_vertices(self.vertices)
+        return self.measured.start(self.channel.assignments[0], slice(None))
 
     @cached_property
     def _rows(self) -> IntArray:
-        """Rows among the `examined` tracks of the tracks of every combination, shape (N, 4)."""
+        """Rows among the `examined` tracks of the tracks of every combination, shape (N, n)."""
         return self.row_of_track[self.combinations[0]]
 
     @cached_property
-    def m_kkee(self) -> FloatArray:
-        """Measured M(KKee) of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
-        mass = candidates.invariant_mass(self._start.p, self._start.cand, KKEE.species, KKEE.masses)
-        return mass * (M_JPSI / self.sqrt_s)
+    def mass(self) -> FloatArray:
+        """Measured mass of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
+        species, masses = self.channel.species, self.channel.masses
+        return candidates.invariant_mass(self._start.p, self._start.cand, species, masses) * (M_JPSI / self.sqrt_s)
 
     @cached_property
     def p4_total(self) -> FloatArray:
@@ -225,12 +245,12 @@ class SearchEvents:
 
     @cached_property
     def _signal_fit(self) -> tuple[fourc.Fit4C, FloatArray]:
-        """The 4C fit of every combination as KKee, and the fitted four-momenta (N, 4, 4) in GeV."""
+        """The 4C fit of every combination, and the fitted four-momenta (N, n, 4) in GeV."""
         return candidates.fit_signal(self._start, self.p4_total, self.cuts)
 
     @property
     def signal_fit(self) -> fourc.Fit4C:
-        """The 4C fit of every combination as KKee, shape (N, 1)."""
+        """The 4C fit of every combination, shape (N, 1)."""
         return self._signal_fit[0]
 
     @cached_property
@@ -241,21 +261,21 @@ class SearchEvents:
 
     @cached_property
     def best_tracks(self) -> IntArray:
-        """Track indices (K, K, e, e) of the best candidates, shape (B, 4)."""
+        """Track indices of the best candidates in the order of the channel, shape (B, n)."""
         return self.combinations[0][self.best.row]
 
     @property
     def fit_status(self) -> dict[str, int]:
-        """How the fits ended: every combination as KKee, and the best one's alternatives; their vertices before."""
+        """How the fits ended: of every combination, and of the best one's alternatives; their vertices before."""
         counts = fourc.count_status(np.concatenate([self.signal_fit.status.ravel(), self.best.status[:, 1:].ravel()]))
         if self.vertices is not None:
             counts |= {f"vertex_{name}": n for name, n in fourc.count_status(self.vertices.status).items() if n}
         return counts
 
     @cached_property
-    def best_m_kkee(self) -> FloatArray:
-        """Measured, scaled M(KKee) of the best candidates in GeV/c^2."""
-        return self.m_kkee[self.best.row]
+    def best_mass(self) -> FloatArray:
+        """Measured, scaled mass of the best candidates in GeV/c^2."""
+        return self.mass[self.best.row]
 
     @cached_property
     def chi2_difference(self) -> FloatArray:
@@ -265,18 +285,24 @@ class SearchEvents:
         return np.minimum(self.best.chi2_alternative - signal, fourc.CHI2_MAX)
 
     @cached_property
+    def best_electrons(self) -> IntArray:
+        """Tracks of the best candidates that are electrons, shape (B, electrons of the channel)."""
+        return self.best_tracks[:, np.array(self.channel.species) == Species.E]
+
+    @cached_property
     def conversions(self) -> conversion.Pairs:
         """Geometry of every pair of a best candidate's electron and a good track of the other charge."""
         is_partner = self.is_good if self.cuts.conversion_partners == "all" else self.is_good & ~self.is_kaon
-        selected, event = self.best_tracks[:, 2:].ravel(), np.repeat(self.best.event, 2)
-        pairs = conversion.find_pairs(self.offsets, self.charge, selected, event, is_partner)
+        selected = self.best_electrons
+        event = np.repeat(self.best.event, selected.shape[1])
+        pairs = conversion.find_pairs(self.offsets, self.charge, selected.ravel(), event, is_partner)
         suffix = "_e" if self.columns.has("Track", "dr_e") else ""
         return conversion.geometry(*pairs, tracks.read_helix(self.columns, suffix), self.frame.field)
 
     def conversions_of(self, chosen: BoolArray) -> conversion.Pairs:
         """Return the pairs of the electrons of some best candidates, which a mask (B,) selects."""
         is_theirs = np.zeros(len(self.charge), dtype=np.bool_)
-        is_theirs[self.best_tracks[chosen, 2:]] = True
+        is_theirs[self.best_electrons[chosen]] = True
         return self.conversions.of(is_theirs[self.conversions.electron])
 
     @cached_property
@@ -284,28 +310,28 @@ class SearchEvents:
         """Best candidates one of whose electrons forms a conversion."""
         vetoed = np.zeros(len(self.charge), dtype=np.bool_)
         vetoed[self.conversions.electron[conversion.is_conversion(self.conversions, self.cuts)]] = True
-        return np.asarray(vetoed[self.best_tracks[:, 2:]].any(axis=1))
+        return np.asarray(vetoed[self.best_electrons].any(axis=1))
 
     @cached_property
     def conversion_radius(self) -> FloatArray:
         """Radius in cm of the pair with the smallest m(ee) of each best candidate; inf without any pair."""
-        return conversion.closest_radius(self.conversions, self.best_tracks[:, 2:])
+        return conversion.closest_radius(self.conversions, self.best_electrons)
 
     @cached_property
     def fitted_p4(self) -> FloatArray:
-        """Fitted four-momenta (K, K, e, e) of the best candidates, shape (B, 4, 4), in GeV; NaN without a fit."""
+        """Fitted four-momenta of the best candidates, shape (B, n, 4), in GeV; NaN without a fit."""
         return self._signal_fit[1][self.best.row]
 
     @cached_property
-    def m_ke(self) -> FloatArray:
-        """Fitted M(Ke) of the best candidates, shape (B, 4): (K1 e1), (K2 e2), (K1 e2), (K2 e1), in GeV/c^2."""
-        p4 = self.fitted_p4
-        return np.stack([invariant_mass(p4[:, k] + p4[:, e]) for k, e in KE_PAIRS], axis=1)
+    def pair_masses(self) -> FloatArray:
+        """Fitted masses of the channel's pairs in the best candidates, shape (B, 4) or (B, 0), in GeV/c^2."""
+        places = np.array(self.channel.pairs, dtype=np.int64).reshape(-1, 2)
+        return invariant_mass(self.fitted_p4[:, places].sum(axis=2))
 
     @cached_property
     def in_signal_region(self) -> BoolArray:
         """Best candidates in the mass window."""
-        return (self.best_m_kkee >= self.cuts.m_kkee_min) & (self.best_m_kkee <= self.cuts.m_kkee_max)
+        return (self.best_mass >= self.cuts.m_signal_min) & (self.best_mass <= self.cuts.m_signal_max)
 
     def of_best(self, decision: BoolArray) -> BoolArray:
         """Return a decision on the best candidates as one per event; False for events without."""
@@ -317,8 +343,10 @@ class SearchEvents:
         """Return how many tracks of each event a mask selects."""
         return sum_per_event(self.offsets, mask)
 
-    def _of_examined(self, decide: Callable[[FloatArray, FloatArray, Cuts], BoolArray]) -> BoolArray:
-        """Return a decision on confidence levels and E/p as one per track; False for tracks that are not examined."""
+    def _as(self, species: Species) -> BoolArray:
+        """Return which tracks are taken for a species, one decision per track; False for those not examined."""
         per_track = np.zeros(len(self.is_examined), dtype=np.bool_)
-        per_track[self.examined] = decide(self.identification.cl, self.e_over_p[self.examined], self.cuts)
+        e_over_p = self.e_over_p[self.examined]
+        cl, columns, cuts = self.identification.cl, self.columns, self.cuts
+        per_track[self.examined] = pid.taken_for(species, cl, e_over_p, columns, self.examined, cuts)
         return per_track

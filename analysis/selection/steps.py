@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray, IntArray
+from jpsi_lnv.analysis.channel import KKEE, WORDS, Channel
+from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 
 ALL_EVENTS = "all"
@@ -80,27 +83,42 @@ def good_tracks(events: SearchEvents) -> BoolArray:
 
 
 def four_tracks_zero_charge(events: SearchEvents) -> BoolArray:
-    """At least four good tracks whose charges add up to zero."""
+    """At least as many good tracks as the decay has, whose charges add up to zero."""
     return events.is_retained
 
 
 def confidence_levels(events: SearchEvents) -> BoolArray:
-    """At least four good tracks with a PID measurement, hence with confidence levels."""
+    """At least as many good tracks with a PID measurement, hence with confidence levels."""
     return events.has_pid
 
 
 def electrons(events: SearchEvents) -> BoolArray:
     """At least two electrons: CL_e > 0.001, CL_e/(CL_e + CL_K + CL_pi) > 0.8, 0.8 < E/p < 1.2."""
-    return events.n_electrons >= events.cuts.n_electrons_min
+    return events.has_enough(Species.E)
 
 
 def kaons(events: SearchEvents) -> BoolArray:
     """At least two kaons: CL_K > 0, CL_K > CL_pi, E/p < 0.8."""
-    return events.n_kaons >= events.cuts.n_kaons_min
+    return events.has_enough(Species.K)
+
+
+def muons(events: SearchEvents) -> BoolArray:
+    """At least as many muons as the decay has: CL_mu > CL_e, CL_K, energy < 0.3 GeV, deep in the muon chambers."""
+    return events.has_enough(Species.MU)
+
+
+def pions(events: SearchEvents) -> BoolArray:
+    """At least as many pions as the decay has: CL_pi > 0, CL_pi > CL_K, E/p < 0.8."""
+    return events.has_enough(Species.PI)
+
+
+def protons(events: SearchEvents) -> BoolArray:
+    """At least as many protons as the decay has: CL_p > 0, CL_p > CL_pi, CL_p > CL_K, E/p < 0.8."""
+    return events.has_enough(Species.P)
 
 
 def charge_pattern(events: SearchEvents) -> BoolArray:
-    """Two kaons of one charge and two electrons of the other."""
+    """The particles of the decay or of its conjugate: two kaons of one charge and two electrons of the other."""
     return events.has_candidate
 
 
@@ -110,12 +128,12 @@ def kinematic_fit(events: SearchEvents) -> BoolArray:
 
 
 def alternative_hypotheses(events: SearchEvents) -> BoolArray:
-    """The chi2 of K K e e is smaller than that of every other assignment: KKpipi, KKKK, pipipipi."""
+    """The chi2 of the decay, K K e e, is smaller than that of every other assignment: KKpipi, KKKK, pipipipi."""
     return events.of_best(events.best.chi2_4c < events.best.chi2_alternative)
 
 
 def chi2_4c(events: SearchEvents) -> BoolArray:
-    """chi2_4C(KKee) < 20."""
+    """chi2 of the 4C fit < 20."""
     return events.of_best(events.best.chi2_4c < events.cuts.chi2_4c_max)
 
 
@@ -125,21 +143,43 @@ def conversion_veto(events: SearchEvents) -> BoolArray:
 
 
 def signal_region(events: SearchEvents) -> BoolArray:
-    """3.07 <= M(KKee) <= 3.12 GeV/c^2, moved with sqrt(s)."""
+    """3.07 <= mass of all particles, M(KKee), <= 3.12 GeV/c^2, moved with sqrt(s)."""
     return events.of_best(events.in_signal_region)
 
 
-SECTION_III: Final = (
-    Step("good_tracks", "good charged tracks", good_tracks),
-    Step("four_tracks_zero_charge", "enough good tracks, net charge zero", four_tracks_zero_charge),
-    Step("confidence_levels", "PID confidence levels", confidence_levels),
-    Step("electrons", "two electrons", electrons, hides=True),
-    Step("kaons", "two kaons", kaons),
-    Step("charge_pattern", "charges K± K± e∓ e∓", charge_pattern),
-    Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),
-    Step("alternative_hypotheses", "KKee is the best hypothesis", alternative_hypotheses),
-    Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
-    Step("conversion_veto", "gamma-conversion veto", conversion_veto),
-    Step("signal_region", "signal region of M(KKee)", signal_region),
-)
-STAGES: Final = tuple(step.name for step in SECTION_III[6:])
+_OF_SPECIES: Final = {
+    Species.E: electrons,
+    Species.MU: muons,
+    Species.PI: pions,
+    Species.K: kaons,
+    Species.P: protons,
+}
+_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six")
+
+
+@cache
+def of_channel(channel: Channel) -> tuple[Step, ...]:
+    """Return the steps of the search for a decay; those of species, the lightest first, are what decays differ in."""
+    return (
+        Step("good_tracks", "good charged tracks", good_tracks),
+        Step("four_tracks_zero_charge", "enough good tracks, net charge zero", four_tracks_zero_charge),
+        Step("confidence_levels", "PID confidence levels", confidence_levels),
+        *(_of_species(channel, i, species) for i, species in enumerate(channel.kinds)),
+        Step("charge_pattern", f"charges {channel.signed}", charge_pattern),
+        Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),
+        Step("alternative_hypotheses", f"{channel.symbols} is the best hypothesis", alternative_hypotheses),
+        Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
+        Step("conversion_veto", "gamma-conversion veto", conversion_veto),
+        Step("signal_region", f"signal region of M({channel.symbols})", signal_region),
+    )
+
+
+def _of_species(channel: Channel, i: int, species: Species) -> Step:
+    """Return the step of the i-th species; at the first of them hidden events leave."""
+    n, word = channel.species.count(species), WORDS[species].word
+    return Step(f"{word}s", f"{_NUMBERS[n]} {word}{'s' if n > 1 else ''}", _OF_SPECIES[species], hides=i == 0)
+
+
+SECTION_III: Final = of_channel(KKEE)
+# The steps that decide on the best candidate, the same for all decays.
+STAGES: Final = tuple(step.name for step in SECTION_III[-5:])

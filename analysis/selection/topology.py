@@ -16,11 +16,10 @@ from jpsi_lnv.analysis.arrays import IntArray
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.selection.chunk import Chunk, Found, Selection
 from jpsi_lnv.analysis.selection.search_events import READS
-from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, SECTION_III
+from jpsi_lnv.analysis.selection.steps import ALL_EVENTS
 
 PASSED: Final = "passed"
 NO_MOTHER: Final = -1
-_NAMES: Final = np.array([step.name for step in SECTION_III])
 
 
 def select(chunk: Chunk) -> dict[str, Found]:
@@ -29,10 +28,10 @@ def select(chunk: Chunk) -> dict[str, Found]:
     Raises:
         SchemaError: The file has no generated particles.
     """
-    columns, decisions = chunk.events.columns, chunk.decisions
+    columns, decisions, names = chunk.events.columns, chunk.decisions, np.array([step.name for step in chunk.steps])
     n_failed = np.count_nonzero(~decisions, axis=0)
     chosen = np.flatnonzero(n_failed <= 1)
-    failed = np.where(n_failed[chosen] == 0, PASSED, _NAMES[np.argmin(decisions[:, chosen], axis=0)])
+    failed = np.where(n_failed[chosen] == 0, PASSED, names[np.argmin(decisions[:, chosen], axis=0)])
     rows = {
         "run": columns.scalar("run")[chosen],
         "event": columns.scalar("event")[chosen],

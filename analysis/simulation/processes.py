@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.channel import KKEE, Channel, Slot
+from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.datasets import mass_text
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation.particles import (
@@ -256,9 +257,24 @@ CONTROLS: Final[Mapping[str, Process]] = MappingProxyType(
     }
 )
 
-SIGNAL: Final = Process(
-    "J/psi -> K+ K+ e- e- + c.c., phase space", jpsi(KAON, KAON, ELECTRON, ELECTRON), is_conjugated=True
+# Codes of the positive particles of each species.
+POSITIVE: Final[Mapping[Species, int]] = MappingProxyType(
+    {Species.E: -ELECTRON, Species.MU: -MUON, Species.PI: PION, Species.K: KAON, Species.P: PROTON}
 )
+
+
+def codes(slots: Sequence[Slot]) -> tuple[int, ...]:
+    """Return the codes of particles of a channel."""
+    return tuple(slot.charge * POSITIVE[slot.species] for slot in slots)
+
+
+def signal(channel: Channel = KKEE) -> Process:
+    """Return the decay that a channel searches for, flat in phase space."""
+    reaction = f"J/psi -> {channel.reaction}, phase space"
+    return Process(reaction, jpsi(*codes(channel.slots)), is_conjugated=not channel.is_self_conjugate)
+
+
+SIGNAL: Final = signal()
 
 _NEUTRINO = Node(MAJORANA_NEUTRINO, leaves(KAON, ELECTRON))
 # Chains whose last particles are K+ e- K+ e-, by the number of neutrinos: the first pair comes from the first of them.
@@ -269,30 +285,46 @@ CHAINS: Final = (
 )
 
 
-def majorana(mass: float, mode: str) -> Process:
-    """Return the signal through Majorana neutrinos nu -> K+ e-.
+def masses(mode: str, channel: Channel = KKEE) -> tuple[float, float]:
+    """Return the masses in GeV/c^2 between which a neutrino can be.
+
+    Raises:
+        ValueError: The mode is unknown, or the channel has no pairs that neutrinos decay to.
+    """
+    if not channel.pairs:
+        msg = f"{channel.reaction}: no neutrino decays to this; wanted two like particles of either charge"
+        raise ValueError(msg)
+    low = channel.pair_threshold
+    limits = {"2nu": M_JPSI / 2, "1nu": M_JPSI - low}
+    if mode not in limits:
+        msg = f"majorana mode: got {mode!r}, wanted one of {sorted(limits)}"
+        raise ValueError(msg)
+    return low, limits[mode]
+
+
+def majorana(mass: float, mode: str, channel: Channel = KKEE) -> Process:
+    """Return the signal through Majorana neutrinos, such as nu -> K+ e-.
 
     Args:
         mass: Mass of the neutrino in GeV/c^2.
         mode: ``2nu`` for J/psi -> nu nu, ``1nu`` for J/psi -> nu K+ e-.
+        channel: The decay that is searched for.
 
     Raises:
         ValueError: The mode is unknown, or the decay is forbidden by its kinematics.
     """
-    neutrino = Node(MAJORANA_NEUTRINO, leaves(KAON, ELECTRON), mass=mass)
-    low = M_KAON + M_ELECTRON
-    limits = {"2nu": M_JPSI / 2, "1nu": M_JPSI - M_KAON - M_ELECTRON}
-    if mode not in limits:
-        msg = f"majorana mode: got {mode!r}, wanted one of {sorted(limits)}"
+    low, high = masses(mode, channel)
+    if not low < mass < high:
+        msg = f"m_majorana: got {mass} GeV/c^2, wanted above {low:.4f} and below {high:.4f} for mode {mode}"
         raise ValueError(msg)
-    if not low < mass < limits[mode]:
-        msg = f"m_majorana: got {mass} GeV/c^2, wanted above {low:.4f} and below {limits[mode]:.4f} for mode {mode}"
-        raise ValueError(msg)
+    pair = codes([channel.slots[place] for place in channel.pairs[0]])
+    decay = " ".join(channel.final_state[place] for place in channel.pairs[0])
+    neutrino = Node(MAJORANA_NEUTRINO, leaves(*pair), mass=mass)
     if mode == "2nu":
         tree, words = jpsi(neutrino, neutrino), "nu_M nu_M"
     else:
-        tree, words = jpsi(neutrino, KAON, ELECTRON), "nu_M K+ e-"
-    return Process(f"J/psi -> {words} + c.c., nu_M -> K+ e-, m = {mass_text(mass)}", tree, is_conjugated=True)
+        tree, words = jpsi(neutrino, *pair), f"nu_M {decay}"
+    return Process(f"J/psi -> {words} + c.c., nu_M -> {decay}, m = {mass_text(mass)}", tree, is_conjugated=True)
 
 
 class CrossSectionError(LnvError):

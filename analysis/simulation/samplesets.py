@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from jpsi_lnv.analysis.channel import KKEE, Channel
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import CONTROL_CONVERSION, CONTROL_EEEE, CONTROL_KKPIPI, DatasetMetadata, mass_mev
 from jpsi_lnv.analysis.documents import digest
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.events.schema import TREE
+from jpsi_lnv.analysis.simulation import processes as decays
 from jpsi_lnv.analysis.simulation import raw
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE
-from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, SIGNAL, Process, majorana
+from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, Process, majorana, masses
 from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS, Recipe, converted_share, n_blocks
 
 FILE_BLOCKS: Final = 24  # four chunks of the default size: each file is described once per worker
@@ -125,24 +127,30 @@ def _represented(process: Process) -> float | None:
     return fraction * converted_share(process, M_JPSI) if fraction and process.is_converted else fraction
 
 
-def signal(n_events: int, selections: tuple[str, ...] = ("search",)) -> Dataset:
-    """Return the phase-space signal, half of it charge-conjugated."""
-    return _jpsi("signal", n_events, SIGNAL, "signal", selections)
+def signal(n_events: int, selections: tuple[str, ...] = ("search",), channel: Channel = KKEE) -> Dataset:
+    """Return the phase-space signal of a channel, half of it charge-conjugated."""
+    return _jpsi("signal", n_events, decays.signal(channel), "signal", selections)
 
 
-def majorana_point(mass: float, mode: str, n_events: int) -> Dataset:
-    """Return the signal through a Majorana neutrino of a mass in GeV/c^2.
+def majorana_point(mass: float, mode: str, n_events: int, channel: Channel = KKEE) -> Dataset:
+    """Return the signal of a channel through a Majorana neutrino of a mass in GeV/c^2.
 
     Raises:
         SampleSetError: The mass is outside the kinematic range of the mode.
     """
     try:
-        process = majorana(mass, mode)
+        process = majorana(mass, mode, channel)
     except ValueError as error:
         raise SampleSetError(str(error)) from error
     dataset = _jpsi(f"majorana_{mode}_{_in_name(mass)}", n_events, process, "majorana")
     metadata = dataclasses.replace(dataset.metadata, m_majorana=mass, majorana_mode=mode)
     return dataclasses.replace(dataset, metadata=metadata)
+
+
+def _points(masses_wanted: Sequence[float], mode: str, n_events: int, channel: Channel) -> tuple[Dataset, ...]:
+    """Return the signal through neutrinos of all masses that a channel can have; none if it has no pairs."""
+    low, high = masses(mode, channel) if channel.pairs else (0.0, 0.0)
+    return tuple(majorana_point(m, mode, n_events, channel) for m in masses_wanted if low < m < high)
 
 
 def _in_name(mass: float) -> str:
@@ -189,18 +197,21 @@ def continuum(name: str) -> Dataset:
     return Dataset(name, n_events, recipe, metadata)
 
 
-def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = False) -> Dataset:
+def pseudo_data(
+    n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = False, channel: Channel = KKEE
+) -> Dataset:
     """Return a mixture of J/psi backgrounds by branching fraction, with signal events, as data look like.
 
     Args:
         n_events: Number of events.
         n_signal: Expected number of signal events among them.
         blind: Whether the search may show the signal box.
+        channel: The channel whose signal it is.
     """
     parts = [BACKGROUNDS[name] for name in PSEUDO_DATA_PROCESSES]
     total = sum(process.branching_fraction or 0.0 for process in parts)
     processes: list[tuple[Process | None, float]] = [(c, c.branching_fraction or 0.0) for c in parts]
-    processes.append((SIGNAL, total * n_signal / (n_events - n_signal)))
+    processes.append((decays.signal(channel), total * n_signal / (n_events - n_signal)))
     metadata = DatasetMetadata(
         kind="data",
         sqrt_s=M_JPSI,
@@ -212,10 +223,10 @@ def pseudo_data(n_events: int, n_signal: int = INJECTED_SIGNAL, blind: bool = Fa
     return Dataset("pseudo_data", n_events, recipe, metadata)
 
 
-def exclusive(name: str, n_events: int) -> Dataset:
-    """Return one of `PROCESS_NAMES`: the phase-space signal, a background or a control process."""
+def exclusive(name: str, n_events: int, channel: Channel = KKEE) -> Dataset:
+    """Return one of `PROCESS_NAMES`: the phase-space signal of a channel, a background or a control process."""
     if name == "signal":
-        return signal(n_events)
+        return signal(n_events, channel=channel)
     return control(name, n_events) if name in CONTROLS else background(name, n_events)
 
 
@@ -243,55 +254,55 @@ def control_data(made: Dataset) -> Dataset:
     return Dataset(f"{made.name.removesuffix('_control')}_data", made.n_events, recipe, metadata)
 
 
-def _ci() -> tuple[Dataset, ...]:
-    points = tuple(majorana_point(m, "2nu", 3_000) for m in (0.575, 0.900, 1.500))
+def _ci(channel: Channel) -> tuple[Dataset, ...]:
     return (
-        signal(10_000),
-        *points,
-        majorana_point(0.900, "1nu", 3_000),
+        signal(10_000, channel=channel),
+        *_points((0.575, 0.900, 1.500), "2nu", 3_000, channel),
+        *_points((0.900,), "1nu", 3_000, channel),
         *(background(name, 4_000) for name in DEMO_BACKGROUNDS),
         *controls(4_000),
         continuum("continuum_3080"),
-        pseudo_data(8_000),
+        pseudo_data(8_000, channel=channel),
     )
 
 
-def _demo() -> tuple[Dataset, ...]:
+def _demo(channel: Channel) -> tuple[Dataset, ...]:
     return (
-        signal(40_000),
-        *(majorana_point(m, "2nu", 10_000) for m in DEMO_MASSES),
-        *(majorana_point(m, "1nu", 10_000) for m in DEMO_MASSES),
+        signal(40_000, channel=channel),
+        *_points(DEMO_MASSES, "2nu", 10_000, channel),
+        *_points(DEMO_MASSES, "1nu", 10_000, channel),
         # Of two-track decays only conversions can be background: a sample of all of them would bound it poorly.
         *(background(name, 20_000) for name in (*DEMO_BACKGROUNDS, "ee_converted")),
         *controls(50_000),
         *(continuum(name) for name in CONTINUUM_POINTS),
-        pseudo_data(60_000),
+        pseudo_data(60_000, channel=channel),
     )
 
 
-def _paper() -> tuple[Dataset, ...]:
+def _paper(channel: Channel) -> tuple[Dataset, ...]:
     return (
-        signal(100_000, ("search", "variations")),
+        signal(100_000, ("search", "variations"), channel),
         *(
-            majorana_point(m, mode, N_MAJORANA_STEEP if m < STEEP_BELOW else N_MAJORANA)
+            point
             for mode in ("2nu", "1nu")
             for m in MAJORANA_MASSES
+            for point in _points((m,), mode, N_MAJORANA_STEEP if m < STEEP_BELOW else N_MAJORANA, channel)
         ),
         *(background(name, 100_000) for name in BACKGROUNDS),
         *controls(200_000),
         *(continuum(name) for name in CONTINUUM_POINTS),
         inclusive(1_000_000),
-        pseudo_data(500_000, blind=True),
+        pseudo_data(500_000, blind=True, channel=channel),
     )
 
 
-SETS: Final[Mapping[str, Callable[[], tuple[Dataset, ...]]]] = MappingProxyType(
+SETS: Final[Mapping[str, Callable[[Channel], tuple[Dataset, ...]]]] = MappingProxyType(
     {"ci": _ci, "demo": _demo, "paper": _paper}
 )
 
 
-def sample_set(name: str, seed: int = DEFAULT_SEED) -> SampleSet:
-    """Return a sample set by name.
+def sample_set(name: str, seed: int = DEFAULT_SEED, channel: Channel = KKEE) -> SampleSet:
+    """Return a sample set by name, with the signal of a channel.
 
     Raises:
         SampleSetError: There is no such set.
@@ -299,7 +310,12 @@ def sample_set(name: str, seed: int = DEFAULT_SEED) -> SampleSet:
     if name not in SETS:
         msg = f"sample set: got {name!r}, wanted one of {sorted(SETS)}"
         raise SampleSetError(msg)
-    return SampleSet(name, seed, SETS[name]())
+    return SampleSet(set_name(name, channel), seed, SETS[name](channel))
+
+
+def set_name(name: str, channel: Channel) -> str:
+    """Return the name of a set that holds signal of a channel: of others than the publication's it has theirs."""
+    return name if channel == KKEE else f"{name}_{channel.name}"
 
 
 def with_columns(samples: SampleSet, keep: tuple[str, ...], *, has_hypotheses: bool) -> SampleSet:

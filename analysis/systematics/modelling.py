@@ -1,13 +1,13 @@
 """Other models of the decay: what the efficiency would be with other angles, or with one neutrino instead of two.
 
-At a mass the decay that is tested is J/psi -> nu nu, nu -> K e. It is simulated flat in all angles, and that is what of
-it is not known. The J/psi of e+ e- collisions has a spin of +-1 along the beams and decays to two particles of spin
-1/2: their direction follows 1 + alpha cos^2(theta), with alpha = 1 where the helicities are opposite and -1 where they
-are equal (M. Jacob, G. C. Wick, Ann. Phys. 7, 404 (1959), doi:10.1016/0003-4916(59)90051-X). The electron's direction
-in the rest frame of its neutrino follows 1 +- a cos(theta*) for the two helicities, so that the pair follows
-1 - a^2 c_1 c_2 or 1 + a^2 c_1 c_2, a^2 between 0 and 1; what depends on angles between the planes of the two decays is
-left out. Both ends of both make `ANGLES`, between which nature lies. Selected events get the weight of each, whose mean
-over all produced ones is one.
+At a mass the decay that is tested is J/psi -> nu nu, nu -> K e, or another pair. It is simulated flat in all angles,
+and that is what of it is not known. The J/psi of e+ e- collisions has a spin of +-1 along the beams and decays to two
+particles of spin 1/2: their direction follows 1 + alpha cos^2(theta), with alpha = 1 where the helicities are opposite
+and -1 where they are equal (M. Jacob, G. C. Wick, Ann. Phys. 7, 404 (1959), doi:10.1016/0003-4916(59)90051-X). The
+lepton's direction in the rest frame of its neutrino follows 1 +- a cos(theta*) for the two helicities, so that the pair
+follows 1 - a^2 c_1 c_2 or 1 + a^2 c_1 c_2, a^2 between 0 and 1; what depends on angles between the planes of the two
+decays is left out. Both ends of both make `ANGLES`, between which nature lies. Selected events get the weight of each,
+whose mean over all produced ones is one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 
 from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray
-from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
+from jpsi_lnv.analysis.channel import species_of_track
+from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS
 from jpsi_lnv.analysis.datasets import mass_text
 from jpsi_lnv.analysis.efficiency import Efficiency
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.results import Results
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES
 
 # Name -> (alpha of the neutrinos' direction, coefficient of c_1 c_2).
 ANGLES: Final[Mapping[str, tuple[float, float]]] = {
@@ -33,8 +33,6 @@ ANGLES: Final[Mapping[str, tuple[float, float]]] = {
     "equal helicities": (-1.0, 1.0),
     "equal helicities, isotropic decays": (-1.0, 0.0),
 }
-# Tracks of both pairs, in the two ways of pairing: those of the names of the masses.
-_PAIRS: Final = tuple(tuple((name[2:4], name[4:6]) for name in names) for names in (M_KE_NAMES[:2], M_KE_NAMES[2:]))
 
 
 def efficiencies(results: Results, mode: str) -> dict[float, Efficiency]:
@@ -73,33 +71,37 @@ def angular(candidates: Mapping[str, AnyArray], m_majorana: float) -> dict[str, 
 
 
 def cosines(candidates: Mapping[str, AnyArray], m_majorana: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return of each candidate cos(theta) of the first neutrino and cos(theta*) of both electrons, each (N,).
+    """Return of each candidate cos(theta) of the first neutrino and cos(theta*) of both leptons, each (N,).
 
-    The energy of a neutrino is half of the J/psi mass, so that momenta along the beams and the electrons' energies say
+    The energy of a neutrino is half of the J/psi mass, so that momenta along the beams and the leptons' energies say
     all of it.
 
     Args:
-        candidates: Momenta in GeV/c, cos(theta) of the tracks and the four fitted M(Ke).
+        candidates: Momenta in GeV/c, cos(theta) of the tracks and the four fitted masses of pairs.
         m_majorana: Mass of the neutrinos in GeV/c^2.
     """
-    masses = np.stack([np.asarray(candidates[name]) for name in M_KE_NAMES], axis=-1)
+    masses, pairs = majorana.masses_of_pairs(candidates), tuple(majorana.pairs(candidates).values())
     is_straight = np.abs(masses[:, 0] - masses[:, 1]) <= np.abs(masses[:, 2] - masses[:, 3])
-    along, electrons = (
-        np.where(is_straight, *ways) for ways in zip(*(_of_pairs(candidates, pairs) for pairs in _PAIRS), strict=True)
+    hadron, lepton = (SPECIES_MASS[species_of_track(track)] for track in pairs[0])
+    along, leptons = (
+        np.where(is_straight, *ways)
+        for ways in zip(*(_of_pairs(candidates, way, lepton) for way in (pairs[:2], pairs[2:])), strict=True)
     )
     energy = 0.5 * M_JPSI
     momentum = np.sqrt(energy**2 - m_majorana**2)
-    in_rest = 0.5 * (m_majorana**2 + M_ELECTRON**2 - M_KAON**2) / m_majorana
-    # E = (E_nu E* + p_nu p* cos(theta*))/m, and the electron is light.
-    stars = (m_majorana * electrons - energy * in_rest) / (momentum * np.sqrt(in_rest**2 - M_ELECTRON**2))
+    in_rest = 0.5 * (m_majorana**2 + lepton**2 - hadron**2) / m_majorana
+    # E = (E_nu E* + p_nu p* cos(theta*))/m.
+    stars = (m_majorana * leptons - energy * in_rest) / (momentum * np.sqrt(in_rest**2 - lepton**2))
     return _cosine(0.5 * (along[0] - along[1]) / momentum), _cosine(stars[0]), _cosine(stars[1])
 
 
-def _of_pairs(candidates: Mapping[str, AnyArray], pairs: tuple[tuple[str, str], ...]) -> tuple[FloatArray, FloatArray]:
-    """Return momenta along the beams of both pairs (2, N) in GeV/c, and energies of their electrons (2, N) in GeV."""
+def _of_pairs(
+    candidates: Mapping[str, AnyArray], pairs: tuple[tuple[str, str], ...], mass: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return momenta along the beams of both pairs (2, N) in GeV/c, and energies of their leptons (2, N) in GeV."""
     p = {t: np.asarray(candidates[f"p_{t}"]) for pair in pairs for t in pair}
     along = [sum(p[t] * np.asarray(candidates[f"cos_theta_{t}"]) for t in pair) for pair in pairs]
-    return np.stack(along), np.stack([np.hypot(p[electron], M_ELECTRON) for _, electron in pairs])
+    return np.stack(along), np.stack([np.hypot(p[lepton], mass) for _, lepton in pairs])
 
 
 def _cosine(value: FloatArray) -> FloatArray:

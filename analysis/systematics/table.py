@@ -16,6 +16,7 @@ import numpy as np
 
 from jpsi_lnv.analysis import majorana, normalization
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
+from jpsi_lnv.analysis.channel import Channel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.datasets import (
     CONTROL,
@@ -53,9 +54,8 @@ FIT_RULES: Final[Mapping[str, tuple[float, str]]] = {
     "helix": (1.0, "signal with minus without helix corrections"),
     "half-helix": (0.5, "half of signal with minus without helix corrections"),
 }
-# Names of the overall search and of its two conjugate channels, with the charge of their kaons.
+# Name of the overall search.
 OVERALL: Final = "overall"
-CONJUGATE: Final = {"K+K+e-e-": 1, "K-K-e+e+": -1}
 _DECAYS: Final = {FIT: "p pbar pi pi", CONTROL_KKPIPI: "K+ K- pi pi"}
 
 
@@ -73,8 +73,25 @@ class Difference:
 
 
 def has_samples(results: Results) -> bool:
-    """Whether data and simulation of every control sample are there."""
-    return all(has_sample(results, selection) for selection in (*PROBES.values(), FIT))
+    """Whether data and simulation of every control sample are there, and measure the tracks of the decay."""
+    has_all = all(has_sample(results, selection) for selection in (*PROBES.values(), FIT))
+    return has_all and are_measured(results.channel)
+
+
+def are_measured(channel: Channel) -> bool:
+    """Whether the tracks of a decay are those that control samples measure: two like `TRACKS` of either charge."""
+    return bool(channel.pairs) and set(channel.tracks) == {name for names in TRACKS.values() for name in names}
+
+
+def require_measured(channel: Channel) -> None:
+    """Raise ResultsError for a decay whose tracks no control samples measure."""
+    if not are_measured(channel):
+        known = ", ".join(name for names in TRACKS.values() for name in names)
+        msg = (
+            f"{channel.reaction}: no control samples for its tracks {', '.join(channel.tracks)}, there are those of "
+            f"{known}; give the uncertainties from elsewhere, `lnv limits --systematics FILE`"
+        )
+        raise ResultsError(msg)
 
 
 def has_sample(results: Results, selection: str) -> bool:
@@ -455,11 +472,12 @@ def candidates(datasets: Mapping[str, DatasetResult]) -> Candidates:
 def channels(results: Results) -> dict[str, Candidates]:
     """Return the selected candidates of every count: the overall search, its conjugate channels and periods, masses.
 
-    Their names are those of the limits: `OVERALL`, those of `CONJUGATE`, of `period_name` and masses as in the file.
+    Their names are those of the limits: `OVERALL`, of the conjugate decays, `period_name` and masses as in the file.
     """
     datasets = results.of_kind(SIGNAL)
     signal = candidates(datasets)
-    by_charge = {name: _where(signal, np.asarray(signal["charge"]) == sign) for name, sign in CONJUGATE.items()}
+    conjugates = results.channel.conjugates
+    by_charge = {name: _where(signal, np.asarray(signal["charge"]) == sign) for name, sign in conjugates.items()}
     years = {d.metadata.period for d in datasets.values() if d.metadata.period is not None}
     by_period = {
         period_name(year): candidates({n: d for n, d in datasets.items() if d.metadata.period == year})

@@ -17,7 +17,7 @@ from jpsi_lnv.processors.console import result_options, wrote
 def command(*, accumulator: Path, output: Path, inspire: int | None) -> None:
     """Write a HEPData submission and the likelihood into the directory `hepdata` of the output directory.
 
-    The submission holds the limits with their expected bands, the efficiencies with their covariance, the M(KKee)
+    The submission holds the limits with their expected bands, the efficiencies with their covariance, the mass
     spectrum, cut flows and figures, and is checked by hepdata-validator. Needs the extra `hepdata`; no network.
     """
     written = hepdata.write(output / derived.HEPDATA, source.read(output, accumulator), inspire)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.cards import Card
 from jpsi_lnv.processors.books import fileset as filesets
 from jpsi_lnv.processors.books import unblinding
 from jpsi_lnv.processors.books.checkpoints import output_lock
 from jpsi_lnv.processors.books.unblinding import FROZEN
-from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, PLUGIN
+from jpsi_lnv.processors.console import DIRECTORY, FILE, PLUGIN, card_options
 from jpsi_lnv.processors.plugin import load
 from jpsi_lnv.processors.run import RunOptions, finish, merge
 
@@ -24,7 +24,7 @@ from jpsi_lnv.processors.run import RunOptions, finish, merge
 @click.option("--datasets", help="Shell patterns of the datasets that the shares are of, as given to `lnv run`.")
 @click.option("--unblind", metavar="REASON", help="The reason that was given to `lnv run --unblind`.")
 @click.option("--frozen", type=FILE, default=FROZEN, help="File of `lnv freeze`: the box of blind data.")
-@CUTS
+@card_options
 @PLUGIN
 def command(
     *,
@@ -34,7 +34,7 @@ def command(
     datasets: str | None,
     unblind: str | None,
     frozen: Path,
-    cuts: Cuts,
+    card: Card,
     plugin: Path | None,
 ) -> None:
     """Make one result of the shares of a run over FILESET, the outputs of `lnv run --part`.
@@ -43,8 +43,9 @@ def command(
     the same share again, or all at once by `lnv run --resume` into the output of this command.
     """
     chosen = filesets.select(filesets.load(fileset), datasets)
-    unblinding.require_frozen(cuts, frozen, chosen)
-    options = RunOptions(output=output, cuts=cuts, box=unblinding.box(frozen), plugin=load(plugin))
+    unblinding.require_frozen(card.cuts, frozen, chosen)
+    box = unblinding.box(frozen)
+    options = RunOptions(output=output, card=card, cuts=card.cuts, box=box, plugin=load(plugin))
     chosen = options.plugin.attach(chosen)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)

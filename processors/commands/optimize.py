@@ -15,10 +15,11 @@ from jpsi_lnv.analysis.optimization import Scan
 from jpsi_lnv.analysis.report import drawing, studies
 from jpsi_lnv.analysis.report.source import Source, stamp
 from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.selection.search import plane
 from jpsi_lnv.processors.console import N_JPSI, merged_result, show, wrote
 
-HISTOGRAM = "chi2_4c_m_kkee"
-VARIABLES = ("chi2_4c", "m_kkee")
+MASS = "mass"
+VARIABLES = ("chi2_4c", MASS)
 ROWS = 20
 
 
@@ -31,11 +32,13 @@ def command(*, merged: Results, output: Path, variable: str, n_jpsi: float | Non
 
     Writes optimization.json and optimization.png.
     """
-    number = normalization.n_jpsi(merged, n_jpsi).value
+    number, channel = normalization.n_jpsi(merged, n_jpsi).value, merged.channel
+    variable = channel.mass if variable == MASS else variable
     scan = make_scan(merged, variable, number)
     chosen = kept(merged.cuts)[variable][1]
     record = {
         "variable": variable,
+        **studies.variable_words(variable, channel),
         "best": float(scan.threshold[scan.best]),
         "plateau": list(scan.plateau),
         "chosen": chosen,
@@ -53,7 +56,7 @@ def _draw(output: Path, record: dict[str, Any], merged: Results) -> Path:
 
 def kept(cuts: Cuts) -> dict[str, tuple[float, float]]:
     """Return the range of each variable that the selection keeps."""
-    return {"chi2_4c": (0.0, cuts.chi2_4c_max), "m_kkee": (cuts.m_kkee_min, cuts.m_kkee_max)}
+    return {"chi2_4c": (0.0, cuts.chi2_4c_max), cuts.channel.mass: (cuts.m_signal_min, cuts.m_signal_max)}
 
 
 def make_scan(merged: Results, variable: str, n_jpsi: float) -> Scan:
@@ -64,11 +67,12 @@ def make_scan(merged: Results, variable: str, n_jpsi: float) -> Scan:
     """
     signal = merged.of_kind(SIGNAL)
     n_produced = normalization.signal_efficiency(signal).n_total
+    name_of_plane = plane(merged.channel)
     histograms = [normalization.search_of(name, d).histograms for name, d in signal.items()]
-    if any(HISTOGRAM not in h for h in histograms):
-        msg = f"the signal has no histogram {HISTOGRAM!r}: the result is of another version; run `lnv run` again"
+    if any(name_of_plane not in h for h in histograms):
+        msg = f"the signal has no histogram {name_of_plane!r}: the result is of another version; run `lnv run` again"
         raise ResultsError(msg)
-    counts = sum((h[HISTOGRAM] for h in histograms[1:]), start=histograms[0][HISTOGRAM])
+    counts = sum((h[name_of_plane] for h in histograms[1:]), start=histograms[0][name_of_plane])
     windows = {name: window for name, window in kept(merged.cuts).items() if name != variable}
     expected = background.spectrum(merged, counts, n_jpsi)
     try:

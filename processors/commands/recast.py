@@ -14,8 +14,9 @@ import numpy as np
 
 from jpsi_lnv.analysis import derived, recast
 from jpsi_lnv.analysis.arrays import BoolArray
+from jpsi_lnv.analysis.cards import Card
 from jpsi_lnv.analysis.constants import N_JPSI
-from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.documents import digest_of_file, write_json
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 from jpsi_lnv.analysis.limits import methods
@@ -27,7 +28,7 @@ from jpsi_lnv.analysis.simulation.production import BLOCK_EVENTS
 from jpsi_lnv.analysis.simulation.samplesets import DEFAULT_SEED, MAJORANA_MASSES
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
-from jpsi_lnv.processors.console import CUTS, DIRECTORY, FILE, console, refuse_unused, show, wrote
+from jpsi_lnv.processors.console import DIRECTORY, FILE, card_options, console, refuse_unused, show, wrote
 
 # Blocks of the map's rows, and of each model of its closure.
 N_BLOCKS = 64
@@ -42,7 +43,7 @@ ROWS = "recast_map"
 )
 @click.option("--map", "table", type=FILE, help="Look the efficiency up in this map instead: no simulation.")
 @click.option("--make-map", is_flag=True, help="Make the map, and try it on models of every mass.")
-@CUTS
+@card_options
 @click.option("--seed", type=click.IntRange(0), default=DEFAULT_SEED, help="Seed of all random numbers.")
 @click.option("--executor", type=click.Choice(EXECUTORS), default="futures", help="What runs the simulation.")
 @cluster_options
@@ -52,7 +53,7 @@ def command(
     output: Path,
     table: Path | None,
     make_map: bool,
-    cuts: Cuts,
+    card: Card,
     seed: int,
     executor: str,
     where: ClusterOptions,
@@ -69,6 +70,10 @@ def command(
         raise click.UsageError(msg)
     if table:
         refuse_unused(["seed", "executor", "workers"], "with --map, which simulates nothing")
+    cuts = card.cuts
+    if cuts.channel != SELECTION.channel:
+        msg = f"card {card.name!r} searches for {cuts.channel.reaction}; wanted {SELECTION.channel.reaction}, as EVENTS"
+        raise click.UsageError(msg)
     with make_executors(executor, where) as make:
 
         def simulated(found: Mapping[str, Decays]) -> dict[str, BoolArray]:

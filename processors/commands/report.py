@@ -59,5 +59,6 @@ def _shown(found: source.Source, datasets: tuple[str, ...]) -> list[Table]:
         msg = f"no dataset {unknown[0]!r} with a search in the result; there are {sorted(searched)}"
         raise click.BadParameter(msg, param_hint="--dataset")
     named = {*found.results.of_kind(SIGNAL, DATA), *datasets}
-    flows = [selection.cutflow(name, d) for name, d in searched.items() if name in named]
+    cuts = source.cuts_of(found.results)
+    flows = [selection.cutflow(name, d, cuts=cuts) for name, d in searched.items() if name in named]
     return [*flows, selection.overview(found)]

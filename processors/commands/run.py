@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.cards import Card
 from jpsi_lnv.analysis.datasets import HOW_N_JPSI
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.processors.books import fileset as filesets
@@ -20,7 +20,7 @@ from jpsi_lnv.processors.books.unblinding import FROZEN
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, is_debug, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import ENERGY, conditions, make_ntuples
-from jpsi_lnv.processors.console import CUTS, FILE, PLUGIN, CalibrationFile, options_of, refuse_unused, show
+from jpsi_lnv.processors.console import FILE, PLUGIN, CalibrationFile, card_options, options_of, refuse_unused, show
 from jpsi_lnv.processors.plugin import load
 from jpsi_lnv.processors.run import RunOptions, finish, finish_part, process, ready
 from jpsi_lnv.processors.skim_plan import SkimOptions
@@ -41,7 +41,7 @@ DST = ".dst"
 @click.option("--run-table", type=FILE, help="For .dst files: JSON with the conditions of each run.")
 @click.option("--calibration", type=CalibrationFile(), metavar="FILE", help="For .dst files: see `lnv skim`.")
 @click.option("--performance-report", type=FILE, help="HTML file for dask's report of the run.")
-@CUTS
+@card_options
 @PLUGIN
 @click.option("--pdb", "post_mortem", is_flag=True, help="With --debug: open the debugger where the error happened.")
 def command(
@@ -50,7 +50,7 @@ def command(
     executor: str,
     where: ClusterOptions,
     options: RunOptions,
-    cuts: Cuts,
+    card: Card,
     plugin: Path | None,
     datasets: str | None,
     test: bool,
@@ -76,7 +76,8 @@ def command(
         options = dataclasses.replace(options, max_files=options.max_files or 1, max_chunks=options.max_chunks or 1)
     fileset = _fileset(files, options.output, sqrt_s, run_table, calibration)
     chosen = filesets.select(filesets.load(fileset), datasets)
-    options = dataclasses.replace(options, cuts=cuts, plugin=load(plugin), box=unblinding.box(frozen))
+    box = unblinding.box(frozen)
+    options = dataclasses.replace(options, card=card, cuts=card.cuts, plugin=load(plugin), box=box)
     if unblind is not None:
         chosen, record = unblinding.unblind(chosen, options.cuts, unblind, frozen)
         options = dataclasses.replace(options, unblinding=record)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from jpsi_lnv.analysis import derived
+from jpsi_lnv.analysis.cards import Card
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events.ntuple_writer import remove_partials
 from jpsi_lnv.analysis.simulation import samplesets
@@ -15,7 +16,7 @@ from jpsi_lnv.analysis.simulation.samplesets import SampleSet
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.commands.skim import Groups
-from jpsi_lnv.processors.console import DIRECTORY, PART, bar, console, part_of, refuse_unused, show, wrote
+from jpsi_lnv.processors.console import CARD, DIRECTORY, PART, bar, console, part_of, refuse_unused, show, wrote
 from jpsi_lnv.processors.sample_files import (
     Books,
     SimulateItem,
@@ -35,6 +36,7 @@ _OF_VALIDATION: Final = {"validate", "output", "seed"}
 @click.option("--process", type=click.Choice(samplesets.PROCESS_NAMES), help="Only this process instead of a set.")
 @click.option("--majorana", type=float, metavar="MASS", help="Only the signal through a neutrino of this mass in GeV.")
 @click.option("--mode", type=click.Choice(["2nu", "1nu"]), default="2nu", help="With --majorana: neutrinos per event.")
+@CARD
 @click.option("--inclusive", is_flag=True, help="Only inclusive J/psi decays (needs the extra 'sim').")
 @click.option("--events", type=int, default=10_000, help="Number of events without a set.")
 @click.option("--keep", type=Groups(), metavar="GROUPS", default="none", help="Raw columns as of a skim: pid, muon.")
@@ -90,7 +92,15 @@ def command(
 
 
 def _samples(
-    seed: int, *, name: str, process: str | None, majorana: float | None, mode: str, inclusive: bool, events: int
+    seed: int,
+    *,
+    name: str,
+    process: str | None,
+    majorana: float | None,
+    mode: str,
+    card: Card,
+    inclusive: bool,
+    events: int,
 ) -> SampleSet:
     """Return the set that was asked for, or a set of one dataset.
 
@@ -104,15 +114,16 @@ def _samples(
     refuse_unused(["name"] if given else ["events"], f"with {given[0]}" if given else "with a set")
     if majorana is None:
         refuse_unused(["mode"], "without --majorana")
+    channel = card.cuts.channel
     if majorana is not None:
-        dataset = samplesets.majorana_point(majorana, mode, events)
+        dataset = samplesets.majorana_point(majorana, mode, events, channel)
     elif inclusive:
         dataset = samplesets.inclusive(events)
     elif process is not None:
-        dataset = samplesets.exclusive(process, events)
+        dataset = samplesets.exclusive(process, events, channel)
     else:
-        return samplesets.sample_set(name, seed)
-    return SampleSet(dataset.name, seed, (dataset,))
+        return samplesets.sample_set(name, seed, channel)
+    return SampleSet(samplesets.set_name(dataset.name, channel), seed, (dataset,))
 
 
 def _simulate(items: list[SimulateItem], books: Books, executor: str, where: ClusterOptions) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ def command(*, merged: Results, output: Path, rule: str, fit_rule: str, mass_rul
 
     Writes systematics.json, which `lnv limits` reads.
     """
+    table.require_measured(merged.channel)
     channels = table.channels(merged)
     maps = corrections.sources(merged, channels)
     tables = [corrections.at_least(t, maps) for t in table.measure(merged, rule, fit_rule, mass_rule)]

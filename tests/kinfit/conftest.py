@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.constants import M_JPSI, SPECIES_MASS, Species
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 MASS = np.array(SPECIES_MASS)
 P4_TOTAL = initial_four_momentum(M_JPSI)
 

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.kinfit.fourc import Limits, Status
 
 pytestmark = pytest.mark.fast
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 TIGHT = Limits(chi2=1e-10, energy=1e-10, n_iter=200)
 PACKED = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX, Limits, Status
 
 pytestmark = pytest.mark.fast
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 SAMPLES = {
     "kkee": (K, K, E, E),
     "kkpipi": (K, PI, K, PI),

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.kinfit import fourc
 from jpsi_lnv.analysis.kinfit.fourc import Status
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 SIGNAL = KKEE.assignments[:1]
 
 

@@ -10,7 +10,7 @@ from jpsi_lnv.analysis.kinfit.fourc import Status
 
 pytestmark = pytest.mark.fast
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 DIAGONAL = np.array([0, 3, 5])
 
 
@@ -116,7 +116,7 @@ def test_counts_name_every_status():
         ({"v": np.ones((80, 1, 5))}, "v has shape"),
         ({"cand": np.array([[0, 1, 2, 80]])}, "cand holds 0 to 80, but there are 80 tracks"),
         ({"cand": np.array([[0, 1, 2, -1]])}, "cand holds -1"),
-        ({"hypotheses": np.array([[0, 1, 2, 4]])}, "hypotheses holds 0 to 4, but there are 4 species"),
+        ({"hypotheses": np.array([[0, 1, 2, 5]])}, "hypotheses holds 0 to 5, but there are 5 species"),
         ({"p4_total": np.ones((3, 4))}, "p4_total"),
     ],
 )

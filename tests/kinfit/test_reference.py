@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.kinfit.fourc import Limits, Status
 
 pytestmark = pytest.mark.fast
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 SIGNAL = KKEE.assignments[:1]
 PACKED = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 LIMITS = Limits()

@@ -14,7 +14,7 @@ from jpsi_lnv.analysis.kinfit import fourc, kernels
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
 
-E, PI, K, P = Species
+E, PI, K, P, _ = Species
 
 
 def fit_and_report(p, v, cand, p4_total):

@@ -10,17 +10,18 @@ import pytest
 from click.testing import CliRunner
 
 from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.datasets import DatasetMetadata
-from jpsi_lnv.analysis.selection.search import CHI2_4C, M_KE_NAMES, M_KKEE_COARSE
+from jpsi_lnv.analysis.selection.search import N_MASS_COARSE, chi2_axis, mass_axis
 from jpsi_lnv.processors.cli import lnv
 
 
 def make_dataset(kind, n_produced, masses, **metadata):
     """Return one dataset whose candidates have the given (m_k1e1, m_k2e2, m_k1e2, m_k2e1)."""
     columns = np.asarray(masses, dtype=np.float64).reshape(-1, 4)
-    candidates = {name: columns[:, i] for i, name in enumerate(M_KE_NAMES)}
+    candidates = {name: columns[:, i] for i, name in enumerate(KKEE.pair_names)}
     candidates["charge"] = np.where(np.arange(len(columns)) % 2, -1, 1)
-    plane = hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=hist.storage.Int64())
+    plane = hist.Hist(chi2_axis(KKEE), mass_axis(KKEE, N_MASS_COARSE), storage=hist.storage.Int64())
     plane.fill(np.linspace(0.0, 19.9, len(columns)), np.full(len(columns), 3.0969))
     search = results.SelectionResult(
         {"all": n_produced, "signal_region": len(columns)}, {"chi2_4c_m_kkee": plane}, candidates=candidates

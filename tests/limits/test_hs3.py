@@ -20,7 +20,7 @@ from .test_likelihood import BAND, DELTA, POINTS, by_hand, inputs, our_limit, pr
 
 # pytensor compiles with what it finds, and says when it finds no C compiler or BLAS.
 pytestmark = pytest.mark.filterwarnings("ignore")
-FACTORS = ["side_band_kkpipi", "constraint_efficiency", "jpsi_kkee"]
+FACTORS = ["side_band_kkpipi", "constraint_efficiency", "search"]
 CONSTRAINTS = [GAUSSIAN, GAMMA]
 
 
@@ -154,7 +154,7 @@ def roofit(path, document, points, *, counts, pulls):
 @pytest.mark.parametrize("n_obs", [1, 5])
 def test_roofit_has_our_likelihood_and_our_profile_limit(tmp_path, n_obs):
     given = inputs(n_obs=n_obs)
-    seen = {"counts": ["n_jpsi_kkee", "m_kkpipi"], "pulls": ["efficiency"]}
+    seen = {"counts": ["n_search", "m_kkpipi"], "pulls": ["efficiency"]}
     points = [values(*point) for point in POINTS]
     costs, limit = roofit(tmp_path / "likelihood.hs3.json", likelihood.hs3(given), points, **seen)
     assert costs == pytest.approx([expected(given, GAUSSIAN, *point) for point in POINTS], abs=1e-12)

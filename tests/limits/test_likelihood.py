@@ -198,8 +198,8 @@ def test_masses_can_be_put_together_and_then_share_their_sources(pyhf):
     )
     model = joined.model(measurement_name="light")
     assert model.config.channels == [
-        "jpsi_kkee_0.700",
-        "jpsi_kkee_1.200",
+        "search_0.700",
+        "search_1.200",
         *(f"side_band_kkpipi_{m}" for m in ("0.700", "1.200")),
     ]
     nuisances = {"pid", "mc_statistics 0.700", "mc_statistics 1.200", "b_kkpipi_0.700", "b_kkpipi_1.200", "n_produced"}
@@ -212,7 +212,7 @@ def test_masses_can_be_put_together_and_then_share_their_sources(pyhf):
 @uses_pyhf
 def test_without_background_and_uncertainty_there_is_only_the_count(pyhf):
     content = likelihood.workspace(inputs(n_bkg=0.0, n_bkg_sigma=0.0, side_bands=(), delta_sys=0.0))
-    assert [channel["name"] for channel in content["channels"]] == ["jpsi_kkee"]
+    assert [channel["name"] for channel in content["channels"]] == ["search"]
     model, cost = pyhf_cost(pyhf, content)
     assert cost(in_order(model, n_produced=20.0)) == pytest.approx(-stats.poisson.logpmf(1, 20.0 * EFFICIENCY))
 

@@ -8,11 +8,12 @@ import pytest
 from scipy import stats
 
 from jpsi_lnv.analysis import majorana
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.limits import sensitivity, studies
 from jpsi_lnv.analysis.limits.inputs import LimitInputs
-from jpsi_lnv.analysis.selection.search import CHI2_4C, M_KKEE_COARSE
+from jpsi_lnv.analysis.selection.search import N_MASS_COARSE, chi2_axis, mass_axis
 
 pytestmark = pytest.mark.fast
 
@@ -74,7 +75,7 @@ def test_a_curve_of_another_form_is_refused(tmp_path, text):
 
 
 def plane(chi2, m_kkee):
-    histogram = hist.Hist(CHI2_4C, M_KKEE_COARSE, storage=hist.storage.Int64())
+    histogram = hist.Hist(chi2_axis(KKEE), mass_axis(KKEE, N_MASS_COARSE), storage=hist.storage.Int64())
     return histogram.fill(chi2_4c=chi2, m_kkee=m_kkee)
 
 

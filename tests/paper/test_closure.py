@@ -41,7 +41,7 @@ def test_uncertainties_per_track_add_linearly(row, per_track):
 
 
 def test_the_cuts_are_the_published_ones():
-    assert (SELECTION.m_kkee_min, SELECTION.m_kkee_max) == paper.SIGNAL_REGION
+    assert (SELECTION.m_signal_min, SELECTION.m_signal_max) == paper.SIGNAL_REGION
     assert SELECTION.chi2_4c_max == paper.CHI2_4C_MAX
     assert (constants.N_JPSI, constants.N_JPSI_UNCERTAINTY) == (paper.N_JPSI, paper.N_JPSI_UNCERTAINTY)
 

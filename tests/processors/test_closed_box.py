@@ -66,7 +66,8 @@ def _quiet(monkeypatch):
 def other_value(name, factor):
     value = getattr(SELECTION, name)
     if isinstance(value, str):
-        words = {"kkpipi_permutations": "one", "conversion_partners": "not_kaons", "pid_tof": "tof12e"}
+        words = {"permutations": "one", "conversion_partners": "not_kaons", "pid_tof": "tof12e"}
+        words |= {"final_state": "pi+ pi+ e- e-", "alternatives": "K+ K- pi+ pi-"}
         return (
             words | {"pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free", "fit_limits": "boss"}
         )[name]
@@ -229,8 +230,8 @@ def write_fileset(world: World, directory: Path, **metadata) -> Path:
 def test_the_attack_by_cuts_gives_nothing(worlds, tmp_path):
     """Without the requirement of two electrons the step at which hidden events leave would reject them alone."""
     fileset = write_fileset(worlds[False][-1], tmp_path)
-    with pytest.raises(BlindingError, match="n_electrons_min 2 -> 0 would tell what the box hides"):
-        interactive.run(fileset, cuts=dataclasses.replace(SELECTION, n_electrons_min=0))
+    with pytest.raises(BlindingError, match=r"final_state .* -> K\+ e- would tell what the box hides"):
+        interactive.run(fileset, cuts=dataclasses.replace(SELECTION, final_state="K+ e-", alternatives=""))
 
 
 def test_the_attack_by_energy_gives_nothing(worlds, tmp_path):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.errors import IncompleteError, ResultsError
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult, write
 from jpsi_lnv.analysis.selection import misid, search
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 from jpsi_lnv.processors.commands import background, optimize
 
 pytestmark = pytest.mark.fast
@@ -23,7 +23,7 @@ NUMBER = ("--n-jpsi", "2009+2012+2017-2019")
 
 
 def make_results(rng, complete=True):
-    filled = search.book()
+    filled = search.book(KKEE)
     filled["chi2_4c_m_kkee"].fill(rng.chisquare(4, 5000) * 1.5, rng.normal(M_JPSI, 0.006, 5000))
     signal = SelectionResult({"all": 30_000, "signal_region": 4000}, filled)
     roles = misid.empty_map()
@@ -31,9 +31,9 @@ def make_results(rng, complete=True):
     taken = rng.choice(["none", "electron", "kaon"], n, p=[0.8, 0.1, 0.1])
     roles.fill(np.full(n, 2018), np.full(n, "pi"), rng.uniform(0, 1.6, n), rng.uniform(0, 0.93, n), taken)
     rows = {"run": np.ones(400, int), "event": np.arange(400), "chi2_4c": rng.uniform(0, 200, 400)}
-    rows |= {"m_kkee": rng.uniform(3.0, 3.2, 400)} | {name: np.full(400, 1.0) for name in M_KE_NAMES}
+    rows |= {"m_kkee": rng.uniform(3.0, 3.2, 400)} | {name: np.full(400, 1.0) for name in KKEE.pair_names}
     rows["decay"] = np.full(400, "443(211,-211,211,-211)")
-    for track in TRACKS:
+    for track in KKEE.tracks:
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, 400), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, 400)}
         rows[f"species_{track}"] = np.full(400, 2)
     histograms = {"roles": roles, "roles_loose": roles, **misid.combinations([])}
@@ -91,7 +91,7 @@ def test_optimize(stored, variable):
     done = invoke(optimize.command, "--output", stored, "--variable", variable, *NUMBER)
     assert done.exit_code == 0
     record = json.loads((stored / "optimization.json").read_text())
-    assert record["variable"] == variable
+    assert record["variable"] == ("m_kkee" if variable == optimize.MASS else variable)
     assert len(record["scan"]) in {80, 200}
     assert (stored / "optimization.png").stat().st_size > 10_000
 

@@ -163,7 +163,7 @@ def test_a_removed_file_is_made_again(tmp_path, capsys):
 
 def test_shares_of_a_set_make_the_set(tmp_path, capsys, monkeypatch):
     datasets = (samplesets.signal(200), samplesets.background("kkpipi", 300), samplesets.background("kkkk", 100))
-    monkeypatch.setattr(samplesets, "SETS", samplesets.SETS | {"ci": lambda: datasets})
+    monkeypatch.setattr(samplesets, "SETS", samplesets.SETS | {"ci": lambda _channel: datasets})
     arguments = ("simulate", "--set", "ci", "--executor", "iterative", "--output")
     assert lnv(*arguments, tmp_path / "one") == 0
     for part in ("2/2", "1/2"):

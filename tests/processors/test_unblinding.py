@@ -113,7 +113,7 @@ def test_an_opened_dataset_carries_the_reason(frozen):
 
 def test_the_box_is_of_the_frozen_cuts_or_of_the_packages_own(tmp_path):
     assert unblinding.box(tmp_path / "none.json") == SELECTION
-    changed = dataclasses.replace(SELECTION, m_kkee_max=3.13)
+    changed = dataclasses.replace(SELECTION, m_signal_max=3.13)
     unblinding.freeze(changed, tmp_path / "frozen.json")
     assert unblinding.box(tmp_path / "frozen.json") == changed
 

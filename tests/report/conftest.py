@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from jpsi_lnv.analysis import background, background_checks, derived, misid_rates, optimization, provenance, results
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import N_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.limits import gather, methods, studies
 from jpsi_lnv.analysis.report import source
+from jpsi_lnv.analysis.report import studies as study_tables
 from jpsi_lnv.analysis.selection import misid
 from jpsi_lnv.analysis.selection.search import book
 from jpsi_lnv.analysis.selection.steps import SECTION_III, STAGES
@@ -26,7 +28,7 @@ M_KE = ("m_k1e1", "m_k2e2", "m_k1e2", "m_k2e1")
 
 
 def _histograms(n, rng, m_majorana=None):
-    filled = book()
+    filled = book(KKEE)
     mass = rng.normal(3.096, 0.008, n)
     chi2 = rng.chisquare(4, n)
     m_ke = rng.normal(m_majorana or 1.3, 0.003 if m_majorana else 0.3, n)
@@ -163,7 +165,8 @@ def punzi_scan():
     expected.fill(rng.uniform(0, 200, 40))
     scan = optimization.scan_below(signal, 5000, expected, "chi2_4c", {})
     best = float(scan.threshold[scan.best])
-    return {"variable": "chi2_4c", "best": best, "plateau": scan.plateau, "chosen": 20.0, "scan": scan.to_rows()}
+    said = {"variable": "chi2_4c"} | study_tables.variable_words("chi2_4c", KKEE)
+    return said | {"best": best, "plateau": scan.plateau, "chosen": 20.0, "scan": scan.to_rows()}
 
 
 def validated():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.testing.compare import compare_images
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.events.schema import HELIX
 from jpsi_lnv.analysis.report import candidates, drawing, page, source
 from jpsi_lnv.analysis.report.tables import Table
@@ -39,7 +40,7 @@ def test_an_event_is_displayed_as_before(renew_golden, tmp_path):
     for k, track in enumerate(("k1", "k2", "e1", "e2")):
         helix = (0.01, 1.5 * k, (-1.5 if k > 1 else 1.5) + 0.2 * k, 0.1, 0.8 - 0.5 * k)
         row |= {f"{name}_{track}": value for name, value in zip(HELIX, helix, strict=True)} | {f"p_{track}": 0.7}
-    (picture,) = candidates.displays(Table("candidates", "", (), (row,)))
+    (picture,) = candidates.displays(Table("candidates", "", (), (row,)), KKEE)
     drawing.save(picture.figure("Fast simulation"), IMAGES if renew_golden else tmp_path, "event", ["png"])
     if not renew_golden:
         difference = compare_images(str(IMAGES / "event.png"), str(tmp_path / "event.png"), TOLERANCE)

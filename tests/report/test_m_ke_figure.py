@@ -31,7 +31,7 @@ def labels(picture):
 
 
 def test_many_masses_are_thinned_out_and_the_caption_says_so():
-    (picture,) = mass_scan.m_ke_pictures(with_neutrinos(np.linspace(0.6, 1.4, 17).round(3).tolist(), "2nu"))
+    (picture,) = mass_scan.pair_pictures(with_neutrinos(np.linspace(0.6, 1.4, 17).round(3).tolist(), "2nu"))
     shown = labels(picture)
     assert shown[0] == "phase space"
     assert len(shown) == 1 + mass_scan.N_MASSES
@@ -43,24 +43,24 @@ def test_many_masses_are_thinned_out_and_the_caption_says_so():
 def test_one_figure_per_way_to_make_neutrinos():
     two, one = (with_neutrinos([0.7, 1.1], mode) for mode in ("2nu", "1nu"))
     both = Source(dataclasses.replace(two.results, datasets=two.results.datasets | one.results.datasets))
-    assert [p.name for p in mass_scan.m_ke_pictures(both)] == ["m_ke", "m_ke_1nu"]
-    assert [p.name for p in mass_scan.m_ke_pictures(one)] == ["m_ke_1nu"]
-    assert len(labels(mass_scan.m_ke_pictures(both)[1])) == 3
+    assert [p.name for p in mass_scan.pair_pictures(both)] == ["m_ke", "m_ke_1nu"]
+    assert [p.name for p in mass_scan.pair_pictures(one)] == ["m_ke_1nu"]
+    assert len(labels(mass_scan.pair_pictures(both)[1])) == 3
 
 
 def test_datasets_of_one_mass_are_one_curve():
     one, other = (with_neutrinos([0.7, 0.9], "2nu").results.datasets for _ in range(2))
     periods = one | {f"{name}_2012": dataset for name, dataset in other.items() if name != "signal"}
-    (picture,) = mass_scan.m_ke_pictures(Source(dataclasses.replace(make_results(), datasets=periods)))
+    (picture,) = mass_scan.pair_pictures(Source(dataclasses.replace(make_results(), datasets=periods)))
     assert len(labels(picture)) == 3
     assert "masses" not in picture.explanation
 
 
 def test_phase_space_alone_and_nothing_at_all():
-    (picture,) = mass_scan.m_ke_pictures(with_neutrinos([], "2nu"))
+    (picture,) = mass_scan.pair_pictures(with_neutrinos([], "2nu"))
     assert labels(picture) == ["phase space"]
     empty = Source(dataclasses.replace(make_results(), datasets={}))
-    assert mass_scan.m_ke_pictures(empty) == []
+    assert mass_scan.pair_pictures(empty) == []
 
 
 @given(n=st.integers(0, 100), most=st.integers(1, 10))

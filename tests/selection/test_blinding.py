@@ -80,7 +80,7 @@ def test_signal_lies_in_the_box_and_data_hide_it(signal_block):
     assert not hidden_of(view, dataclasses.replace(BLIND, blind=False)).any()
 
 
-@pytest.mark.parametrize("changed", [{"chi2_4c_max": 1e-6}, {"m_kkee_max": 3.0701}, {"conversion_m_ee_max": 9.0}])
+@pytest.mark.parametrize("changed", [{"chi2_4c_max": 1e-6}, {"m_signal_max": 3.0701}, {"conversion_m_ee_max": 9.0}])
 def test_free_cuts_do_not_move_the_box(signal_block, changed):
     free = view_of(signal_block, dataclasses.replace(SELECTION, **changed))
     np.testing.assert_array_equal(hidden_of(free), blinding.in_box(view_of(signal_block)))
@@ -100,7 +100,7 @@ def test_free_cuts_leave_the_counting_steps_untouched(signal_block):
 
 def draw_free(rng):
     """Return random values of every requirement that may differ on blind data."""
-    words = {"kkpipi_permutations": ("one", "all"), "conversion_partners": ("all", "not_kaons")}
+    words = {"permutations": ("one", "all"), "conversion_partners": ("all", "not_kaons")}
     numbers = {n: getattr(SELECTION, n) * float(rng.uniform(0.2, 3.0)) for n in sorted(blinding.FREE - words.keys())}
     for low in (name for name in numbers if name.endswith("_min")):
         both = (low, low.replace("_min", "_max"))
@@ -112,6 +112,8 @@ def draw_free(rng):
 def test_every_other_cut_is_refused_by_name(signal_block, name):
     value = getattr(SELECTION, name)
     words = {
+        "final_state": "pi+ pi+ e- e-",
+        "alternatives": "K+ K- pi+ pi-",
         "pid_tof": "tof12e",
         "pid_identify": "e mu pi k p",
         "track_helix": "mdc",

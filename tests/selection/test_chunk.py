@@ -47,7 +47,7 @@ def test_a_blind_chunk_shows_what_lies_outside_the_box(signal, hidden):
 def test_a_blind_chunk_without_hidden_events_computes_nothing_twice(signal, hidden):
     chunk = Chunk(ChosenEvents(signal, ~hidden), "d", BLIND, SELECTION)
     assert chunk.events.n_events == np.count_nonzero(~hidden)
-    assert {"is_good", "is_identified", "combinations", "m_kkee"} <= vars(chunk.events).keys()
+    assert {"is_good", "is_identified", "combinations", "mass"} <= vars(chunk.events).keys()
     np.testing.assert_array_equal(chunk.decisions, Chunk(signal, "d", BLIND, SELECTION).decisions)
 
 
@@ -55,7 +55,7 @@ def test_some_events_of_a_chunk_are_a_chunk(signal, hidden):
     """Counts, decisions and columns are those of the events alone."""
     whole, some = SearchEvents(signal, SELECTION, SQRT_S), SearchEvents(ChosenEvents(signal, hidden), SELECTION, SQRT_S)
     np.testing.assert_array_equal(apply(SECTION_III, some), apply(SECTION_III, whole)[:, hidden])
-    np.testing.assert_array_equal(some.best_m_kkee, whole.best_m_kkee[hidden[whole.best.event]])
+    np.testing.assert_array_equal(some.best_mass, whole.best_mass[hidden[whole.best.event]])
     assert some.columns.has("Track", "kappa")
     assert not some.columns.has("Track", "nothing")
 

@@ -10,6 +10,7 @@ import pytest
 from coffea.nanoevents import NanoEventsFactory
 
 from jpsi_lnv.analysis import efficiency
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.events.columns import ArrayColumns
@@ -167,7 +168,7 @@ def test_probes_of_misidentification_have_the_rates_of_all_tracks():
     """Protons, whose rates are large; of the same momenta, in all angles."""
     of = ProtonEvents(SearchEvents(columns_of(simulate("ppbarpipi", 16_000)), SELECTION, SQRT_S))
     filled, roles = control_fit.fill_mistakes(of), misid.maps(of.search)
-    for species, (i, role) in itertools.product(("p", "pbar"), enumerate(misid.ROLES[1:], 1)):
+    for species, (i, role) in itertools.product(("p", "pbar"), enumerate(misid.roles_of(KKEE)[1:], 1)):
         probes = filled[f"{species}_to_{role}"].values().sum(axis=1)
         for k, (low, high) in enumerate(itertools.pairwise(control_probes.P.edges)):
             inside = (roles.axes["p"].edges[:-1] >= low - 1e-9) & (roles.axes["p"].edges[1:] <= high + 1e-9)

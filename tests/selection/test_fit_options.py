@@ -67,8 +67,8 @@ def test_the_fit_starts_with_the_momenta_at_the_vertex(block):
         found.p[:, None], found.v[:, None], np.arange(len(found.p)).reshape(-1, 4), KKEE.species, view.p4_total
     )
     np.testing.assert_array_equal(fit.chi2, view.signal_fit.chi2)
-    mass = view.m_kkee
-    plain = view_of(block).m_kkee
+    mass = view.mass
+    plain = view_of(block).mass
     assert 0 < np.abs(mass - plain).max() < 0.1
 
 

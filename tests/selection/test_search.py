@@ -6,6 +6,7 @@ import hist
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.events.columns import ArrayColumns, ChosenEvents
@@ -52,9 +53,11 @@ def test_each_stage_holds_the_events_of_the_cut_flow(view, decisions, filled):
 def test_each_stage_holds_the_candidates_that_reach_it(view, decisions, filled):
     reached = steps.depth(decisions)[view.best.event]
     for i, stage in enumerate(STAGES, start=len(SECTION_III) - len(STAGES)):
-        plain = hist.Hist(search.M_KKEE, storage=hist.storage.Int64()).fill(view.best_m_kkee[reached > i])
+        plain = hist.Hist(search.mass_axis(KKEE), storage=hist.storage.Int64()).fill(view.best_mass[reached > i])
         assert filled["m_kkee"][stage, :] == plain
-        plain = hist.Hist(search.M_KE, storage=hist.storage.Int64()).fill(view.m_ke[reached > i].ravel())
+        plain = hist.Hist(search.pair_axis(KKEE), storage=hist.storage.Int64()).fill(
+            view.pair_masses[reached > i].ravel()
+        )
         assert filled["m_ke"][stage, :] == plain
 
 
@@ -65,9 +68,9 @@ def test_an_n_minus_1_distribution_cut_at_its_value_gives_the_final_count(view, 
         final,
         final - chi2.view(flow=True)[0],
     }
-    mass = view.best_m_kkee[steps.passes_all_but(decisions, [len(SECTION_III) - 1])[view.best.event]]
+    mass = view.best_mass[steps.passes_all_but(decisions, [len(SECTION_III) - 1])[view.best.event]]
     assert filled["n_minus_1_signal_region"].sum(flow=True) == len(mass)
-    assert ((mass >= SELECTION.m_kkee_min) & (mass <= SELECTION.m_kkee_max)).sum() == final
+    assert ((mass >= SELECTION.m_signal_min) & (mass <= SELECTION.m_signal_max)).sum() == final
 
 
 def test_the_plane_of_chi2_and_mass_allows_another_cut_without_a_rerun(view, decisions, filled):
@@ -81,12 +84,12 @@ def test_an_empty_chunk_has_every_histogram(view, decisions):
     nobody = SearchEvents(ChosenEvents(view.columns, np.zeros(view.n_events, bool)), SELECTION, 3.0969)
     nothing = search.fill(nobody, steps.apply(SECTION_III, nobody))
     assert all(h.sum(flow=True) == 0 for h in nothing.values())
-    assert nothing.keys() == search.book().keys()
+    assert nothing.keys() == search.book(KKEE).keys()
 
 
 def test_no_fit_falls_off_the_axis_of_chi2(view, filled):
     """The axis ends where the fits are decided: every candidate with a chi2 lies on it."""
-    assert search.CHI2_4C.edges[-1] == search.CHI2_DIFFERENCE.edges[-1] == CHI2_MAX
+    assert search.chi2_axis(KKEE).edges[-1] == search.chi2_difference_axis(KKEE).edges[-1] == CHI2_MAX
     assert filled["chi2_4c"]["kinematic_fit", :].values().sum() == view.best.has_chi2.sum()
 
 

@@ -42,7 +42,7 @@ class PlainEvents(SearchEvents):
 
     @property
     def is_kaon(self):
-        return self.is_identified & pid.is_kaon(self.identification.cl, self.e_over_p, self.cuts)
+        return self.is_identified & pid.is_hadron(self.identification.cl, self.e_over_p, self.cuts)
 
 
 @pytest.fixture(params=["signal", "kkpipi", "eeee"])

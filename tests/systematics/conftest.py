@@ -9,11 +9,11 @@ import hist
 import numpy as np
 import pytest
 
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.results import DatasetResult, Results, SelectionResult
 from jpsi_lnv.analysis.selection import control_probes
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES, TRACKS
 
 N_PROBES = 400_000
 FIT_STEPS = ("all", "four_tracks", "hadrons", "near_jpsi", "chi2_4c", "signal_region")
@@ -48,9 +48,9 @@ def dataset(kind, selections, n=N_PROBES, **metadata):
 def signal_search(rng, n_passed, n_produced, m_majorana=0.9):
     """Return a search whose candidates lie at a mass, but for every tenth."""
     table = {"m_kkee": rng.normal(M_JPSI, 0.008, n_passed)}
-    table |= dict.fromkeys(M_KE_NAMES, np.where(np.arange(n_passed) % 10 == 0, 1.4, m_majorana))
+    table |= dict.fromkeys(KKEE.pair_names, np.where(np.arange(n_passed) % 10 == 0, 1.4, m_majorana))
     table |= {"period": rng.choice([2012, 2018], n_passed), "charge": rng.choice([-1, 1], n_passed)}
-    for track in TRACKS:
+    for track in KKEE.tracks:
         table |= {f"p_{track}": rng.uniform(0.2, 1.2, n_passed), f"cos_theta_{track}": rng.uniform(-0.9, 0.9, n_passed)}
     return {"search": SelectionResult({"all": n_produced, "signal_region": n_passed}, {}, {}, table)}
 

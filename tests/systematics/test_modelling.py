@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jpsi_lnv.analysis import recast_map
-from jpsi_lnv.analysis.selection.search import M_KE_NAMES
+from jpsi_lnv.analysis.channel import KKEE
 from jpsi_lnv.analysis.simulation.decays import REVERSED, boost
 from jpsi_lnv.analysis.systematics import modelling, table
 
@@ -25,7 +25,7 @@ def as_candidates(momenta, electrons=("e1", "e2")):
     of = dict(zip(("k1", electrons[0], "k2", electrons[1]), np.moveaxis(momenta, 1, 0), strict=True))
     size = {t: np.linalg.norm(p4[:, :3], axis=1) for t, p4 in of.items()}
     found = {f"p_{t}": size[t] for t in TRACKS} | {f"cos_theta_{t}": of[t][:, 2] / size[t] for t in TRACKS}
-    for name in M_KE_NAMES:
+    for name in KKEE.pair_names:
         sum_ = of[name[2:4]] + of[name[4:6]]
         found[name] = np.sqrt(sum_[:, 3] ** 2 - np.square(sum_[:, :3]).sum(axis=1))
     return found

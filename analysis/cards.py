@@ -1,0 +1,115 @@
+"""Channel cards: the decay that is searched for, and the requirements it is searched with, as a TOML file.
+
+::
+
+    name = "jpsi_pipiee"
+    parent = "J/psi(1S)"
+    final_state = ["pi+", "pi+", "e-", "e-"]
+    alternatives = [["pi+", "pi-", "pi+", "pi-"], ["K+", "K-", "pi+", "pi-"]]
+
+    [cuts]
+    chi2_4c_max = 25.0
+
+What a card leaves out is the publication's. The decay stands among the requirements (`analysis.cuts`), so that whatever
+depends on these, the box of blind data and stored parts of a run, is of one decay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
+
+from annotated_types import MinLen
+
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
+from jpsi_lnv.analysis.documents import Form, digest, from_toml
+from jpsi_lnv.analysis.errors import LnvError
+
+SHIPPED: Final = Path(__file__).parent / "channels"
+DEFAULT: Final = "jpsi_kkee"
+
+
+class CardError(LnvError):
+    """A channel card cannot be used."""
+
+
+Particles = Annotated[tuple[str, ...], MinLen(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What a card holds."""
+
+    name: Annotated[str, MinLen(1)]
+    parent: Literal["J/psi(1S)"]
+    final_state: Particles
+    alternatives: tuple[Particles, ...] = ()
+    cuts: dict[str, bool | int | float | str] = field(default_factory=dict)
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
+_FORM: Final = Form(
+    "channel card",
+    f"a card has {', '.join(f.name for f in fields(_Content))} (docs/howto_channels.md)",
+    CardError,
+    content=_Content,
+    loads=from_toml,
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A channel.
+
+    Attributes:
+        name: Its name.
+        digest: Of the file.
+        cuts: The requirements, the decay among them.
+    """
+
+    name: str
+    digest: str
+    cuts: Cuts
+
+    def summary(self) -> dict[str, str]:
+        """Return what a result says of it."""
+        return {"name": self.name, "digest": self.digest}
+
+
+def names() -> list[str]:
+    """Return the cards of the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def read(card: str | Path = DEFAULT) -> Card:
+    """Return a card.
+
+    Args:
+        card: Name of a card of the package, or a file.
+
+    Raises:
+        CardError: There is none, it has other keys or values, or no such decay can be searched for.
+    """
+    path = SHIPPED / f"{card}.toml" if str(card) in names() else Path(card)
+    if not path.is_file():
+        msg = f"no channel card {str(card)!r}: wanted a file, or one of {', '.join(names())}"
+        raise CardError(msg)
+    content: _Content = _FORM.read(path)
+    return Card(content.name, digest(path.read_bytes()), _cuts(content, path))
+
+
+def _cuts(content: _Content, path: Path) -> Cuts:
+    """Return the requirements of a card."""
+    decay = {
+        "final_state": " ".join(content.final_state),
+        "alternatives": ", ".join(map(" ".join, content.alternatives)),
+    }
+    if named := sorted(decay.keys() & content.cuts.keys()):
+        raise _FORM.fault(path, f"cuts.{named[0]} is given; wanted it as {named[0]}, a list, at the top")
+    values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in content.cuts.items()}
+    settings = [f"{name}={value}" for name, value in (decay | values).items()]
+    try:
+        return changed(SELECTION, settings)
+    except ValueError as error:
+        raise _FORM.fault(path, str(error)) from None
