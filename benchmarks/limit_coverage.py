@@ -39,6 +39,8 @@ BETWEEN = np.arange(1.0, 46.0)
 # Equal parts of the distribution of a measured efficiency.
 N_EFFICIENCIES = 20
 TAIL = 1e-4
+# Counts that are ranked at most: the tail of a wide factor goes to thousands, all of the lowest ranks.
+N_RANKED = 300
 UNIFIED = "feldman-cousins"
 
 
@@ -86,7 +88,7 @@ def held(tau: float, delta: float, kappa: float, n_max: int, m_max: int) -> tupl
     for z, m in product(points, range(m_max + 1)):
         given = inputs(m, tau * math.exp(-kappa * z), kappa, delta)
         model = count_model(efficiency=1.0, efficiency_sigma=delta, background=given.background)
-        belt = feldman_cousins.belt(model, n_max=max(n_max, model.n_max(yields.max())), confidence_level=0.90)
+        belt = feldman_cousins.belt(model, n_max=min(N_RANKED, model.n_max(yields.max())), confidence_level=0.90)
         is_held = belt.accepts(np.arange(n_max + 1), yields).reshape(len(signals), len(efficiency), -1)
         at_or_above = np.logical_or.accumulate(is_held[::-1])[::-1]
         found.append(at_or_above[np.isin(signals, SIGNALS)].mean(axis=1))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 # What the command reads.
-NEEDED = ("accumulator.zip", "systematics.json", "background.json")
+NEEDED = ("accumulator.zip", "systematics.json", "background.json", "misid.json")
 
 
 def cpu_seconds(*arguments: str) -> float:
