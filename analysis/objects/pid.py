@@ -21,6 +21,7 @@ import numpy.typing as npt
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, RealArray, kernel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.columns import Columns
 from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES, branch
 from jpsi_lnv.analysis.objects import chi_correction, emc_pid, networks, tof_pid, tofcorr, tracks
@@ -342,6 +343,12 @@ def is_muon(cl: FloatArray, columns: Columns, chosen: IntArray, cuts: Cuts) -> B
     Raises:
         SchemaError: The file has no columns of the muon chambers.
     """
+    if not columns.has("Track", "muc_depth"):
+        msg = (
+            f"final_state {cuts.final_state!r}: muons need the muon chambers, and the file has no "
+            f"{branch('Track', 'muc_depth')}; wanted files of `lnv skim --keep muon` or `lnv simulate --keep muon`"
+        )
+        raise SchemaError(msg)
     own = cl[:, Species.MU]
     is_likely = (own > cuts.cl_mu_min) & (own > cl[:, Species.E]) & (own > cl[:, Species.K])
     depth, energy, kappa, tanl = (

@@ -8,7 +8,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from jpsi_lnv.analysis import provenance
+from jpsi_lnv.analysis import cards, provenance
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.objects import emc_pid
@@ -31,6 +31,14 @@ def frozen(tmp_path):
     path = tmp_path / "frozen.json"
     unblinding.freeze(SELECTION, path)
     return path
+
+
+def test_the_frozen_decay_makes_the_box_and_no_other_is_frozen_beside_it(tmp_path):
+    path, other = tmp_path / "frozen.json", cards.read("jpsi_pipiee").cuts
+    unblinding.freeze(other, path)
+    assert unblinding.box(path) == other
+    with pytest.raises(BlindingError, match=r"other cuts are frozen .*final_state"):
+        unblinding.freeze(SELECTION, path)
 
 
 def test_the_record_holds_reason_time_cuts_and_commit(frozen):
