@@ -131,8 +131,10 @@ def closest_radius(pairs: Pairs, electrons: IntArray) -> FloatArray:
 
     Args:
         pairs: The pairs of all electrons.
-        electrons: (B, 2) track indices of the electrons of each candidate.
+        electrons: (B, n) track indices of the electrons of each candidate, which may have none.
     """
+    if not electrons.shape[1]:
+        return np.full(len(electrons), np.inf)
     n_tracks = int(electrons.max(initial=-1)) + 1
     m_ee, radius = np.full(n_tracks, np.inf), np.full(n_tracks, np.inf)
     _closest(pairs.electron, pairs.m_ee, pairs.radius, m_ee, radius)
