@@ -193,7 +193,7 @@ def select(chunk: Chunk) -> dict[str, Found]:
                 "roles": maps(chunk.events),
                 "roles_loose": maps(loose),
                 **pairs(loose),
-                **combinations(views),
+                **combinations(chunk.events.channel, views),
                 **conversions(chunk.events),
             },
             "candidates": merged,
@@ -277,10 +277,9 @@ def cell_of(species: IntArray, p: FloatArray, abs_cos_theta: FloatArray) -> IntA
     return np.asarray(np.ravel_multi_index((species, *bins), (len(SPECIES), len(P), len(ABS_COS_THETA))))
 
 
-def combinations(views: Sequence[MisidEvents]) -> dict[str, hist.Hist]:
+def combinations(channel: Channel, views: Sequence[MisidEvents]) -> dict[str, hist.Hist]:
     """Return which species make up the combinations before any fit, and all of these tracks."""
-    names = views[0].channel.tracks
-    axes = (hist.axis.StrCategory(SPECIES, name=track, label=f"species of {track}") for track in names)
+    axes = (hist.axis.StrCategory(SPECIES, name=track, label=f"species of {track}") for track in channel.tracks)
     of_species = hist.Hist(*axes, storage=hist.storage.Int64())
     of_tracks = hist.Hist(SPECIES_AXIS, P, ABS_COS_THETA, storage=hist.storage.Int64())
     for view in views:

@@ -36,7 +36,7 @@ def make_results(rng, complete=True):
     for track in KKEE.tracks:
         rows |= {f"p_{track}": rng.uniform(0.1, 1.5, 400), f"abs_cos_theta_{track}": rng.uniform(0, 0.9, 400)}
         rows[f"species_{track}"] = np.full(400, 2)
-    histograms = {"roles": roles, "roles_loose": roles, **misid.combinations([])}
+    histograms = {"roles": roles, "roles_loose": roles, **misid.combinations(KKEE, [])}
     selections = {
         "search": SelectionResult({"all": 1000, "signal_region": 0}),
         "misid": SelectionResult({"all": 1000, "loosened_identification": 1}, histograms, {}, rows),
