@@ -164,6 +164,81 @@ class _Manifest:
 
 _MANIFEST: Final = documents.Form("result", "run `lnv run` again", ResultsError, content=_Manifest)
 
+Natural = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetBooks:
+    """What the books of a run say of a dataset: files, events, events that it stands for, bytes."""
+
+    files: Natural
+    files_skipped: Natural
+    events_expected: Natural
+    events_processed: Natural
+    events_skipped: Natural
+    produced_expected: Natural
+    produced_used: Natural
+    bytes: Natural
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the books of a run say that it did and cost.
+
+    Attributes:
+        events_processed: Events in the result.
+        events_resumed: Events that came from stored parts.
+        events_read: Events that were read.
+        bytes_read: Bytes that were read.
+        columns_read: Branches that were read.
+        chunks: Chunks.
+        chunks_failed: Chunks that failed for good.
+        chunks_retried: Chunks that were tried again after an I/O error.
+        wall_time_s: Duration.
+        process_time_s: Sum over chunks of the time in the processor.
+        cpu_time_s: Sum over chunks of the time of the CPU.
+        peak_memory_bytes: Worker -> its largest resident memory.
+    """
+
+    events_processed: Natural
+    events_resumed: Natural
+    events_read: Natural
+    bytes_read: Natural
+    columns_read: list[str]
+    chunks: Natural
+    chunks_failed: Natural
+    chunks_retried: Natural
+    wall_time_s: Annotated[float, Ge(0)]
+    process_time_s: Annotated[float, Ge(0)]
+    cpu_time_s: Annotated[float, Ge(0)]
+    peak_memory_bytes: dict[str, Natural]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    dataset: str
+    file: str
+    message: str
+    kind: str
+    start: int = 0
+    stop: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class _Books:
+    """What the books of a result hold, if they are there: nothing else of them is read."""
+
+    complete: bool = False
+    problems: list[str] = field(default_factory=list)
+    datasets: dict[str, DatasetBooks] = field(default_factory=dict)
+    totals: Totals | None = None
+    failed_chunks: list[_Failure] = field(default_factory=list)
+    skipped_files: list[_Failure] = field(default_factory=list)
+
+
+_BOOKS: Final = documents.Form("books of the result", "run `lnv run` again", ResultsError, content=_Books)
+
 
 def write(path: Path, results: Results) -> None:
     """Write a result to `path` under a temporary name first, so that a half-written file never has the final name."""
@@ -208,6 +283,7 @@ def load(source: Path | BinaryIO) -> Results:
         _check_version(str(source), stored)
         manifest: _Manifest = _MANIFEST.check(stored, str(source))
         bookkeeping = _FORM.parse(member("bookkeeping.json"), str(source))
+        _BOOKS.check(bookkeeping, str(source))
         datasets = {name: _read_dataset(member, name, entry) for name, entry in manifest.datasets.items()}
     return Results(datasets, manifest.provenance, bookkeeping)
 

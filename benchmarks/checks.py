@@ -36,12 +36,15 @@ def unlooked_at(events: Any, *_: Any) -> columns.ChunkColumns:
 
 
 def runs(path: Path, name: str, directory: Path) -> dict[str, Callable[[], Any]]:
-    """Return a run over one file with its checks, with the checksum read anew, and without any."""
+    """Return a run over one file with its checks, with the checksum read anew, and without any.
+
+    Each stores its groups and remembers the checksums that it verified, as `lnv run` does.
+    """
     dataset = filesets.Dataset(name, samples.metadata(name), (verify.describe(str(path)),))
 
     def run(how: verify.How) -> None:
         options = RunOptions(output=directory, verification=how, cache=directory / "verified.json")
-        process({name: dataset}, search.SearchProcessor(), options, lambda *_: IterativeExecutor())
+        process({name: dataset}, search.SearchProcessor(), options, lambda _s, _t, sink: IterativeExecutor(sink=sink))
 
     def believing() -> None:
         with (

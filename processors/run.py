@@ -38,7 +38,12 @@ LIMITED: Final = "limited on request (--test, --max-files, --max-chunks): for te
 RESUME: Final = "what was finished is stored: `lnv run --resume` does the rest"
 
 
-_OF_SHARE: Final = Form("books of a share of a run", "do the share again", ResultsError)
+@dataclass(frozen=True)
+class _BooksOfShare:
+    totals: results.Totals
+
+
+_OF_SHARE: Final = Form("books of a share of a run", "do the share again", ResultsError, content=_BooksOfShare)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +241,7 @@ def merge(fileset: Fileset, directories: Sequence[Path], options: RunOptions) ->
     stored, _ = parts.load()
     books = _books(fileset, stored, {})
     files = (directory / derived.BOOKKEEPING for directory in dict.fromkeys(d.resolve() for d in directories))
-    books.add_costs([_OF_SHARE.read(path)["totals"] for path in files if path.exists()])
+    books.add_costs([_OF_SHARE.read(path).totals for path in files if path.exists()])
     books.requested = fileset
     parts.compact(stored)
     return books

@@ -19,7 +19,7 @@ import numpy as np
 
 from jpsi_lnv.analysis.arrays import BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
-from jpsi_lnv.analysis.documents import write_json
+from jpsi_lnv.analysis.documents import Form, write_json
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
 from jpsi_lnv.analysis.events.content import Content
@@ -38,6 +38,7 @@ from jpsi_lnv.processors.work.worker import reuse_freed_memory
 ON_TERMINAL: Final = 1.0
 ELSEWHERE: Final = 60.0
 NOTE: Final = ".now"
+_NOTE: Final = Form("note of a skim", "it is made anew", NtupleError, content=tuple[int, int, int])
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def done_of(item: SkimItem) -> Done:
     if book := read_book(item):
         return Done(sum(s.n_events for s in book.sources), sum(s.n_stored for s in book.sources), item.size)
     try:
-        return Done(*json.loads(_note_of(item).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Done(*_NOTE.read(_note_of(item)))
+    except NtupleError:
         return Done()
 
 

@@ -34,8 +34,7 @@ DATA = {"kind": "data", "n_jpsi": 1e9, "blind": False}
 UNCOUNTED = DATA | {"n_jpsi": None}
 OFF = {"kind": "continuum", "sqrt_s": 3.08, "luminosity": 100.0, "blind": False}
 MAJORANA = {"kind": "majorana", "m_majorana": 1.2, "majorana_mode": "2nu"}
-COMPLETE = {"complete": True, "problems": [], "datasets": {}, "totals": {}, "faults": [], "failed_chunks": [],
-            "skipped_files": []}  # fmt: skip
+COMPLETE = {"complete": True, "problems": [], "datasets": {}, "faults": [], "failed_chunks": [], "skipped_files": []}
 RESULTS = {
     "no dataset": ({}, COMPLETE),
     "no event": ({"signal": dataset(0), "data": dataset(0, **DATA)}, COMPLETE),

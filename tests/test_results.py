@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 
@@ -45,6 +46,29 @@ def test_round_trip(tmp_path, result):
     assert again.datasets["signal"].metadata == result.datasets["signal"].metadata
     assert again.bookkeeping == result.bookkeeping
     assert after.n_passed == 2
+
+
+@pytest.mark.parametrize(
+    ("books", "said"),
+    [
+        ({"complete": "yes"}, "complete is 'yes'"),
+        ({"problems": 5}, "problems is 5"),
+        ({"problems": [{}]}, "problems.0 is of type dict"),
+        ({"datasets": []}, "datasets is of type list"),
+        ({"datasets": {"signal": {"files": 1}}}, "datasets.signal.files_skipped is missing"),
+        ({"totals": {"chunks": -1}}, "totals.chunks is -1"),
+        ({"failed_chunks": [3]}, "failed_chunks.0 is 3"),
+        ({"skipped_files": [{"file": "x.root"}]}, "skipped_files.0.message is missing"),
+    ],
+)
+def test_damaged_books_are_refused_in_a_line(tmp_path, result, books, said):
+    write(tmp_path / "a.zip", dataclasses.replace(result, bookkeeping=books))
+    with pytest.raises(ResultsError) as refused:
+        read(tmp_path / "a.zip")
+    assert said in str(refused.value)
+    assert str(refused.value).startswith(f"books of the result {tmp_path / 'a.zip'}: ")
+    assert str(refused.value).endswith("; run `lnv run` again")
+    assert "\n" not in str(refused.value)
 
 
 def test_empty_candidate_tables_keep_their_types(tmp_path, result):

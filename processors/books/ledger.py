@@ -19,7 +19,7 @@ from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.kinfit.kernels import Status
 from jpsi_lnv.analysis.report import origin
-from jpsi_lnv.analysis.results import Results
+from jpsi_lnv.analysis.results import DatasetBooks, Results, Totals
 from jpsi_lnv.processors.books.chunks import Span, common
 from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
 from jpsi_lnv.processors.console import console, show
@@ -230,56 +230,55 @@ class Books:
             if d.metadata.kind in (DATA, CONTINUUM) and len(self.fileset[name].files) < len(d.files)
         ]
 
-    def add_costs(self, totals: Sequence[Mapping[str, Any]]) -> None:
+    def add_costs(self, totals: Sequence[Totals]) -> None:
         """Enter what the shares of a run cost: the totals of their own books."""
-        self.n_chunks = sum(t["chunks"] for t in totals)
-        self.n_resumed = sum(t["events_resumed"] for t in totals)
-        self.wall_time = sum(t["wall_time_s"] for t in totals)
-        self.metrics = {metric: sum(t[key] for t in totals) for metric, key in _COSTS.items()}
-        self.metrics["columns"] = {name for t in totals for name in t["columns_read"]}
-        self.metrics["memory"] = {worker: peak for t in totals for worker, peak in t["peak_memory_bytes"].items()}
+        self.n_chunks = sum(t.chunks for t in totals)
+        self.n_resumed = sum(t.events_resumed for t in totals)
+        self.wall_time = sum(t.wall_time_s for t in totals)
+        self.metrics = {metric: sum(getattr(t, key) for t in totals) for metric, key in _COSTS.items()}
+        self.metrics["columns"] = {name for t in totals for name in t.columns_read}
+        self.metrics["memory"] = {worker: peak for t in totals for worker, peak in t.peak_memory_bytes.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `bookkeeping.json` holds."""
         return {
             "complete": self.is_complete,
             "problems": [*filter(None, [self.limited]), *self.problems, *self._uncounted(), *map(str, self.faults)],
-            "datasets": {name: self._dataset(name) for name in self.requested},
-            "totals": self._totals(),
+            "datasets": {name: asdict(self._dataset(name)) for name in self.requested},
+            "totals": asdict(self._totals()),
             "faults": [f.to_dict() for f in self.faults],
             "failed_chunks": self.failed,
             "skipped_files": [{k: r[k] for k in ("dataset", "file", "kind", "message")} for r in self.skipped],
         }
 
-    def _dataset(self, name: str) -> dict[str, Any]:
+    def _dataset(self, name: str) -> DatasetBooks:
         requested, used = self.requested[name], self.fileset[name]
-        return {
-            "files": len(requested.files),
-            "files_skipped": len(requested.files) - len(used.files),
-            "events_expected": requested.num_entries,
-            "events_processed": self.accumulator.get(name, {}).get(LEDGER, {}).get("n_events", 0),
-            "events_skipped": requested.num_entries - used.num_entries,
-            "produced_expected": requested.n_produced,
-            "produced_used": used.n_produced,
-            "bytes": requested.size,
-        }
+        return DatasetBooks(
+            files=len(requested.files),
+            files_skipped=len(requested.files) - len(used.files),
+            events_expected=requested.num_entries,
+            events_processed=self.accumulator.get(name, {}).get(LEDGER, {}).get("n_events", 0),
+            events_skipped=requested.num_entries - used.num_entries,
+            produced_expected=requested.n_produced,
+            produced_used=used.n_produced,
+            bytes=requested.size,
+        )
 
-    def _totals(self) -> dict[str, Any]:
-        peaks = {worker: int(rss) for worker, rss in sorted(self.metrics.get("memory", {}).items())}
-        return {
-            "events_processed": sum(d[LEDGER]["n_events"] for d in self.accumulator.values()),
-            "events_resumed": self.n_resumed,
-            "events_read": int(self.metrics.get("entries", 0)),
-            "bytes_read": int(self.metrics.get("bytesread", 0)),
-            "columns_read": sorted(self.metrics.get("columns", ())),
-            "chunks": self.n_chunks,
-            "chunks_failed": len(self.failed),
-            "chunks_retried": int(self.metrics.get("retried", 0)),
-            "wall_time_s": round(self.wall_time, 3),
-            "process_time_s": round(float(self.metrics.get("processtime", 0.0)), 3),
-            "cpu_time_s": round(float(self.metrics.get("cputime", 0.0)), 3),
-            "peak_memory_bytes": peaks,
-        }
+    def _totals(self) -> Totals:
+        return Totals(
+            events_processed=sum(d[LEDGER]["n_events"] for d in self.accumulator.values()),
+            events_resumed=self.n_resumed,
+            events_read=int(self.metrics.get("entries", 0)),
+            bytes_read=int(self.metrics.get("bytesread", 0)),
+            columns_read=sorted(self.metrics.get("columns", ())),
+            chunks=self.n_chunks,
+            chunks_failed=len(self.failed),
+            chunks_retried=int(self.metrics.get("retried", 0)),
+            wall_time_s=round(self.wall_time, 3),
+            process_time_s=round(float(self.metrics.get("processtime", 0.0)), 3),
+            cpu_time_s=round(float(self.metrics.get("cputime", 0.0)), 3),
+            peak_memory_bytes={worker: int(rss) for worker, rss in sorted(self.metrics.get("memory", {}).items())},
+        )
 
 
 def cause(record: dict[str, Any]) -> str:

@@ -42,9 +42,13 @@ def complete(source: Path, output: Path) -> None:
     raw = filesets.read_raw(source)
     plain = {name: _plain(name, entry, source.resolve().parent) for name, entry in raw.items()}
     inspected = verify.Inspected(verify.memory(verify.INSPECTED, output.resolve().parent))
+    verified = verify.Verified(verify.memory(verify.VERIFIED, output.resolve().parent))
+    # Before the files are read: what changes later has another.
+    stamps = {path: verify.stamp(path) for _, files in plain.values() for path in files if Path(path).is_file()}
     with bar("completing", sum(len(files) for _, files in plain.values()), unit="files") as advance:
         completed, faults = _complete(plain, inspected, advance)
     inspected.save()
+    verified.add({f.path: [f.sha256, stamps[f.path]] for d in completed.values() for f in d.files if f.path in stamps})
     inspection.raise_faults(str(source), [*faults, *filesets.too_few_jpsi(completed)])
     filesets.refuse_repetition(completed)
     write_json(output, filesets.to_raw(completed, output.resolve().parent))

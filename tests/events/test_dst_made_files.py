@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import awkward as ak
+import numpy as np
 import pytest
+import uproot
+from click.testing import CliRunner
 from dst_oracle import (
     OBJECTS,
     RUNS,
@@ -20,6 +24,7 @@ from dst_oracle import (
 from jpsi_lnv.analysis.events import schema
 from jpsi_lnv.analysis.events.dst import open_dst
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
+from jpsi_lnv.processors.cli import lnv
 
 SUPPORT = Path(__file__).parents[1] / "support"
 KINDS = ("data", "simulation", "no flush")
@@ -58,6 +63,54 @@ def test_what_is_kept_by_default_adds_a_quarter_at_most(made_files, tmp_path):
             writer.extend(dst.read(0, dst.n_events, RUNS))
         sizes[keep] = (tmp_path / "out.root").stat().st_size
     assert 1.1 < sizes[schema.KEPT] / sizes[()] < 1.25
+
+
+@pytest.mark.parametrize("form", ["zlib", "lzma", "lz4", "zstd", "none", "cycles"])
+def test_a_copy_is_skimmed_as_the_file_itself(boss_file, made_by_root, tmp_path, form):
+    assert_equal(*(skimmed(path, tmp_path / path.stem) for path in (boss_file, made_by_root[form])))
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("directory", "got a ROOT file with sub (TDirectory)"),
+        ("friend", "the tree 'Event' lacks TDstEvent/m_mdcKalTrackCol"),
+        ("rntuple", "got a ROOT file with Event (ROOT::RNTuple); wanted a BOSS .dst with the tree 'Event'"),
+    ],
+)
+def test_a_copy_that_is_no_dst_is_refused_in_a_line(made_by_root, tmp_path, form, words):
+    path = made_by_root.get(form, tmp_path / "rntuple.dst")
+    if form == "rntuple":
+        with uproot.recreate(path) as file:
+            file["Event"] = {"run": np.arange(3)}
+    said = skim(path, tmp_path / "s").exception
+    assert words in str(said)
+    assert "\n" not in str(said)
+
+
+def test_a_copy_without_events_is_a_source_of_none(made_by_root, tmp_path):
+    done = skim(made_by_root["empty"], tmp_path)
+    assert done.exit_code == 0
+    assert "warning: no input has an event: dataset 'skim' is not in the fileset" in done.output
+
+
+def skim(path, output):
+    arguments = ("skim", path, "--output", output, "--all", "--sqrt-s", "3.097", "--executor", "iterative")
+    return CliRunner().invoke(lnv, [str(a) for a in arguments])
+
+
+def skimmed(path, output):
+    """Return the columns of a skim."""
+    done = skim(path, output)
+    assert done.exit_code == 0, done.exception
+    with uproot.open(output / "skim_0.root") as file:
+        return file["Events"].arrays(how=dict)
+
+
+def assert_equal(wanted, found):
+    assert [*wanted] == [*found]
+    for name, values in wanted.items():
+        assert ak.array_equal(values, found[name]), name
 
 
 def mutate(path, directory, n, **environment):

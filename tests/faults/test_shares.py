@@ -102,6 +102,21 @@ def test_a_share_is_resumed(small_fileset, tmp_path):
     assert 0 < whole.n_resumed < 1500
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"totals": {}}', b'{"totals": {"chunks": "many"}}', b"\xff\xfe"]
+)
+def test_a_share_whose_books_are_damaged_is_to_be_done_again(small_fileset, tmp_path, damage):
+    fileset = filesets.load(small_fileset)
+    options = runs.RunOptions(output=tmp_path / "1", part="1/1")
+    runs.finish_part(do(fileset, options.output, options.part), options)
+    (tmp_path / "1" / "bookkeeping.json").write_bytes(damage)
+    with pytest.raises(ResultsError) as refused:
+        merged(fileset, tmp_path / "r", [tmp_path / "1"])
+    assert str(tmp_path / "1" / "bookkeeping.json") in str(refused.value)
+    assert str(refused.value).endswith("; do the share again")
+    assert "\n" not in str(refused.value)
+
+
 def test_shares_of_other_cuts_are_not_taken(small_fileset, tmp_path):
     fileset = filesets.load(small_fileset)
     do(fileset, tmp_path / "1", "1/1", cuts=dataclasses.replace(runs.SELECTION, chi2_4c_max=25.0))

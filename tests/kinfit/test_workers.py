@@ -29,7 +29,7 @@ def test_kernels_load_from_the_cache_in_dask_workers(toys, p4_total):
     arguments = (sample.p, sample.v, sample.cand, p4_total)
     here, _, _ = fit_and_report(*arguments)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         results = client.run(fit_and_report, *arguments)

@@ -159,6 +159,22 @@ def test_verified_files_are_remembered_until_they_change(small_fileset, tmp_path
         verify.check_file(again[0])
 
 
+def test_a_file_that_was_completed_is_not_hashed_again_for_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write_ntuple(tmp_path / "a.root", 100, seed=3)
+    fileset = {"s": completed(tmp_path, ["a.root"])}
+    verified = verify.Verified(verify.memory(verify.VERIFIED, tmp_path))
+    hashed = []
+    monkeypatch.setattr(verify, "sha256", lambda path: hashed.append(path) or "")
+    (known,), (fresh,) = (verify.checks(fileset, how, verified) for how in ("sha256", "fresh"))
+    assert verify.check_file(known)["out"]
+    assert hashed == []
+    path.touch()
+    for check in (known, fresh):
+        with pytest.raises(NtupleError, match="sha256"):
+            verify.check_file(check)
+
+
 def completed(tmp_path, files, **metadata):
     plain = tmp_path / "plain.json"
     chosen = {"kind": "signal", "sqrt_s": 3.097} | metadata

@@ -24,7 +24,7 @@ from jpsi_lnv.processors.cli import lnv
 
 N_EVENTS = 150
 READ = ("array", "vector", "double32", "cycles", "directory", "zlib", "lzma", "lz4", "zstd", "none")
-REFUSED = ("float16", "friend", "fixed")
+REFUSED = ("float16", "friend", "fixed", "rntuple")
 EMPTY = "empty"
 WRITER = Path(__file__).parents[1] / "support" / "foreign_trees.py"
 # What is said of the others by `lnv fileset complete` and `lnv skim --mapping`.
@@ -32,6 +32,7 @@ SAID = {
     "float16": ("(TLeafF16) cannot be read", "(TLeafF16) cannot be read"),
     "friend": ("the tree 'Tracks' of the file has Track_charge", "the tree 'Tracks' of the file has Track_charge"),
     "fixed": ("got arrays of fixed size 16, wanted lists", "its counter says how many elements"),
+    "rntuple": ("Events is of class RNTuple; wanted a TTree", "Events is of class RNTuple; wanted a TTree"),
 }
 
 

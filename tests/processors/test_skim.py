@@ -116,7 +116,7 @@ def test_a_dask_cluster_that_loses_its_worker_makes_the_same_ntuples(inputs, und
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         options = options_for(tmp_path / "out")
@@ -164,6 +164,20 @@ def test_only_what_is_missing_is_done_again(inputs, undisturbed, tmp_path):
         assert not any(is_done(item) for item in plan(inputs, changed))
     Path(inputs[0]).touch()
     assert [is_done(item) for item in plan(inputs, options)] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b"null", b"\xff", b"[[1, 2], 3]", b'["a", 1, 2]', b'{"key": "x", "sources": 7}']
+)
+def test_a_skim_whose_books_are_damaged_is_done_again(inputs, undisturbed, tmp_path, damage):
+    items, _ = run(inputs, options_for(tmp_path), IterativeExecutor())
+    items[0].books.write_bytes(damage)
+    note = items[0].books.with_suffix(skimming.NOTE)
+    note.write_bytes(damage)
+    assert not is_done(items[0])
+    assert skimming.done_of(items[0]) == skimming.Done()
+    run(inputs, options_for(tmp_path), IterativeExecutor())
+    assert content(tmp_path) == undisturbed
 
 
 def test_the_search_finds_in_a_skim_what_it_finds_in_all_events(toy_columns):

@@ -81,7 +81,16 @@ def write(source, path, form):
     file.Close()
 
 
+def write_rntuple(source, path):
+    """Write an RNTuple, as ROOT's own copy of the tree."""
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kRNTuple
+    names = [str(leaf.GetName()) for leaf in source.tree.GetListOfLeaves()]
+    ROOT.RDataFrame("Events", source.file.GetName()).Snapshot("Events", str(path), names, options)
+
+
 if __name__ == "__main__":
     of = Source(sys.argv[1])
     for name in sys.argv[3:]:
-        write(of, Path(sys.argv[2]) / f"{name}.root", name)
+        target = Path(sys.argv[2]) / f"{name}.root"
+        write_rntuple(of, target) if name == "rntuple" else write(of, target, name)
