@@ -237,7 +237,29 @@ class _Books:
     skipped_files: list[_Failure] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Calibration:
+    name: str
+    digest: str
+    source: str
+    constants: list[str]
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What is read of the provenance of a result, if it is there."""
+
+    cuts: dict[str, Any] = field(default_factory=dict)
+    cuts_digest: str | None = None
+    fileset_digest: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, _Calibration] = field(default_factory=dict)
+    unblinding: dict[str, Any] | None = None
+    opened: dict[str, str] = field(default_factory=dict)
+
+
 _BOOKS: Final = documents.Form("books of the result", "run `lnv run` again", ResultsError, content=_Books)
+_ORIGIN: Final = documents.Form("provenance of the result", "run `lnv run` again", ResultsError, content=_Origin)
 
 
 def write(path: Path, results: Results) -> None:
@@ -284,6 +306,7 @@ def load(source: Path | BinaryIO) -> Results:
         manifest: _Manifest = _MANIFEST.check(stored, str(source))
         bookkeeping = _FORM.parse(member("bookkeeping.json"), str(source))
         _BOOKS.check(bookkeeping, str(source))
+        _ORIGIN.check(manifest.provenance, str(source))
         datasets = {name: _read_dataset(member, name, entry) for name, entry in manifest.datasets.items()}
     return Results(datasets, manifest.provenance, bookkeeping)
 

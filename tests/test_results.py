@@ -71,6 +71,21 @@ def test_damaged_books_are_refused_in_a_line(tmp_path, result, books, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        ({"packages": 5}, "packages is 5"),
+        ({"cuts": []}, "cuts is of type list"),
+        ({"cuts_digest": 1}, "cuts_digest is 1"),
+        ({"calibration": {"data": {"name": "x"}}}, "calibration.data.digest is missing"),
+    ],
+)
+def test_a_damaged_provenance_is_refused_in_a_line(tmp_path, result, origin, said):
+    write(tmp_path / "a.zip", dataclasses.replace(result, provenance=origin))
+    with pytest.raises(ResultsError, match=f"^provenance of the result .*a.zip: .*{said}.*; run `lnv run` again$"):
+        read(tmp_path / "a.zip")
+
+
 def test_empty_candidate_tables_keep_their_types(tmp_path, result):
     empty = SelectionResult({"all": 0}, {}, {}, {"run": np.zeros(0, np.int32), "m": np.zeros(0)})
     dataset = DatasetResult(DatasetMetadata(kind="data", sqrt_s=3.0969), 0, 0, {"search": empty})
