@@ -196,14 +196,13 @@ long make_file(const char* source, const char* target, long n, double two, doubl
 }
 
 // Write the events again with a compression (ROOT's algorithm * 100 + level): with half of them under an earlier cycle, in
-// a directory of the file, with the tracks in a friend, or none of them; whatever else the form is, as they are.
+// a directory of the file, or none of them; whatever else the form is, as they are.
 long copy_file(const char* source, const char* target, const std::string& form, int compression) {
   TFile in(source);
   auto* tree = in.Get<TTree>("Event");
   TFile out(target, "RECREATE", "", compression);
   TDirectory* place = form == "directory" ? out.mkdir("sub") : &out;
   place->cd();
-  if (form == "friend") tree->SetBranchStatus("TDstEvent*", false);
   Event event;
   event.read_from(tree);
   auto* written = tree->CloneTree(0);
@@ -213,14 +212,6 @@ long copy_file(const char* source, const char* target, const std::string& form, 
     tree->GetEntry(i);
     written->Fill();
     if (form == "cycles" && i == n / 2) place->WriteTObject(written);
-  }
-  if (form == "friend") {
-    tree->SetBranchStatus("*", false);
-    tree->SetBranchStatus("TDstEvent*", true);
-    auto* tracks = tree->CloneTree(-1);
-    tracks->SetName("Tracks");
-    tracks->Write();
-    written->AddFriend(tracks);
   }
   written->Write();
   out.Close();

@@ -10,8 +10,7 @@ import pytest
 
 N_MADE = 3_000
 # Forms in which other programs copy a file, by ROOT's compression settings (algorithm * 100 + level).
-FORMS = {"zlib": 106, "lzma": 204, "lz4": 404, "zstd": 505, "none": 0, "cycles": 101, "directory": 101, "friend": 101,
-         "empty": 101}  # fmt: skip
+FORMS = {"zlib": 106, "lzma": 204, "lz4": 404, "zstd": 505, "none": 0, "cycles": 101, "directory": 101, "empty": 101}
 
 
 @pytest.fixture(scope="session")
