@@ -71,6 +71,22 @@ def make_dataset(n_produced, n_passed, rng, **metadata):
     return results.DatasetResult(record, n_produced, n_produced, {"search": search})
 
 
+def books_of(dataset):
+    """Return what the books say of a dataset that was read whole."""
+    n, produced = dataset.n_events, dataset.n_produced
+    books = results.DatasetBooks(
+        files=1,
+        files_skipped=0,
+        events_expected=n,
+        events_processed=n,
+        events_skipped=0,
+        produced_expected=produced,
+        produced_used=produced,
+        bytes=400 * n,
+    )
+    return dataclasses.asdict(books)
+
+
 def make_results(**pseudo_data):
     """Return a merged result; keywords change the metadata of its data."""
     rng = np.random.default_rng(9)
@@ -89,8 +105,20 @@ def make_results(**pseudo_data):
     for mass in (0.6, 0.9, 1.2):
         metadata = {"kind": "majorana", "m_majorana": mass, "majorana_mode": "2nu"}
         datasets[f"majorana_{1000 * mass:.0f}"] = make_dataset(1000, 160, rng, **metadata)
-    books = {name: {"files": 1, "files_skipped": 0, "events_expected": d.n_events} for name, d in datasets.items()}
-    bookkeeping = {"complete": True, "problems": [], "datasets": books, "totals": {"events_processed": 15000}}
+    books = {name: books_of(dataset) for name, dataset in datasets.items()}
+    costs = {"wall_time_s": 2.0, "process_time_s": 1.5, "cpu_time_s": 1.8, "peak_memory_bytes": {"here:1": 300_000_000}}
+    totals = results.Totals(
+        events_processed=15_000,
+        events_resumed=0,
+        events_read=15_000,
+        bytes_read=6_000_000,
+        columns_read=["run", "event"],
+        chunks=6,
+        chunks_failed=0,
+        chunks_retried=0,
+        **costs,
+    )
+    bookkeeping = {"complete": True, "problems": [], "datasets": books, "totals": dataclasses.asdict(totals)}
     origin = provenance.collect(SELECTION, fileset_digest="0123456789abcdef")
     return results.Results(datasets, origin | {"commit": "abcdef123456"}, bookkeeping)
 
