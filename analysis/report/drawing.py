@@ -48,7 +48,7 @@ _RC: Final[dict[str, Any]] = {
     "savefig.dpi": 150,
     "font.size": 13,
     # The second has the letters and charges that the first lacks.
-    "font.sans-serif": ["TeX Gyre Heros", "DejaVu Sans"],
+    "font.family": ["TeX Gyre Heros", "DejaVu Sans"],
     "axes.linewidth": 1.2,
     "axes.axisbelow": False,
     "axes.unicode_minus": True,

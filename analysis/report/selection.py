@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import starmap
+from itertools import cycle, starmap
 from typing import Any, Final
 
 import hist
@@ -37,6 +37,8 @@ from jpsi_lnv.analysis.selection.search import plane
 from jpsi_lnv.analysis.selection.steps import ALL_EVENTS, STAGES, of_channel
 
 BACKGROUNDS: Final = (BACKGROUND, INCLUSIVE)
+# Backgrounds in the figure of the cut flow.
+FLOWS_MAX: Final = 5
 BEST_CANDIDATE: Final = STAGES[0]
 # Bins that are drawn as one.
 REBIN: Final = {
@@ -318,8 +320,9 @@ def insert(page: str, selection: Cuts = SELECTION) -> str:
 
 
 def _cutflow(source: Source) -> Picture | None:
+    produced = {name: max(d.n_produced, 1) for name, d in source.results.datasets.items()}
     flows = {
-        name: np.array(list(s.cutflow.values()), dtype=float)
+        name: np.array(list(s.cutflow.values()), dtype=float) / produced[name]
         for name, s in source.searches(SIGNAL, DATA, *BACKGROUNDS).items()
         if any(s.cutflow.values())
     }
@@ -327,22 +330,27 @@ def _cutflow(source: Source) -> Picture | None:
         return None
     steps = next(iter(source.searches(SIGNAL, DATA, *BACKGROUNDS).values())).cutflow
     words = titles(cuts_of(source.results))
+    # The last steps count first: what comes furthest, and of such the most frequent.
+    backgrounds = flows.keys() & source.searches(*BACKGROUNDS).keys()
+    furthest = sorted(backgrounds, key=lambda name: (*-flows[name][::-1], name))
+    shown, data = [name for name in flows if name not in furthest[FLOWS_MAX:]], source.searches(DATA)
 
     def draw(axes: Axes) -> None:
-        produced = {name: source.results.datasets[name].n_produced for name in flows}
-        for (name, n), color in zip(flows.items(), drawing.COLOURS * len(flows), strict=False):
-            fraction = np.ma.masked_equal(n / max(produced[name], 1), 0.0)
-            axes.plot(fraction, np.arange(len(n)), "o-", label=name, color=color)
+        for name, look in zip(shown, cycle(drawing.looks()), strict=False):
+            own: dict[str, Any] = look | ({"color": drawing.DATA} if name in data else {})
+            axes.plot(np.ma.masked_equal(flows[name], 0.0), np.arange(len(steps)), marker="o", label=name, **own)
         drawing.name_rows(axes, [words.get(s, s) for s in steps], fontsize=10)
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.set_xlabel("fraction of produced events")
-        axes.legend(loc="upper left", fontsize=9)
+        axes.legend(loc="lower left", fontsize=9)
 
+    left_out = len(flows) - len(shown)
+    which = f" Backgrounds: those that come furthest; the table has {left_out} more." if left_out else ""
     return Picture(
         "cutflow",
         "Events that remain after each step",
-        "Fraction of the produced events of each dataset; a line ends where nothing remains.",
+        f"Fraction of the produced events of each dataset; a line ends where nothing remains.{which}",
         draw,
         left=0.44,
     )
