@@ -170,7 +170,8 @@ def _sources(source: Source) -> Picture | None:
         published = [100 * (r["published"] or 0.0) for r in rows]
         axes.barh(y + 0.2, published, height=0.38, color=drawing.COLOURS[1], label=PUBLISHED_LABEL)
         name_rows(axes, [r["title"] for r in rows], fontsize=9)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        # Above the first row is room for the legend.
+        axes.set_ylim(len(rows) - 0.4, -2.0)
         axes.set_xlabel("Relative uncertainty [%]")
         axes.legend(loc="upper right")
 
