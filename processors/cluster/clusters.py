@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -218,6 +219,9 @@ def event_loop() -> Iterator[IOLoop]:
     Dask would start one itself, but gives its thread 10 s and fails with a bare AssertionError on a machine that is
     busier, and after a failed connection it leaves the thread behind.
 
+    Workers are born of this thread, and hold back Ctrl-C, which a terminal sends to every process, as it does: else one
+    that is still importing ends with a traceback.
+
     Raises:
         ClusterError: Its thread does not run after 60 s.
     """
@@ -232,9 +236,12 @@ def event_loop() -> Iterator[IOLoop]:
         await stop.wait()
 
     def run() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(stay())
 
+    # Whoever starts it lets Ctrl-C through again.
+    resource_tracker.ensure_running()
     thread = threading.Thread(target=run, daemon=True, name=LOOP_NAME)
     thread.start()
     try:

@@ -1,9 +1,13 @@
 """The event loop of client and cluster: slow starts are waited for, and nothing of it stays."""
 
 import asyncio
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import Future
 
 import dask
 import pytest
@@ -68,3 +72,14 @@ def test_a_connection_that_fails_leaves_no_thread():
         ):
             pass
     assert wait_for_end_of({clusters.LOOP_NAME, "IO loop"}, before) == []
+
+
+def test_what_is_born_of_the_loop_holds_ctrl_c_back():
+    """A terminal sends it to the workers too, while they may still be importing."""
+    program = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    born = Future()
+    with clusters.event_loop() as loop:
+        call = [sys.executable, "-c", program]
+        loop.add_callback(lambda: born.set_result(subprocess.run(call, check=True, capture_output=True).stdout))
+        assert born.result(60).strip() == b"True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
