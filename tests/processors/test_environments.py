@@ -13,8 +13,6 @@ from jpsi_lnv.analysis import results
 from jpsi_lnv.analysis.events.ntuple_writer import NtupleWriter
 from jpsi_lnv.analysis.simulation import production, samplesets
 
-pytestmark = pytest.mark.serial
-
 N_FILES, N_EVENTS = 3, 400
 COMMANDS = (
     ("fileset", "complete", "plain.json", "--output", "completed.json"),
