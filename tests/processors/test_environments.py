@@ -62,8 +62,7 @@ def numbers(directory, name, key):
 def test_the_same_bits_in_another_environment(plain, tmp_path):
     cores = os.sched_getaffinity(0)
     turned = {
-        name: {"files": dict(reversed(of["files"].items())), "metadata": of["metadata"]}
-        for name, of in reversed(plain.items())
+        name: {"files": dict(reversed(of["files"].items())), "metadata": of["metadata"]} for name, of in plain.items()
     }
     here = chain(plain, tmp_path / "here", umask=0o022, cores=cores, LC_ALL="C", TZ="UTC", PYTHONHASHSEED="1")
     there = chain(
