@@ -1,4 +1,4 @@
-"""No number depends on locale, time zone, umask, hash seed, number of cores or the order of files."""
+"""No number depends on locale, time zone, umask, hash seed, number of cores or the order of datasets and files."""
 
 import json
 import os
@@ -62,7 +62,8 @@ def numbers(directory, name, key):
 def test_the_same_bits_in_another_environment(plain, tmp_path):
     cores = os.sched_getaffinity(0)
     turned = {
-        name: {"files": dict(reversed(of["files"].items())), "metadata": of["metadata"]} for name, of in plain.items()
+        name: {"files": dict(reversed(of["files"].items())), "metadata": of["metadata"]}
+        for name, of in reversed(plain.items())
     }
     here = chain(plain, tmp_path / "here", umask=0o022, cores=cores, LC_ALL="C", TZ="UTC", PYTHONHASHSEED="1")
     there = chain(
