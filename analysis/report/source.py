@@ -24,7 +24,7 @@ CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
     LIMITS: ("limits",),
     "systematics": ("overall", "per_mass", "tables"),
     "background": ("channels", "factors", "n_jpsi"),
-    "optimization": ("variable", "best", "plateau", "chosen", "scan"),
+    "optimization": ("variable", "label", "words", "best", "plateau", "chosen", "scan"),
     "mass_scan": ("limits", "significance"),
     "limit_checks": ("background_scan", "chi2_scan"),
     "coverage": ("curves",),
