@@ -13,6 +13,7 @@ from typing import Any, Final
 from jpsi_lnv.analysis.datasets import CONTINUUM as CONTINUUM_KIND
 from jpsi_lnv.analysis.datasets import DATA, KINDS, DatasetMetadata
 from jpsi_lnv.analysis.events.schema import COLLECTIONS, META, Column
+from jpsi_lnv.analysis.objects.networks import MUC_FILE
 from jpsi_lnv.analysis.report import closure, render, selection
 from jpsi_lnv.analysis.report.tables import Field, Table, count, fixed, percent, significant, yes_no
 from jpsi_lnv.analysis.selection.steps import SECTION_III
@@ -20,6 +21,7 @@ from jpsi_lnv.analysis.simulation.final_states import FINAL_STATES
 from jpsi_lnv.analysis.simulation.parameters import DATA_LIKE, NOMINAL, DetectorParameters
 from jpsi_lnv.analysis.simulation.processes import BACKGROUNDS, CONTINUUM, CONTROLS, NOT_SIMULATED, Process
 from jpsi_lnv.processors.books.fileset import FileEntry
+from jpsi_lnv.processors.commands.calibration import misidentification_of_muons
 
 _STEPS: Final = (Field("name", "step"), Field("rule", "requirement on an event"))
 _OF_COLUMNS: Final = (
@@ -139,6 +141,11 @@ def not_simulated() -> Table:
     """Return the processes that are numbers, not samples."""
     rows = tuple(dataclasses.asdict(estimate) for estimate in NOT_SIMULATED)
     return Table("not_simulated", "Processes that are not simulated", _NOT_SIMULATED, rows)
+
+
+def read_as_muon() -> Table:
+    """Return how often the package's own network of the muon chambers reads tracks of the simulation as muons."""
+    return misidentification_of_muons(json.loads(MUC_FILE.read_text(encoding="utf-8"))["made_from"]["read_as_muon"])
 
 
 def continuum() -> Table:
@@ -332,6 +339,7 @@ _TABLES: Final[dict[str, Callable[..., str]]] = {
     "not_simulated": lambda: render.markdown(not_simulated()),
     "processes": lambda: render.markdown(processes()),
     "continuum": lambda: render.markdown(continuum()),
+    "read_as_muon": lambda: render.markdown(read_as_muon()),
     "parameters": lambda: render.markdown(parameters()),
     "meta": lambda: render.markdown(meta()),
     "coverage": lambda: render.markdown(coverage()),

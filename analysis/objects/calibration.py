@@ -150,8 +150,14 @@ class Calibration:
 @cache
 def simulated() -> Calibration:
     """Return the package's own constants, which serve for all runs."""
-    constants = Constants(emc_pid.load(), tofcorr.without_corrections(SIGMA_BARREL, SIGMA_ENDCAP))
-    return Calibration(SIMULATED, emc_pid.digest(), (RunRange(0, LAST_RUN, constants),))
+    times = tofcorr.without_corrections(SIGMA_BARREL, SIGMA_ENDCAP)
+    constants = Constants(emc_pid.load(), times, networks.of_package())
+    return Calibration(SIMULATED, _own_stamp(), (RunRange(0, LAST_RUN, constants),))
+
+
+def _own_stamp() -> str:
+    """Return the digest of the tables and the network that come with the package."""
+    return digest(*(file.read_bytes() for file in (emc_pid.PATH, networks.MUC_FILE)))
 
 
 def of_dataset(dataset: str, metadata: DatasetMetadata) -> Calibration:
@@ -258,7 +264,7 @@ def stamp(name: str | Path | None) -> str:
     Raises:
         CalibrationError: The file, or one that it names, is absent or damaged.
     """
-    return emc_pid.digest() if name in (None, SIMULATED) else _stamp(Path(name), _FORM.read(name))
+    return _own_stamp() if name in (None, SIMULATED) else _stamp(Path(name), _FORM.read(name))
 
 
 def kinds(path: str | Path) -> list[bool]:
@@ -281,7 +287,7 @@ def _constants(entry: _Entry, directory: Path) -> Constants:
     loaders: dict[str, Callable[[str], Any]] = {
         "emc": lambda file: _emc(file, entry),
         "tofcorr": tofcorr.load,
-        "muc": networks.load,
+        "muc": partial(networks.load, is_simulation=entry.simulation),
         "chi": chi_correction.load,
         "helix": lambda file: helix_correction.of_runs(helix_correction.read(file), entry.first, entry.last, file),
     }

@@ -18,7 +18,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from jpsi_lnv.analysis import documents
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import LnvError
@@ -33,7 +32,7 @@ FORMAT: Final = "jpsi-lnv emc-pid 1"
 KINDS: Final = ("e", "pi")
 # What chi is given for, in the order of `Species`.
 HYPOTHESES: Final = ("e", "pi", "k")
-FILE: Final = "emc_pid.json"
+PATH: Final = Path(__file__).with_name("emc_pid.json")
 
 
 class EmcTableError(LnvError):
@@ -140,11 +139,6 @@ def _check(tables: EmcTables, path: str) -> None:
         raise EmcTableError(msg)
 
 
-def digest() -> str:
-    """Return a digest of the tables that come with the package, the calibration of the identification."""
-    return documents.digest(Path(__file__).with_name(FILE).read_bytes())
-
-
 @lru_cache(maxsize=4)
 def load(path: str | None = None) -> EmcTables:
     """Return the tables of a file, or those that come with the package.
@@ -152,7 +146,7 @@ def load(path: str | None = None) -> EmcTables:
     Raises:
         EmcTableError: The file cannot be read as such tables.
     """
-    source = Path(__file__).with_name(FILE) if path is None else Path(path)
+    source = PATH if path is None else Path(path)
     return from_json(_FORM.read(source), str(source))
 
 

@@ -10,11 +10,14 @@ Source: BOSS ParticleID, EmcPID and MucPID; the networks are those of ROOT's TMu
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import expit, ndtri
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.documents import Form
@@ -72,6 +75,21 @@ COS_THETA_MUC_MAX: Final = 0.83
 DEPTH_MAX: Final = 1e5
 # Of a number whose distribution is 0 or 1 there: far enough to exclude the kind, and only that one.
 BEYOND: Final = -99.0
+
+# The package's own network of the muon chambers, of `lnv calibration muons`.
+MUC_FILE: Final = Path(__file__).with_name("muc_pid.json")
+# Networks that are made here: neurons, spread of the weights that the fit starts from, its steps; first edge and width
+# of the bins of the output and their number, as BOSS has them; width of a row of momentum in GeV/c.
+_N_HIDDEN: Final = 16
+_START: Final = 0.5
+_N_STEPS: Final = 400
+_OUTPUT_EDGES: Final = (0.5, 0.01)
+_N_BINS: Final = 300
+P_ROW: Final = 0.1
+# Bins that densities are smoothed over, and what is added to every bin, as a share of one track.
+_SMOOTHING: Final = 1.0
+_PRIOR: Final = 0.01
+_WEIGHTS: Final = ("hidden_bias", "hidden_weights", "output_bias", "output_weights")
 
 
 class Network(NamedTuple):
@@ -173,6 +191,19 @@ def muc_chi(columns: Columns, network: Network, chosen: IntArray) -> FloatArray:
     Raises:
         SchemaError: The file lacks a column.
     """
+    return _chi(network, MUC, *muc_inputs(columns, chosen))
+
+
+def muc_inputs(columns: Columns, chosen: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Return what the muon chambers' network takes of tracks, ``(N, 8)``, and which it is asked about, ``(N,)``.
+
+    Args:
+        columns: The chunk.
+        chosen: (N,) indices of the tracks.
+
+    Raises:
+        SchemaError: The file lacks a column.
+    """
     chambers = ("muc_depth", "muc_max_hits", "muc_chi2", "muc_distance", "muc_dphi")
     suffix = "_mdc" if columns.has("Track", "kappa_mdc") else ""
     helix = (f"{name}{suffix}" for name in ("kappa", "tanl", "phi0"))
@@ -182,7 +213,7 @@ def muc_chi(columns: Columns, network: Network, chosen: IntArray) -> FloatArray:
     values[chambers.index("muc_dphi")] = PI - values[chambers.index("muc_dphi")]
     in_reach = (p >= P_MUC_MIN) & (np.abs(cos_theta) <= COS_THETA_MUC_MAX)
     is_valid = in_reach & (volume != NOWHERE) & (values[0] <= DEPTH_MAX)
-    return _chi(network, MUC, np.stack([p, phi, cos_theta, *values], axis=1), is_valid)
+    return np.stack([p, phi, cos_theta, *values], axis=1), is_valid
 
 
 def output(network: Network, inputs: FloatArray) -> FloatArray:
@@ -229,13 +260,92 @@ def _layout(content: Any, place: str) -> Layout:
 
 
 @lru_cache(maxsize=8)
-def load(path: str) -> Network:
+def load(path: str, *, is_simulation: bool = True) -> Network:
     """Return the network of a file.
 
+    Args:
+        path: The file.
+        is_simulation: Whether simulated tracks are identified with it.
+
     Raises:
-        CalibrationError: The file is damaged or none of a network.
+        CalibrationError: The file is damaged or none of a network, or it was made from this package's simulation and
+            the tracks are recorded.
     """
-    return from_json(_FORM.read(path), path)
+    content = _FORM.read(path)
+    if not is_simulation and isinstance(content, dict) and "made_from" in content:
+        raise _FORM.fault(path, "was made from this package's simulation and the runs are recorded; wanted BOSS's")
+    return from_json(content, path)
+
+
+def of_package() -> Network:
+    """Return the muon chambers' network that comes with the package, made from its own simulation."""
+    return load(str(MUC_FILE))
+
+
+def fitted(kind: str, tracks: Mapping[str, FloatArray], n_rows: int, seed: int) -> dict[str, Any]:
+    """Return a network that tells the kinds of tracks apart, in the form that `from_json` reads.
+
+    It is fitted by least squares to 1 for the first kind, 2 for the second and so on, as BOSS's are, each kind with the
+    same weight.
+
+    Args:
+        kind: One of `LAYOUTS`.
+        tracks: Kind of particle -> inputs (N, I), in GeV/c, rad and cm, the momentum first.
+        n_rows: Rows of momentum, of `P_ROW` from `P_MUC_MIN` on; the last one takes all that is faster.
+        seed: Of the random weights that the fit starts from.
+    """
+    kinds, pooled = LAYOUTS[kind].kinds, np.concatenate([tracks[name] for name in LAYOUTS[kind].kinds])
+    sizes = [len(tracks[name]) for name in kinds]
+    wanted, weight = np.repeat(np.arange(1.0, len(kinds) + 1.0), sizes), np.repeat(1.0 / np.array(sizes), sizes)
+    shift, scale = pooled.mean(axis=0), pooled.std(axis=0)
+    found = _least_squares((pooled - shift) / scale, wanted, weight, seed)
+    arrays = {"shift": shift, "scale": scale, **dict(zip(_WEIGHTS, found, strict=True))}
+    arrays |= {"p_edges": np.array([P_MUC_MIN, P_ROW]), "output_edges": np.array(_OUTPUT_EDGES)}
+    network = Network(**arrays, chi=np.empty((0, 0, 0)))
+    density = {name: _density(network, inputs, n_rows) for name, inputs in tracks.items()}
+    return {"format": FORMAT, "kind": kind, **_numbers(arrays), "density": _numbers(density)}
+
+
+def _least_squares(x: FloatArray, wanted: FloatArray, weight: FloatArray, seed: int) -> list[FloatArray]:
+    """Return the weights of a network, as `_WEIGHTS` names them, from scaled inputs (N, I)."""
+    from scipy.optimize import minimize  # noqa: PLC0415 - only here
+
+    shapes = ((_N_HIDDEN,), (_N_HIDDEN, x.shape[1]), (1,), (_N_HIDDEN,))
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+
+    def parts(values: FloatArray) -> list[FloatArray]:
+        return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]
+
+    def loss(values: FloatArray) -> tuple[float, FloatArray]:
+        bias, weights, out_bias, out_weights = parts(values)
+        hidden = expit(x @ weights.T + bias)
+        off = hidden @ out_weights + out_bias - wanted
+        slope = weight * off
+        back = slope[:, None] * out_weights * hidden * (1.0 - hidden)
+        gradient = (back.sum(axis=0), (back.T @ x).ravel(), [slope.sum()], hidden.T @ slope)
+        return float(slope @ off) / 2.0, np.concatenate(gradient)
+
+    start = np.random.default_rng(seed).normal(0.0, _START, ends[-1])
+    return parts(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _N_STEPS}).x)
+
+
+def _density(network: Network, inputs: FloatArray, n_rows: int) -> FloatArray:
+    """Return the density of a kind's outputs in rows of momentum, (P, B), a little of it everywhere."""
+    (first, width), (p_first, p_width) = network.output_edges, network.p_edges
+    row = np.clip((inputs[:, 0] - p_first) / p_width, 0, n_rows - 1).astype(np.int64)
+    edges = first + width * np.arange(_N_BINS + 1)
+    found = np.clip(output(network, inputs), edges[0], np.nextafter(edges[-1], 0))
+    counts, _, _ = np.histogram2d(row, found, bins=(np.arange(n_rows + 1), edges))
+    smooth = gaussian_filter1d(counts, _SMOOTHING, axis=1, mode="nearest") + _PRIOR
+    return np.asarray(smooth / smooth.sum(axis=1, keepdims=True) / width)
+
+
+def _numbers(arrays: Mapping[str, FloatArray]) -> dict[str, Any]:
+    """Return arrays as lists of numbers of five digits."""
+    return {
+        name: [float(f"{x:.5g}") for x in a] if a.ndim == 1 else [[float(f"{x:.5g}") for x in r] for r in a]
+        for name, a in arrays.items()
+    }
 
 
 def _quantiles(density: FloatArray, width: float, counts_own_bin: bool) -> FloatArray:

@@ -8,14 +8,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import BoolArray, FloatArray
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_JPSI
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.documents import Form
 from jpsi_lnv.analysis.errors import ResultsError
 from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block
-from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.events.schema import PID_HYPOTHESES
+from jpsi_lnv.analysis.objects import networks, pid, tracks
+from jpsi_lnv.analysis.objects.networks import COS_THETA_MUC_MAX, Network
 from jpsi_lnv.analysis.simulation import beam, calorimeter
 from jpsi_lnv.analysis.simulation.decays import direction
 from jpsi_lnv.analysis.simulation.detector import Branch, simulate
@@ -30,6 +32,11 @@ REFERENCE_MOMENTUM: Final = 1.0
 BHABHA_MOMENTUM: Final = M_JPSI / 2
 SPECIES: Final = {"e": ELECTRON, "pi": PION, "K": KAON, "p": PROTON}
 MOMENTUM_EDGES: Final = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
+# Momenta in GeV/c of what is shot at the muon chambers; bins of what they are read as.
+CHAMBER_MOMENTA: Final = (0.45, 1.8)
+CHAMBER_KINDS: Final = {"mu": MUON, "pi": PION}
+CHAMBER_P: Final = (0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5)
+CHAMBER_COS_THETA: Final = (0.0, 0.4, 0.7, COS_THETA_MUC_MAX)
 _PHOTON_SHOWER_MIN: Final = 0.5  # GeV: what a photon of 1 GeV leaves, and noise does not
 _FLAT_CUT: Final = 0.8
 
@@ -42,7 +49,7 @@ def columns_of(columns: Any) -> ArrayColumns:
 
 def gun(
     rng: np.random.Generator,
-    pdg_id: int,
+    pdg_id: int | IntArray,
     momentum: FloatArray,
     cos_theta: FloatArray,
     years: tuple[int, ...] = (),
@@ -51,7 +58,7 @@ def gun(
 
     Args:
         rng: Source of random numbers.
-        pdg_id: PDG code of the particles.
+        pdg_id: PDG code of the particles, all of one species, or their codes (n,).
         momentum: Momenta in GeV/c, (n,).
         cos_theta: Cosines of the polar angles, (n,).
         years: Data-taking periods; empty: all, in the shares of the J/psi sample.
@@ -59,7 +66,7 @@ def gun(
     n = len(momentum)
     beams = beam.cross(rng, n, years)
     p3 = direction(cos_theta, rng.uniform(-np.pi, np.pi, n)) * momentum[:, None]
-    energy = np.hypot(momentum, KINDS[abs(pdg_id)].mass)
+    energy = np.hypot(momentum, KINDS[int(np.abs(pdg_id).max())].mass)
     p4 = np.concatenate([p3, energy[:, None]], axis=1)
     everywhere = np.ones(n, dtype=np.bool_)
     return Particles(n, np.arange(n), np.full(n, pdg_id), np.full(n, -1), p4, beams.vertex, everywhere), beams
@@ -67,19 +74,20 @@ def gun(
 
 def shoot(
     rng: np.random.Generator,
-    pdg_id: int,
+    pdg_id: int | IntArray,
     momentum: FloatArray,
     cos_theta: FloatArray,
     parameters: DetectorParameters,
     years: tuple[int, ...] = (),
+    keep: tuple[str, ...] = (),
 ) -> dict[str, Branch]:
-    """Return the columns of events with one particle each, as `gun` makes them, with event scalars."""
+    """Return the columns of events with one particle each, as `gun` makes them, with event scalars and raw columns."""
     table, beams = gun(rng, pdg_id, momentum, cos_theta, years)
     n = len(momentum)
     scalars: dict[str, Branch] = {f"ip_{axis}": beams.ip[:, i] for i, axis in enumerate("xyz")}
     scalars |= {"run": -beams.run, "event": np.arange(n) + 1, "field": beams.field, "sqrt_s": np.full(n, M_JPSI)}
     scalars["period"] = np.array([p.year for p in PERIODS])[beams.period]
-    return simulate(rng, table, beams, parameters) | scalars
+    return simulate(rng, table, beams, parameters, keep=keep) | scalars
 
 
 def single(
@@ -178,6 +186,45 @@ def read_as(columns: ArrayColumns, code: int) -> dict[str, float | int]:
         "as_electron": _share(is_known & pid.is_electron(level.cl, ratio, SELECTION), own),
         "as_kaon": _share(is_known & pid.is_hadron(level.cl, ratio, SELECTION), own),
     }
+
+
+def chamber_tracks(rng: np.random.Generator, code: int, n: int) -> ArrayColumns:
+    """Return events with one particle of either charge in reach of the muon chambers, with their raw columns."""
+    momentum, cosine = rng.uniform(*CHAMBER_MOMENTA, n), rng.uniform(-COS_THETA_MUC_MAX, COS_THETA_MUC_MAX, n)
+    codes = code * rng.choice((-1, 1), n)
+    return columns_of(shoot(rng, codes, momentum, cosine, NOMINAL, keep=("muon",)))
+
+
+def own_tracks(columns: ArrayColumns) -> IntArray:
+    """Return the tracks that the one particle of each event made."""
+    return np.flatnonzero(columns.flat("Track", "gen") == 0)
+
+
+def read_as_muon(rng: np.random.Generator, network: Network, n: int = N_SINGLE) -> list[dict[str, Any]]:
+    """Return the share of tracks that the muon chambers read as muons, with chi closer to zero for a muon than a pion.
+
+    Args:
+        rng: Source of random numbers.
+        network: The chambers' network.
+        n: Particles of each species.
+
+    Returns:
+        One row per species, range of momentum in GeV/c and of abs(cos theta): tracks, those read as muons, and the rate
+        with half a track more (Jeffreys), which is never zero.
+    """
+    rows = []
+    for name, code in (SPECIES | {"mu": MUON}).items():
+        columns = chamber_tracks(rng, code, n)
+        inputs, _ = networks.muc_inputs(columns, own := own_tracks(columns))
+        chi = np.abs(networks.muc_chi(columns, network, own)[:, [PID_HYPOTHESES.index(h) for h in ("mu", "pi")]])
+        for (low, high), (near, far) in itertools.product(*map(itertools.pairwise, (CHAMBER_P, CHAMBER_COS_THETA))):
+            at = (inputs[:, 0] >= low) & (inputs[:, 0] < high) & np.isfinite(chi).all(axis=1)
+            at &= (np.abs(inputs[:, 2]) >= near) & (np.abs(inputs[:, 2]) < far)
+            bins = {"p_min": low, "p_max": high, "cos_theta_min": near, "cos_theta_max": far}
+            n_own, n_read = int(at.sum()), int((at & (chi[:, 0] < chi[:, 1])).sum())
+            counted = {"n": n_own, "read": n_read, "rate": (n_read + 0.5) / (n_own + 1.0)}
+            rows.append({"species": name, **bins, **counted})
+    return rows
 
 
 def _share(passed: BoolArray, of: BoolArray) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +13,15 @@ import click
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from jpsi_lnv.analysis.arrays import FloatArray
-from jpsi_lnv.analysis.documents import write_json
+from jpsi_lnv.analysis.arrays import FloatArray, IntArray
+from jpsi_lnv.analysis.documents import write_json, write_text
 from jpsi_lnv.analysis.errors import CalibrationError
+from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.objects import calibration as calibrations
 from jpsi_lnv.analysis.objects import chi_correction, networks, tofcorr
 from jpsi_lnv.analysis.objects.calibration import FORMAT, LAST_RUN, Calibration
 from jpsi_lnv.analysis.objects.chi_correction import DEDX, ChiCorrection
-from jpsi_lnv.analysis.report.tables import Field, Table
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, percent
 from jpsi_lnv.processors.console import DIRECTORY, FILE, show, wrote
 
 # Sizes of the layers of the networks; rows of momentum in use, their first edge and width in GeV/c.
@@ -48,6 +50,11 @@ _FIELDS: Final = (
     *(Field(name, name) for name in _CONSTANTS),
     Field("points", "interaction points"),
     Field("digest", "digest"),
+)
+_MUONS: Final = (
+    Field("species", "species"),
+    Field("p_min", "p from [GeV/c]", fixed(1)),
+    Field("p_max", "to", fixed(1)),
 )
 
 
@@ -96,6 +103,51 @@ def import_(share: Path, output: Path, dedx: Path | None) -> None:
 def show_(path: Path) -> None:
     """Read FILE, a calibration, with all that it names, and show which constants it has for which runs."""
     show(described(path))
+
+
+@command.command("muons")
+@click.option("--tracks", type=click.IntRange(1000), default=100_000, help="Simulated tracks of each kind.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of the random numbers.")
+@click.option("--output", type=FILE, default=Path("muc.json"), help="File of the network.")
+def muons(*, tracks: int, seed: int, output: Path) -> None:
+    """Make the muon chambers' network from this package's simulation.
+
+    BOSS's network cannot be shipped, so the package has one of its own, made by this command: of muons and pions of
+    0.45 to 1.8 GeV/c in |cos theta| < 0.83, with the inputs and the form of BOSS's. Shown is how often other tracks of
+    the simulation are read as muons. Recorded runs refuse it: import BOSS's for them.
+    """
+    from jpsi_lnv.analysis.report import validation_response as response  # noqa: PLC0415 - keeps `lnv --help` fast
+
+    rng = np.random.default_rng(seed)
+    samples = {name: response.chamber_tracks(rng, code, tracks) for name, code in response.CHAMBER_KINDS.items()}
+    inputs = {name: _inputs(columns, response.own_tracks(columns)) for name, columns in samples.items()}
+    content = networks.fitted("muc", inputs, _NETWORKS["muc"][1], seed)
+    rows = response.read_as_muon(rng, networks.from_json(content, str(output)), tracks)
+    content["made_from"] = {"is_simulation": True, "tracks": tracks, "seed": seed, "read_as_muon": rows}
+    write_text(output, json.dumps(content) + "\n")
+    show(misidentification_of_muons(rows))
+    wrote(output)
+
+
+def _inputs(columns: ArrayColumns, own: IntArray) -> FloatArray:
+    """Return the network's inputs of the tracks that it is asked about, (N, I)."""
+    inputs, is_asked = networks.muc_inputs(columns, own)
+    return inputs[is_asked]
+
+
+def misidentification_of_muons(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return how often the muon chambers read tracks as muons: one row per species and momentum, angles beside."""
+    found: dict[tuple[str, float, float], dict[str, Any]] = {}
+    angles = {f"{row['cos_theta_min']:g} to {row['cos_theta_max']:g}": None for row in rows}
+    for row in rows:
+        bins = {name: row[name] for name in ("species", "p_min", "p_max")}
+        angle = f"{row['cos_theta_min']:g} to {row['cos_theta_max']:g}"
+        found.setdefault(tuple(bins.values()), bins)[angle] = row["rate"]
+    fields = (*_MUONS, *(Field(angle, f"|cos theta| {angle}", percent(2), "%") for angle in angles))
+    note = "half a track is added to those read as muons: no rate is zero"
+    return Table(
+        "read_as_muon", "Tracks that the muon chambers read as muons", fields, tuple(found.values()), note=note
+    )
 
 
 def described(path: Path) -> Table:

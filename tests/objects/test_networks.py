@@ -162,3 +162,35 @@ def test_a_file_without_a_column_is_told_how_to_get_it(kind, columns):
     lacking = {name: values for name, values in columns._arrays.items() if not name.endswith("_volume")}
     with pytest.raises(SchemaError, match=rf"branch 'Track_{kind}_volume' is missing .*--keep pid,muon"):
         chi(kind, ArrayColumns(lacking, columns._offsets, 1), make_content(kind))
+
+
+def made_tracks(kind, n, seed):
+    """Inputs of a muon chamber's network: muons go deeper, pions leave more hits in a layer."""
+    rng = np.random.default_rng(seed)
+    p, phi, cosine = rng.uniform(0.5, 1.7, n), rng.uniform(0, 2 * np.pi, n), rng.uniform(-0.83, 0.83, n)
+    deep, hits = {"mu": (40.0, 1.2), "pi": (15.0, 3.0)}[kind]
+    others = rng.normal(size=(3, n))
+    return np.stack([p, phi, cosine, rng.normal(deep * p, 8.0), rng.gamma(hits, size=n), *others], axis=1)
+
+
+def test_a_network_made_here_tells_the_kinds_apart():
+    """Its chi is that of the bins below an output, as BOSS has it: where outputs crowd into few bins, a bit too low."""
+    tracks = {kind: made_tracks(kind, 20_000, seed) for seed, kind in enumerate(networks.MUC.kinds)}
+    content = networks.fitted("muc", tracks, 12, 3)
+    network = networks.from_json(json.loads(json.dumps(content)), "own.json")
+    for at, kind in enumerate(networks.MUC.kinds):
+        inputs = made_tracks(kind, 20_000, 10 + at)
+        found = networks._chi(network, networks.MUC, inputs, np.ones(len(inputs), dtype=bool))
+        own, other = found[:, 1 + at], found[:, 2 - at]
+        assert np.isfinite(own).all()
+        assert -0.3 < own.mean() < 0.05
+        assert 0.8 < own.std() < 1.1
+        assert np.mean(np.abs(own) < np.abs(other)) > 0.9
+
+
+def test_a_network_made_of_simulation_is_refused_for_recorded_runs(tmp_path):
+    path = tmp_path / "muc.json"
+    path.write_text(json.dumps(make_content("muc") | {"made_from": {"is_simulation": True}}))
+    assert networks.load(str(path)).chi.shape == (2, 18, 300)
+    with pytest.raises(CalibrationError, match=r"muc.json: was made from .* simulation and the runs are recorded"):
+        networks.load(str(path), is_simulation=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from jpsi_lnv.analysis.events.columns import ArrayColumns
 from jpsi_lnv.analysis.events.ntuple_writer import make_block as make_ntuple
 from jpsi_lnv.analysis.events.schema import BRANCHES, PID_HYPOTHESES
 from jpsi_lnv.analysis.objects import networks
+from jpsi_lnv.analysis.objects.calibration import simulated
 from jpsi_lnv.analysis.report import validation_response as response
 from jpsi_lnv.analysis.selection import registry
 from jpsi_lnv.analysis.simulation import raw, samplesets
@@ -206,6 +208,46 @@ def test_a_network_of_the_muon_chambers_runs_on_the_simulation(columns):
     assert is_met[is_fast & (np.abs(tanl) < 1.0)].mean() > 0.9
     assert not is_met[~is_fast].any()
     np.testing.assert_array_equal(chi[is_met], np.tile([2.0, 1.0, 2.0, 2.0, 2.0], (is_met.sum(), 1)))
+
+
+@pytest.fixture(scope="module")
+def read_as_muon():
+    """Tracks of other random numbers than the package's network was made of: rows of reads by species."""
+    network = networks.of_package()
+    found = response.read_as_muon(np.random.default_rng(77), network, 20_000)
+    return {name: [row for row in found if row["species"] == name] for name in ("e", "mu", "pi", "K", "p")}
+
+
+def test_rates_of_being_read_as_a_muon_are_those_that_the_network_states(read_as_muon):
+    stated = json.loads(networks.MUC_FILE.read_text())["made_from"]["read_as_muon"]
+    pulls = []
+    for row in (row for rows in read_as_muon.values() for row in rows):
+        (of,) = (s for s in stated if all(s[key] == row[key] for key in row if key not in {"n", "read", "rate"}))
+        spread = of["rate"] * (1.0 - of["rate"]) * (1.0 / row["n"] + 1.0 / of["n"])
+        pulls.append((row["read"] / row["n"] - of["read"] / of["n"]) / np.sqrt(spread))
+        assert of["rate"] > 0.0
+    assert np.abs(pulls).max() < 4.0
+    assert np.mean(np.square(pulls)) < 1.5
+
+
+def test_muons_are_found_and_pions_pass_for_them_when_they_decay_or_punch_through(read_as_muon):
+    rate = {name: np.array([row["rate"] for row in rows]) for name, rows in read_as_muon.items()}
+    assert rate["mu"].min() > 0.8
+    assert np.all((rate["pi"] > 0.01) & (rate["pi"] < 0.25))
+    assert max(rate["e"].max(), rate["p"].max()) < 0.02
+    # Slow kaons stop before the chambers, where pions come through or decay to muons that do.
+    assert np.all(rate["K"][:9] < rate["pi"][:9])
+
+
+def test_chi_of_the_package_network_is_standard_normal_for_muons():
+    columns = response.chamber_tracks(np.random.default_rng(78), MUON, 20_000)
+    own = response.own_tracks(columns)
+    chi = networks.muc_chi(columns, simulated().ranges[0].constants.muc, own)[:, 1]
+    chi = chi[np.isfinite(chi)]
+    inside = chi[np.abs(chi) < 4.0]
+    assert len(inside) > 0.98 * len(chi)
+    assert inside.mean() == pytest.approx(0.0, abs=0.1)
+    assert inside.std() == pytest.approx(1.0, abs=0.1)
 
 
 def test_interacting_pions_leave_more_hits_in_a_layer_than_muons(rng):
