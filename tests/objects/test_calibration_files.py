@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_file_is_one_line_that_names_it(tmp_path, ranges, f
         ({"width": [0.9, 1.1, 1.1]}, "corrections.0.width.0 is 0.9"),
         ({"mean": [0.1, 0.1]}, "corrections.0.mean.2 is missing"),
         ({"charge": 0}, "corrections.0.charge is 0"),
-        ({"species": "mu"}, "corrections.0.species is 'mu'"),
+        ({"species": "tau"}, "corrections.0.species is 'tau'"),
         ({"charge": -1}, r"runs 9900 to 9999 of k with charge -1 are no range or overlap"),
     ],
 )
