@@ -16,9 +16,11 @@ from jpsi_lnv.processors.cluster import clusters
 from jpsi_lnv.processors.work.executors import ClusterError
 
 SUPPORT = Path(__file__).parents[1] / "support"
-# `lnv` with a selection whose chunks take a while; workers find it by its name.
+# `lnv` with a selection whose chunks take a while; workers find it by its name. Started as from a terminal: where the
+# tests run in the background of a shell, Ctrl-C is ignored, and what they start inherits that.
 COMMAND = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {support!r})
 from slow_selection import slow
 from jpsi_lnv.analysis.selection import registry
@@ -45,7 +47,7 @@ def start(script, fileset, output, *arguments):
     ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(
-        [*command, *arguments],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

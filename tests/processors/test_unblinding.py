@@ -108,9 +108,17 @@ def test_the_record_says_who_asked_and_what_differs(frozen, monkeypatch):
     assert other["frozen"]["digest"] == same["frozen"]["digest"]
 
 
-def test_another_calibration_is_refused(frozen, monkeypatch):
-    monkeypatch.setattr(emc_pid, "digest", lambda: "othertables")
-    with pytest.raises(BlindingError, match="calibration is not the frozen one: got digest othertables"):
+@pytest.fixture
+def other_tables(tmp_path):
+    """The package's calorimeter tables, written in another way: only their digest differs."""
+    path = tmp_path / "tables.json"
+    path.write_text(json.dumps(json.loads(emc_pid.PATH.read_text()), indent=3))
+    return path
+
+
+def test_another_calibration_is_refused(frozen, monkeypatch, other_tables):
+    monkeypatch.setattr(emc_pid, "PATH", other_tables)
+    with pytest.raises(BlindingError, match="calibration is not the frozen one: got digest"):
         unblinding.unblind(FILESET, SELECTION, REASON, frozen)
 
 
@@ -138,7 +146,7 @@ def test_the_deposited_line_is_compared_with_record_and_package(frozen, monkeypa
         unblinding.compare(frozen, "the cuts are final")
 
 
-def test_the_command_checks(frozen, monkeypatch):
+def test_the_command_checks(frozen, monkeypatch, other_tables):
     def run(*arguments):
         return CliRunner().invoke(unblind.command, ["--frozen", str(frozen), *arguments])
 
@@ -151,7 +159,7 @@ def test_the_command_checks(frozen, monkeypatch):
     shown = run("--check", "--deposited", line)
     assert shown.exit_code == 0
     assert "othercode" in shown.output
-    monkeypatch.setattr(emc_pid, "digest", lambda: "othertables")
+    monkeypatch.setattr(emc_pid, "PATH", other_tables)
     assert "calibration digest differ" in str(run("--check").exception)
 
 
