@@ -188,7 +188,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except click.Abort:
+    except click.Abort as abort:
+        # A run has said what is stored.
+        if not getattr(abort.__cause__, "__notes__", ()):
+            click.echo("stopped", err=True)
         status = INTERRUPTED
     except LnvError as error:
         if _has_debug(given):

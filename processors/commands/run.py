@@ -93,9 +93,10 @@ def command(
             ):
                 books = process(chosen, processor, options, make)
             (finish_part if options.part else finish)(books, options)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as stop:
         stored = f"stopped: what was finished is stored in {options.output}, continue with --resume"
         click.echo(stored, err=True)
+        stop.add_note(stored)
         raise
 
 

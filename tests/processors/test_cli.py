@@ -188,9 +188,10 @@ def test_wrong_usage_is_status_2(capsys):
     assert status(["--version"]) == 0
 
 
-def test_interruption_is_status_130(monkeypatch):
+def test_interruption_is_status_130_and_one_line(monkeypatch, capsys):
     monkeypatch.setattr(lnv, "invoke", lambda ctx: (_ for _ in ()).throw(KeyboardInterrupt))
     assert status(["run", "f"]) == 130
+    assert capsys.readouterr().err.split() == ["stopped"]
 
 
 def test_a_table_is_whole_and_safe(monkeypatch, capsys):
