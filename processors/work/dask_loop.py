@@ -239,12 +239,14 @@ class DaskLoop:
             return
         if future.status == CANCELLED:
             self._call(future.result)
-        group = self._running.pop(future)
+        group = self._running[future]
         try:
             result, left = self._fetch(future, group)
         except KilledWorker:
             self._suspects += group
             return
+        finally:
+            del self._running[future]
         waiting += left
         self._advance(sum(map(len, group)) - sum(map(len, left)))
         yield result
@@ -294,6 +296,7 @@ class DaskLoop:
                 result: tuple[Result, Group] = self._call(future.result, timeout=patience)
             except TimeoutError:
                 self._look()
+                self._say_what_is_waited_for()
                 patience = min(2.0 * patience, max(HEARTBEAT, self._timeout / LOOKS_PER_TIMEOUT))
             else:
                 return result

@@ -162,17 +162,47 @@ def test_an_address_without_a_scheduler_is_an_error(tmp_path):
         pass
 
 
-def test_a_worker_that_hangs_is_said_and_given_up(small_fileset, tmp_path, reference, monkeypatch, caplog):
+@pytest.fixture
+def quick_to_give_up(monkeypatch):
     import dask
 
     monkeypatch.setattr(dask_loop, "SILENCE", 2.0)
-    with dask.config.set({"distributed.scheduler.worker-ttl": "6s"}), connect(ClusterOptions(workers=2)) as client:
+    with dask.config.set({"distributed.scheduler.worker-ttl": "6s"}):
+        yield
+
+
+def test_a_worker_that_hangs_is_said_and_given_up(small_fileset, tmp_path, reference, quick_to_give_up, caplog):
+    with connect(ClusterOptions(workers=2)) as client:
         pids = list(client.run(os.getpid).values())
         trouble = Trouble(tmp_path, lambda: os.kill(pids[0], signal.SIGSTOP))
         trouble.start()
         result, books = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
         trouble.join()
     assert trouble.done
+    assert books.failed == []
+    assert_same(result, reference)
+    assert "nothing has finished for" in caplog.text
+
+
+def test_a_worker_that_hangs_with_a_finished_result_is_said(
+    small_fileset, tmp_path, reference, quick_to_give_up, monkeypatch, caplog
+):
+    wait_for_any = DaskLoop._wait
+    stopped = []
+
+    def stop_the_first_holder(loop):
+        done = wait_for_any(loop)
+        if done and not stopped:
+            (address,) = loop._client.who_has(done)[done[0].key]
+            stopped.append(pids[address])
+            os.kill(pids[address], signal.SIGSTOP)
+        return done
+
+    monkeypatch.setattr(DaskLoop, "_wait", stop_the_first_holder)
+    with connect(ClusterOptions(workers=2)) as client:
+        pids = client.run(os.getpid)
+        result, books = run(small_fileset, tmp_path, partial(DaskExecutor, client=client), action=slowly())
+    assert stopped
     assert books.failed == []
     assert_same(result, reference)
     assert "nothing has finished for" in caplog.text

@@ -20,13 +20,13 @@ SUPPORT = Path(__file__).parents[1] / "support"
 # tests run in the background of a shell, Ctrl-C is ignored, and what they start inherits that.
 COMMAND = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {support!r})
 from slow_selection import slow
 from jpsi_lnv.analysis.selection import registry
 registry.SELECTIONS["count"] = slow
 from jpsi_lnv.processors.cli import main
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
 """
 
