@@ -69,7 +69,7 @@ def root_calls(source: Path, calls: Sequence[Sequence[Any]]) -> list[float]:
 def making(
     source: Path, target: Path, n_events: int, *, is_data: bool = False, flush: int = FLUSH, seed: int = 1
 ) -> list[Any]:
-    """Return the call of `root_calls` that makes a file."""
+    """Return the call of `root_calls` that makes a file; a seed of 0 would let ROOT draw one."""
     names = str(source.resolve()), str(target.resolve())
     return ["make_file", *names, n_events, *OVERLAID, is_data, flush, seed]
 

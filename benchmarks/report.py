@@ -165,8 +165,8 @@ def skim(results: dict[str, Any]) -> str:
     two, peak = found["two_processes"], found["peak_mb"]
     rows.append(("two processes over two files / one, over what zlib gains", two["skim_over_zlib"], "≥ 0.9", "-", "-"))
     for name, of in peak.items():
-        rows.append((f"peak memory of a worker, `{name}`, MB", of["whole"], "< 600", of["simulation"], "< 600"))
-        rows.append(("the same, of a file of a fifth of the events", of["a fifth"], "the same", "-", "-"))
+        rows.append((f"peak memory of a worker, `{name}`, MB", of["data"], "< 600", of["simulation"], "< 600"))
+        rows.append(("the same, of a file of six times the events", of["6 x data"], "the same", "-", "-"))
     return table(("what", "data-like", "wanted", "simulation-like", "wanted"), rows)
 
 

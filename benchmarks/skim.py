@@ -45,6 +45,8 @@ from jpsi_lnv.processors.skimming import Skim
 
 # As many as the skim puts into one output.
 N_EVENTS = {"data": 50_000, "simulation": 48_000}
+# How many times as many a file has of which only the memory is measured.
+LARGE = 6
 # Events at a time of pybes3, whose arrays of a whole file would not fit.
 STEP = 10_000
 
@@ -223,7 +225,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         files = {kind: Path(name) / f"{kind}.dst" for kind in events}
         making = [dst_files.making(source, files[k], n, is_data=k == "data") for k, n in events.items()]
-        making.append(dst_files.making(source, Path(name) / "fifth.dst", events["data"] // 5, is_data=True))
+        large = Path(name) / "large.dst"
+        making.append(dst_files.making(source, large, LARGE * events["data"], is_data=True))
         branches = {k: " ".join(p.rpartition("/")[2] for p in needed(k != "data", schema.KEPT)) for k in events}
         reading = [["read_branches", str(files[k]), branches[k]] for k in events for _ in range(given.rounds)]
         root = dst_files.root_calls(source, [*making, *reading])[len(making) :]
@@ -233,7 +236,7 @@ def main() -> None:
             result[kind] = measure(files[kind], n, given.rounds, own)
         twin = shutil.copy(files["data"], Path(name) / "twin.dst")
         result["two_processes"] = processes([files["data"], Path(twin)], given.rounds)
-        measured = {"a fifth": Path(name) / "fifth.dst", "whole": files["data"], "simulation": files["simulation"]}
+        measured = {"data": files["data"], f"{LARGE} x data": large, "simulation": files["simulation"]}
         result["peak_mb"] = {
             preselection: {what: peak_memory(path, preselection) for what, path in measured.items()}
             for preselection in ("search", "all")

@@ -139,6 +139,9 @@ def _note_of(item: SkimItem) -> Path:
 
 # Good tracks that a control sample needs at least: the tag of a pair whose partner is the probe of the tracking.
 CONTROL_TRACKS_MIN: Final = 1
+# Kept events wait until a basket is full, 5 kB each with all groups of columns: the larger baskets of other ntuples
+# would let a skim take 130 MB more before its memory stops to grow.
+BASKET_EVENTS: Final = 16_384
 
 
 def _search(view: SearchEvents) -> BoolArray:
@@ -174,7 +177,7 @@ class Skim:
         # Every chunk makes and frees arrays of the same sizes.
         reuse_freed_memory()
         try:
-            with NtupleWriter(item.output) as writer:
+            with NtupleWriter(item.output, basket_events=BASKET_EVENTS) as writer:
                 sources = self._copy_files(item, writer)
         except NtupleError as error:
             # The guard tells the first cause: make it the line that names the file; an I/O error is tried again.

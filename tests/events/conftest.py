@@ -26,7 +26,8 @@ def made_by_root(boss_file, tmp_path_factory):
     directory = tmp_path_factory.mktemp("made")
     kinds = {"data": {"is_data": True}, "simulation": {}, "no flush": {"flush": 0}}
     files = {name: directory / f"{name.replace(' ', '_')}.dst" for name in kinds}
-    calls = [dst_files.making(boss_file, files[n], N_MADE, seed=i, **kind) for i, (n, kind) in enumerate(kinds.items())]
+    seeded = enumerate(kinds.items(), 1)
+    calls = [dst_files.making(boss_file, files[n], N_MADE, seed=seed, **kind) for seed, (n, kind) in seeded]
     for form, compression in FORMS.items():
         files[form] = directory / f"{form}.dst"
         calls.append(["copy_file", str(boss_file.resolve()), str(files[form]), form, compression])
