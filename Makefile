@@ -23,7 +23,7 @@ ALL_READY :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all root run paper test soak check lint bench bench-compare bundle ci-packages golden notebooks docs lock clean
+.PHONY: help install install-all root run paper test soak mutants check lint bench bench-compare bundle ci-packages golden notebooks docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,6 +88,13 @@ test: $(ALL_READY)  ## the whole test suite (under 15 minutes on two cores)
 soak: $(ALL_READY)  ## what repeats: random kills, mutated inputs, properties with thousands of examples
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests -m "soak or hypothesis" --timeout 3600
 	$(BIN)/python tests/disturbances.py
+
+mutants: $(ALL_READY)  ## plant faults in what decides a result and see which the suite catches (hours; goes on where it was)
+	$(BIN)/python tests/mutants.py map
+	$(BIN)/python tests/mutants.py map --kernels
+	$(BIN)/python tests/mutants.py run
+	$(BIN)/python tests/mutants.py run --kernels
+	$(BIN)/python tests/mutants.py report
 
 check: lint  ## lint, types, import contracts and the fast tests
 	$(BIN)/python -m pytest tests -m fast -x -q

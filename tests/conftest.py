@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from jpsi_lnv.analysis.events import schema
 
@@ -21,6 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 # examples are dear takes a fraction of that. In continuous integration the examples are the same every time.
 settings.register_profile("suite", settings.default, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None)
+# For every planted fault the same ones, of which none is made simple, or kept.
+FOUND_ONLY = (Phase.explicit, Phase.generate)
+settings.register_profile("mutants", deadline=None, derandomize=True, database=None, phases=FOUND_ONLY)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 # Folders whose tests start services and processes take longest, and mostly wait: they begin.
 FIRST = ("services", "faults", "notebooks")
