@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import BoolArray
+from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.documents import Form, write_json
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
@@ -166,6 +166,16 @@ PRESELECTIONS: Final[dict[str, Callable[[SearchEvents], BoolArray]]] = {
 }
 
 
+def _require_runs_of(run: AnyArray, *, is_simulation: bool | None) -> None:
+    """Refuse runs that are not all of data, or all of simulation, as those of the entries before are."""
+    if mixed := mixed_runs(run):
+        msg = f"column run: {mixed}"
+        raise SchemaError(msg)
+    if bool(run[0] < 0) != is_simulation:
+        msg = "column run: got the other sign than in the entries before; wanted runs of one sign"
+        raise SchemaError(msg)
+
+
 @dataclass(frozen=True)
 class Skim:
     """Writes one output; the function that executors call."""
@@ -235,12 +245,7 @@ class Skim:
                 columns.offsets("Track"),
                 columns.flat("Track", "kappa"),
             )
-            if mixed := mixed_runs(columns.scalar("run")):
-                msg = f"column run: {mixed}"
-                raise SchemaError(msg)
-            if bool(columns.scalar("run")[0] < 0) != source.is_simulation:
-                msg = "column run: got the other sign than in the entries before; wanted runs of one sign"
-                raise SchemaError(msg)
+            _require_runs_of(columns.scalar("run"), is_simulation=source.is_simulation)
             sqrt_s = columns.scalar("sqrt_s")
             energies.update((float(sqrt_s.min()), float(sqrt_s.max())))
             return self.preselect(columns)
