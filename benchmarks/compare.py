@@ -23,6 +23,7 @@ KIND = ("cpu", "cores")
 SMALLER_IS_BETTER = (
     "search_over_read",
     "stage_over_read",
+    "five_over_one",
     "numba_over_unrolled",
     *(f"{skim}_over_{raw}" for skim in ("search", "all", "search_zlib", "search_bare") for raw in ("zlib", "deflate")),
 )

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,30 @@ def measure(path: Path, name: str, rounds: int) -> dict[str, Any]:
 def run(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Return the figures of all datasets."""
     return {name: measure(path, name, rounds) for name, path in files.items()}
+
+
+def hypotheses(directory: Path, rounds: int, n_events: int = samples.CHUNK_EVENTS) -> dict[str, Any]:
+    """Return what the search of files with five helices per track costs, in CPU time, beside that of one helix.
+
+    Args:
+        directory: Where the files lie.
+        rounds: Turns of every rival.
+        n_events: Events of each file.
+    """
+    found = {}
+    for name in ("kkpipi", "signal"):
+        rivals: dict[str, Any] = {}
+        for words, has_hypotheses in {"one": False, "five": True}.items():
+            path = directory / f"{name}_{words}_{n_events}.root"
+            items = samples.work_items(samples.make_one(path, name, n_events, has_hypotheses=has_hypotheses), name)
+            rivals[words] = partial(run_search, items)
+            rivals[f"read_{words}"] = partial(read, items, columns_read(items))
+        times = take_turns(rivals, rounds, time.process_time)
+        found[name] = {
+            "five_over_one": ratio(times["five"], times["one"]),
+            **{words: {"search_over_read": ratio(times[words], times[f"read_{words}"])} for words in ("one", "five")},
+        }
+    return found
 
 
 def main() -> None:

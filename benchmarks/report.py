@@ -204,6 +204,20 @@ def others(results: dict[str, Any]) -> str:
     ]
     if scan["root_over_ours"]:
         rows.append(("limits: ROOT's TRolke / ours, per limit", scan["root_over_ours"]))
+    for name, found in results.get("hypotheses", {}).items():
+        one, five = (found[words]["search_over_read"]["ratio"] for words in ("one", "five"))
+        rows += [
+            (
+                f"search of {name}: five helices per track / one, CPU time (wanted: at most 1.1)",
+                found["five_over_one"]["ratio"],
+            ),
+            (f"search of {name}, one helix / reading its columns, CPU time", one),
+            ("the same, five helices / reading its columns", five),
+        ]
+    for name, found in results["simulation"].get("now_over_before", {}).items():
+        rows.append(
+            (f"simulation of {name}, written: events/s/core / those of 0.1.0 (wanted: at least 0.75)", found["ratio"])
+        )
     if command := results.get("limits_command"):
         what = f"`lnv limits` on the paper set, {command['limits']} limits / its start"
         rows.append((what, command["command_over_start"]))
@@ -310,9 +324,38 @@ def page(results: dict[str, Any]) -> str:
     return lines + (f"\n\nThis version over 0.1.0: {r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})." if r else "")
 
 
+# What is wanted of the targets of the Makefile: minutes and GB.
+SETS = {"run": ("`make run`", "< 4 min", "-"), "paper": ("`make paper`", "minutes", "< 8,000 MB")}
+
+
+def whole_sets(results: dict[str, Any]) -> str:
+    """Return what the targets that make and search whole sample sets cost."""
+    head = ("target", "wall, min", "wanted", "CPU, min", "peak memory, MB", "wanted")
+    rows = [
+        (what, f["seconds"] / 60, time, f["cpu_seconds"] / 60, f["peak_mb"], memory)
+        for name, (what, time, memory) in SETS.items()
+        if (f := results["whole_sets"].get(name))
+    ]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     f.__name__: f
-    for f in (machine, limits, peers, scaling, scheduler, costs, others, skim, skim_costs, plan, stands, page)
+    for f in (
+        machine,
+        limits,
+        peers,
+        scaling,
+        scheduler,
+        costs,
+        others,
+        skim,
+        skim_costs,
+        whole_sets,
+        plan,
+        stands,
+        page,
+    )
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from pathlib import Path
 
@@ -46,9 +47,9 @@ def _dataset(name: str, n_events: int) -> samplesets.Dataset:
     return samplesets.inclusive(n_events) if name == "inclusive" else samplesets.exclusive(name, n_events)
 
 
-def make_one(path: Path, name: str, n_events: int) -> Path:
-    """Write the events of a dataset, if they are not there yet; return the file."""
-    recipe = _dataset(name, n_events).recipe
+def make_one(path: Path, name: str, n_events: int, *, has_hypotheses: bool = False) -> Path:
+    """Write the events of a dataset, with one helix or five, if they are not there yet; return the file."""
+    recipe = dataclasses.replace(_dataset(name, n_events).recipe, has_hypotheses=has_hypotheses)
     if path.exists():
         return path
     with NtupleWriter(path) as writer:

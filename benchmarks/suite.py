@@ -72,6 +72,7 @@ def parts(files: dict[str, Path], directory: Path, rounds: int) -> dict[str, Cal
     """Return every part of the suite by name."""
     return {
         "limit": lambda: limit.run(files, rounds),
+        "hypotheses": lambda: limit.hypotheses(directory, rounds),
         "peers": lambda: peers.run(files, rounds, directory),
         "scaling": lambda: scaling.run(files, rounds, directory),
         "scheduler": lambda: script("scheduler", "--cores", "16,64,256"),

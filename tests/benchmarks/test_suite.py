@@ -17,9 +17,10 @@ def benchmarks():
     """The package of the benchmarks, which lies beside the tests and is not installed."""
     sys.path.insert(0, str(ROOT))
     try:
-        from benchmarks import compare, limit, peers, samples
+        from benchmarks import compare, limit, peers, samples, whole_sets
 
-        yield {"compare": compare, "limit": limit, "peers": peers, "samples": samples}
+        named = {"compare": compare, "limit": limit, "peers": peers, "samples": samples, "whole_sets": whole_sets}
+        yield named
     finally:
         sys.path.remove(str(ROOT))
 
@@ -53,6 +54,20 @@ def test_the_limit_is_measured(benchmarks, files):
     figures = benchmarks["limit"].measure(files["signal"], "signal", 1)
     assert figures["search_over_read"]["ratio"] > 0
     assert figures["branches"] == 25 + 10 + 3
+
+
+def test_files_with_five_helices_are_measured(benchmarks, tmp_path):
+    found = benchmarks["limit"].hypotheses(tmp_path, 1, N_EVENTS)
+    assert found.keys() == {"kkpipi", "signal"}
+    assert all(
+        of["five_over_one"]["ratio"] > 0 and of["five"]["search_over_read"]["ratio"] > 0 for of in found.values()
+    )
+
+
+def test_the_commands_of_a_target_are_those_of_the_makefile(benchmarks, tmp_path):
+    called = benchmarks["whole_sets"].commands("paper", tmp_path)
+    assert {Path(program).name for program, *_ in called} == {"lnv"}
+    assert [words[0] for _, *words in called][:3] == ["simulate", "fileset", "run"]
 
 
 def test_the_suite_writes_its_results(files, tmp_path):
