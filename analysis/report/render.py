@@ -108,13 +108,12 @@ def comma_separated(table: Table) -> str:
 def markdown(table: Table) -> str:
     """Return a pipe table as GitHub and mkdocs read it."""
     rule = "|".join("--:" if c.is_number else ":--" for c in table.fields)
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in table.cells()]
     head = [c.title for c in table.fields]
-    return "\n".join([_pipes(head), f"|{rule}|", *(_pipes(row) for row in rows)]) + "\n"
+    return "\n".join([_pipes(head), f"|{rule}|", *(_pipes(row) for row in table.cells())]) + "\n"
 
 
 def _pipes(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def record(table: Table) -> dict[str, Any]:

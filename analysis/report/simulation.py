@@ -63,6 +63,16 @@ _SENSITIVITY: Final = (
     Field("at_high", "and there", percent(1), "%"),
     Field("statistics", "±", percent(1), "%"),
 )
+_MUONS: Final = (
+    Field("species", "species"),
+    Field("p_min", "p from", fixed(1), "GeV/c"),
+    Field("p_max", "p to", fixed(1), "GeV/c"),
+    Field("cos_theta_min", "|cos θ| from", fixed(2)),
+    Field("cos_theta_max", "|cos θ| to", fixed(2)),
+    Field("depth", "mean depth", fixed(1), "cm"),
+    Field("max_hits", "mean hits in the fullest layer", fixed(2)),
+    Field("rate", "as muon", percent(3), "%"),
+)
 
 
 def section(source: Source) -> Section:
@@ -107,6 +117,7 @@ def tables(found: dict[str, Any]) -> tuple[Table, ...]:
     """Return the comparisons with the references, the identification by species and momentum, the inclusive decays."""
     of_pulls = "the pull has the error of counting alone; final states stop at π⁰, η, η'(958), K⁰ and hyperons"
     of_ranges = "relative change of the phase-space efficiency at the ends of each parameter's range"
+    of_muons = "by the package's network, of tracks of 0.5 GeV/c in reach; half a track is added to those read as muons"
     made, note = partial(_table, found), found["note"]
     return (
         made("validation", "rows", "The fast simulation against what is published of the detector", _COMPARISONS, note),
@@ -115,6 +126,7 @@ def tables(found: dict[str, Any]) -> tuple[Table, ...]:
         made("validation_masses", "efficiency", "Efficiencies beside Table 2", _MASSES, note),
         made("validation_single", "single_particles", "Single particles that make a track", _SINGLE),
         made("validation_survival", "kaon_survival", "Kaons that fly a length", _SURVIVAL),
+        made("validation_muons", "muons", "Tracks in the muon chambers, and those read as muons", _MUONS, of_muons),
         made("validation_sensitivity", "sensitivity", "What the assumptions are worth", _SENSITIVITY, of_ranges),
     )
 

@@ -22,6 +22,7 @@ from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.kinematics import initial_four_momentum, momentum_and_covariance
 from jpsi_lnv.analysis.kinfit.fourc import NDF, fit4c
+from jpsi_lnv.analysis.objects import networks
 from jpsi_lnv.analysis.report import paper, validation_response
 from jpsi_lnv.analysis.report.validation_response import BARREL, ENDCAP, columns_of, gun, shoot
 from jpsi_lnv.analysis.selection import steps
@@ -89,6 +90,7 @@ N_IDEAL: Final = 20_000
 N_INCLUSIVE: Final = 1_000_000
 N_SENSITIVITY: Final = BLOCK_EVENTS
 N_SHOT: Final = 20_000
+N_MUONS: Final = 50_000
 # Progress steps: resolutions, ideal fit, signal, identification, fractions, single particles; one per mass, one per
 # parameter with a range.
 N_STEPS: Final = 6 + len(paper.MASS_SCAN) + len(ranges())
@@ -140,6 +142,7 @@ class Report:
     single_particles: tuple[dict[str, Any], ...]
     kaon_survival: tuple[dict[str, Any], ...]
     sensitivity: tuple[dict[str, Any], ...]
+    muons: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
@@ -151,6 +154,7 @@ class Report:
             "single_particles": list(self.single_particles),
             "kaon_survival": list(self.kaon_survival),
             "sensitivity": list(self.sensitivity),
+            "muons": list(self.muons),
             "note": beside_table_2(self.points, self.sensitivity),
         }
 
@@ -195,13 +199,15 @@ def validate(seed: int, advance: Callable[[int], None] = lambda _: None) -> Repo
     rows += fraction_summary(fractions)
     advance(1)
     shot, survival = single_particles(rng, N_SHOT), kaon_survival(rng, N_SHOT)
+    muons = tuple(validation_response.read_as_muon(rng, networks.of_package(), N_MUONS))
     advance(1)
     sensitivity = []
     nominal, _ = select(SIGNAL, N_SENSITIVITY, seed)
     for name, low, high in ranges():
         sensitivity.append(sensitivity_row(seed, name, low, high, nominal["all"]))
         advance(1)
-    return Report(tuple(rows), tuple(points), identified, fractions, tuple(shot), tuple(survival), tuple(sensitivity))
+    single, kaons, ranged = tuple(shot), tuple(survival), tuple(sensitivity)
+    return Report(tuple(rows), tuple(points), identified, fractions, single, kaons, ranged, muons)
 
 
 def sensitivity_row(

@@ -38,6 +38,7 @@ CHAMBER_KINDS: Final = {"mu": MUON, "pi": PION}
 CHAMBER_P: Final = (0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5)
 CHAMBER_COS_THETA: Final = (0.0, 0.4, 0.7, COS_THETA_MUC_MAX)
 _PHOTON_SHOWER_MIN: Final = 0.5  # GeV: what a photon of 1 GeV leaves, and noise does not
+_DEPTH, _HITS = (networks.MUC.inputs.index(name) for name in ("depth", "max_hits"))
 _FLAT_CUT: Final = 0.8
 
 
@@ -209,8 +210,8 @@ def read_as_muon(rng: np.random.Generator, network: Network, n: int = N_SINGLE) 
         n: Particles of each species.
 
     Returns:
-        One row per species, range of momentum in GeV/c and of abs(cos theta): tracks, those read as muons, and the rate
-        with half a track more (Jeffreys), which is never zero.
+        One row per species, range of momentum in GeV/c and of abs(cos theta): tracks, their mean depth in cm and hits
+        in the fullest layer, those read as muons, and the rate with half a track more (Jeffreys), which is never zero.
     """
     rows = []
     for name, code in (SPECIES | {"mu": MUON}).items():
@@ -220,10 +221,12 @@ def read_as_muon(rng: np.random.Generator, network: Network, n: int = N_SINGLE) 
         for (low, high), (near, far) in itertools.product(*map(itertools.pairwise, (CHAMBER_P, CHAMBER_COS_THETA))):
             at = (inputs[:, 0] >= low) & (inputs[:, 0] < high) & np.isfinite(chi).all(axis=1)
             at &= (np.abs(inputs[:, 2]) >= near) & (np.abs(inputs[:, 2]) < far)
-            bins = {"p_min": low, "p_max": high, "cos_theta_min": near, "cos_theta_max": far}
+            bins: dict[str, Any] = {"species": name, "p_min": low, "p_max": high}
+            bins |= {"cos_theta_min": near, "cos_theta_max": far}
             n_own, n_read = int(at.sum()), int((at & (chi[:, 0] < chi[:, 1])).sum())
-            counted = {"n": n_own, "read": n_read, "rate": (n_read + 0.5) / (n_own + 1.0)}
-            rows.append({"species": name, **bins, **counted})
+            depth, hits = (float(inputs[at, i].mean()) if n_own else 0.0 for i in (_DEPTH, _HITS))
+            left = {"depth": depth, "max_hits": hits}
+            rows.append(bins | left | {"n": n_own, "read": n_read, "rate": (n_read + 0.5) / (n_own + 1.0)})
     return rows
 
 

@@ -143,7 +143,7 @@ def misidentification_of_muons(rows: Sequence[dict[str, Any]]) -> Table:
         bins = {name: row[name] for name in ("species", "p_min", "p_max")}
         angle = f"{row['cos_theta_min']:g} to {row['cos_theta_max']:g}"
         found.setdefault(tuple(bins.values()), bins)[angle] = row["rate"]
-    fields = (*_MUONS, *(Field(angle, f"|cos theta| {angle}", percent(2), "%") for angle in angles))
+    fields = (*_MUONS, *(Field(angle, f"|cos theta| {angle}", percent(3), "%") for angle in angles))
     note = "half a track is added to those read as muons: no rate is zero"
     return Table(
         "read_as_muon", "Tracks that the muon chambers read as muons", fields, tuple(found.values()), note=note

@@ -203,6 +203,20 @@ def validated():
         "rows": [{"quantity": "barrel TOF [ps]", "got": 68.3, "wanted": "68 within 10%", "is_met": True}],
         "efficiency": [{"m_majorana": 0.9, "efficiency": 0.16, "efficiency_one": 0.17, "published": 0.16}],
         "single_particles": [{"species": s, "momentum": 0.5, "published": 0.97, "got": 0.96} for s in ("pi", "p")],
+        "muons": [
+            {
+                "species": "pi",
+                "p_min": 0.5,
+                "p_max": 0.6,
+                "cos_theta_min": 0.0,
+                "cos_theta_max": 0.4,
+                "depth": 9.0,
+                "max_hits": 1.2,
+                "n": 3559,
+                "read": 486,
+                "rate": 0.137,
+            }
+        ],
         "kaon_survival": [{"momentum": 0.5, "length": 35.0, "wanted": 0.91, "got": 0.909}],
         "sensitivity": [
             {

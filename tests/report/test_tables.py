@@ -112,6 +112,11 @@ def test_json_holds_raw_values_and_heads():
     assert record["columns"][2] == {"key": "e", "head": "ε", "unit": "%"}
 
 
+def test_markdown_escapes_pipes_in_heads():
+    table = Table("angles", "Angles", (Field("a", "|cos theta|"),), ({"a": 0.5},))
+    assert render.markdown(table).splitlines()[0] == r"| \|cos theta\| |"
+
+
 def test_markdown_escapes_pipes():
     lines = render.markdown(TABLE).splitlines()
     assert lines[0] == "| name | events | ε [%] |"
