@@ -67,7 +67,7 @@ CLUSTERS = {"quick_workers", "cluster", "client"}
 LAST = ("faults", "report", "events", "processors")
 OF_KERNELS = ("kinfit", "objects", "selection", "test_candidates.py", "test_kinematics.py")
 # Seconds of processor time: of the dearest test that is tried, and of all that are tried on one mutant.
-DEAREST, BUDGET = 15.0, 25.0
+DEAREST, BUDGET = 10.0, 15.0
 # Seconds after which a process hangs.
 PATIENCE = 300
 # Seconds after which the map is written while it is made: a run can begin with a part.
@@ -89,10 +89,11 @@ def sample(room: str, number: int) -> list[Mutant]:
 class Mapper:
     """Plugin of pytest that records which lines a test and a shared fixture reach, and what they cost."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, of_all: bool) -> None:
         import coverage
 
-        self.path = path
+        self.path, self.all = path, of_all
+        self.known = json.loads(path.read_text()) if path.exists() else {"tests": {}, "seconds": {}, "lines": {}}
         where = [str(ROOT / half) for half in ("analysis", "processors")]
         self.coverage = coverage.Coverage(data_file=None, source=where, messages=False, config_file=False)
         self.seconds: dict[str, float] = defaultdict(float)
@@ -121,9 +122,9 @@ class Mapper:
         finally:
             self._enter(*self.stack[:-1])
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
-        """Record a test."""
+        """Record a test; what is done here is not in its time."""
         self.fixtures[item.nodeid] = list(getattr(item, "fixturenames", ()))
         self._enter(*self.stack, (item.nodeid, 0.0))
         try:
@@ -139,9 +140,9 @@ class Mapper:
             self.bad.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
-        """Write the whole map."""
+        """Write all."""
         self.coverage.stop()
-        self.write(whole=True)
+        self.write(whole=self.all)
 
     def write(self, *, whole: bool = False) -> None:
         """Write what is known."""
@@ -154,13 +155,16 @@ class Mapper:
             cost = sum(self.seconds[one] for one in (test, *used))
             if test not in self.bad and cost < DEAREST:
                 tests[test] = {"cost": cost, "own": self.seconds[test], "shared": used}
-        lines = {
-            str(Path(path).relative_to(ROOT)): {
-                n: [c for c in of if c] for n, of in data.contexts_by_lineno(path).items()
-            }
-            for path in data.measured_files()
-        }
-        self.path.write_text(json.dumps({"whole": whole, "tests": tests, "seconds": self.seconds, "lines": lines}))
+        lines: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for path in data.measured_files():
+            for line, reached in data.contexts_by_lineno(path).items():
+                lines[str(Path(path).relative_to(ROOT))][str(line)] = [name for name in reached if name]
+        for module, of in self.known["lines"].items():
+            for line, reached in of.items():
+                lines[module][line] += [name for name in reached if name not in self.seconds]
+        tests |= {test: of for test, of in self.known["tests"].items() if test not in self.fixtures}
+        content = {"whole": whole, "tests": tests, "seconds": self.known["seconds"] | self.seconds, "lines": lines}
+        self.path.write_text(json.dumps(content))
         self.written = time.monotonic()
 
 
@@ -174,6 +178,7 @@ class Planter:
         self.sound: dict[str, bool] = {}
         self.failed = ""
         self.functions: dict[str, list[types.FunctionType]] = defaultdict(list)
+        self.caches: list[Any] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try every mutant."""
@@ -184,11 +189,13 @@ class Planter:
         for one in gc.get_objects():
             if isinstance(one, types.FunctionType):
                 self.functions[os.path.realpath(one.__code__.co_filename)].append(one)
+            elif isinstance(one, _lru_cache_wrapper) and str(one.__module__).startswith("jpsi_lnv"):
+                self.caches.append(one)
         gc.freeze()
         for room, mutant in self.mutants:
             tests = self.chosen(mutant)
             began = time.monotonic()
-            if not tests and not self.map["whole"]:
+            if not tests and not self.map.get("whole"):
                 continue
             outcome, by = self.tried(mutant, tests) if tests else ("survived", "no test reaches it")
             record = {"key": mutant.key, "room": room, "outcome": outcome, "by": by, "tests": len(tests)}
@@ -298,9 +305,8 @@ class Planter:
                 changed += 1
         if not changed:
             raise ValueError(mutant.key)
-        for one in gc.get_objects():
-            if isinstance(one, _lru_cache_wrapper) and str(one.__module__).startswith("jpsi_lnv"):
-                one.cache_clear()
+        for one in self.caches:
+            one.cache_clear()
 
 
 def digest(mutant: Mutant) -> str:
@@ -314,10 +320,10 @@ def done() -> dict[str, dict[str, Any]]:
     return {record["key"]: record for record in map(json.loads, lines)}
 
 
-def waiting(number: int, *, kernels: bool, again: bool) -> list[tuple[str, Mutant]]:
+def waiting(rooms: list[str], number: int, *, kernels: bool, again: bool) -> list[tuple[str, Mutant]]:
     """Return the mutants that are to be tried, in turns of the rooms."""
     known, turns = done(), []
-    for room in ROOMS:
+    for room in rooms:
         for turn, mutant in enumerate(sample(room, number)):
             old = known.get(mutant.key)
             new = old is None or old["body"] != digest(mutant) or (again and old["outcome"] == "survived")
@@ -360,7 +366,9 @@ def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["map", "run", "report"])
+    parser.add_argument("tests", nargs="*", help="map only these, and keep what is known of the others")
     parser.add_argument("--kernels", action="store_true", help="compiled functions, in their Python form")
+    parser.add_argument("--room", nargs="+", choices=ROOMS, default=list(ROOMS), help="only these")
     parser.add_argument("--number", type=int, default=150, help="mutants of each room")
     parser.add_argument("--again", action="store_true", help="try survivors again")
     options = parser.parse_args()
@@ -371,22 +379,13 @@ def main() -> int:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"NUMBA_DISABLE_JIT": "1"})
     path = PLACE / ("map_kernels.json" if options.kernels else "map.json")
     os.environ["HYPOTHESIS_PROFILE"] = "mutants"
-    paths = [str(TESTS / name) for name in OF_KERNELS] if options.kernels else [str(TESTS)]
-    # A test that fails or is slow in Python form is known from the map; here it only may not hang.
+    paths = options.tests or [str(TESTS / name) for name in (OF_KERNELS if options.kernels else (".",))]
     PLACE.mkdir(parents=True, exist_ok=True)
-    limits = ["--timeout", "40", "--basetemp", str(PLACE / ("temporary_kernels" if options.kernels else "temporary"))]
-    arguments = [
-        *paths,
-        *(f"--ignore={TESTS / name}" for name in IGNORED),
-        "-s",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *limits,
-    ]
+    arguments = [*paths, *(f"--ignore={TESTS / name}" for name in IGNORED), "-s", "-q", "-p", "no:cacheprovider"]
+    arguments += ["--timeout", "100", "--basetemp", str(PLACE / f"temporary_{path.stem}")]
     if options.task == "map":
-        return pytest.main(arguments, plugins=[Mapper(path), InOrder()])
-    mutants = waiting(options.number, kernels=options.kernels, again=options.again)
+        return pytest.main(arguments, plugins=[Mapper(path, of_all=not options.tests), InOrder()])
+    mutants = waiting(options.room, options.number, kernels=options.kernels, again=options.again)
     return pytest.main(arguments, plugins=[Planter(path, mutants), InOrder()])
 
 

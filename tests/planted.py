@@ -46,6 +46,8 @@ KEYWORDS = {
     "key",
     "reverse",
 }
+# Decorators that make a function one of numba's.
+COMPILING = ("kernel", "inlined", "numba", "njit")
 # Arguments that check or lay out.
 WITHOUT_RESULT = {"strict", "dtype", "indent"}
 # What is only said to people is no operation.
@@ -83,8 +85,17 @@ def mutants_of(source: Path, module: str) -> Iterator[Mutant]:
     """Yield all mutants of a module, in the order of its lines."""
     tree = ast.parse((source / module).read_text())
     seen: Counter[str] = Counter()
+    # The Python form of a function that is overloaded for the compiler is what they overload; theirs is compiled only.
+    overloaded = {
+        one.args[0].id
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Call) and ast.unparse(one.func) == "overload" and isinstance(one.args[0], ast.Name)
+    }
     for name, function in _functions(tree):
-        in_kernel = any("kernel" in ast.unparse(one) or "njit" in ast.unparse(one) for one in function.decorator_list)
+        decorators = [ast.unparse(one) for one in function.decorator_list]
+        if any(one.startswith("overload(") for one in decorators):
+            continue
+        in_kernel = name in overloaded or any(one.startswith(COMPILING) for one in decorators)
         body = ast.dump(function)
         for statement, node in _operations(function):
             for before, after, changed in _changes(node):

@@ -109,6 +109,18 @@ def test_what_is_expected_is_counts_times_rates(rng):
     assert found.factors["pi_to_electron"] == pytest.approx(2 * math.log(3), rel=0.01)
 
 
+def test_simulated_events_that_pass_the_search_are_counted(rng):
+    """In every dataset of the process that the search ran on; one that only the loosened selections saw has none."""
+    results = make_results(roles(rng, 0.01), table(rng, 5), process="J/psi -> K+ K- pi+ pi-")
+    (one,) = results.datasets.values()
+    passing = SelectionResult({"all": 10_000, "signal_region": 3})
+    seen = dataclasses.replace(one, selections=one.selections | {"search": passing})
+    unseen = dataclasses.replace(one, selections={"misid": one.selections["misid"]})
+    assert overall(with_datasets(results, b=seen)).processes[0].n_direct == 3
+    assert overall(with_datasets(results, b=seen, c=seen)).processes[0].n_direct == 6
+    assert overall(with_datasets(results, b=unseen, c=seen)).processes[0].n_direct == 3
+
+
 def test_the_branching_fraction_is_a_factor_of_its_own_process(rng):
     process = "J/psi -> K+ K- e+ e-"
     results = make_results(roles(rng, 0.01), table(rng, 5), process=process, branching_fraction_sigma=1e-3)

@@ -94,6 +94,18 @@ def test_the_weight_is_the_product_over_four_tracks(rng):
     np.testing.assert_allclose(rates.of_candidates(rows), wanted)
 
 
+def test_the_largest_rate_is_that_of_momenta_that_a_sample_has(rng):
+    """A momentum that one track in a hundred has counts, a rarer one and a species that is not there do not."""
+    rates = misid_rates.counted([make_map(rng)])
+    tracks = np.zeros(rates.value.shape[1:4])
+    tracks[PION, 2, 0], tracks[PION, 5, 0] = 1000, 9
+    often, rare = rates.value[0, PION, 2, 0], rates.value[0, PION, 5, 0]
+    np.testing.assert_array_equal(rates.largest(tracks)[PION], often)
+    np.testing.assert_array_equal(rates.largest(tracks)[KAON], 0.0)
+    tracks[PION, 5, 0] = 11
+    np.testing.assert_array_equal(rates.largest(tracks)[PION], np.maximum(often, rare))
+
+
 def test_what_a_candidate_needs():
     rows = candidates(1, species=(KAON, PION, KAON, PION))
     needs = misid_rates.needs({track: rows[f"species_{track}"] for track in KKEE.tracks})

@@ -127,6 +127,13 @@ def test_two_different_channels_against_a_plain_minimiser(shifts, changes):
     assert upper_limit(channels) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("sigma", "is_zero"), [(0.0, False), (1.0, True)])
+def test_an_event_asks_for_signal_unless_a_background_may_be_there(sigma, is_zero):
+    """Where none is expected for sure an event is signal; where none is expected but one may be, it need not be."""
+    found = interval([Channel(n_obs=1, share=1.0, efficiency=0.2, background_sigma=sigma)])
+    assert (found.lower == 0.0) == is_zero
+
+
 def test_a_second_channel_without_events_strengthens_the_limit():
     first = Channel(n_obs=1, share=0.5, efficiency=0.15, background=0.3, background_sigma=0.1, sources={"a": 0.05})
     second = Channel(n_obs=0, share=0.5, efficiency=0.15, sources={"a": 0.05})

@@ -55,11 +55,13 @@ def test_feldman_cousins_covers_at_least_its_level():
     assert coverage.exact(table, SIGNAL).smallest[0] >= 0.90 - 1e-6
 
 
-def test_toys_agree_with_the_exact_sum_where_the_efficiency_is_known():
+@pytest.mark.parametrize("n_bkg", [0.0, 3.0])
+def test_toys_agree_with_the_exact_sum_where_the_efficiency_is_known(n_bkg):
     table = rolke_table(bounded=False, zero_counts="extrapolated")
     signal = np.array([0.5, 2.0, 5.0, 10.0])
-    exact = coverage.exact(table, signal)
-    found = coverage.with_toys(table, signal, delta_sys=0.0, rng=np.random.default_rng(7), n_toys=40_000)
+    exact = coverage.exact(table, signal, n_bkg=n_bkg)
+    rng = np.random.default_rng(7)
+    found = coverage.with_toys(table, signal, delta_sys=0.0, rng=rng, n_toys=40_000, n_bkg=n_bkg)
     assert np.all(np.abs(found.probability - exact.probability) < 4.5 * found.error + 1e-12)
 
 

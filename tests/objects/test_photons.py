@@ -41,12 +41,15 @@ def endcap(energy):
         (barrel(), True),
         (barrel(energy=0.0249), False),
         (barrel(energy=0.0251), True),
+        (barrel(energy=0.025), False),
         (endcap(0.0499), False),
+        (endcap(0.05), False),
         (endcap(0.0501), True),
         ((80.0, 0.0, 120.0, 1.0, 100.0), False),  # between barrel and end cap
         ((30.0, 0.0, 140.0, 1.0, 100.0), False),  # too far forward
         (barrel(time=700.0), True),
         (barrel(time=700.1), False),
+        (barrel(time=0.0), True),
         (barrel(time=-1.0), False),
     ],
 )

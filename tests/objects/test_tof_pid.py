@@ -199,6 +199,18 @@ def test_times_without_the_ends_that_are_to_be_corrected_are_refused(rng):
     assert np.isfinite(tofcorr.chi(columns, plain, np.arange(1600), (-4.0, 6.0))).any()
 
 
+def test_without_corrections_the_resolution_is_that_of_the_place():
+    """Tables hold the middle of their bins, the two layers together 1/sqrt(2) of one."""
+    barrel, endcap = (0.09, 0.0, -1e-6), 0.1
+    plain = tofcorr.without_corrections(barrel, endcap)
+    middle = np.arange(-112.5, 115.0, 5.0)
+    both = barrel[0] + barrel[2] * middle**2
+    np.testing.assert_allclose(plain.slow_sigma[0, tofcorr.BOTH, 0], both)
+    np.testing.assert_allclose(plain.slow_sigma[1, tofcorr.INNER, 3], 2**0.5 * both)
+    np.testing.assert_array_equal(plain.sigma[:, tofcorr.ENDCAP, :2], [[endcap, 0.0]] * 4)
+    np.testing.assert_array_equal(plain.slow_sigma_endcap, endcap)
+
+
 def test_the_cuts_ask_for_constants_that_the_calibration_has_not(columns_of_pions):
     nothing = Calibration("own.json", "0", (RunRange(0, 10**6, Constants()),))
     cuts = replace(SELECTION, pid_emc=False, **PID_VARIANTS["tofcorr"])

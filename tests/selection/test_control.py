@@ -97,6 +97,25 @@ def test_a_probe_is_another_good_track_of_the_other_charge(fixture, request):
 
 
 @pytest.mark.parametrize("fixture", ["electron_view", "kaon_view"])
+def test_what_is_slow_is_neither_tag_nor_probe(fixture, request):
+    """A momentum at its limit is too slow, the next one is not."""
+    view = request.getfixturevalue(fixture)
+
+    def with_limit(**limits):
+        return type(view)(view.search, dataclasses.replace(view.control, **limits))
+
+    p_probe = view.p_probe[view.in_acceptance]
+    middle = float(np.median(p_probe))
+    found = with_limit(p_probe_min=middle)
+    np.testing.assert_array_equal(found.in_acceptance, view.in_acceptance & (view.p_probe > middle))
+    p_tag = np.linalg.norm(view.p4[:, :3], axis=1)[view.is_identified]
+    limit = float(p_tag[p_tag > view.control.p_tag_min].min())
+    with_it = with_limit(p_tag_min=float(np.nextafter(limit, 0.0)))
+    assert np.isin(with_limit(p_tag_min=limit).tags, with_it.tags).all()
+    assert len(with_it.tags) - len(with_limit(p_tag_min=limit).tags) == 1
+
+
+@pytest.mark.parametrize("fixture", ["electron_view", "kaon_view"])
 def test_the_expected_momentum_is_the_measured_one(fixture, request):
     view = request.getfixturevalue(fixture)
     clean = view.is_clean
@@ -151,6 +170,8 @@ def test_kkpipi_loses_to_other_hypotheses_what_its_fits_say():
     assert counts["smallest_chi2"] == np.count_nonzero(wins == 0)
     filled = control_fit.fill_competition(view)["delta_chi2"]
     assert filled.sum(flow=True) == counts["signal_region"]
+    is_below = np.append(-np.inf, filled.axes[0].edges) < -1.0
+    assert filled.values(flow=True)[is_below].sum() == counts["signal_region"] - counts["smallest_chi2"]
 
 
 @pytest.mark.parametrize(("name", "view"), [("kkpipi", control_fit.KaonEvents), ("ppbarpipi", ProtonEvents)])

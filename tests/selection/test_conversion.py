@@ -147,6 +147,32 @@ def test_nearest_pair_of_an_electron():
 
 
 @pytest.mark.fast
+def test_an_electron_without_a_pair_has_none_beside_the_only_one():
+    one = conversion.Pairs(*(np.array([x]) for x in (3, 3, 1.0, 0.1, 0.2)))
+    np.testing.assert_array_equal(conversion.nearest(one, np.array([3, 5]))["m_ee"], [0.2, np.nan])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("variable", "limit"),
+    [
+        ("delta_xy", "conversion_delta_xy_max"),
+        ("radius", "conversion_radius_min"),
+        ("radius", "conversion_radius_max"),
+        ("m_ee", "conversion_m_ee_max"),
+    ],
+)
+def test_a_pair_at_a_limit_of_the_veto_is_no_conversion(variable, limit):
+    inside = conversion.Pairs(*(np.array([x]) for x in (0, 1, 3.0, 0.0, 0.01)))
+    at_limit = inside._replace(**{variable: np.array([getattr(SELECTION, limit)])})
+    assert conversion.is_conversion(inside, SELECTION)
+    assert not conversion.is_conversion(at_limit, SELECTION)
+    shown = conversion.in_turn(at_limit, SELECTION)
+    after = {"delta_xy": ("radius", "m_ee"), "radius": ("m_ee",), "m_ee": ()}[variable]
+    assert [name for name, values in shown.items() if not len(values)] == list(after)
+
+
+@pytest.mark.fast
 def test_each_variable_is_shown_of_the_pairs_that_those_before_it_take_for_conversions():
     four = np.arange(4)
     pairs = conversion.Pairs(
