@@ -8,22 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from jpsi_lnv.analysis import kinematics
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.channel import KKEE, Channel
 from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import Columns
-from jpsi_lnv.analysis.kinfit import fourc, vertex
+from jpsi_lnv.analysis.kinematics import four_momentum
+from jpsi_lnv.analysis.kinfit import constrained, fourc, vertex
 from jpsi_lnv.analysis.objects import tracks
+from jpsi_lnv.analysis.objects.photons import Photons, covariance
 
 SIGNAL = 0
-# Tracks of an event that the search for combinations can tell apart, as bits of an integer.
-N_TRACKS_MAX = 62
+# Tracks, and photons, that an event may have to be searched for combinations.
+N_MAX = 32
 
 
 def find(
@@ -36,7 +39,8 @@ def find(
     """Return every combination of tracks that a channel or its conjugate may be.
 
     The order is that of the events; within one, the channel before its conjugate, then by track index, slot by slot. No
-    track is used twice, and like particles are in increasing order: no combination comes twice.
+    track is used twice, and what stands for the same candidate comes in one order: no combination comes twice. An event
+    of more than `N_MAX` tracks has none.
 
     Args:
         offsets: (E + 1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
@@ -47,22 +51,46 @@ def find(
 
     Returns:
         cand ``(N, n)``, indices of the tracks in the order of the channel's slots, and event ``(N,)``.
-
-    Raises:
-        ValueError: An event has more tracks than can be told apart.
     """
     if event_mask is None:
         event_mask = np.ones(len(offsets) - 1, dtype=np.bool_)
     masks = np.stack([accepts[species] for species in dict.fromkeys(channel.species)])
-    slots = _slots(channel)
+    return _combine(offsets, charge, masks, _slots(channel), event_mask)
+
+
+def find_photons(offsets: IntArray, channel: Channel, event_mask: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return every combination of photons that a channel may have, as `find` does of tracks.
+
+    Args:
+        offsets: (E + 1,) photons of event i are ``offsets[i]`` to ``offsets[i + 1]``.
+        channel: The final state.
+        event_mask: (E,) events to look at.
+
+    Returns:
+        photon ``(N, m)``, indices of the photons, and event ``(N,)``.
+    """
+    n, first = channel.n_photons, len(channel.slots)
+    after, places = np.maximum(channel.after[first:] - first, -1), slice(first, None)
+    slots = _Slots(np.zeros((1, n), np.int64), after, np.array([n, *[0] * (n - 1)]), channel.n_orders(places))
+    charge = np.ones(offsets[-1], dtype=np.int8)
+    return _combine(offsets, charge, np.ones((1, len(charge)), dtype=np.bool_), slots, event_mask)
+
+
+def crossed(event: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the places of every two of the same event in two rising lists of events, (N,) each."""
+    first, last = np.searchsorted(other, event, side="left"), np.searchsorted(other, event, side="right")
+    n = last - first
+    of = np.repeat(np.arange(len(event)), n)
+    return of, np.arange(len(of)) - np.repeat(np.cumsum(n) - n, n) + first[of]
+
+
+def _combine(
+    offsets: IntArray, charge: npt.NDArray[np.integer], masks: BoolArray, slots: _Slots, event_mask: BoolArray
+) -> tuple[IntArray, IntArray]:
     n = np.zeros(len(event_mask), dtype=np.int64)
-    most = _count(offsets, charge, masks, slots.pool, slots.n_like, event_mask, n)
-    if most < 0:
-        event = -1 - most
-        msg = f"event {event} has {offsets[event + 1] - offsets[event]} tracks, wanted at most {N_TRACKS_MAX}"
-        raise ValueError(msg)
-    cand = np.empty((most, len(channel.slots)), dtype=np.int64)
-    found = _fill(offsets, charge, masks, slots.pool, slots.is_like, n, cand)
+    most = _count(offsets, charge, masks, slots.pool, slots.n_like, slots.n_orders, event_mask, n)
+    cand = np.empty((most, slots.pool.shape[1]), dtype=np.int64)
+    found = _fill(offsets, charge, masks, slots.pool, slots.after, n, cand)
     has_any = np.flatnonzero(n)
     return cand[:found], np.repeat(has_any, n[has_any])
 
@@ -243,6 +271,38 @@ def measured(
     return AtVertex(*tracks.read_helices(columns, chosen, correction, species), cand, field, point, spread)
 
 
+def with_photons(p: FloatArray, v: FloatArray, photons: Photons) -> tuple[FloatArray, FloatArray]:
+    """Return momenta and covariances of tracks, and of photons after them; a row for photons where species have rows.
+
+    Args:
+        p: (P, S, 3) momenta of the tracks in GeV/c.
+        v: (P, S, 6) their covariances in (GeV/c)^2.
+        photons: (G,) the photons.
+    """
+    n, rows = p.shape[:2]
+    of_photons = photons.p4[:, :3], covariance(photons)
+    joined = []
+    for of_tracks, of in zip((p, v), of_photons, strict=True):
+        both = np.full((n + len(of), rows + (rows > 1), of.shape[1]), np.nan)
+        both[:n, :rows], both[n:] = of_tracks, of[:, None]
+        joined.append(both)
+    return joined[0], joined[1]
+
+
+def complete_mass(p4: FloatArray, p4_total: FloatArray, missing: float | None) -> FloatArray:
+    """Return the mass of all particles in GeV/c^2, (N,), one that is not seen with the momentum that the others leave.
+
+    Args:
+        p4: (N, n, 4) four-momenta of those that are seen, in GeV.
+        p4_total: Initial four-momentum, (4,) or one of each (N, 4), in GeV.
+        missing: Mass of the one that is not seen in GeV/c^2; None: all are seen.
+    """
+    seen = p4.sum(axis=1)
+    return kinematics.invariant_mass(
+        seen if missing is None else seen + four_momentum(p4_total[..., :3] - seen[:, :3], missing)
+    )
+
+
 def at_vertices(found: vertex.VertexFit) -> Start:
     """Return the tracks of combinations at their vertices; without one their momenta are NaN, which no fit accepts."""
     return Start(found.p[:, None], found.v[:, None], np.arange(len(found.p)).reshape(-1, vertex.N_TRACKS))
@@ -259,8 +319,34 @@ def fit_signal(start: Start, p4_total: FloatArray, cuts: Cuts) -> tuple[fourc.Fi
     Returns:
         The fits, of shape (N, 1), and the fitted four-momenta (N, n, 4) in GeV; NaN where a fit is not OK.
     """
-    own, limits = cuts.channel.assignments[SIGNAL], fourc.LIMITS[cuts.fit_limits]
-    return fourc.fit_with_momenta(*start, own, p4_total, spread=cuts.beam_spread, limits=limits)
+    channel = cuts.channel
+    options: Any = {"mass": channel.fit_masses, "spread": cuts.beam_spread, "limits": fourc.LIMITS[cuts.fit_limits]}
+    if channel.is_closed:
+        return fourc.fit_with_momenta(*start, channel.rows[SIGNAL], p4_total, **options)
+    own = channel.rows[SIGNAL].tolist()
+    return constrained.fit(*start, own, p4_total, channel.constraints, give_up=fourc.CHI2_MAX, **options)
+
+
+def fit_rivals(start: Start, rivals: IntArray, p4_total: FloatArray, competes: BoolArray, cuts: Cuts) -> fourc.Fit4C:
+    """Fit combinations under alternative assignments, of shape (N, H); constraints are those of the channel.
+
+    Args:
+        start: Their tracks.
+        rivals: (H, n) rows of `fit_masses`.
+        p4_total: Initial four-momentum, (4,) or one of each (N, 4), in GeV.
+        competes: (N, H) which to fit.
+        cuts: The requirements.
+    """
+    channel = cuts.channel
+    options: Any = {"mass": channel.fit_masses, "spread": cuts.beam_spread, "limits": fourc.LIMITS[cuts.fit_limits]}
+    if channel.is_closed or not len(rivals):
+        return fourc.fit4c(*start, rivals, p4_total, competes=competes, **options)
+    options |= {"give_up": fourc.CHI2_MAX}
+    fits = [
+        constrained.fit(*start, of, p4_total, channel.constraints, competes=mask[:, None], **options)[0]
+        for of, mask in zip(rivals.tolist(), competes.T, strict=True)
+    ]
+    return fourc.Fit4C(*(np.concatenate(of, axis=1) for of in zip(*fits, strict=True)))
 
 
 def fit_best(
@@ -279,22 +365,19 @@ def fit_best(
     Args:
         signal: Fits of every combination, from `fit_signal`.
         measured: The tracks of every combination.
-        combinations: Places (N, n) of their tracks among the examined ones, and event (N,).
+        combinations: Places (N, n) of their tracks among the examined ones, and of photons after these; event (N,).
         chi2_pid: PID chi2 (P, S) of the channel's hypotheses of the examined tracks.
         p4_total: Initial four-momentum, (4,) or one of each combination (N, 4), in GeV.
         cuts: The requirements.
     """
     channel, (cand, event) = cuts.channel, combinations
     row = best_per_event(signal.chi2[:, SIGNAL], event)
-    competes = channel.competing(cuts.permutations, cand[row], chi2_pid)[:, SIGNAL + 1 :]
+    of_tracks = cand[row][:, : len(channel.slots)]
+    competes = channel.competing(cuts.permutations, of_tracks, chi2_pid)[:, SIGNAL + 1 :]
     competes &= (signal.chi2[row, SIGNAL] < fourc.CHI2_MAX)[:, None]
     p4 = p4_total if p4_total.ndim == 1 else p4_total[row]
-    rivals = channel.assignments[SIGNAL + 1 :]
-    limits = fourc.LIMITS[cuts.fit_limits]
-    others = [
-        fourc.fit4c(*start, rivals[of], p4, competes=competes[:, of], spread=cuts.beam_spread, limits=limits)
-        for of, start in measured.starts(rivals, row)
-    ]
+    rivals = channel.rows[SIGNAL + 1 :]
+    others = [fit_rivals(start, rivals[of], p4, competes[:, of], cuts) for of, start in measured.starts(rivals, row)]
     status = np.concatenate([signal.status[row], *(fit.status for fit in others)], axis=1)
     chi2 = np.concatenate([signal.chi2[row], *(fit.chi2 for fit in others)], axis=1)
     chi2[status != fourc.Status.OK] = np.inf
@@ -318,22 +401,23 @@ class _Slots(NamedTuple):
 
     Attributes:
         pool: (C, n) pool of each slot, of the channel and of its conjugate.
-        is_like: (n,) slots of the same pool as the slot before.
+        after: (n,) slot whose track that of each slot comes after, or -1.
         n_like: (n,) how many slots, this one and those after it, have its pool; 0 for a slot like the one before.
+        n_orders: In how many orders tracks are the same combination.
     """
 
     pool: IntArray
-    is_like: BoolArray
+    after: IntArray
     n_like: IntArray
+    n_orders: int
 
 
 def _slots(channel: Channel) -> _Slots:
     slots, masks = channel.slots, list(dict.fromkeys(channel.species))
     signs = (1,) if channel.is_self_conjugate else (1, -1)
     pool = np.array([[2 * masks.index(s.species) + (sign * s.charge < 0) for s in slots] for sign in signs])
-    is_like = np.array([k > 0 and slots[k] == slots[k - 1] for k in range(len(slots))])
-    n_like = np.array([0 if like else slots.count(s) for s, like in zip(slots, is_like, strict=True)])
-    return _Slots(pool, is_like, n_like)
+    n_like = np.array([0 if k > 0 and s == slots[k - 1] else slots.count(s) for k, s in enumerate(slots)])
+    return _Slots(pool, channel.after[: len(slots)], n_like, channel.n_orders(slice(len(slots))))
 
 
 @kernel
@@ -346,16 +430,16 @@ def _pools_of(t: int, charge: npt.NDArray[np.integer], masks: BoolArray) -> int:
 
 
 @kernel
-def _at_most(sizes: int, pool: IntArray, c: int, n_like: IntArray) -> int:
+def _at_most(sizes: int, pool: IntArray, c: int, n_like: IntArray, n_orders: int) -> int:
     """Return how many combinations pools of these sizes, a byte each, make, as if no track could be of two species."""
-    most, orders = 1, 1
+    most = 1
     for k in range(pool.shape[1]):
         size = sizes >> 8 * pool[c, k] & 255
         if size < n_like[k]:
             return 0
         for like in range(n_like[k]):
-            most, orders = most * (size - like), orders * (like + 1)
-    return most // orders
+            most *= size - like
+    return most // n_orders
 
 
 @kernel
@@ -365,38 +449,37 @@ def _count(
     masks: BoolArray,
     pool: IntArray,
     n_like: IntArray,
+    n_orders: int,
     event_mask: BoolArray,
     n: IntArray,
 ) -> int:
-    """Fill the largest number of combinations of each event; return their sum, or -1 - an event of too many tracks."""
+    """Fill the largest number of combinations of each event; return their sum."""
     one = np.zeros(1 << 2 * masks.shape[0], dtype=np.int64)
     for pools in range(len(one)):
         for i in range(2 * masks.shape[0]):
             one[pools] += (pools >> i & 1) << 8 * i
     most = 0
     for event in range(len(n)):
-        if event_mask[event]:
-            if offsets[event + 1] - offsets[event] > N_TRACKS_MAX:
-                return -1 - event
+        if event_mask[event] and offsets[event + 1] - offsets[event] <= N_MAX:
             sizes = 0
             for t in range(offsets[event], offsets[event + 1]):
                 sizes += one[_pools_of(t, charge, masks)]
             for c in range(pool.shape[0]):
-                n[event] += _at_most(sizes, pool, c, n_like)
+                n[event] += _at_most(sizes, pool, c, n_like, n_orders)
             most += n[event]
     return most
 
 
 @kernel
 def _walk(
-    pools: IntArray, pool: IntArray, is_like: BoolArray, chosen: IntArray, start: int, row: int, cand: IntArray
+    pools: IntArray, pool: IntArray, after: IntArray, chosen: IntArray, start: int, row: int, cand: IntArray
 ) -> int:
     """Write every combination of an event from `row` on; return the row after the last.
 
     Args:
         pools: Pools of each track of the event, as bits.
         pool: Pool of each slot.
-        is_like: Slots whose track must come after that of the slot before.
+        after: Slot whose track that of each slot comes after, or -1.
         chosen: Space for a track of each slot.
         start: First track of the event.
         row: First row to write.
@@ -412,7 +495,7 @@ def _walk(
             used |= 1 << t
             k += 1
             wanted = 1 << pool[k]
-            t = t + 1 if is_like[k] else 0
+            t = chosen[after[k]] + 1 if after[k] >= 0 else 0
             continue
         if t < n:
             for other in range(last):
@@ -435,12 +518,12 @@ def _fill(
     charge: npt.NDArray[np.integer],
     masks: BoolArray,
     pool: IntArray,
-    is_like: BoolArray,
+    after: IntArray,
     n: IntArray,
     cand: IntArray,
 ) -> int:
     """Fill the combinations, and the number of each event; return their sum."""
-    chosen, space = np.empty(len(is_like), dtype=np.int64), np.empty(N_TRACKS_MAX, dtype=np.int64)
+    chosen, space = np.empty(len(after), dtype=np.int64), np.empty(N_MAX, dtype=np.int64)
     row = 0
     for event in range(len(n)):
         if n[event] == 0:
@@ -449,7 +532,7 @@ def _fill(
         for t in range(start, stop):
             space[t - start] = _pools_of(t, charge, masks)
         for c in range(pool.shape[0]):
-            row = _walk(space[: stop - start], pool[c], is_like, chosen, start, row, cand)
+            row = _walk(space[: stop - start], pool[c], after, chosen, start, row, cand)
         n[event] = row - first
     return row
 

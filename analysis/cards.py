@@ -10,6 +10,14 @@
     [cuts]
     chi2_4c_max = 25.0
 
+and for a decay with a pi0, its mass a constraint of the fit::
+
+    final_state = ["K+", "K-", "gamma", "gamma"]
+    [[intermediates]]
+    of = "pi0"
+    particles = ["gamma1", "gamma2"]
+    window = [0.115, 0.150]
+
 What a card leaves out is the publication's. The decay stands among the requirements (`analysis.cuts`), so that whatever
 depends on these, the box of blind data and stored parts of a run, is of one decay.
 """
@@ -22,6 +30,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from annotated_types import MinLen
 
+from jpsi_lnv.analysis.constraints import Intermediate
 from jpsi_lnv.analysis.cuts import SELECTION, Cuts, changed
 from jpsi_lnv.analysis.documents import Form, digest, from_toml
 from jpsi_lnv.analysis.errors import LnvError
@@ -38,6 +47,16 @@ Particles = Annotated[tuple[str, ...], MinLen(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Intermediate:
+    """What a card holds of one intermediate particle."""
+
+    of: Annotated[str, MinLen(1)]
+    particles: Annotated[tuple[str, ...], MinLen(2)]
+    window: tuple[float, float]
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Content:
     """What a card holds."""
 
@@ -45,6 +64,8 @@ class _Content:
     parent: Literal["J/psi(1S)"]
     final_state: Particles
     alternatives: tuple[Particles, ...] = ()
+    intermediates: tuple[_Intermediate, ...] = ()
+    missing: str = ""
     cuts: dict[str, bool | int | float | str] = field(default_factory=dict)
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -104,9 +125,11 @@ def _cuts(content: _Content, path: Path) -> Cuts:
     decay = {
         "final_state": " ".join(content.final_state),
         "alternatives": ", ".join(map(" ".join, content.alternatives)),
+        "intermediates": ", ".join(str(Intermediate(m.of, m.particles, m.window)) for m in content.intermediates),
+        "missing": content.missing,
     }
     if named := sorted(decay.keys() & content.cuts.keys()):
-        raise _FORM.fault(path, f"cuts.{named[0]} is given; wanted it as {named[0]}, a list, at the top")
+        raise _FORM.fault(path, f"cuts.{named[0]} is given; wanted it as {named[0]} at the top")
     values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in content.cuts.items()}
     settings = [f"{name}={value}" for name, value in (decay | values).items()]
     try:

@@ -1,5 +1,8 @@
 """A decay that is searched for, and what else its tracks may be: the final state and the assignments it competes with.
 
+A final state is of charged particles, and of photons after them; the masses of what some of them come from, such as a
+pi0, and one neutral particle that is not seen are constraints of its fit.
+
 The publication (III, par. 3) wants the chi2 of K K e e to be the smallest among the assignments K K e e, K+ K- pi+ pi-,
 K+ K- K+ K- and pi+ pi- pi+ pi-. An alternative stands for every distinct way to give its particles to the tracks of
 their charges: K+ K- pi+ pi- has four, one track of each charge is a kaon.
@@ -7,10 +10,12 @@ their charges: K+ K- pi+ pi- has four, one track of each charge is a kaon.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import groupby, permutations, product
+from itertools import chain, groupby, permutations, product
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +23,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
+from jpsi_lnv.analysis.constraints import Constraints, Intermediate, Mass, Neutral, intermediate, neutral
 
 SPECIES_OF: Final = {"e": Species.E, "pi": Species.PI, "K": Species.K, "p": Species.P, "mu": Species.MU}
 SIGNS: Final = {"+": 1, "-": -1}
@@ -39,6 +45,7 @@ WORDS: Final[Mapping[Species, Words]] = {
     Species.MU: Words("muon", "μ", r"\mu"),
 }
 
+PHOTON: Final = "gamma"
 Permutations = Literal["one", "all"]
 
 
@@ -66,33 +73,159 @@ def slot(name: str) -> Slot:
 
 @dataclass(frozen=True)
 class Channel:
-    """A final state of charged particles.
+    """A final state of charged particles and photons.
 
     Attributes:
-        final_state: Names of its particles; like ones stand beside each other.
-        alternatives: Final states of the same charges that its tracks may come from instead.
+        final_state: Names of its particles, photons last; like ones stand beside each other.
+        alternatives: Final states of the same charges that its tracks may come from instead, with the same photons.
+        intermediates: What some of the particles come from.
+        missing: Name of the one neutral particle that is not seen; empty: all are.
 
     Raises:
-        ValueError: An unknown particle, like ones apart, an alternative of other charges.
+        ValueError: An unknown particle, like ones apart, an alternative of other charges, or masses that the particles
+            cannot have.
     """
 
     final_state: tuple[str, ...]
     alternatives: tuple[tuple[str, ...], ...] = ()
+    intermediates: tuple[Intermediate, ...] = ()
+    missing: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what would be counted twice, and alternatives that the tracks cannot be."""
-        if len([*groupby(self.slots)]) > len({*self.slots}):
-            msg = f"{' '.join(self.final_state)}: wanted like particles beside each other"
+        """Refuse what would be counted twice, alternatives that the tracks cannot be, masses that cannot be."""
+        text = " ".join(self.final_state)
+        if len([*groupby(self.slots)]) > len({*self.slots}) or self.final_state[: len(self.slots)] != self._charged:
+            msg = f"{text}: wanted like particles beside each other, photons last"
             raise ValueError(msg)
         for alternative in self.alternatives:
-            if sorted(slot(name).charge for name in alternative) != sorted(self.charges):
-                msg = f"{' '.join(alternative)} has other charges than {' '.join(self.final_state)}"
+            charged = _charged(alternative)
+            if sorted(slot(name).charge for name in charged) != sorted(self.charges):
+                msg = f"{' '.join(alternative)} has other charges than {text}"
                 raise ValueError(msg)
+            if len(alternative) - len(charged) != self.n_photons:
+                msg = f"{' '.join(alternative)} has other photons than {text}"
+                raise ValueError(msg)
+        for mass in self.intermediates:
+            self._require(mass)
+        if self.intermediates or self.missing:
+            self._require_constraints()
+
+    def _require(self, mass: Intermediate) -> None:
+        """Raise ValueError for a mass that its particles cannot have."""
+        m, (low, high) = neutral(mass.of).mass, mass.window
+        if unknown := [name for name in mass.particles if name not in self.particles]:
+            wrong = f"no particle {unknown[0]!r}, wanted among {', '.join(self.particles)}"
+        elif not 0.0 <= low < m < high < math.inf:
+            wrong = f"its window {low:g} to {high:g} GeV/c^2, wanted one around its mass, {m:.6g}"
+        elif (charge := sum(self.charges[k] for k in self._places(mass) if k < len(self.slots))) != 0:
+            wrong = f"the charges of its particles add up to {charge:+d}, wanted 0"
+        elif (least := self._least(mass)) > m:
+            wrong = f"its particles weigh {least:.6g} GeV/c^2, wanted at most its mass, {m:.6g}"
+        elif self.alternatives and any(k < len(self.slots) for k in self._places(mass)):
+            wrong = "has charged particles, which alternatives give other masses; wanted no alternatives beside it"
+        else:
+            return
+        msg = f"intermediates '{mass}': {wrong}"
+        raise ValueError(msg)
+
+    def _least(self, mass: Intermediate) -> float:
+        """Return the least mass that the particles of an intermediate can have, masses inside it as they are."""
+        places, inner = {*self._places(mass)}, 0.0
+        for other in sorted(self.intermediates, key=lambda m: -len(m.particles)):
+            if {*self._places(other)} < {*self._places(mass)} and {*self._places(other)} <= places:
+                inner += neutral(other.of).mass
+                places -= {*self._places(other)}
+        return inner + sum(self.masses[k] for k in places if k < len(self.slots))
+
+    def _require_constraints(self) -> None:
+        """Raise ValueError for constraints that follow from each other, or that contradict each other."""
+        try:
+            self.constraints  # noqa: B018 made to be checked
+        except ValueError as error:
+            msg = f"intermediates '{', '.join(map(str, self.intermediates))}', missing {self.missing!r}: {error}"
+            raise ValueError(msg) from None
+
+    @property
+    def _charged(self) -> tuple[str, ...]:
+        return _charged(self.final_state)
+
+    @property
+    def n_photons(self) -> int:
+        """Photons of a candidate."""
+        return len(self.final_state) - len(self._charged)
+
+    @cached_property
+    def unseen(self) -> Neutral | None:
+        """The particle that is not seen."""
+        return neutral(self.missing) if self.missing else None
+
+    @cached_property
+    def particles(self) -> tuple[str, ...]:
+        """Name of each particle in a candidate, such as ``k1`` or ``gamma2``: tracks, then photons."""
+        return (*self.tracks, *(f"{PHOTON}{k + 1}" for k in range(self.n_photons)))
+
+    def _places(self, mass: Intermediate) -> tuple[int, ...]:
+        return tuple(self.particles.index(name) for name in mass.particles)
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """What the fit of a candidate constrains."""
+        masses = tuple(Mass(self._places(mass), neutral(mass.of).mass) for mass in self.intermediates)
+        return Constraints(len(self.final_state), masses, self.unseen.mass if self.unseen else None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the four-momentum is all that the fit constrains."""
+        return not self.intermediates and not self.missing
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """The places of a candidate's tracks."""
-        return tuple(slot(name) for name in self.final_state)
+        return tuple(slot(name) for name in self._charged)
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Which of `fit_masses` the tracks and photons have under every assignment, (H, n + photons)."""
+        of_photons = np.full((len(self.assignments), self.n_photons), len(self.hypotheses))
+        return np.concatenate([self.assignments, of_photons], axis=1)
+
+    @property
+    def fit_masses(self) -> tuple[float, ...]:
+        """Masses of the hypotheses, and of the photon after them, in GeV/c^2."""
+        return (*(SPECIES_MASS[species] for species in self.hypotheses), 0.0)
+
+    @cached_property
+    def _orders(self) -> tuple[tuple[int, int], ...]:
+        """For each particle: the one before it that it comes after, or -1; and how many can stand in its place.
+
+        Like particles can change places if no mass tells them apart. Of the ways that this gives, one is counted: each
+        particle comes before all that can stand in its place while those before it stay.
+        """
+        kinds = (*self.slots, *(PHOTON for _ in range(self.n_photons)))
+        pools = [[k for k, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)]
+        masses = {(mass.of, frozenset(self._places(mass))) for mass in self.intermediates}
+        group = []
+        for chosen in product(*(permutations(pool) for pool in pools)):
+            to = dict(zip(chain(*pools), chain(*chosen), strict=True))
+            if {(of, frozenset(to[k] for k in places)) for of, places in masses} == masses:
+                group.append([to[k] for k in range(len(kinds))])
+        after, sizes = [-1] * len(kinds), []
+        for k in range(len(kinds)):
+            orbit = {way[k] for way in group}
+            sizes.append(len(orbit))
+            for other in orbit - {k}:
+                after[other] = k
+            group = [way for way in group if way[k] == k]
+        return tuple(zip(after, sizes, strict=True))
+
+    @cached_property
+    def after(self) -> IntArray:
+        """Place of the particle that each one comes after in a candidate, or -1, (n + photons,)."""
+        return np.array([after for after, _ in self._orders], dtype=np.int64)
+
+    def n_orders(self, places: slice) -> int:
+        """Return in how many orders some particles are the same candidate."""
+        return math.prod(size for _, size in self._orders[places])
 
     @property
     def charges(self) -> tuple[int, ...]:
@@ -127,7 +260,7 @@ class Channel:
     @property
     def name(self) -> str:
         """Name of the final state in keys, such as ``kkee``."""
-        return name_of(self.final_state)
+        return name_of(self.final_state) + re.sub(r"\W", "", self.missing).lower()
 
     @property
     def mass(self) -> str:
@@ -159,48 +292,60 @@ class Channel:
     def tracks(self) -> tuple[str, ...]:
         """Name of each track, such as ``k1``: like species are numbered."""
         species = self.species
-        names = (name[:-1].lower() for name in self.final_state)
+        names = (name[:-1].lower() for name in self._charged)
         return tuple(f"{name}{species[: k + 1].count(species[k])}" for k, name in enumerate(names))
 
     @property
     def symbols(self) -> str:
         """The particles in a text, such as ``KKee``."""
-        return symbols_of(self.final_state)
+        return symbols_of(self.final_state) + self.missing
 
     @property
     def signed(self) -> str:
         """The particles with their charges in a text, such as ``K± K± e∓ e∓``."""
         signs = ("+", "-") if self.is_self_conjugate else ("±", "∓")
-        return " ".join(WORDS[s.species].symbol + signs[s.charge != self.charges[0]] for s in self.slots)
+        charged = (WORDS[s.species].symbol + signs[s.charge != self.charges[0]] for s in self.slots)
+        return " ".join((*charged, *self._neutral("γ", self.missing)))
+
+    def _neutral(self, photon: str, missing: str) -> tuple[str, ...]:
+        """Return what stands for the particles without charge."""
+        return (photon,) * self.n_photons + ((missing,) if self.missing else ())
 
     @property
     def in_powers(self) -> str:
         """The particles with their charges as powers, such as ``K⁺K⁺e⁻e⁻ + c.c.``."""
         own = "".join(WORDS[s.species].symbol + ("⁺" if s.charge > 0 else "⁻") for s in self.slots)
+        own += "".join(self._neutral("γ", self.missing))
         return own + ("" if self.is_self_conjugate else " + c.c.")
 
     @property
     def reaction(self) -> str:
         """The particles as a reaction has them, such as ``K+ K+ e- e- + c.c.``."""
-        return " ".join(self.final_state) + ("" if self.is_self_conjugate else " + c.c.")
+        return " ".join((*self.final_state, *self._neutral(PHOTON, self.missing)[self.n_photons :])) + (
+            "" if self.is_self_conjugate else " + c.c."
+        )
 
     @property
     def conjugates(self) -> dict[str, int]:
         """The decay and its conjugate, such as ``K+K+e-e-``, with the charge of their first particle."""
         if self.is_self_conjugate:
             return {}
-        own, sign = "".join(self.final_state), self.charges[0]
+        own, sign = "".join(self._charged), self.charges[0]
         return {own: sign, own.translate(str.maketrans("+-", "-+")): -sign}
 
     @property
     def latex(self) -> str:
         """The particles in LaTeX, such as ``KKee``."""
-        return in_latex(self.species)
+        return " ".join((in_latex(self.species), *self._neutral_latex))
 
     @property
     def latex_signed(self) -> str:
         """The particles with their charges in LaTeX."""
-        return self.signed_latex(range(len(self.slots)))
+        return " ".join((self.signed_latex(range(len(self.slots))), *self._neutral_latex))
+
+    @property
+    def _neutral_latex(self) -> tuple[str, ...]:
+        return self._neutral(r"\gamma", self.unseen.latex if self.unseen else "")
 
     def signed_latex(self, places: Iterable[int]) -> str:
         """Return some of the particles with their charges in LaTeX."""
@@ -215,6 +360,8 @@ class Channel:
         For final states of two like particles of one charge and two of the other: the two ways to pair them, one after
         the other. None for others.
         """
+        if self.n_photons or not self.is_closed:
+            return ()
         a, b = 2 * self.slots[:1], 2 * self.slots[-1:]
         return ((0, 2), (1, 3), (0, 3), (1, 2)) if self.slots == a + b and a[0].charge == -b[0].charge else ()
 
@@ -246,7 +393,7 @@ class Channel:
     def _ways(self, alternative: tuple[str, ...]) -> list[tuple[Species, ...]]:
         """Return every distinct assignment of an alternative's species to the tracks of their charges."""
         signs = list(dict.fromkeys(self.charges))
-        of_sign = [[s.species for s in map(slot, alternative) if s.charge == sign] for sign in signs]
+        of_sign = [[s.species for s in map(slot, _charged(alternative)) if s.charge == sign] for sign in signs]
         ways = []
         for chosen in product(*(dict.fromkeys(permutations(species)) for species in of_sign)):
             rest = {sign: iter(species) for sign, species in zip(signs, chosen, strict=True)}
@@ -299,25 +446,38 @@ def in_latex(species: Iterable[Species]) -> str:
 
 
 @cache
-def read(final_state: str, alternatives: str = "") -> Channel:
+def read(final_state: str, alternatives: str = "", intermediates: str = "", missing: str = "") -> Channel:
     """Return the channel of texts such as ``K+ K+ e- e-`` and ``K+ K- pi+ pi-, K+ K- K+ K-``.
+
+    Args:
+        final_state: Its particles.
+        alternatives: Other final states.
+        intermediates: What some of its particles come from, such as ``pi0: gamma1 gamma2 0.115 0.15``.
+        missing: The particle that is not seen.
 
     Raises:
         ValueError: There is no such channel.
     """
     others = (tuple(text.split()) for text in alternatives.split(","))
-    return Channel(tuple(final_state.split()), tuple(filter(None, others)))
+    of = tuple(intermediate(text) for text in intermediates.split(",") if text.strip())
+    return Channel(tuple(final_state.split()), tuple(filter(None, others)), of, missing)
+
+
+def _charged(final_state: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in final_state if name != PHOTON)
 
 
 def symbols_of(final_state: tuple[str, ...]) -> str:
     """Return a final state in a text, such as ``KKππ``."""
-    return "".join(WORDS[slot(name).species].symbol for name in final_state)
+    photons = len(final_state) - len(charged := _charged(final_state))
+    return "".join(WORDS[slot(name).species].symbol for name in charged) + "γ" * photons
 
 
 def name_of(final_state: tuple[str, ...]) -> str:
     """Return the name of a final state in keys, such as ``kkpipi``: the heaviest first."""
-    heaviest_first = sorted(final_state, key=lambda name: -SPECIES_MASS[slot(name).species])
-    return "".join(name[:-1] for name in heaviest_first).lower()
+    photons = len(final_state) - len(charged := _charged(final_state))
+    heaviest_first = sorted(charged, key=lambda name: -SPECIES_MASS[slot(name).species])
+    return "".join(name[:-1] for name in heaviest_first).lower() + PHOTON * photons
 
 
 KKEE: Final = read("K+ K+ e- e-", "K+ K- pi+ pi-, K+ K- K+ K-, pi+ pi- pi+ pi-")

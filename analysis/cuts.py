@@ -22,6 +22,7 @@ BOSS = "BOSS ParticleID, setChiMinCut"
 # Particles of a final state: the fit is compiled anew for each number of them.
 N_TRACKS_MIN, N_TRACKS_MAX = 2, 6
 N_TRACKS_OF_VERTEX = 4
+N_PHOTONS_MAX = 4
 
 
 def requirement(default: Any, *, unit: str, source: str, meaning: str) -> Any:
@@ -30,7 +31,7 @@ def requirement(default: Any, *, unit: str, source: str, meaning: str) -> Any:
 
 
 # The requirements that say which decay is searched for.
-DECAY: Final = ("final_state", "alternatives")
+DECAY: Final = ("final_state", "alternatives", "intermediates", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,13 @@ class Cuts:
         source="III, par. 3",
         meaning="what the tracks may be instead: none has a smaller chi2",
     )
+    intermediates: str = requirement(
+        "",
+        unit="",
+        source=OURS,
+        meaning="what some particles come from, its mass a constraint of the fit, and the window of the measured mass",
+    )
+    missing: str = requirement("", unit="", source=OURS, meaning="the one neutral particle that is not seen")
     cos_theta_max: float = requirement(
         0.93, unit="", source="III, par. 1", meaning="largest |cos theta| of a good track"
     )
@@ -181,16 +189,19 @@ class Cuts:
         """Raise ValueError for a final state that the J/psi cannot decay to, or that cannot be fitted."""
         searched = self.channel
         n, charge, mass = len(searched.slots), sum(searched.charges), sum(searched.masses)
+        mass += searched.unseen.mass if searched.unseen else 0.0
         if charge != 0:
             wrong = f"its charges add up to {charge:+d}, wanted 0, that of the J/psi"
         elif not N_TRACKS_MIN <= n <= N_TRACKS_MAX:
             wrong = f"got {n} particles, wanted {N_TRACKS_MIN} to {N_TRACKS_MAX}"
+        elif searched.n_photons > N_PHOTONS_MAX:
+            wrong = f"got {searched.n_photons} photons, wanted at most {N_PHOTONS_MAX}"
         elif mass >= M_JPSI:
             wrong = f"its particles weigh {mass:.4g} GeV/c^2, wanted less than the J/psi, {M_JPSI:.4g}"
         elif sorted(searched.final_state) in map(sorted, searched.alternatives):
             wrong = f"it is among its alternatives, {self.alternatives!r}"
-        elif self.vertex_fit != "none" and n != N_TRACKS_OF_VERTEX:
-            wrong = f"vertex_fit {self.vertex_fit!r} is of {N_TRACKS_OF_VERTEX} tracks, got {n}; wanted none"
+        elif self.vertex_fit != "none" and (n != N_TRACKS_OF_VERTEX or searched.n_photons or not searched.is_closed):
+            wrong = f"vertex_fit {self.vertex_fit!r} is of {N_TRACKS_OF_VERTEX} tracks and nothing else; wanted none"
         else:
             return
         msg = f"final_state {self.final_state!r}: {wrong}"
@@ -199,7 +210,7 @@ class Cuts:
     @cached_property
     def channel(self) -> channel.Channel:
         """The decay with what competes with it."""
-        return channel.read(self.final_state, self.alternatives)
+        return channel.read(self.final_state, self.alternatives, self.intermediates, self.missing)
 
     def pid_window(self, subsystem: str) -> tuple[float, float]:
         """Return the window of chi in which a subsystem of the identification counts: dedx, tof, emc or muc."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpsi_lnv.analysis import candidates, kinematics
-from jpsi_lnv.analysis.channel import KKEE, Channel
+from jpsi_lnv.analysis.channel import KKEE, PHOTON, Channel, read
 from jpsi_lnv.analysis.constants import Species
 
 pytestmark = pytest.mark.fast
@@ -119,10 +119,64 @@ def test_forty_tracks():
     assert (event == 0).all()
 
 
-def test_more_tracks_than_can_be_told_apart_are_refused():
-    none = np.zeros(63, dtype=bool)
-    with pytest.raises(ValueError, match="event 1 has 63 tracks, wanted at most 62"):
-        candidates.find(np.array([0, 0, 63]), np.ones(63, dtype=np.int8), kkee(none, none))
+def test_an_event_of_more_tracks_than_may_be_has_no_combination():
+    n = np.array([4, candidates.N_MAX + 1, 4])
+    offsets = np.concatenate([[0], np.cumsum(n)])
+    charge = np.concatenate([np.resize(np.array([1, 1, -1, -1], dtype=np.int8), of) for of in n])
+    yes = np.ones(len(charge), dtype=bool)
+    _, event = candidates.find(offsets, charge, kkee(yes, yes))
+    assert np.unique(event).tolist() == [0, 2]
+
+
+def same_candidate(channel, chosen):
+    """What makes a combination: particles by kind, and those of each intermediate together."""
+    kind = dict(zip(channel.particles, [*channel.slots, *[PHOTON] * channel.n_photons], strict=True))
+    object_of = dict(zip(channel.particles, chosen, strict=True))
+    masses = [(m.of, frozenset((kind[n], object_of[n]) for n in m.particles)) for m in channel.intermediates]
+    return frozenset((kind[n], o) for n, o in object_of.items()), tuple(sorted(masses, key=repr))
+
+
+DECAYS = (
+    read("pi+ pi- gamma gamma", "", "pi0: gamma1 gamma2 0.1 0.2"),
+    read("pi+ pi- gamma gamma gamma", "", "pi0: gamma1 gamma3 0.1 0.2"),
+    read("pi+ pi- gamma gamma gamma gamma", "", "pi0: gamma1 gamma2 0.1 0.2, pi0: gamma3 gamma4 0.1 0.2"),
+    read("pi+ pi- gamma gamma gamma gamma", "", "pi0: gamma1 gamma2 0.1 0.2, eta: gamma3 gamma4 0.4 0.7"),
+    read("pi+ pi+ pi- pi-", "", "K(S)0: pi1 pi3 0.4 0.6"),
+    read("pi+ pi+ pi- pi-", "", "K(S)0: pi1 pi3 0.4 0.6, K(S)0: pi2 pi4 0.4 0.6"),
+    read("pi+ pi+ pi- pi- gamma gamma", "", "eta: pi1 pi3 gamma1 0.4 0.7, eta: pi2 pi4 gamma2 0.4 0.7"),
+)
+
+
+@pytest.mark.parametrize("channel", DECAYS, ids=lambda c: ", ".join(map(str, c.intermediates)))
+def test_combinations_of_tracks_and_photons_come_once(channel):
+    """Of all ways to give objects their places, one of each that makes the same particles."""
+    charge = np.array([1, -1, 1, -1, -1, 1], dtype=np.int8)[: 6 if len(channel.slots) == 4 else 3]
+    n_photons, yes = 5, np.ones(1, dtype=bool)
+    offsets, of_photons = np.array([0, len(charge)]), np.array([0, n_photons])
+    cand, event = candidates.find(offsets, charge, dict.fromkeys(Species, np.ones(len(charge), dtype=bool)), channel)
+    photon = np.empty((len(cand), 0), dtype=int)
+    if channel.n_photons:
+        photons, other = candidates.find_photons(of_photons, channel, yes)
+        of, place = candidates.crossed(event, other)
+        cand, photon = cand[of], photons[place]
+    found = [same_candidate(channel, (*c, *g)) for c, g in zip(cand.tolist(), photon.tolist(), strict=True)]
+    wanted = {
+        same_candidate(channel, (*c, *g))
+        for c in permutations(range(len(charge)), len(channel.slots))
+        if all(charge[t] == s.charge for t, s in zip(c, channel.slots, strict=True))
+        for g in permutations(range(n_photons), channel.n_photons)
+    }
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+
+
+@given(
+    event=st.lists(st.integers(0, 5), max_size=9).map(sorted), other=st.lists(st.integers(0, 5), max_size=9).map(sorted)
+)
+def test_crossing_gives_every_two_of_an_event(event, other):
+    of, place = candidates.crossed(np.array(event, dtype=int), np.array(other, dtype=int))
+    wanted = [(i, j) for i, e in enumerate(event) for j, o in enumerate(other) if e == o]
+    assert list(zip(of.tolist(), place.tolist(), strict=True)) == wanted
 
 
 def test_empty_chunk():

@@ -10,6 +10,7 @@ from particle import Particle
 from jpsi_lnv.analysis import cards
 from jpsi_lnv.analysis.channel import KKEE, SPECIES_OF, WORDS, Channel
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
+from jpsi_lnv.analysis.constraints import Constraints, Mass
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.selection.steps import SECTION_III, of_channel
 from jpsi_lnv.analysis.simulation import processes
@@ -31,6 +32,82 @@ def write(tmp_path, **changes):
     path = tmp_path / "mine.toml"
     path.write_text(f"{text}\n[cuts]\n{table}\n")
     return path
+
+
+def kkgg(*masses, **changes):
+    """Return the changes that make a card of K+ K- gamma gamma, with intermediates (of, particles, window)."""
+    tables = (f"{{of = {of!r}, particles = {list(names)}, window = {list(window)}}}" for of, names, window in masses)
+    final_state = '["K+", "K-", "gamma", "gamma"]'
+    return {"final_state": final_state, "alternatives": None, "intermediates": f"[{', '.join(tables)}]"} | changes
+
+
+PI0 = ("pi0", ("gamma1", "gamma2"), (0.115, 0.150))
+
+
+def test_a_card_says_photons_masses_and_a_missing_particle(tmp_path):
+    channel = cards.read(write(tmp_path, **kkgg(PI0))).cuts.channel
+    assert channel.constraints == Constraints(4, (Mass((2, 3), 0.1349768),))
+    assert (channel.constraints.ndf, channel.n_photons, channel.name) == (5, 2, "kkgammagamma")
+    unseen = write(tmp_path, final_state='["K+", "pi+", "pi-", "e-"]', alternatives=None, missing='"nu_e"')
+    channel = cards.read(unseen).cuts.channel
+    assert (channel.constraints, channel.constraints.ndf) == (Constraints(4, missing=0.0), 1)
+    assert channel.reaction == "K+ pi+ pi- e- nu_e + c.c."
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (kkgg(("pi7", *PI0[1:])), "no neutral particle 'pi7'; wanted a name of the particle data group"),
+        (kkgg(("pi+", *PI0[1:])), r"no neutral particle 'pi\+'"),
+        (kkgg(("pi0", ("gamma1", "gamma3"), PI0[2])), "no particle 'gamma3', wanted among k1, k2, gamma1, gamma2"),
+        (kkgg(("pi0", ("gamma1",), PI0[2])), "intermediates.0.particles is .*at least 2 items"),
+        (kkgg(("pi0", ("gamma1", "gamma1"), PI0[2])), "wanted two or more different ones"),
+        (kkgg(("eta", *PI0[1:])), "its window 0.115 to 0.15 GeV/c.2, wanted one around its mass, 0.547862"),
+        (kkgg(("pi0", PI0[1], (0.15, 0.115))), "its window 0.15 to 0.115"),
+        (kkgg(("phi(1020)", ("k1", "gamma1"), (1.0, 1.1))), r"charges of its particles add up to \+1, wanted 0"),
+        (
+            kkgg(("eta", ("k1", "k2"), (0.5, 0.6))),
+            "weigh 0.987354 GeV/c.2, wanted at most its mass, 0.5478",
+        ),
+        (kkgg(PI0, PI0), "wanted two or more different ones of 0 to 3, and one mass of them"),
+        (kkgg(PI0, ("eta", PI0[1], (0.5, 0.6))), "one mass of them"),
+        (
+            kkgg(("J/psi(1S)", ("k1", "k2", "gamma1", "gamma2"), (3.0, 3.2))),
+            "5 constraints on 4 particles, of which 4 are independent: wanted all",
+        ),
+        (
+            kkgg(PI0, ("phi(1020)", ("k1", "k2"), (1.0, 1.1)), alternatives='[["pi+", "pi-", "gamma", "gamma"]]'),
+            "has charged particles, which alternatives give other masses",
+        ),
+        (kkgg(PI0, alternatives='[["pi+", "pi-"]]'), r"pi\+ pi- has other photons than K\+ K- gamma gamma"),
+        (kkgg(PI0, intermediates='[{of = "pi0", particles = ["gamma1", "gamma2"]}]'), "window is missing"),
+        (kkgg(final_state='["K+", "gamma", "K-", "gamma"]', intermediates=None), "photons last"),
+        (
+            kkgg(final_state=f'["K+", "K-"{5 * chr(44) + " "}]'.replace(",,,,,", 5 * ', "gamma"')),
+            "got 5 photons, wanted",
+        ),
+        (kkgg(missing='"K-"'), "no neutral particle 'K-'"),
+        (kkgg(missing='"eta(c)(1S)"'), "weigh 3.97.* wanted less than the J/psi"),
+        (kkgg(PI0, cuts='vertex_fit = "free"'), "vertex_fit 'free' is of 4 tracks and nothing else"),
+        (kkgg(PI0, cuts='missing = "n"'), "cuts.missing is given; wanted it as missing at the top"),
+    ],
+)
+def test_what_no_candidate_can_meet_is_refused_in_one_line(tmp_path, changes, said):
+    path = write(tmp_path, **changes)
+    with pytest.raises(cards.CardError, match=said) as refused:
+        cards.read(path)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert str(path) in message
+
+
+def test_only_masses_of_new_combinations_are_counted_as_constraints():
+    """Nested masses are independent; the mass of all that are seen beside a missing particle is too."""
+    omega = Constraints(6, (Mass((4, 5), 0.135), Mass((2, 3, 4, 5), 0.783)))
+    assert omega.ndf == 6
+    assert Constraints(4, (Mass((0, 1, 2, 3), 2.9),), missing=0.0).ndf == 2
+    with pytest.raises(ValueError, match="are independent"):
+        Constraints(4, (Mass((0, 1, 2, 3), 3.0969),))
 
 
 def test_the_default_card_is_the_publication():
@@ -79,7 +156,7 @@ def test_a_card_sets_requirements(tmp_path):
         ({"final_state": '["K+"]', "alternatives": None}, "final_state 'K.'"),
         ({"cuts": "chi2_max = 25"}, "requirement 'chi2_max' does not exist"),
         ({"cuts": 'chi2_4c_max = "small"'}, "chi2_4c_max=small: .* wanted a finite number"),
-        ({"cuts": 'final_state = "K+ e-"'}, "cuts.final_state is given; wanted it as final_state, a list, at the top"),
+        ({"cuts": 'final_state = "K+ e-"'}, "cuts.final_state is given; wanted it as final_state at the top"),
     ],
 )
 def test_what_is_no_card_is_refused_in_one_line(tmp_path, changes, said):
@@ -92,7 +169,7 @@ def test_what_is_no_card_is_refused_in_one_line(tmp_path, changes, said):
 
 
 def test_a_card_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(cards.CardError, match=r"no channel card .jpsi_kkk.: wanted a file, or one of jpsi_emu"):
+    with pytest.raises(cards.CardError, match=r"no channel card .jpsi_kkk.: wanted a file, or one of jpsi_ee, jpsi_emu"):
         cards.read("jpsi_kkk")
 
 
@@ -113,6 +190,8 @@ def test_names_and_masses_are_those_of_the_particle_data_group():
         ("jpsi_pipiee", ("pi1", "pi2", "e1", "e2"), ("m_pi1e1", "m_pi2e2", "m_pi1e2", "m_pi2e1"), "ππee"),
         ("jpsi_kkmumu", ("k1", "k2", "mu1", "mu2"), ("m_k1mu1", "m_k2mu2", "m_k1mu2", "m_k2mu1"), "KKμμ"),
         ("jpsi_emu", ("e1", "mu1"), (), "eμ"),
+        ("jpsi_kkpi0", ("k1", "k2"), (), "KKγγ"),
+        ("jpsi_ppbarpipi", ("p1", "p2", "pi1", "pi2"), (), "ppππ"),
     ],
 )
 def test_names_follow_from_the_decay(name, tracks, pairs, symbols):

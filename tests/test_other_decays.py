@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from jpsi_lnv.analysis import cards
 from jpsi_lnv.analysis.constants import SPECIES_MASS
@@ -65,11 +67,15 @@ def test_the_efficiency_closes_on_truth(searched):
 def test_the_mass_is_that_of_the_generated_particles(searched):
     cuts, view = searched
     channel = cuts.channel
+    assert abs(np.median(view.best_mass) - 3.0969) < 0.02
+    if channel.n_photons:
+        fitted = invariant_mass(view.fitted_p4[view.best.has_chi2].sum(axis=1))
+        np.testing.assert_allclose(fitted, 3.0969, rtol=1e-6)
+        return
     p, species = view._start.p, np.array(channel.species if view._start.p.shape[1] > 1 else (0,) * len(channel.slots))
     p3 = p[view._start.cand, species]
     total = four_momentum(p3, [SPECIES_MASS[s] for s in channel.species]).sum(axis=1)
     np.testing.assert_allclose(view.mass, invariant_mass(total), rtol=1e-9)
-    assert abs(np.median(view.best_mass) - 3.0969) < 0.02
 
 
 def test_muons_need_the_columns_of_their_chambers():
@@ -79,6 +85,69 @@ def test_muons_need_the_columns_of_their_chambers():
     view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, 3.0969)
     with pytest.raises(SchemaError, match="muons need the muon chambers, and the file has no Track_muc_depth; wanted"):
         view.is_muon  # noqa: B018
+
+
+PI0 = "pi0: gamma1 gamma2 0.115 0.15"
+OWN = {
+    "two pi0": {
+        "final_state": "pi+ pi- gamma gamma gamma gamma",
+        "intermediates": f"{PI0}, pi0: gamma3 gamma4 0.115 0.15",
+    },
+    "omega": {
+        "final_state": "K+ K- pi+ pi- gamma gamma",
+        "intermediates": f"{PI0}, omega(782): pi1 pi2 gamma1 gamma2 0.72 0.84",
+    },
+    "K_S": {"final_state": "K+ pi+ pi- pi-", "intermediates": "K(S)0: pi1 pi2 0.487 0.51"},
+    "neutrino": {"final_state": "K+ pi+ pi- e-", "missing": "nu(e)"},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_fits_of_photons_masses_and_a_missing_particle_close_on_truth(name):
+    """chi2 is about the number of constraints, and what the fit holds masses and four-momentum to is what they are."""
+    wide = {"alternatives": "", "m_signal_min": 3.0, "m_signal_max": 3.2}
+    cuts = dataclasses.replace(SELECTION, **wide, **OWN[name])
+    channel = cuts.channel
+    block = make_block(production.make_block(recipe(processes.signal(channel)), name, 0, 2000, 11))
+    view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, 3.0969)
+    ok = view.best.has_chi2
+    assert ok.sum() > 25
+    assert abs(np.median(view.best_mass[ok]) - 3.0969) < 0.03
+    for mass in channel.constraints.masses:
+        fitted = invariant_mass(view.fitted_p4[ok][:, list(mass.places)].sum(axis=1))
+        np.testing.assert_allclose(fitted, mass.mass, rtol=1e-4)
+    # A K_S flies, and its pions are measured where they pass the interaction point.
+    median = chi2.median(channel.constraints.ndf) * (1.5 if name == "K_S" else 1.0)
+    assert 0.6 * median < np.median(view.best.chi2_4c[ok]) < 1.7 * median
+    missing = view.p4_total - view.fitted_p4[ok].sum(axis=1)
+    if channel.missing:
+        np.testing.assert_allclose(missing[:, 3], np.linalg.norm(missing[:, :3], axis=1), atol=1e-4)
+    else:
+        np.testing.assert_allclose(missing, 0.0, atol=1e-4)
+
+
+def test_photons_need_the_columns_of_showers():
+    cuts = cards.read("jpsi_kkpi0").cuts
+    block = make_block(production.make_block(recipe(processes.signal(cuts.channel)), "plain", 0, 20, 11))
+    values = {name: of for name, of in block.values.items() if not name.startswith("Shower")}
+    offsets = {name: of for name, of in block.offsets.items() if name != "Shower"}
+    view = SearchEvents(ArrayColumns(values, offsets, block.n_events), cuts, 3.0969)
+    with pytest.raises(SchemaError, match="photons need the showers, and the file has none; wanted"):
+        view.has_photons  # noqa: B018
+
+
+def test_crowded_events_are_counted():
+    cuts = cards.read("jpsi_kkpi0").cuts
+    block = make_block(production.make_block(recipe(processes.signal(cuts.channel)), "crowd", 0, 60, 11))
+    view = SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, 3.0969)
+    assert "too_many_particles" not in view.fit_status
+    has_all = view.has_all
+    crowded = view.like()
+    photons = view.photons
+    many = np.repeat(np.arange(len(photons.event)), 17)
+    vars(crowded)["photons"] = type(photons)(photons.p4[many], photons.event[many], photons.distance[many])
+    assert crowded.fit_status["too_many_particles"] == has_all.sum() > 0
+    assert not len(crowded.best.event)
 
 
 def is_of_the_decay(view):

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
+from jpsi_lnv.analysis.constraints import CLOSED, Constraints
 from jpsi_lnv.analysis.kinfit.fourc import DEFAULT_LIMITS, as_problem, without_infeasible
 from jpsi_lnv.analysis.kinfit.kernels import (
     ABOVE,
@@ -43,75 +43,6 @@ from jpsi_lnv.analysis.kinfit.kernels import (
 
 # A pivot below this fraction of its diagonal element: the constraint follows from those before it.
 PIVOT_MIN: Final = 1e-12
-CLOSED: Final = 4
-
-
-@dataclass(frozen=True)
-class Mass:
-    """The sum of some particles has a mass.
-
-    Attributes:
-        places: Places of the particles in a candidate.
-        mass: In GeV/c^2.
-    """
-
-    places: tuple[int, ...]
-    mass: float
-
-
-@dataclass(frozen=True)
-class Constraints:
-    """What the particles of a candidate must obey.
-
-    Attributes:
-        n: Number of particles that are seen.
-        masses: Masses of sums of them.
-        missing: Mass of the one particle that is not seen, in GeV/c^2; None: all are seen, and their sum is the initial
-            four-momentum.
-
-    Raises:
-        ValueError: A place that does not exist, a mass that is negative, or a constraint that follows from the others
-            or contradicts them.
-    """
-
-    n: int
-    masses: tuple[Mass, ...] = ()
-    missing: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what no candidate could meet."""
-        seen = set()
-        for mass in self.masses:
-            places = frozenset(mass.places)
-            if len(places) < max(len(mass.places), 2) or not places <= {*range(self.n)} or places in seen:
-                msg = (
-                    f"a mass of the particles {mass.places}: wanted two or more different ones of 0 to {self.n - 1}, "
-                    "and one mass of them"
-                )
-                raise ValueError(msg)
-            seen.add(places)
-        for value in (*(m.mass for m in self.masses), self.missing or 0.0):
-            if not (math.isfinite(value) and value >= 0.0):
-                msg = f"a mass of {value} GeV/c^2: wanted zero or more"
-                raise ValueError(msg)
-        if (rank := self._rank()) < self.ndf:
-            msg = f"{self.ndf} constraints on {self.n} particles of which {rank} are independent: {self}"
-            raise ValueError(msg)
-
-    @property
-    def ndf(self) -> int:
-        """Degrees of freedom of the chi2: the number of constraints."""
-        return len(self.masses) + (CLOSED if self.missing is None else 1)
-
-    def _rank(self) -> int:
-        """Return how many rows of the gradients are independent at momenta of no special kind."""
-        rng = np.random.default_rng(1)
-        plan = make_plan(self)
-        space = make_space(plan)
-        space.p[:] = rng.normal(size=(self.n, 3))
-        _linearise(plan, np.ones(self.n), np.array([0.1, -0.2, 0.3, 30.0]), space)
-        rows = space.gradient.reshape(len(space.value), -1)
-        return int(np.linalg.matrix_rank(rows))
 
 
 class Plan(NamedTuple):
@@ -196,6 +127,7 @@ def fit(
     constraints: Constraints,
     *,
     mass: npt.ArrayLike,
+    competes: BoolArray | None = None,
     spread: float = 0.0,
     limits: Limits = DEFAULT_LIMITS,
     give_up: float = np.inf,
@@ -210,6 +142,7 @@ def fit(
         p4_total: (4,) or (N, 4) initial (px, py, pz, E) in GeV.
         constraints: What the particles must obey.
         mass: Masses of the species in GeV/c^2.
+        competes: (N, 1) candidates to fit; all where it is left out.
         spread: Energy spread of each beam in GeV.
         limits: When the iteration ends; every constraint must hold within ``limits.energy``.
         give_up: chi2 above which two successive steps end the fit as ABOVE.
@@ -221,7 +154,7 @@ def fit(
     Raises:
         ValueError: Shapes that do not fit, or particles and species that do not exist.
     """
-    problem = as_problem(p, v, cand, np.array([species]), p4_total, mass, None, spread, limits)
+    problem = as_problem(p, v, cand, np.array([species]), p4_total, mass, competes, spread, limits)
     if problem.cand.shape[1] != constraints.n:
         msg = f"candidates of {problem.cand.shape[1]} particles, constraints on {constraints.n}"
         raise ValueError(msg)

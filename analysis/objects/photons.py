@@ -7,20 +7,34 @@ Requirements as BESIII analyses state them: energy above 25 MeV in the barrel an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from jpsi_lnv.analysis.arrays import FloatArray, IntArray
+from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_PION0
 from jpsi_lnv.analysis.cuts import requirement
+from jpsi_lnv.analysis.events.schema import branch
 from jpsi_lnv.analysis.kinematics import invariant_mass
 
 if TYPE_CHECKING:
     from jpsi_lnv.analysis.events.columns import Columns
 
 
+# Branches that photons are read from, beside those of good tracks.
+READS: Final = frozenset(
+    {"nShower"}
+    | {branch("Track", f"emc_{axis}") for axis in "xyz"}
+    | {branch("Shower", name) for name in ("x", "y", "z", "energy", "time")}
+)
 BESIII = "BESIII standard"
+
+
+# What the calorimeter measures photons with, in barrel and end caps: the resolution of the energy in parts of it, added
+# in squares, and of the position in cm, both as one falls with the root of the energy in GeV. BESIII, NIM A 614, 345.
+STOCHASTIC: Final = (0.021, 0.045)
+CONSTANT: Final = (0.0136, 0.022)
+POSITION: Final = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +64,16 @@ class Photons:
     Attributes:
         p4: (N, 4) four-momenta from the interaction point, in GeV.
         event: (N,) event of each, not decreasing.
+        distance: (N,) from the interaction point to where it hits the calorimeter in cm.
     """
 
     p4: FloatArray
     event: IntArray
+    distance: FloatArray
+
+    def __getitem__(self, chosen: BoolArray) -> Photons:
+        """Return the photons that a mask selects."""
+        return Photons(self.p4[chosen], self.event[chosen], self.distance[chosen])
 
 
 def read_showers(columns: Columns) -> Photons:
@@ -63,9 +83,27 @@ def read_showers(columns: Columns) -> Photons:
     point = np.stack([columns.flat("Shower", axis) for axis in "xyz"], axis=1).astype(np.float64)
     origin = np.stack([columns.scalar(f"ip_{axis}") for axis in "xyz"], axis=1)[event]
     direction = point - origin
+    distance = np.linalg.norm(direction, axis=1)
     energy = columns.flat("Shower", "energy").astype(np.float64)
-    p3 = direction / np.linalg.norm(direction, axis=1, keepdims=True) * energy[:, None]
-    return Photons(np.concatenate([p3, energy[:, None]], axis=1), event)
+    p3 = direction / distance[:, None] * energy[:, None]
+    return Photons(np.concatenate([p3, energy[:, None]], axis=1), event, distance)
+
+
+def covariance(photons: Photons, cuts: PhotonCuts = PHOTONS) -> FloatArray:
+    """Return the covariance of the momenta, (N, 6) in (GeV/c)^2 as xx, xy, xz, yy, yz, zz.
+
+    The energy moves a photon along its direction n, the position of its shower across: V = s_E^2 n n + s_x^2 (1 - n n).
+    """
+    energy = photons.p4[:, 3]
+    n = photons.p4[:, :3] / energy[:, None]
+    is_endcap = (np.abs(n[:, 2]) > cuts.cos_theta_barrel).astype(np.int64)
+    along = energy * np.hypot(np.array(STOCHASTIC)[is_endcap] / np.sqrt(energy), np.array(CONSTANT)[is_endcap])
+    across = np.sqrt(energy) * POSITION / photons.distance
+    rows, columns = np.triu_indices(3)
+    unit = (rows == columns).astype(np.float64)
+    return (
+        np.square(across)[:, None] * unit + (np.square(along) - np.square(across))[:, None] * n[:, rows] * n[:, columns]
+    )
 
 
 def select(columns: Columns, cuts: PhotonCuts = PHOTONS) -> Photons:
@@ -79,7 +117,7 @@ def select(columns: Columns, cuts: PhotonCuts = PHOTONS) -> Photons:
     time = columns.flat("Shower", "time")
     is_photon = has_energy & (time >= 0) & (time <= cuts.time_max)
     is_photon &= track_angle(columns, showers) > cuts.track_angle_min
-    return Photons(showers.p4[is_photon], showers.event[is_photon])
+    return showers[is_photon]
 
 
 def track_angle(columns: Columns, photons: Photons) -> FloatArray:
@@ -142,4 +180,4 @@ def best_pi0(photons: Photons, n_events: int, cuts: PhotonCuts = PHOTONS) -> Pho
     order = inside[np.argsort(np.abs(mass[inside] - M_PION0), kind="stable")]
     event, chosen = np.unique(photons.event[first][order], return_index=True)
     best = order[chosen]
-    return Photons(p4[best] * (M_PION0 / mass[best])[:, None], event)
+    return Photons(p4[best] * (M_PION0 / mass[best])[:, None], event, np.full(len(best), np.nan))

@@ -83,6 +83,8 @@ def is_hidden(view: SearchEvents, dataset: str, metadata: DatasetMetadata, box: 
     require_energy(view.columns, dataset, metadata)
     nobody, species = np.empty(0, dtype=np.int64), view.channel.hypotheses
     tracks.read_momenta(view.columns, view.frame, nobody, species=species)
+    if view.channel.n_photons:
+        view.photons  # noqa: B018 read, as the columns of the fit are
     if view.cuts.vertex_fit != "none":
         tracks.read_helices(view.columns, nobody, None, species)
         tracks.read_points(view.columns, nobody, has_spread=view.cuts.vertex_fit == "beam")

@@ -274,7 +274,7 @@ class ElectronProbes(ProbeEvents):
         """What tag and at most one photon leave: of all choices the one whose squared mass is nearest to m_e^2."""
         energy = self.photons.p4[:, 3]
         is_hard = (energy > self.control.photon_energy_min) & (energy < self.control.photon_energy_max)
-        hard = photons.Photons(self.photons.p4[is_hard], self.photons.event[is_hard])
+        hard = self.photons[is_hard]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(hard.event, minlength=self.n_events))])
         tag, photon = photons.pairs(self.event, offsets)
         beside = self.against_tag[tag] - hard.p4[photon]
@@ -505,11 +505,7 @@ def fill(view: ProbeEvents) -> dict[str, hist.Hist]:
 
 
 TRACK_READS: Final = READS | {"period", *(branch("Track", name) for name in tracks.MOMENTUM_COVARIANCE)}
-PROBE_READS: Final = (
-    TRACK_READS
-    | {branch("Track", name) for name in ("emc_x", "emc_y", "emc_z")}
-    | {"nShower", *(branch("Shower", name) for name in ("x", "y", "z", "energy", "time"))}
-)
+PROBE_READS: Final = TRACK_READS | photons.READS
 EE: Final = Selection(partial(select, name=datasets.CONTROL_EE, view=ElectronProbes, steps=EE_STEPS), PROBE_READS)
 EEEE: Final = Selection(
     partial(select, name=datasets.CONTROL_EEEE, view=FourElectronProbes, steps=EEEE_STEPS), TRACK_READS

@@ -17,12 +17,13 @@ from jpsi_lnv.analysis.candidates import AtInteractionPoint, AtVertex, FittedCan
 from jpsi_lnv.analysis.channel import WORDS, Channel
 from jpsi_lnv.analysis.constants import M_JPSI, Species
 from jpsi_lnv.analysis.cuts import Cuts
+from jpsi_lnv.analysis.errors import SchemaError
 from jpsi_lnv.analysis.events.columns import Columns, of_event, sum_per_event
 from jpsi_lnv.analysis.events.run_table import BEAM_P4
 from jpsi_lnv.analysis.events.schema import HELIX, branch
-from jpsi_lnv.analysis.kinematics import initial_four_momentum, invariant_mass
+from jpsi_lnv.analysis.kinematics import four_momentum, initial_four_momentum, invariant_mass
 from jpsi_lnv.analysis.kinfit import fourc, vertex
-from jpsi_lnv.analysis.objects import pid, tracks
+from jpsi_lnv.analysis.objects import photons, pid, tracks
 from jpsi_lnv.analysis.objects.calibration import Calibration, simulated
 from jpsi_lnv.analysis.objects.helix_correction import ChunkCorrection
 from jpsi_lnv.analysis.selection import conversion
@@ -177,11 +178,67 @@ class SearchEvents:
         return self.count_tracks(self.taken_for(species)) >= self.channel.species.count(species)
 
     @cached_property
+    def photons(self) -> photons.Photons:
+        """Photons, which only decays with some ask for.
+
+        Raises:
+            SchemaError: The file has no showers.
+        """
+        if not self.columns.has("Shower", "energy"):
+            msg = (
+                f"final_state {self.cuts.final_state!r}: photons need the showers, and the file has none; "
+                "wanted an ntuple with the collection Shower"
+            )
+            raise SchemaError(msg)
+        return photons.select(self.columns)
+
+    @cached_property
+    def n_photons(self) -> IntArray:
+        """Photons of each event."""
+        return np.bincount(self.photons.event, minlength=self.n_events)
+
+    @cached_property
+    def has_photons(self) -> BoolArray:
+        """Events with as many photons as the channel has."""
+        n = self.channel.n_photons
+        return self.n_photons >= n if n else np.ones(self.n_events, dtype=np.bool_)
+
+    @cached_property
+    def has_all(self) -> BoolArray:
+        """Events with as many particles of every kind as the channel has."""
+        return np.all([self.has_pid, *map(self.has_enough, self.channel.kinds), self.has_photons], axis=0)
+
+    @cached_property
+    def _combined(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Tracks (N, n) and photons (N, m) of every combination, and its event (N,), before windows of masses."""
+        accepts = {species: self.taken_for(species) for species in self.channel.kinds}
+        found, event = candidates.find(self.offsets, self.charge, accepts, self.channel, self.has_all)
+        if not self.channel.n_photons:
+            return found, np.empty((len(found), 0), dtype=np.int64), event
+        photon, other = candidates.find_photons(self._photon_offsets, self.channel, self.has_all)
+        of, place = candidates.crossed(event, other)
+        return found[of], photon[place], event[of]
+
+    @property
+    def _photon_offsets(self) -> IntArray:
+        return np.concatenate([[0], np.cumsum(self.n_photons)])
+
+    @cached_property
+    def _is_inside(self) -> BoolArray:
+        """Combinations whose intermediate particles have masses in their windows, shape (N,) as of `_combined`."""
+        inside = np.ones(len(self._combined[0]), dtype=np.bool_)
+        for mass, of in zip(self.channel.intermediates, self.channel.constraints.masses, strict=True):
+            m = invariant_mass(self._p4[:, list(of.places)].sum(axis=1))
+            inside &= (m > mass.window[0]) & (m < mass.window[1])
+        return inside
+
+    @cached_property
     def combinations(self) -> tuple[IntArray, IntArray]:
         """Track indices of every combination in the order of the channel, shape (N, n), and its event, shape (N,)."""
-        accepts = {species: self.taken_for(species) for species in self.channel.kinds}
-        has_all = np.all([self.has_pid, *map(self.has_enough, accepts)], axis=0)
-        return candidates.find(self.offsets, self.charge, accepts, self.channel, has_all)
+        found, _, event = self._combined
+        if not self.channel.intermediates:
+            return found, event
+        return found[self._is_inside], event[self._is_inside]
 
     @cached_property
     def has_candidate(self) -> BoolArray:
@@ -203,6 +260,8 @@ class SearchEvents:
         """
         if not len(self.combinations[0]):
             return AtInteractionPoint(np.empty((0, 1, 3)), np.empty((0, 1, 6)), self._rows)
+        if self.channel.n_photons or not self.channel.is_closed:
+            return AtInteractionPoint(*self._objects, self._rows)
         combinations = self._rows, self.combinations[1]
         return candidates.measured(
             self.columns, self.examined, combinations, self.cuts, self.correction, self.channel.hypotheses
@@ -223,12 +282,36 @@ class SearchEvents:
 
     @cached_property
     def _rows(self) -> IntArray:
-        """Rows among the `examined` tracks of the tracks of every combination, shape (N, n)."""
-        return self.row_of_track[self.combinations[0]]
+        """Rows of every combination: of its tracks among the `examined` ones, of photons after these, (N, n)."""
+        if not self.channel.intermediates:
+            return self._rows_before_windows
+        return self._rows_before_windows[self._is_inside]
+
+    @cached_property
+    def _rows_before_windows(self) -> IntArray:
+        found, photon, _ = self._combined
+        return np.concatenate([self.row_of_track[found], len(self.examined) + photon], axis=1)
+
+    @cached_property
+    def _objects(self) -> tuple[FloatArray, FloatArray]:
+        """Momenta and covariances of the examined tracks, and of all photons after them."""
+        species = self.channel.hypotheses
+        measured = tracks.read_momenta(self.columns, self.frame, self.examined, self.correction, species)
+        return candidates.with_photons(*measured, self.photons) if self.channel.n_photons else measured
+
+    @cached_property
+    def _p4(self) -> FloatArray:
+        """Measured four-momenta of every combination before windows of masses, shape (N, n, 4), in GeV."""
+        (p, _), rows, of = self._objects, self._rows_before_windows, self.channel.rows[0]
+        masses = np.array(self.channel.fit_masses)[of]
+        return four_momentum(p[rows, of if p.shape[1] > 1 else 0], masses)
 
     @cached_property
     def mass(self) -> FloatArray:
         """Measured mass of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""
+        if self.channel.n_photons or not self.channel.is_closed:
+            p4, missing = self._p4[self._is_inside], self.channel.constraints.missing
+            return candidates.complete_mass(p4, self.p4_total, missing) * (M_JPSI / self.sqrt_s)
         species, masses = self.channel.species, self.channel.masses
         return candidates.invariant_mass(self._start.p, self._start.cand, species, masses) * (M_JPSI / self.sqrt_s)
 
@@ -267,9 +350,14 @@ class SearchEvents:
     @property
     def fit_status(self) -> dict[str, int]:
         """How the fits ended: of every combination, and of the best one's alternatives; their vertices before."""
+        crowded = (np.diff(self.offsets) > candidates.N_MAX) & self.has_all
+        if self.channel.n_photons:
+            crowded |= (self.n_photons > candidates.N_MAX) & self.has_all
         counts = fourc.count_status(np.concatenate([self.signal_fit.status.ravel(), self.best.status[:, 1:].ravel()]))
         if self.vertices is not None:
             counts |= {f"vertex_{name}": n for name, n in fourc.count_status(self.vertices.status).items() if n}
+        if crowded.any():
+            counts["too_many_particles"] = int(np.count_nonzero(crowded))
         return counts
 
     @cached_property

@@ -117,6 +117,11 @@ def protons(events: SearchEvents) -> BoolArray:
     return events.has_enough(Species.P)
 
 
+def photons(events: SearchEvents) -> BoolArray:
+    """At least as many photons as the decay has: energy, time, angle to tracks as BESIII's analyses ask for."""
+    return events.has_photons
+
+
 def charge_pattern(events: SearchEvents) -> BoolArray:
     """The particles of the decay or of its conjugate: two kaons of one charge and two electrons of the other."""
     return events.has_candidate
@@ -165,6 +170,7 @@ def of_channel(channel: Channel) -> tuple[Step, ...]:
         Step("four_tracks_zero_charge", "enough good tracks, net charge zero", four_tracks_zero_charge),
         Step("confidence_levels", "PID confidence levels", confidence_levels),
         *(_of_species(channel, i, species) for i, species in enumerate(channel.kinds)),
+        *((Step("photons", f"{_NUMBERS[channel.n_photons]} photons", photons),) if channel.n_photons else ()),
         Step("charge_pattern", f"charges {channel.signed}", charge_pattern),
         Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),
         Step("alternative_hypotheses", f"{channel.symbols} is the best hypothesis", alternative_hypotheses),

@@ -24,6 +24,7 @@ RHO0: Final = 113
 RHO: Final = 213
 K_SHORT: Final = 310
 K_LONG: Final = 130
+NEUTRINOS: Final = (12, 14, 16)
 K_STAR0: Final = 313
 NEUTRON: Final = 2112
 LAMBDA: Final = 3122
@@ -74,6 +75,7 @@ KINDS: Final[Mapping[int, Kind]] = MappingProxyType(
         K_SHORT: Kind(0.497611, 0, c_tau=2.6844),
         K_LONG: Kind(0.497611, 0, c_tau=1533.7),
         NEUTRON: Kind(0.939565, 0),
+        **{code: Kind(0.0, 0) for code in NEUTRINOS},
         LAMBDA: Kind(1.115683, 0, c_tau=7.85),
         SIGMA0: Kind(1.192642, 0),
         SIGMA_PLUS: Kind(1.18937, 1, c_tau=2.404),

@@ -10,6 +10,7 @@ from typing import Final
 
 from jpsi_lnv.analysis.channel import KKEE, Channel, Slot
 from jpsi_lnv.analysis.constants import M_JPSI, Species
+from jpsi_lnv.analysis.constraints import neutral
 from jpsi_lnv.analysis.datasets import mass_text
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.simulation.particles import (
@@ -271,7 +272,15 @@ def codes(slots: Sequence[Slot]) -> tuple[int, ...]:
 def signal(channel: Channel = KKEE) -> Process:
     """Return the decay that a channel searches for, flat in phase space."""
     reaction = f"J/psi -> {channel.reaction}, phase space"
-    return Process(reaction, jpsi(*codes(channel.slots)), is_conjugated=not channel.is_self_conjugate)
+    nodes = dict(enumerate(leaves(*codes(channel.slots), *(PHOTON,) * channel.n_photons)))
+    # The smallest first: an omega of a pi0 gets that, not its photons.
+    for mass, of in sorted(
+        zip(channel.intermediates, channel.constraints.masses, strict=True), key=lambda m: len(m[1].places)
+    ):
+        inner = [nodes.pop(k) for k in of.places if k in nodes]
+        nodes[of.places[0]] = Node(neutral(mass.of).code, tuple(inner), mass=of.mass)
+    unseen = leaves(channel.unseen.code) if channel.unseen else ()
+    return Process(reaction, jpsi(*nodes.values(), *unseen), is_conjugated=not channel.is_self_conjugate)
 
 
 SIGNAL: Final = signal()

@@ -10,9 +10,9 @@ from scipy import stats
 from scipy.optimize import minimize
 
 from jpsi_lnv.analysis.constants import HALF_CROSSING_ANGLE, M_ELECTRON, M_JPSI, M_KAON, M_PION, M_PION0
+from jpsi_lnv.analysis.constraints import Constraints, Mass
 from jpsi_lnv.analysis.kinematics import initial_four_momentum
 from jpsi_lnv.analysis.kinfit import constrained, fourc
-from jpsi_lnv.analysis.kinfit.constrained import Constraints, Mass
 from jpsi_lnv.analysis.kinfit.fourc import Limits, Status
 from jpsi_lnv.analysis.simulation.decays import boost, phase_space
 
