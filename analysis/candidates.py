@@ -25,8 +25,8 @@ from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.objects.photons import Photons, covariance
 
 SIGNAL = 0
-# Tracks, and photons, that an event may have to be searched for combinations.
-N_MAX = 32
+# Tracks that an event may have to be searched for combinations, which tells them apart as bits of an integer; photons.
+N_TRACKS_MAX, N_PHOTONS_MAX = 62, 32
 
 
 def find(
@@ -40,7 +40,7 @@ def find(
 
     The order is that of the events; within one, the channel before its conjugate, then by track index, slot by slot. No
     track is used twice, and what stands for the same candidate comes in one order: no combination comes twice. An event
-    of more than `N_MAX` tracks has none.
+    of more than `N_TRACKS_MAX` tracks has none.
 
     Args:
         offsets: (E + 1,) tracks of event i are ``offsets[i]`` to ``offsets[i + 1]``.
@@ -59,7 +59,7 @@ def find(
 
 
 def find_photons(offsets: IntArray, channel: Channel, event_mask: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return every combination of photons that a channel may have, as `find` does of tracks.
+    """Return every combination of photons that a channel may have, of at most `N_PHOTONS_MAX`, as `find` does.
 
     Args:
         offsets: (E + 1,) photons of event i are ``offsets[i]`` to ``offsets[i + 1]``.
@@ -72,8 +72,8 @@ def find_photons(offsets: IntArray, channel: Channel, event_mask: BoolArray) -> 
     n, first = channel.n_photons, len(channel.slots)
     after, places = np.maximum(channel.after[first:] - first, -1), slice(first, None)
     slots = _Slots(np.zeros((1, n), np.int64), after, np.array([n, *[0] * (n - 1)]), channel.n_orders(places))
-    charge = np.ones(offsets[-1], dtype=np.int8)
-    return _combine(offsets, charge, np.ones((1, len(charge)), dtype=np.bool_), slots, event_mask)
+    charge, few = np.ones(offsets[-1], dtype=np.int8), np.diff(offsets) <= N_PHOTONS_MAX
+    return _combine(offsets, charge, np.ones((1, len(charge)), dtype=np.bool_), slots, event_mask & few)
 
 
 def crossed(event: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
@@ -460,7 +460,7 @@ def _count(
             one[pools] += (pools >> i & 1) << 8 * i
     most = 0
     for event in range(len(n)):
-        if event_mask[event] and offsets[event + 1] - offsets[event] <= N_MAX:
+        if event_mask[event] and offsets[event + 1] - offsets[event] <= N_TRACKS_MAX:
             sizes = 0
             for t in range(offsets[event], offsets[event + 1]):
                 sizes += one[_pools_of(t, charge, masks)]
@@ -523,7 +523,7 @@ def _fill(
     cand: IntArray,
 ) -> int:
     """Fill the combinations, and the number of each event; return their sum."""
-    chosen, space = np.empty(len(after), dtype=np.int64), np.empty(N_MAX, dtype=np.int64)
+    chosen, space = np.empty(len(after), dtype=np.int64), np.empty(N_TRACKS_MAX, dtype=np.int64)
     row = 0
     for event in range(len(n)):
         if n[event] == 0:

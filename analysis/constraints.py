@@ -67,7 +67,7 @@ class Constraints:
                 msg = f"a mass of {value} GeV/c^2: wanted zero or more"
                 raise ValueError(msg)
         if (rank := self._rank()) < self.ndf:
-            msg = f"{self.ndf} constraints on {self.n} particles, of which {rank} are independent: wanted all"
+            msg = f"{self.ndf} constraints on {self.n} particles of which {rank} are independent: wanted all"
             raise ValueError(msg)
 
     @property

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Final
 
 from annotated_types import Ge
 
-from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import (
     CONTINUUM,
     CONTROL_SELECTIONS,
@@ -62,6 +62,7 @@ class SkimOptions:
         dataset: Name of the dataset, and first part of the names of the files.
         runs: Conditions of the runs.
         preselection: One of `processors.skimming.PRESELECTIONS`.
+        cuts: The requirements of the search whose first steps a preselection asks for.
         chunksize: Events in memory at a time; the result does not depend on it.
         count: What a file's events are normalised to: ``tree``, the events in it, or ``job``, those that the job which
             wrote it processed.
@@ -76,6 +77,7 @@ class SkimOptions:
     dataset: str
     runs: RunTable
     preselection: str = "search"
+    cuts: Cuts = SELECTION
     chunksize: int = 2_500
     count: str = "tree"
     group_bytes: int = GROUP_BYTES
@@ -384,7 +386,7 @@ def _key(group: tuple[str, ...], options: SkimOptions) -> str:
         options.count,
         repr(options.runs),
         repr(options.mapping),
-        SELECTION.digest(),
+        options.cuts.digest(),
         source_digest(),
     )
     return digest(repr(parts), digits=32)

@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 
 from jpsi_lnv.analysis.arrays import AnyArray, BoolArray
-from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.documents import Form, write_json
 from jpsi_lnv.analysis.errors import NtupleError, SchemaError
 from jpsi_lnv.analysis.events.columns import ArrayColumns, Columns
@@ -145,7 +144,7 @@ BASKET_EVENTS: Final = 16_384
 
 
 def _search(view: SearchEvents) -> BoolArray:
-    """At least four good charged tracks with zero net charge: the first steps of the search."""
+    """As many good charged tracks as the decay has, with zero net charge: the first steps of the search."""
     return view.is_retained
 
 
@@ -296,7 +295,7 @@ class Skim:
     def preselect(self, columns: Columns) -> BoolArray:
         """Return the events that the preselection keeps, (E,), decided on what the file will hold."""
         sqrt_s = float(columns.scalar("sqrt_s")[0])
-        return PRESELECTIONS[self.options.preselection](SearchEvents(columns, SELECTION, sqrt_s))
+        return PRESELECTIONS[self.options.preselection](SearchEvents(columns, self.options.cuts, sqrt_s))
 
     def _n_produced(self, source: Dst | MappedNtuple) -> int:
         if self.options.count == "tree":

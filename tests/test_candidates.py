@@ -120,7 +120,7 @@ def test_forty_tracks():
 
 
 def test_an_event_of_more_tracks_than_may_be_has_no_combination():
-    n = np.array([4, candidates.N_MAX + 1, 4])
+    n = np.array([4, candidates.N_TRACKS_MAX + 1, 4])
     offsets = np.concatenate([[0], np.cumsum(n)])
     charge = np.concatenate([np.resize(np.array([1, 1, -1, -1], dtype=np.int8), of) for of in n])
     yes = np.ones(len(charge), dtype=bool)

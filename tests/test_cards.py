@@ -73,7 +73,7 @@ def test_a_card_says_photons_masses_and_a_missing_particle(tmp_path):
         (kkgg(PI0, ("eta", PI0[1], (0.5, 0.6))), "one mass of them"),
         (
             kkgg(("J/psi(1S)", ("k1", "k2", "gamma1", "gamma2"), (3.0, 3.2))),
-            "5 constraints on 4 particles, of which 4 are independent: wanted all",
+            "5 constraints on 4 particles of which 4 are independent: wanted all",
         ),
         (
             kkgg(PI0, ("phi(1020)", ("k1", "k2"), (1.0, 1.1)), alternatives='[["pi+", "pi-", "gamma", "gamma"]]'),
@@ -169,7 +169,9 @@ def test_what_is_no_card_is_refused_in_one_line(tmp_path, changes, said):
 
 
 def test_a_card_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(cards.CardError, match=r"no channel card .jpsi_kkk.: wanted a file, or one of jpsi_ee, jpsi_emu"):
+    with pytest.raises(
+        cards.CardError, match=r"no channel card .jpsi_kkk.: wanted a file, or one of jpsi_ee, jpsi_emu"
+    ):
         cards.read("jpsi_kkk")
 
 

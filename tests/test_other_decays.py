@@ -61,7 +61,9 @@ def test_the_efficiency_closes_on_truth(searched):
         own = view.taken_for(species) & (np.abs(code) == abs(processes.POSITIVE[species]))
         seen &= view.count_tracks(own) >= channel.species.count(species)
     has_candidate = decisions[[s.name for s in steps].index("charge_pattern")]
-    assert (has_candidate & view.has_pid)[seen & view.has_pid].all()
+    found = (has_candidate & view.has_pid)[seen & view.has_pid & view.has_photons]
+    # Of photons some are not those of the decay, and the window of a mass takes the rest.
+    assert found.mean() > 0.8 if channel.n_photons else found.all()
 
 
 def test_the_mass_is_that_of_the_generated_particles(searched):
@@ -98,7 +100,7 @@ OWN = {
         "intermediates": f"{PI0}, omega(782): pi1 pi2 gamma1 gamma2 0.72 0.84",
     },
     "K_S": {"final_state": "K+ pi+ pi- pi-", "intermediates": "K(S)0: pi1 pi2 0.487 0.51"},
-    "neutrino": {"final_state": "K+ pi+ pi- e-", "missing": "nu(e)"},
+    "neutrino": {"final_state": "K+ pi+ pi- mu-", "missing": "nu(mu)", "pid_identify": "e mu pi k"},
 }
 
 

@@ -350,9 +350,10 @@ class SearchEvents:
     @property
     def fit_status(self) -> dict[str, int]:
         """How the fits ended: of every combination, and of the best one's alternatives; their vertices before."""
-        crowded = (np.diff(self.offsets) > candidates.N_MAX) & self.has_all
+        crowded = np.diff(self.offsets) > candidates.N_TRACKS_MAX
         if self.channel.n_photons:
-            crowded |= (self.n_photons > candidates.N_MAX) & self.has_all
+            crowded |= self.n_photons > candidates.N_PHOTONS_MAX
+        crowded &= self.has_all
         counts = fourc.count_status(np.concatenate([self.signal_fit.status.ravel(), self.best.status[:, 1:].ravel()]))
         if self.vertices is not None:
             counts |= {f"vertex_{name}": n for name, n in fourc.count_status(self.vertices.status).items() if n}

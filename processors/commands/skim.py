@@ -9,7 +9,9 @@ from typing import Any, Final
 import click
 
 from jpsi_lnv.analysis import derived
-from jpsi_lnv.analysis.datasets import DATA, KINDS, MAJORANA, SIGNAL, SQRT_S_MAX
+from jpsi_lnv.analysis.cards import Card
+from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.datasets import DATA, KINDS, MAJORANA, SEARCH, SIGNAL, SQRT_S_MAX
 from jpsi_lnv.analysis.documents import write_json
 from jpsi_lnv.analysis.errors import IncompleteError
 from jpsi_lnv.analysis.events import schema
@@ -21,6 +23,7 @@ from jpsi_lnv.processors.books.fileset import check_name
 from jpsi_lnv.processors.cluster.backends import EXECUTORS, cluster_options, make_executors
 from jpsi_lnv.processors.cluster.clusters import ClusterOptions
 from jpsi_lnv.processors.console import (
+    CARD,
     DIRECTORY,
     FILE,
     PART,
@@ -79,6 +82,7 @@ _OF_ALL_RUNS: Final = ("sqrt_s", "field", "period")
 @click.option("--dataset", default="skim", help="Name of the dataset.")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of the dataset.  [default: data, or inclusive]")
 @click.option("--preselection", type=click.Choice(list(PRESELECTIONS)), default="search", help="Events to keep.")
+@CARD
 @click.option("--all", "keeps_all", is_flag=True, help="Keep all events: short for --preselection all.")
 @click.option("--mapping", type=FILE, help="TOML: the FILEs are ntuples of your own, and this says what is what.")
 @click.option("--run-table", type=FILE, help="JSON: interaction point, energy, field and period of each run.")
@@ -110,6 +114,7 @@ def command(
     period: str,
     preselection: str,
     keeps_all: bool,
+    card: Card,
     kind: str | None,
     part: str | None,
     **given: Any,
@@ -135,10 +140,16 @@ def command(
         refuse_unused(_OF_ALL_RUNS, "with --run-table, which holds what they say")
     if keeps_all:
         refuse_unused(["preselection"], "with --all")
+    if keeps_all or preselection != SEARCH:
+        refuse_unused(["card"], "without --preselection search, whose decay it says")
+    if card.cuts.track_helix != SELECTION.track_helix:
+        msg = f"card {card.name!r}: a preselection looks at {SELECTION.track_helix} helices alone; wanted --all"
+        raise click.UsageError(msg)
     options = SkimOptions(
         runs=RunTable(()) if is_complete else conditions(run_table, sqrt_s, field, int(period), is_dst=mapped is None),
         mapping=mapped,
         preselection="all" if keeps_all else preselection,
+        cuts=card.cuts,
         **given,
     )
     if part is None:

@@ -155,6 +155,7 @@ def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
         ["simulate", "--validate", "--if-missing"],
         ["skim", "a.dst", "--output", "o", "--run-table", "t.json", "--sqrt-s", "3.097"],
         ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--all", "--preselection", "control"],
+        ["skim", "a.dst", "--output", "o", "--sqrt-s", "3.097", "--all", "--card", "jpsi_ee"],
         ["plot", "--format", "svg"],
         ["plot", "--allow-stale"],
         ["run", "f.json", "--executor", "iterative", "--workers", "2"],

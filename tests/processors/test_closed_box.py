@@ -15,7 +15,7 @@ from coffea.util import coffea_console
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 
-from jpsi_lnv.analysis import results
+from jpsi_lnv.analysis import cards, results
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import FilesetError
 from jpsi_lnv.analysis.selection.blinding import FREE, BlindingError
@@ -67,7 +67,8 @@ def other_value(name, factor):
     value = getattr(SELECTION, name)
     if isinstance(value, str):
         words = {"permutations": "one", "conversion_partners": "not_kaons", "pid_tof": "tof12e"}
-        words |= {"final_state": "pi+ pi+ e- e-", "alternatives": "K+ K- pi+ pi-"}
+        words |= {"final_state": "pi+ pi+ e- e-", "alternatives": "K+ K- pi+ pi-", "missing": "nu(e)"}
+        words |= {"intermediates": "eta: k1 e1 0.5 0.6"}
         return (
             words | {"pid_identify": "e mu pi k p", "track_helix": "mdc", "vertex_fit": "free", "fit_limits": "boss"}
         )[name]
@@ -172,6 +173,45 @@ def test_two_hundred_pairs_of_runs(worlds, data):
 def test_five_thousand_pairs_of_runs(worlds, part, data):
     """An hour of a processor: each part draws at random, and tells when it is done."""
     check_pair(*draw_pair(worlds, data))
+
+
+NEUTRINO = {"final_state": "K+ pi+ pi- e-", "alternatives": "", "missing": "nu(e)", "m_signal_min": 3.0}
+OTHERS = {name: cards.read(name).cuts for name in cards.names() if name != cards.DEFAULT} | {
+    "neutrino": dataclasses.replace(SELECTION, **NEUTRINO)
+}
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other_world(request, tmp_path_factory):
+    """The requirements of another decay, and worlds whose hidden events are in its box."""
+    own = OTHERS[request.param]
+    return own, make_worlds(tmp_path_factory.mktemp("other"), (7, 23), has_truth=False, cuts=own)
+
+
+@pytest.mark.timeout(600)
+@settings(PAIRS, max_examples=2, derandomize=True)
+@given(data=st.data())
+def test_the_box_of_another_decay_is_closed_as_well(other_world, data):
+    """With free requirements drawn, and whatever selections run beside the search."""
+    own, worlds = other_world
+    free = sorted(FREE & {"permutations", "chi2_4c_max", "conversion_delta_xy_max", "m_signal_max"})
+    names = data.draw(st.sets(st.sampled_from(free)))
+    words = {"permutations": "one", "chi2_4c_max": 150.0, "conversion_delta_xy_max": 5.0, "m_signal_max": 3.25}
+    changed = dataclasses.replace(own, **{name: words[name] for name in names})
+    chosen = data.draw(st.sets(st.sampled_from(["control_ee", "control_kkpi0", "variations"]), max_size=2))
+    asked = RECORDED | {"selections": ["search", *sorted(chosen)]}
+    told, _ = check_run(data.draw(st.sampled_from(worlds)), (asked, {"cuts": changed, "box": own, "chunksize": 150}))
+    assert told["/books/complete"] is True
+    assert "/results/d/selections/search/cutflow/charge_pattern" in told
+
+
+def test_another_decay_than_that_of_the_box_is_refused_on_blind_data(other_world):
+    """Box and decay go together: neither is another decay searched for under a box, nor this one under another's."""
+    own, worlds = other_world
+    for cuts, box in ((own, SELECTION), (SELECTION, own)):
+        told = check_run(worlds[0], (RECORDED | {"selections": ["search"]}, {"cuts": cuts, "box": box}))[0]
+        assert told["/error"].startswith("dataset 'd' is blind: ")
+        assert "would tell what the box hides" in told["/error"]
 
 
 @pytest.mark.parametrize("has_truth", [False, True])

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import uproot
 
+from jpsi_lnv.analysis import cards
 from jpsi_lnv.analysis.cuts import SELECTION
 from jpsi_lnv.analysis.errors import FilesetError, NtupleError
 from jpsi_lnv.analysis.events import dst
@@ -194,8 +195,17 @@ def test_the_search_finds_in_a_skim_what_it_finds_in_all_events(toy_columns):
     np.testing.assert_array_equal(kept["search"].values["event"], block.values["event"][view(block).is_retained])
 
 
-def view(block):
-    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, 3.097)
+@pytest.mark.parametrize("name", ["jpsi_ee", "jpsi_kkpi0", "jpsi_kkee"])
+def test_a_skim_keeps_what_the_search_for_its_card_retains(name, toy_columns):
+    block = make_block({name: v for name, v in toy_columns.items() if not name.startswith("Gen")})
+    columns, cuts = ArrayColumns(block.values, block.offsets, block.n_events), cards.read(name).cuts
+    kept = Skim(options_for(Path(), preselection="search", cuts=cuts)).preselect(columns)
+    np.testing.assert_array_equal(kept, view(block, cuts).is_retained)
+    assert (view(block).n_good[kept] >= len(cuts.channel.slots)).all()
+
+
+def view(block, cuts=SELECTION):
+    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, 3.097)
 
 
 def test_control_keeps_two_and_three_track_events(inputs, tmp_path):

@@ -18,7 +18,8 @@ import numpy as np
 from blocks import concatenate
 
 from jpsi_lnv.analysis import results
-from jpsi_lnv.analysis.cuts import SELECTION
+from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.cuts import SELECTION, Cuts
 from jpsi_lnv.analysis.datasets import DatasetMetadata
 from jpsi_lnv.analysis.derived import BOOKKEEPING
 from jpsi_lnv.analysis.errors import LnvError
@@ -68,18 +69,19 @@ class World:
     without: filesets.FileEntry
 
 
-def simulate(name: str, n_events: int, *, has_truth: bool, seed: int) -> Block:
+def simulate(name: str, n_events: int, *, has_truth: bool, seed: int, cuts: Cuts = SELECTION) -> Block:
     """Return seeded events of a process, with numbers that no other process has: all are recorded in the same runs."""
-    of = {"signal": processes.SIGNAL, **processes.BACKGROUNDS, **processes.CONTROLS}[name]
-    recipe = production.Recipe(processes=((of, 1.0),), sqrt_s=SQRT_S, has_truth=has_truth)
+    of = {"signal": processes.signal(cuts.channel), **processes.BACKGROUNDS, **processes.CONTROLS}[name]
+    keep = ("muon",) if Species.MU in cuts.channel.species else ()
+    recipe = production.Recipe(processes=((of, 1.0),), sqrt_s=SQRT_S, has_truth=has_truth, keep=keep)
     block = make_block(production.make_block(recipe, name, 0, n_events, seed))
     first = EVENTS_OF_PROCESS * ["signal", *VISIBLE].index(name)
     return dataclasses.replace(block, values=block.values | {"event": block.values["event"] + first})
 
 
-def view_of(block: Block) -> SearchEvents:
+def view_of(block: Block, cuts: Cuts = SELECTION) -> SearchEvents:
     """Return the search's view of events."""
-    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), SELECTION, SQRT_S)
+    return SearchEvents(ArrayColumns(block.values, block.offsets, block.n_events), cuts, SQRT_S)
 
 
 def without_tracks(block: Block) -> Block:
@@ -89,17 +91,20 @@ def without_tracks(block: Block) -> Block:
     return Block(block.n_events, {n: np.zeros_like(o) for n, o in block.offsets.items()}, nothing | scalars)
 
 
-def make_worlds(directory: Path, numbers: tuple[int, ...], *, has_truth: bool, seed: int = 31) -> list[World]:
-    """Write the files of one world per number of hidden events.
+def make_worlds(
+    directory: Path, numbers: tuple[int, ...], *, has_truth: bool, seed: int = 31, cuts: Cuts = SELECTION
+) -> list[World]:
+    """Write the files of one world per number of hidden events, those in the box of some requirements.
 
-    The hidden ones have four good tracks and no more: then every step that counts them counts them alike.
+    The hidden ones have as many good tracks as the decay and no more: then every step that counts them counts them
+    alike.
     """
-    signal = simulate("signal", N_SIGNAL, has_truth=has_truth, seed=seed)
-    view = view_of(signal)
-    inside = blinding.in_box(view)
-    boxed = signal.select(inside & (view.n_good == 4))
+    signal = simulate("signal", N_SIGNAL, has_truth=has_truth, seed=seed, cuts=cuts)
+    view = view_of(signal, cuts)
+    inside = blinding.in_box(view, cuts)
+    boxed = signal.select(inside & (view.n_good == len(cuts.channel.slots)))
     outside = signal.select(~inside & view.has_candidate)
-    others = [simulate(name, n, has_truth=has_truth, seed=seed) for name, n in VISIBLE.items()]
+    others = [simulate(name, n, has_truth=has_truth, seed=seed, cuts=cuts) for name, n in VISIBLE.items()]
     visible = concatenate([outside, *others])
     worlds = []
     for n in numbers:
@@ -153,7 +158,7 @@ def tell(file: filesets.FileEntry, metadata: Mapping[str, Any], output: Path, **
         fileset = {"d": filesets.Dataset("d", declared, (file,))}
         chosen = RunOptions(output=output, verification="none", trust_units=True, **options)
         with logged(printed), redirect_stdout(printed), redirect_stderr(printed):
-            books = process(fileset, SearchProcessor(chosen.cuts), chosen, make)
+            books = process(fileset, SearchProcessor(chosen.cuts, box=chosen.box), chosen, make)
             result = to_results(books, chosen)
             told |= {"results": result.datasets, "books": result.bookkeeping}
             finish(books, chosen)
