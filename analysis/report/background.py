@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jpsi_lnv.analysis import background
+from jpsi_lnv.analysis.channel import WORDS
 from jpsi_lnv.analysis.constants import N_JPSI
 from jpsi_lnv.analysis.report import drawing, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
@@ -30,6 +31,8 @@ FIRST: Final = f"{CHANNELS}/0"
 # What a place says of numbers that are worked out from those in it.
 ASSUMED: Final = " at assumed rates"
 PION, KAON = "pi_to_electron", "k_to_electron"
+# What a track is and is taken for, where it is not written as it is printed.
+SYMBOLS: Final = {w.word: w.symbol for w in WORDS.values()} | {"k": "K", "pi": "π", "mu": "μ", "pbar": "anti-p"}
 
 _PROCESSES: Final = (
     Field("name", "process", decay),
@@ -132,8 +135,12 @@ def contributions(source: Source) -> Table | None:
 
 def _needed(needs: Mapping[str, float]) -> str:
     """Return the misidentifications that a candidate of a process needs, such as ``2 π → e``."""
-    parts = [f"{n:.2g} {name.replace('_to_', ' → ')}" for name, n in needs.items() if n > SELDOM]
-    return ", ".join(parts)
+    return ", ".join(f"{n:.2g} {_mistake(name)}" for name, n in needs.items() if n > SELDOM)
+
+
+def _mistake(name: str) -> str:
+    """Return a misidentification in symbols: ``pi_to_electron`` is π → e."""
+    return " → ".join(SYMBOLS.get(word, word) for word in name.split("_to_"))
 
 
 def per_mass(source: Source) -> Table | None:
@@ -146,7 +153,7 @@ def per_mass(source: Source) -> Table | None:
 def factors(source: Source) -> Table | None:
     """Return the rates of misidentification; None without an estimate."""
     found = source.extras.get("background", {}).get("factors", {})
-    rows = tuple({"name": n.replace("_to_", " → "), PLACE: f"{FILE}/factors/{n}"} | f for n, f in found.items())
+    rows = tuple({"name": _mistake(n), PLACE: f"{FILE}/factors/{n}"} | f for n, f in found.items())
     return Table("misid_rates", "Rates of misidentification", _FACTORS, rows) if rows else None
 
 

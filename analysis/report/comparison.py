@@ -51,7 +51,10 @@ _OF_DATASET: Final[Numbers] = {
 }
 # Where a number lies below the place of its record, if not under its key.
 _AT: Final = {"expected": ("expected_n_up/median", "n_jpsi")}
-MANIFEST: Final = f"{ACCUMULATOR}/manifest.json#/datasets"
+MANIFEST: Final = f"{ACCUMULATOR}/manifest.json"
+DATASETS: Final = f"{MANIFEST}#/datasets"
+# Between the places of both results in that of a number that counts what they hold.
+AND: Final = " and "
 # Values against the mass: masses in GeV/c^2, values, and their errors where they have any.
 Curve = tuple[FloatArray, FloatArray, FloatArray | None]
 BESIDE: Final = "the columns beside it"
@@ -174,12 +177,18 @@ def _limits_of(records: Sequence[Mapping[str, Any]]) -> tuple[str, list[float | 
 def facts(found: Comparison) -> tuple[Fact, ...]:
     """Return what there is to compare, at a glance."""
     n_flows = sum(pair.flows[0] != pair.flows[1] for pair in found.pairs)
+    requirements, datasets = (_places(found, at) for at in (f"{MANIFEST}#/provenance/cuts", DATASETS))
     return (
-        Fact("requirements that differ", str(len(_changed(found))), "", "requirements of the selection"),
-        Fact("datasets in both", str(len(found.pairs)), "", "by name, or by what they are"),
-        Fact("in one only", str(len(found.alone)), "", ", ".join(found.alone) or "no dataset"),
-        Fact("cut flows that differ", str(n_flows), "", "of the search, among the datasets in both"),
+        Fact("requirements that differ", str(len(_changed(found))), requirements, "requirements of the selection"),
+        Fact("datasets in both", str(len(found.pairs)), datasets, "by name, or by what they are"),
+        Fact("in one only", str(len(found.alone)), datasets, ", ".join(found.alone) or "no dataset"),
+        Fact("cut flows that differ", str(n_flows), datasets, "of the search, among the datasets in both"),
     )
+
+
+def _places(found: Comparison, at: str) -> str:
+    """Return where in both results something lies that is counted."""
+    return AND.join(f"{name}/{at}" for name in found.names)
 
 
 def _changed(found: Comparison) -> dict[str, tuple[Any, Any]]:
@@ -305,7 +314,7 @@ def _dataset_row(found: Comparison, pair: Pair) -> dict[str, Any]:
     records = []
     for side, dataset, name in zip(found.names, pair.both, pair.names, strict=True):
         last = selection.cutflow_rows(dataset.selections[SEARCH].cutflow, dataset.n_produced)[-1]
-        at = f"{side}/{MANIFEST}/{name}"
+        at = f"{side}/{DATASETS}/{name}"
         passed = f"{at}/selections/{SEARCH}/cutflow/{last['step']}"
         places = {"n": passed, "efficiency": f"{passed}{DIVIDED}{at}/n_produced", "efficiency_error": BESIDE}
         records.append(last | {"n_produced": dataset.n_produced, PLACE: at, PLACES: places})
@@ -331,7 +340,7 @@ def cutflows(found: Comparison) -> Table | None:
             row = rows.setdefault(step, {"title": titles.get(step, step), PLACES: {}})
             for side, of, dataset, flow in zip(SIDES, found.names, pair.names, pair.flows, strict=True):
                 row[f"{pair.name}.{side}"] = flow.get(step)
-                at = f"{of}/{MANIFEST}/{dataset}/selections/{SEARCH}/cutflow/{step}"
+                at = f"{of}/{DATASETS}/{dataset}/selections/{SEARCH}/cutflow/{step}"
                 row[PLACES][f"{pair.name}.{side}"] = at
             row[f"{pair.name}.ratio"] = _ratio([flow.get(step) for flow in pair.flows], (None, None))[0]
     groups = {side: (f"events, {name}", count) for side, name in zip(SIDES, found.names, strict=True)}
@@ -437,12 +446,18 @@ def _origin(found: Comparison) -> Section:
 
 def differences(found: Comparison) -> Table | None:
     """Return requirements, code, files and versions that differ; None if nothing does."""
-    rows: dict[str, Sequence[Any]] = {f"cut {name}": values for name, values in _changed(found).items()}
+    rows: dict[str, tuple[str, Sequence[Any]]] = {f"cut {n}": (f"cuts/{n}", v) for n, v in _changed(found).items()}
     stored = [source.results.provenance for source in found.sources]
-    rows |= {words: [s.get(key) for s in stored] for key, words in ORIGIN.items()}
+    rows |= {words: (key, [s.get(key) for s in stored]) for key, words in ORIGIN.items()}
     packages = [s.get("packages", {}) for s in stored]
-    rows |= {name: [p.get(name) for p in packages] for name in dict.fromkeys((*packages[0], *packages[1]))}
-    listed = tuple({"what": what, "first": a, "second": b} for what, (a, b) in rows.items() if a != b)
+    names = dict.fromkeys((*packages[0], *packages[1]))
+    rows |= {name: (f"packages/{name}", [p.get(name) for p in packages]) for name in names}
+    listed = tuple(
+        {"what": what, **dict(zip(SIDES, both, strict=True))}
+        | {PLACES: {s: f"{of}/{MANIFEST}#/provenance/{at}" for s, of in zip(SIDES, found.names, strict=True)}}
+        for what, (at, both) in rows.items()
+        if both[0] != both[1]
+    )
     fields = (Field("what", "what"), *(Field(s, name) for s, name in zip(SIDES, found.names, strict=True)))
     return Table("differences", "What differs", fields, listed) if listed else None
 

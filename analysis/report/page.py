@@ -58,6 +58,7 @@ GLOSSARY: Final = {
     "χ²₄C": "quality of the fit of the tracks to the four-momentum of the beams: small is good",
     "PID": "identification of a particle by energy loss, time of flight and calorimeter",
     "kinematic": "simulated events that pass all but the identification; they count with its probability",
+    "needs": "tracks that must be taken for others: 2 π → e are two pions, each taken for an electron",
     "weight": "data events that one simulated event stands for",
 }
 # One module per section, in the order of the page.

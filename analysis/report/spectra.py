@@ -143,6 +143,9 @@ def _picture(
     stack = _stack(source, shown.axes[0], columns, passes)
     bound = _bound(source, limits)
     n_limit = _events_at_limit(source)
+    n_data = drawing.n_entries(data)
+    low, high = _reach(data, stack)
+    below = _below(stack, low)
 
     def draw(axes: Axes) -> None:
         _draw_background(axes, shown.axes[0], stack, bound)
@@ -150,18 +153,19 @@ def _picture(
             label = "signal, one event" if n_limit is None else "signal at its limit"
             scale = (n_limit or 1.0) / drawing.n_entries(signal) * len(columns)
             drawing.step_plot(axes, signal, label=label, color=drawing.SIGNAL, scale=scale)
-        if data is not None:
+        if data is not None and n_data:
             drawing.points(axes, data, label="data")
         drawing.label_counts(axes, shown)
-        n_entries = len(axes.get_legend_handles_labels()[0])
-        _set_decades(axes, data, stack, -(-n_entries // LEGEND_COLUMNS))
+        named = [(h, name) for h, name in zip(*axes.get_legend_handles_labels(), strict=True) if name not in below]
+        legend_rows = -(-len(named) // LEGEND_COLUMNS)
+        room = drawing.LOG_ROOM_PER_ENTRY ** max(0, legend_rows - drawing.ENTRIES_IN_HEADROOM)
+        axes.set(yscale="log", ylim=(low, high * drawing.LOG_HEADROOM * room))
         drawing.edges(axes, limits, 0.6)
-        if n_entries:
-            axes.legend(loc="upper right", fontsize=9, ncols=LEGEND_COLUMNS)
+        if named:
+            axes.legend(*zip(*named, strict=True), loc="upper right", fontsize=9, ncols=LEGEND_COLUMNS)
 
-    n_data = drawing.n_entries(data)
-    said = [f"{n_data} entr{'y' if n_data == 1 else 'ies'} of data (points)." if data is not None else "", where]
-    said.append(_expectation(stack))
+    said = [f"{n_data} entr{'y' if n_data == 1 else 'ies'} of data{' (points)' * bool(n_data)}." * (data is not None)]
+    said += [where, _expectation(stack, below)]
     said.append("Hatched: its bound at 90 % in the signal region, spread evenly." if bound else "")
     said.append(f"Signal has {n_limit:.3g} events, as many as the limit allows." if n_limit is not None else "")
     return Picture(name if name == channel.mass else f"{name}_data", title, " ".join(s for s in said if s), draw)
@@ -184,19 +188,23 @@ def _draw_background(
         axes.fill_between([low, high], 0.0, top, facecolor="none", edgecolor="0.4", hatch="////", label=label)
 
 
-def _set_decades(axes: Axes, data: hist.Hist | None, stack: Sequence[tuple[str, hist.Hist]], legend_rows: int) -> None:
-    """Let a logarithmic axis reach from the smallest background to the data, within `DECADES`, and hold the legend."""
-    axes.set_yscale("log")
+def _reach(data: hist.Hist | None, stack: Sequence[tuple[str, hist.Hist]]) -> tuple[float, float]:
+    """Return between what a logarithmic axis lies: from the smallest background to the data, within `DECADES`."""
     highest = max(1.0, 0.0 if data is None else drawing.upper_end(data))
     smallest = min([float(v) for _, h in stack for v in h.values() if v > 0.0], default=1.0)
-    decades = np.clip(np.log10(highest / smallest), *DECADES)
-    room = drawing.LOG_ROOM_PER_ENTRY ** max(0, legend_rows - drawing.ENTRIES_IN_HEADROOM)
-    axes.set_ylim(highest / 10.0**decades, highest * drawing.LOG_HEADROOM * room)
+    return highest / 10.0 ** float(np.clip(np.log10(highest / smallest), *DECADES)), highest
 
 
-def _expectation(stack: Sequence[tuple[str, hist.Hist]]) -> str:
+def _below(stack: Sequence[tuple[str, hist.Hist]], low: float) -> list[str]:
+    """Return the processes of a stack, the lowest first, that an axis from `low` on shows nothing of."""
+    tops = np.cumsum([h.values() for _, h in stack], axis=0)
+    return [name for (name, _), top in zip(stack, tops, strict=True) if top.max() < low]
+
+
+def _expectation(stack: Sequence[tuple[str, hist.Hist]], below: Sequence[str]) -> str:
     n_bkg = sum(drawing.content(h) for _, h in stack)
-    return f"Background is stacked by process: {in_powers(n_bkg)} entries expected." if stack else ""
+    hidden = f"; below the axis lie {', '.join(below)}" if below else ""
+    return f"Background is stacked by process: {in_powers(n_bkg)} entries expected{hidden}." if stack else ""
 
 
 def _rebinned(histogram: Any, rebin: int) -> hist.Hist | None:

@@ -111,13 +111,35 @@ def test_the_page_holds_the_numbers_of_both(directories, tmp_path):
     outcome = invoke(directories / "tight", directories / "loose" / "accumulator.zip", "--output", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     assert "times the first" in outcome.output
-    shown = [cell for cell in Cells((tmp_path / "compare.html").read_text()).numbers if cell["data-value"]]
-    located = [cell for cell in shown if cell["data-place"] != comparison.BESIDE]
+    cells, both = Cells((tmp_path / "compare.html").read_text()), Result(directories)
+    located = [c for c in cells.numbers if c["data-value"] and c["data-place"] != comparison.BESIDE]
     assert len(located) > 150
-    both = Result(directories)
+    assert {c["data-value"] for c in located} >= {"20.0", "40.0", "abcdef123456", "fedcba"}
     for cell in located:
         assert both.holds(cell["data-place"], cell["data-value"]), cell
     assert (tmp_path / "tables" / "index.html").read_text().count("compare.html") == 2
+
+
+def test_every_count_at_the_top_says_what_it_counts(directories, tmp_path):
+    invoke(directories / "tight", directories / "loose", "--output", tmp_path)
+    both = Result(directories)
+    cuts, *datasets = [
+        [both.at(place) for place in places.split(comparison.AND)]
+        for places in Cells((tmp_path / "compare.html").read_text()).facts
+    ]
+    first, second = datasets[0]
+    flows = [[side[n]["selections"]["search"]["cutflow"] for n in first] for side in (first, second)]
+    assert datasets == [[first, second]] * 3
+    counted = (
+        sum(cuts[0][name] != cuts[1][name] for name in cuts[0]),
+        len(first.keys() & second.keys()),
+        len(first.keys() ^ second.keys()),
+        sum(a != b for a, b in zip(*flows, strict=True)),
+    )
+    shown = comparison.facts(
+        Comparison(("tight", "loose"), tuple(source.read(directories / n) for n in ("tight", "loose")))
+    )
+    assert [fact.shown for fact in shown] == [str(n) for n in counted] == ["1", "6", "0", "1"]
 
 
 def test_a_result_is_not_compared_with_itself(directories):

@@ -59,9 +59,9 @@ class Result:
         """Return whether a value of the page is that of its place; ``a ÷ b`` is a quotient."""
         dividend, _, divisor = place.partition(" ÷ ")
         value, over = self.at(dividend), 1.0
-        if isinstance(value, dict | list):
+        if isinstance(value, dict):
             return False
-        if isinstance(value, bool | str):
+        if isinstance(value, bool | str | list):
             return str(value) == shown
         if divisor:
             over = self.at(divisor) if "#" in divisor else float(divisor)

@@ -54,7 +54,7 @@ def test_background_of_the_command_is_shown(estimated):
     folded = ["misid_rates", "background_closure", "background_overlaps", "not_simulated"]
     assert [t.name for t in shown.folded] == folded
     processes = render.markdown(shown.tables[0])
-    assert "| 1 pi → electron, 1 k → electron |" in processes
+    assert "| 1 π → e, 1 K → e |" in processes
     assert "| 0.02 |" in processes
     assert "inclusive is hidden" in shown.tables[0].note
     assert "at 90 %" in shown.introduction
