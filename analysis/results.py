@@ -388,5 +388,5 @@ def _dump_table(columns: Mapping[str, AnyArray]) -> bytes:
 def _load_table(data: bytes) -> dict[str, AnyArray]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    table = pq.read_table(io.BytesIO(data))
+    table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
     return {name: table[name].to_numpy() for name in table.column_names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import math
 import os
 import threading
@@ -50,6 +51,21 @@ def show(*tables: Table | None) -> None:
 def wrote(*paths: Path) -> None:
     """Say which files were written."""
     console().print(f"wrote {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the collector of unreachable cycles rest, as context or decorator of what reads a result and draws it.
+
+    Nearly all of that stays until the end, and looking through it again and again takes a fifth of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class RateColumn(TextColumn):

@@ -34,6 +34,7 @@ PRIVATE = {
     "_run": ("distributed", "2026.8.0", "preflight: the coroutine of Client.run"),
     "_run_on_scheduler": ("distributed", "2026.8.0", "preflight: the coroutine of Client.run_on_scheduler"),
     "_register_worker_plugin": ("distributed", "2026.8.0", "preflight: the coroutine of Client.register_plugin"),
+    "_drop_tables_default": ("fonttools", "4.68.0", "drawing: the tables of a font that the part of it in a PDF lacks"),
     "_correct_state": ("distributed", "2026.8.0", "clusters: waits until the batch system has taken the jobs"),
     "_created": ("distributed", "2026.8.0", "clusters: the jobs that were submitted, running or not"),
 }
@@ -58,6 +59,19 @@ def test_numba_names_folders_and_keeps_the_place():
 
     assert Path(arrays.kernel_directory()).is_dir(), seen("_cache")
     assert hasattr(numba.njit(lambda: 1), "_cache"), seen("_cache")
+
+
+def test_the_part_of_a_font_in_a_pdf_lacks_tables_by_default():
+    from fontTools import subset
+
+    default = subset.Options._drop_tables_default
+    assert "DSIG" in default, seen("_drop_tables_default")
+    assert subset.Options().drop_tables == default, seen("_drop_tables_default")
+    from jpsi_lnv.analysis.report import drawing
+
+    with drawing.style(), drawing._outlines():
+        assert {"GPOS", "GSUB"} <= {*subset.Options().drop_tables}, seen("_drop_tables_default")
+    assert subset.Options._drop_tables_default is default
 
 
 def test_uproot_tells_compressions_by_two_letters():

@@ -11,7 +11,7 @@ from jpsi_lnv.analysis.report import comparison, page, source
 from jpsi_lnv.analysis.report.comparison import SIDES, Comparison
 from jpsi_lnv.analysis.report.source import Source
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import ALLOW_STALE, DIRECTORY, PATH, bar, console, show, wrote
+from jpsi_lnv.processors.console import ALLOW_STALE, DIRECTORY, PATH, bar, console, show, uncollected, wrote
 
 # Numbers of both results that are printed, and what stands once in a row.
 SHOWN = ("n", "efficiency", "n_obs", "branching_fraction_ul", "expected")
@@ -23,6 +23,7 @@ NAMING = ("dataset", "m_majorana", "method", "ratio", "ratio_error")
 @click.option("--output", type=DIRECTORY, default=Path("comparison"), help="Directory of the page and its files.")
 @click.option("--pdf", is_flag=True, help="Print the page as compare.pdf besides, with Chromium.")
 @ALLOW_STALE
+@uncollected()
 def command(*, results: tuple[Path, Path], output: Path, pdf: bool, allow_stale: bool) -> None:
     """Set two results beside each other: two sets of requirements, two periods, or before and after a change.
 

@@ -9,7 +9,7 @@ import click
 from jpsi_lnv.analysis.datasets import DATA, SEARCH, SIGNAL
 from jpsi_lnv.analysis.report import page, result, selection, source
 from jpsi_lnv.analysis.report.tables import Table
-from jpsi_lnv.processors.console import ALLOW_STALE, bar, console, result_options, show, wrote
+from jpsi_lnv.processors.console import ALLOW_STALE, bar, console, result_options, show, uncollected, wrote
 
 
 @click.command()
@@ -18,6 +18,7 @@ from jpsi_lnv.processors.console import ALLOW_STALE, bar, console, result_option
 @click.option("--no-figures", is_flag=True, help="Print the tables only and write no file.")
 @click.option("--pdf", is_flag=True, help="Print the page as report.pdf besides, with Chromium.")
 @ALLOW_STALE
+@uncollected()
 def command(
     *,
     accumulator: Path,
