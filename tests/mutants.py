@@ -60,7 +60,13 @@ ROOMS = {
 }
 # Tests that start programs, of which nothing is seen here, and clusters, which are these fixtures.
 IGNORED = ("services", "notebooks", "benchmarks", "reference", "report/test_image_regression.py", "test_pages.py")
-IGNORED += ("processors/test_environments.py", "faults/test_process_faults.py", "test_upstream.py", "simulation")
+IGNORED += (
+    "processors/test_environments.py",
+    "processors/test_closed_box.py",
+    "faults/test_process_faults.py",
+    "test_upstream.py",
+    "simulation",
+)
 IGNORED += ("faults/test_signals.py", *(f"events/test_dst_{name}.py" for name in ("bad_input", "groups", "reader")))
 IGNORED += ("report/test_documentation.py", "report/test_pictures.py", "report/test_m_ke_figure.py", "paper")
 CLUSTERS = {"quick_workers", "cluster", "client"}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jpsi_lnv.analysis import candidates, kinematics
 from jpsi_lnv.analysis.channel import KKEE, PHOTON, Channel, read
 from jpsi_lnv.analysis.constants import Species
+from jpsi_lnv.analysis.kinfit import fourc
 
 pytestmark = pytest.mark.fast
 
@@ -216,3 +217,10 @@ def test_mass_is_that_of_the_summed_four_momenta(per_species):
     p4 = np.stack([kinematics.four_momentum(p[cand[:, i], rows[i]], masses[i]) for i in range(4)], axis=1)
     found = candidates.invariant_mass(p, cand, species, masses)
     np.testing.assert_allclose(found, kinematics.invariant_mass(p4.sum(axis=1)), rtol=1e-13)
+
+
+def test_a_chi2_at_the_upper_edge_is_none():
+    chi2 = np.array([[np.nextafter(fourc.CHI2_MAX, 0.0)], [fourc.CHI2_MAX]])
+    of = np.arange(2)
+    found = candidates.FittedCandidates(of, of, chi2, np.zeros((2, 1), np.int8))
+    assert found.has_chi2.tolist() == [True, False]

@@ -10,6 +10,7 @@ from jpsi_lnv.analysis.events.ntuple_writer import make_block
 from jpsi_lnv.analysis.kinfit.kernels import count_status
 from jpsi_lnv.analysis.selection.search_events import SearchEvents
 from jpsi_lnv.analysis.simulation import processes, production
+from jpsi_lnv.processors.books import ledger
 from jpsi_lnv.processors.books.ledger import CovarianceError, Covariances
 
 pytestmark = pytest.mark.fast
@@ -25,6 +26,15 @@ def test_counts_add_up_over_groups():
         covariances.add({"a": status(ok=99, bad_covariance=1, skipped=1000), "b": status(ok=100)})
     with pytest.raises(CovarianceError, match=r"dataset 'a': 11 of 1001 fits \(1\.1%\)"):
         covariances.add({"a": status(ok=99, bad_covariance=2)})
+
+
+@pytest.mark.parametrize(("wall", "rate"), [(4.0, "250"), (0.0, "0")])
+def test_the_speed_is_events_per_second(wall, rate):
+    totals = {"events_read": 1000, "chunks": 3, "bytes_read": 2_000_000, "columns_read": ["run"], "events_resumed": 0}
+    totals |= {"wall_time_s": wall, "cpu_time_s": 2.0, "peak_memory_bytes": {}, "chunks_retried": 0}
+    assert ledger._costs(totals) == [
+        f"1000 events in 3 chunks, 2.0 MB of 1 columns in {wall:.1f} s ({rate} events/s, CPU 2.0 s)"
+    ]
 
 
 def test_each_dataset_counts_alone():

@@ -1,5 +1,6 @@
 """Filesets: what is refused, how paths resolve, what completing adds."""
 
+import dataclasses
 import json
 import shutil
 import uuid
@@ -157,6 +158,29 @@ def test_verified_files_are_remembered_until_they_change(small_fileset, tmp_path
     (small_fileset.parent / "signal_0.root").touch()
     with pytest.raises(NtupleError, match="sha256"):
         verify.check_file(again[0])
+
+
+def test_only_a_checksum_that_was_read_is_remembered(small_fileset):
+    checks = verify.checks(filesets.load(small_fileset), "size", verify.Verified(""))
+    assert [verify.check_file(check)["out"][check.filename] for check in checks] == [[]] * len(checks)
+
+
+def test_parts_of_a_source_that_meet_are_no_overlap_in_whatever_order_they_come(small_fileset):
+    dataset = filesets.load(small_fileset)["signal"]
+
+    def refused(*spans):
+        files = tuple(
+            dataclasses.replace(file, sources=(("source", *span),))
+            for file, span in zip(dataset.files, spans, strict=False)
+        )
+        try:
+            filesets._refuse_overlaps({"signal": dataclasses.replace(dataset, files=files)})
+        except FilesetError:
+            return True
+        return False
+
+    assert not refused((10, 20), (0, 10), (20, 30))
+    assert refused((10, 20), (0, 11), (20, 30))
 
 
 def test_a_file_that_was_completed_is_not_hashed_again_for_the_run(tmp_path, monkeypatch):

@@ -34,6 +34,16 @@ def test_tables_add_up_like_columns_of_coffea(sizes):
         np.testing.assert_array_equal(found, wanted)
 
 
+def test_rows_are_ordered_by_run_then_event_then_all_else():
+    rows = {"chi2": [5, 1, 2, 3, 4], "event": [7, 9, 9, 3, 3], "run": [1, 1, 1, 2, 1]}
+    found = in_order({name: np.array(values) for name, values in rows.items()})
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "chi2": [4, 5, 1, 2, 3],
+        "event": [3, 7, 9, 9, 3],
+        "run": [1, 1, 1, 1, 2],
+    }
+
+
 def test_a_table_travels_as_one_piece():
     total = Rows(columns(2)) + Rows(columns(3, 2))
     arrived = pickle.loads(pickle.dumps(total))

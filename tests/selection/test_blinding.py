@@ -333,6 +333,29 @@ def test_what_was_read_does_not_tell_of_a_candidate(signal_block, other_block, d
     assert columns[0] == columns[1]
 
 
+class Watched(ArrayColumns):
+    """Columns that know which of them were read."""
+
+    def _get(self, key):
+        self.__dict__.setdefault("read", set()).add(key)
+        return super()._get(key)
+
+
+@pytest.mark.parametrize("vertex_fit", ["none", "free", "beam"])
+def test_whatever_is_fitted_its_columns_are_read_of_chunks_without_a_candidate_too(signal_block, vertex_fit):
+    cuts = dataclasses.replace(SELECTION, vertex_fit=vertex_fit)
+    has_candidate = view_of(signal_block).has_candidate
+    read = []
+    for block in (signal_block.select(has_candidate), signal_block.select(~has_candidate)):
+        spread = {f"ip_sigma_{axis}": np.full(block.n_events, 0.05) for axis in "xyz"}
+        columns = Watched(block.values | spread, block.offsets, block.n_events)
+        view = SearchEvents(columns, cuts, SQRT_S)
+        hidden_of(view, box=cuts)
+        view.best  # noqa: B018 what it reads is looked at
+        read.append(columns.read)
+    assert read[0] == read[1]
+
+
 def test_the_box_opens_for_the_frozen_cuts_and_a_reason(planted, directory):
     frozen, output = directory / "frozen.json", directory / "opened"
     freeze(SELECTION, frozen)

@@ -120,6 +120,27 @@ def test_a_factor_planted_in_one_period_and_charge_is_found_there_alone(measured
     assert found.value[1, 1] < 0.97
 
 
+def test_a_factor_without_a_probe_that_passes_is_one_and_could_be_anything(measured):
+    """Of the other factors one is known as well as the counts of both sides say."""
+    data = measured.datasets["control_data"]
+    probes = data.selections["control_kkpi0"]
+    counts = probes.histograms["tracking"].copy()
+    counts.view()[1, 1, ..., 1] = 0
+    lost = dataclasses.replace(probes, histograms=probes.histograms | {"tracking": counts})
+    changed = dataclasses.replace(data, selections=data.selections | {"control_kkpi0": lost})
+    results = dataclasses.replace(measured, datasets=measured.datasets | {"control_data": changed})
+    found = corrections.factors(results, Species.K, "tracking")
+    assert (found.value[1, 1], found.sigma[1, 1]) == (1.0, pytest.approx(corrections.UNKNOWN))
+    sides = [
+        d.selections["control_kkpi0"].histograms["tracking"]
+        for d in measured.datasets.values()
+        if "control_kkpi0" in d.selections
+    ]
+    shares = [h.values()[0, 0].sum(axis=(0, 1)) for h in sides]
+    relative = np.sqrt(sum(failed / passed / (failed + passed) for failed, passed in shares))
+    assert found.sigma[0, 0] == pytest.approx(found.value[0, 0] * relative, rel=1e-6)
+
+
 def test_sources_give_the_covariance_of_the_efficiencies(measured):
     """Against a sum over the bins and factors one by one."""
     channels = table.channels(measured)

@@ -117,6 +117,11 @@ def test_what_is_planted_is_found_and_the_corrected_simulation_agrees():
         assert distance(data[key], corrected[key]) > 1e-3
 
 
+def test_second_derivatives_are_those_of_a_parabola():
+    found = helix._hessian(lambda x: 3.0 * x[0] ** 2 + 2.0 * x[0] * x[1] + 5.0 * x[1] ** 2, np.array([0.3, -0.2]))
+    np.testing.assert_allclose(found, [[6.0, 2.0], [2.0, 10.0]], rtol=1e-6)
+
+
 def test_samples_that_are_alike_need_no_correction():
     found = helix.measure(result(pulls_of(1, [], "data"), pulls_of(2, [], "control")))
     pulls = [(np.array(e.mean) / e.mean_error) for e in found.entries]

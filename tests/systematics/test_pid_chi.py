@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import hist
 import numpy as np
 import pytest
 from scipy import stats
@@ -175,6 +176,26 @@ def test_a_file_without_records_and_a_calibration_without_constants_leave_varian
     bare = replace(calibration.simulated(), ranges=(calibration.RunRange(0, 99999, calibration.Constants()),))
     search = Chunk(plain, "d", metadata, SELECTION, SELECTION, bare).events
     assert not selection.has_variant(search, "tofcorr")
+
+
+def test_datasets_of_a_kind_add_up():
+    one, other = (hist.Hist(hist.axis.Integer(0, 2)).fill([0] * n) for n in (1, 2))
+    metadata = DatasetMetadata(kind="control", sqrt_s=M_JPSI, selections=(datasets.PID_CHI,))
+    found = results.Results(
+        {
+            name: results.DatasetResult(
+                metadata,
+                1,
+                1,
+                {datasets.PID_CHI: results.SelectionResult({"all": 1}, dict.fromkeys(pid_chi.SUBSYSTEMS, filled))},
+            )
+            for name, filled in (("a", one), ("b", other))
+        },
+        {},
+        {},
+    )
+    for total in pid_chi.summed(found, "control").values():
+        assert total.values().tolist() == [3.0, 0.0]
 
 
 def test_a_result_without_the_selection_says_what_to_add():
