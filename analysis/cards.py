@@ -24,9 +24,9 @@ depends on these, the box of blind data and stored parts of a run, is of one dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import MinLen
 
@@ -87,15 +87,17 @@ class Card:
         name: Its name.
         digest: Of the file.
         cuts: The requirements, the decay among them.
+        own: Those that the file gives other values than the publication's, by name.
     """
 
     name: str
     digest: str
     cuts: Cuts
+    own: dict[str, Any]
 
-    def summary(self) -> dict[str, str]:
+    def summary(self) -> dict[str, Any]:
         """Return what a result says of it."""
-        return {"name": self.name, "digest": self.digest}
+        return {"name": self.name, "digest": self.digest, "cuts": self.own}
 
 
 def names() -> list[str]:
@@ -117,7 +119,10 @@ def read(card: str | Path = DEFAULT) -> Card:
         msg = f"no channel card {str(card)!r}: wanted a file, or one of {', '.join(names())}"
         raise CardError(msg)
     content: _Content = _FORM.read(path)
-    return Card(content.name, digest(path.read_bytes()), _cuts(content, path))
+    cuts = _cuts(content, path)
+    publication = asdict(SELECTION)
+    own = {name: value for name, value in asdict(cuts).items() if value != publication[name]}
+    return Card(content.name, digest(path.read_bytes()), cuts, own)
 
 
 def _cuts(content: _Content, path: Path) -> Cuts:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import SPECIES_MASS, Species
-from jpsi_lnv.analysis.constraints import Constraints, Intermediate, Mass, Neutral, intermediate, neutral
+from jpsi_lnv.analysis.constraints import CLOSED, Constraints, Intermediate, Mass, Neutral, intermediate, neutral
 
 SPECIES_OF: Final = {"e": Species.E, "pi": Species.PI, "K": Species.K, "p": Species.P, "mu": Species.MU}
 SIGNS: Final = {"+": 1, "-": -1}
@@ -172,6 +172,11 @@ class Channel:
         """What the fit of a candidate constrains."""
         masses = tuple(Mass(self._places(mass), neutral(mass.of).mass) for mass in self.intermediates)
         return Constraints(len(self.final_state), masses, self.unseen.mass if self.unseen else None)
+
+    @property
+    def fit_name(self) -> str:
+        """The fit by the number of its constraints, such as ``4C``."""
+        return f"{CLOSED if self.is_closed else self.constraints.ndf}C"
 
     @property
     def is_closed(self) -> bool:

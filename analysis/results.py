@@ -246,6 +246,13 @@ class _Calibration:
 
 
 @dataclass(frozen=True)
+class _Card:
+    name: str = ""
+    digest: str = ""
+    cuts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Origin:
     """What is read of the provenance of a result, if it is there."""
 
@@ -253,6 +260,7 @@ class _Origin:
     cuts_digest: str | None = None
     fileset_digest: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
+    card: _Card = field(default_factory=_Card)
     calibration: dict[str, _Calibration] = field(default_factory=dict)
     unblinding: dict[str, Any] | None = None
     opened: dict[str, str] = field(default_factory=dict)

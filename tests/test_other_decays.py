@@ -196,14 +196,19 @@ def test_a_card_goes_from_simulation_to_the_limit(name, tmp_path, monkeypatch, c
     (tmp_path / "plain.json").write_text(json.dumps(plain))
     assert lnv("fileset", "complete", "plain.json", "--output", "fileset.json") == 0
     assert lnv("run", "fileset.json", "--card", name, "--executor", "iterative") == 0
+    assert lnv("systematics") != 0
+    assert f"no control samples for its tracks {channel.tracks[0]}" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "results" / "systematics.json").exists()
     assert lnv("limits") == 0
-    capsys.readouterr()
+    assert "simulated statistics only" in " ".join(capsys.readouterr().out.split())
     assert lnv("report", "--no-figures") == 0
     said = capsys.readouterr().out
     assert channel.in_powers in said
     assert channel.signed in said
     assert not {"kaon", "K±"} & set(said.split()) or "K+" in channel.final_state
     assert "KKee" not in said
+    assert "OTHER CUTS" not in said
+    assert f"chi2 of the {4 + len(channel.intermediates)}C fit" in said
     result = read(tmp_path / "results" / "accumulator.zip")
     assert result.provenance["card"]["name"] == name
     assert result.channel == channel
@@ -212,6 +217,11 @@ def test_a_card_goes_from_simulation_to_the_limit(name, tmp_path, monkeypatch, c
     assert channel.mass in search.histograms
     assert search.histograms[channel.mass].axes[1].label == f"$M({channel.latex_signed})$ [GeV/$c^2$]"
     assert set(channel.pair_names) <= search.candidates.keys()
+    for mass in channel.intermediates:
+        stored = search.candidates[f"m_{''.join(mass.particles)}"]
+        assert len(stored) == search.n_passed
+        assert ((stored > mass.window[0]) & (stored < mass.window[1])).all()
+    assert {f"e_{name}" for name in channel.particles[len(channel.slots) :]} <= search.candidates.keys()
     (first, *_) = json.loads((tmp_path / "results" / "limits.json").read_text())["limits"]
     assert first["branching_fraction_ul"] > 0
     assert first["efficiency"] == search.n_passed / 1500

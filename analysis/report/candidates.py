@@ -122,7 +122,7 @@ def _words(row: Mapping[str, Any], channel: Channel) -> str:
     """Return which event it is, and its fit, as a figure shows them."""
     where = f"{row['dataset']}, run {row['run']}, event {row['event']}"
     mass = f"$M({channel.latex_signed})$ = {row[channel.mass]:.4f} GeV/$c^2$"
-    return f"{where}\n{mass}, " + rf"$\chi^2_\mathrm{{4C}}$ = {row[f'chi2_{channel.name}']:.1f}"
+    return f"{where}\n{mass}, " + rf"$\chi^2_\mathrm{{{channel.fit_name}}}$ = {row[f'chi2_{channel.name}']:.1f}"
 
 
 def _outline(axes: Axes, side: Axes) -> None:

@@ -169,10 +169,11 @@ def is_of_publication(results: Results) -> bool:
 def changed_cuts(results: Results, cuts: Cuts = SELECTION) -> dict[str, tuple[Any, Any]]:
     """Return the cuts of a result that differ from `cuts`: name -> (the result's, the present one).
 
-    Of another decay everything says which it is.
+    What its card says is none of them; of another decay everything says which it is.
     """
-    made_with = results.provenance.get("cuts", {})
+    made_with, card = results.provenance.get("cuts", {}), results.provenance.get("card", {})
     present = dataclasses.asdict(cuts) | {name: made_with[name] for name in DECAY if name in made_with}
+    present |= card.get("cuts", {})
     names = [*present, *(name for name in made_with if name not in present)]
     return {n: (made_with.get(n), present.get(n)) for n in names if made_with.get(n) != present.get(n)}
 

@@ -21,6 +21,7 @@ from jpsi_lnv.analysis.constants import Species
 from jpsi_lnv.analysis.cuts import Cuts
 from jpsi_lnv.analysis.events.columns import variations
 from jpsi_lnv.analysis.events.schema import EVENT, HELIX
+from jpsi_lnv.analysis.kinematics import invariant_mass
 from jpsi_lnv.analysis.kinfit.fourc import CHI2_MAX
 from jpsi_lnv.analysis.objects import tracks
 from jpsi_lnv.analysis.selection import conversion
@@ -66,13 +67,14 @@ def pair_axis(channel: Channel) -> hist.axis.Regular:
 
 def chi2_axis(channel: Channel) -> hist.axis.Regular:
     """Return the axis of chi2 of the 4C fit."""
-    label = rf"$\chi^2_\mathrm{{4C}}({channel.latex})$"
+    label = rf"$\chi^2_\mathrm{{{channel.fit_name}}}({channel.latex})$"
     return hist.axis.Regular(N_CHI2, 0.0, CHI2_MAX, name="chi2_4c", label=label)
 
 
 def chi2_difference_axis(channel: Channel) -> hist.axis.Regular:
     """Return the axis of the difference of chi2 to the best alternative."""
-    label = rf"smallest alternative $\chi^2_\mathrm{{4C}}$ - $\chi^2_\mathrm{{4C}}({channel.latex})$"
+    fit = channel.fit_name
+    label = rf"smallest alternative $\chi^2_\mathrm{{{fit}}}$ - $\chi^2_\mathrm{{{fit}}}({channel.latex})$"
     return hist.axis.Regular(2 * N_CHI2, -CHI2_MAX, CHI2_MAX, name="chi2_difference", label=label)
 
 
@@ -220,7 +222,8 @@ def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray
     Columns: run, event, period; charge of the first track; the mass of all particles (m_kkee), measured and scaled by
     m(J/psi)/sqrt(s), and the fitted masses of pairs (m_k1e1 … m_k2e1) in GeV/c^2; chi2 of the decay (chi2_kkee) and the
     smallest of each other hypothesis; per track (k1, k2, e1, e2) the measured p in GeV/c, cos_theta, e_over_p and the
-    confidence levels cl_e, cl_pi, cl_k.
+    confidence levels cl_e, cl_pi, cl_k. Measured, too: masses of intermediate particles (m_gamma1gamma2) in GeV/c^2,
+    and per photon (gamma1) its energy e in GeV and cos_theta.
 
     Args:
         view: The events.
@@ -234,7 +237,20 @@ def candidates(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray
     charge = {"charge": view.charge[of[:, 0]]}
     if view.vertices is not None:
         chi2["chi2_vertex"] = view.vertices.chi2[best.row]
-    return scalars | charge | {channel.mass: view.best_mass[chosen]} | masses | chi2 | _track_columns(view, of)
+    measured = {channel.mass: view.best_mass[chosen]} | masses | _neutral_columns(view, chosen)
+    return scalars | charge | measured | chi2 | _track_columns(view, of)
+
+
+def _neutral_columns(view: SearchEvents, chosen: BoolArray) -> dict[str, FloatArray]:
+    """Return measured masses of intermediates, energies and directions of photons of chosen best candidates."""
+    channel, first = view.channel, len(view.channel.slots)
+    if not channel.n_photons and not channel.intermediates:
+        return {}
+    p4, masses = view.best_p4[chosen], zip(channel.intermediates, channel.constraints.masses, strict=True)
+    columns = {f"m_{''.join(m.particles)}": invariant_mass(p4[:, list(of.places)].sum(axis=1)) for m, of in masses}
+    for name, photon in zip(channel.particles[first:], p4.swapaxes(0, 1)[first:], strict=True):
+        columns |= {f"e_{name}": photon[:, 3], f"cos_theta_{name}": photon[:, 2] / photon[:, 3]}
+    return columns
 
 
 def display(view: SearchEvents, is_selected: BoolArray) -> dict[str, AnyArray]:

@@ -306,6 +306,11 @@ class SearchEvents:
         masses = np.array(self.channel.fit_masses)[of]
         return four_momentum(p[rows, of if p.shape[1] > 1 else 0], masses)
 
+    @property
+    def best_p4(self) -> FloatArray:
+        """Measured four-momenta of the best candidates, shape (B, n, 4), in GeV."""
+        return self._p4[self._is_inside][self.best.row]
+
     @cached_property
     def mass(self) -> FloatArray:
         """Measured mass of every combination, scaled by m(J/psi)/sqrt(s), in GeV/c^2."""

@@ -172,9 +172,9 @@ def of_channel(channel: Channel) -> tuple[Step, ...]:
         *(_of_species(channel, i, species) for i, species in enumerate(channel.kinds)),
         *((Step("photons", f"{_NUMBERS[channel.n_photons]} photons", photons),) if channel.n_photons else ()),
         Step("charge_pattern", f"charges {channel.signed}", charge_pattern),
-        Step("kinematic_fit", "4C fit, best candidate", kinematic_fit),
+        Step("kinematic_fit", f"{channel.fit_name} fit, best candidate", kinematic_fit),
         Step("alternative_hypotheses", f"{channel.symbols} is the best hypothesis", alternative_hypotheses),
-        Step("chi2_4c", "chi2 of the 4C fit", chi2_4c),
+        Step("chi2_4c", f"chi2 of the {channel.fit_name} fit", chi2_4c),
         Step("conversion_veto", "gamma-conversion veto", conversion_veto),
         Step("signal_region", f"signal region of M({channel.symbols})", signal_region),
     )
