@@ -194,7 +194,7 @@ class Channel:
         of_photons = np.full((len(self.assignments), self.n_photons), len(self.hypotheses))
         return np.concatenate([self.assignments, of_photons], axis=1)
 
-    @property
+    @cached_property
     def fit_masses(self) -> tuple[float, ...]:
         """Masses of the hypotheses, and of the photon after them, in GeV/c^2."""
         return (*(SPECIES_MASS[species] for species in self.hypotheses), 0.0)
@@ -232,42 +232,42 @@ class Channel:
         """Return in how many orders some particles are the same candidate."""
         return math.prod(size for _, size in self._orders[places])
 
-    @property
+    @cached_property
     def charges(self) -> tuple[int, ...]:
         """Charges of the tracks; the conjugate decay has the opposite ones."""
         return tuple(s.charge for s in self.slots)
 
-    @property
+    @cached_property
     def species(self) -> tuple[Species, ...]:
         """Species of the tracks."""
         return tuple(s.species for s in self.slots)
 
-    @property
+    @cached_property
     def masses(self) -> tuple[float, ...]:
         """Masses of the tracks in GeV/c^2."""
         return tuple(SPECIES_MASS[species] for species in self.species)
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[Species, ...]:
         """The different species of the tracks, the lightest first."""
         return tuple(sorted({*self.species}, key=SPECIES_MASS.__getitem__))
 
-    @property
+    @cached_property
     def hypotheses(self) -> tuple[Species, ...]:
         """The species that the tracks are fitted and identified as: their values index arrays of these."""
-        return tuple(Species)[: max(Species.K, *self.assignments.ravel()) + 1]
+        return tuple(Species)[: max(int(Species.K), int(self.assignments.max())) + 1]
 
-    @property
+    @cached_property
     def considered(self) -> tuple[str, ...]:
         """Names of the hypotheses in the identification, in the order of `Species`."""
         return tuple(species.name.lower() for species in self.hypotheses)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the final state in keys, such as ``kkee``."""
         return name_of(self.final_state) + re.sub(r"\W", "", self.missing).lower()
 
-    @property
+    @cached_property
     def mass(self) -> str:
         """Name of the mass of all particles, such as ``m_kkee``."""
         return f"m_{self.name}"
