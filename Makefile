@@ -23,7 +23,7 @@ ALL_READY :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all root run paper test soak mutants check lint bench bench-compare bundle ci-packages golden notebooks docs lock clean
+.PHONY: help install install-all root run paper test soak mutants lowest check lint bench bench-compare bundle ci-packages golden notebooks docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,6 +96,16 @@ mutants: $(ALL_READY)  ## plant faults in what decides a result and see which th
 	$(BIN)/python tests/mutants.py run --kernels
 	$(BIN)/python tests/mutants.py report
 
+LOWEST_VENV := .lowest-venv
+$(LOWEST_VENV)/.ready: requirements/lowest.lock $(RUN_READY)
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/lowest.lock
+	@touch $@
+
+lowest: $(LOWEST_VENV)/.ready $(ALL_READY)  ## the same results with the oldest packages that are allowed (ten minutes)
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	$(BIN)/python tests/lowest.py $(LOWEST_VENV)/bin/lnv $(BIN)/lnv samples/lowest
+
 check: lint  ## lint, types, import contracts and the fast tests
 	$(BIN)/python -m pytest tests -m fast -x -q
 
@@ -139,6 +149,7 @@ ci-packages:  ## install the Debian packages that the service tests use (needs r
 lock:  ## renew the lock files (needs uv)
 	cd requirements && uv pip compile ../pyproject.toml build.in --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o all.lock
 	cd requirements && uv pip compile ../pyproject.toml build.in --extra dask --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -c all.lock -o run.lock
+	cd requirements && uv pip compile ../pyproject.toml --extra dask --resolution lowest-direct --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o lowest.lock
 	cd requirements && uv pip compile root.in --prerelease allow --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -c all.lock -o root.lock
 
 clean:  ## remove what the commands made (not the samples)

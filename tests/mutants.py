@@ -170,7 +170,9 @@ class Mapper:
                 lines[module][line] += [name for name in reached if name not in self.seconds]
         tests |= {test: of for test, of in self.known["tests"].items() if test not in self.fixtures}
         content = {"whole": whole, "tests": tests, "seconds": self.known["seconds"] | self.seconds, "lines": lines}
-        self.path.write_text(json.dumps(content))
+        # Whoever reads it meanwhile reads a whole one.
+        (part := self.path.with_suffix(".part")).write_text(json.dumps(content))
+        part.replace(self.path)
         self.written = time.monotonic()
 
 
@@ -388,7 +390,7 @@ def main() -> int:
     paths = options.tests or [str(TESTS / name) for name in (OF_KERNELS if options.kernels else (".",))]
     PLACE.mkdir(parents=True, exist_ok=True)
     arguments = [*paths, *(f"--ignore={TESTS / name}" for name in IGNORED), "-s", "-q", "-p", "no:cacheprovider"]
-    arguments += ["--timeout", "100", "--basetemp", str(PLACE / f"temporary_{path.stem}")]
+    arguments += ["--timeout", "100", "--basetemp", str(PLACE / f"temporary_{options.task}_{path.stem}")]
     if options.task == "map":
         return pytest.main(arguments, plugins=[Mapper(path, of_all=not options.tests), InOrder()])
     mutants = waiting(options.room, options.number, kernels=options.kernels, again=options.again)

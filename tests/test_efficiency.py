@@ -93,6 +93,14 @@ def test_added_maps_hold_all_counts():
     np.testing.assert_array_equal(total.n_total, [[10, 5]])
 
 
+def test_relative_errors_of_both_samples_add_up_in_quadrature():
+    sides = make_map([[80]], [[100]]), make_map([[45]], [[50]])
+    found = efficiency.ratio(*sides)
+    relative = [side.sigma[0, 0] / side.value[0, 0] for side in sides]
+    assert found.value[0, 0] == pytest.approx(0.8 / 0.9)
+    assert found.sigma[0, 0] == pytest.approx(0.8 / 0.9 * np.hypot(*relative))
+
+
 def test_empty_bins_take_the_ratio_of_the_samples_not_one():
     ratios = efficiency.ratio(make_map([[80, 0]], [[100, 0]]), make_map([[90, 45]], [[100, 50]]))
     assert ratios.value[0, 0] == pytest.approx(0.8 / 0.9)

@@ -202,7 +202,8 @@ def test_probes_of_control_samples_correct_the_rates_and_their_width(rng):
     simulated = misid_rates.counted([make_map(rng)])
     rates = with_probes(simulated, data=(10_000, 0.02), control=(20_000, 0.01))
     taken = simulated.value[:, ELECTRON, ..., AS_KAON]
-    np.testing.assert_allclose(rates.value[:, ELECTRON, ..., AS_KAON], np.minimum(2 * taken, 1), rtol=0.01)
+    # Half a probe is added on both sides: 200 + 1/2 over half of 200 + 1/2.
+    np.testing.assert_allclose(rates.value[:, ELECTRON, ..., AS_KAON], np.minimum(2 * taken, 1), rtol=1e-9)
     factor = rates.factors["e_to_kaon"]
     assert factor.kappa == pytest.approx(math.hypot(200**-0.5, 200**-0.5), rel=0.01)
     assert factor.source.startswith("200 of 10000 probes in data")

@@ -80,6 +80,11 @@ def test_without_side_bands_there_are_none():
 def test_a_blind_side_band_is_hidden():
     found = results(a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0))
     assert normalization.side_bands(found, N_JPSI)["continuum"].n is None
+    found = results(
+        a=dataset(0, kind="continuum", sqrt_s=3.080, luminosity=167.0),
+        b=dataset(0, kind="continuum", sqrt_s=3.650, luminosity=410.0, blind=False),
+    )
+    assert normalization.side_bands(found, N_JPSI)["continuum"].n is None
 
 
 def test_continuum_without_luminosity_is_refused():

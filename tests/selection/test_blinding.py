@@ -86,6 +86,16 @@ def test_free_cuts_do_not_move_the_box(signal_block, changed):
     np.testing.assert_array_equal(hidden_of(free), blinding.in_box(view_of(signal_block)))
 
 
+def test_a_mass_at_an_edge_of_the_box_is_in_it(signal_block):
+    view = view_of(signal_block)
+    event = view.combinations[1]
+    mass = view.mass * (view.sqrt_s / view.columns.scalar("sqrt_s").astype(np.float64)[event])
+    order = np.argsort(mass)
+    for first, last in (order[10:12], order[20:22]):
+        box = dataclasses.replace(SELECTION, m_signal_min=float(mass[first]), m_signal_max=float(mass[last]))
+        assert blinding.in_box(view, box)[event[[first, last]]].all()
+
+
 def test_free_cuts_leave_the_counting_steps_untouched(signal_block):
     """Whatever they are, which candidates there are and every step before the fit stay the same."""
     rng = np.random.default_rng(3)

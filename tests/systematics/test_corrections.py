@@ -84,6 +84,10 @@ def test_bad_inputs(measured, ready, signal, tmp_path):
     broken = signal | {"p_e1": np.full_like(signal["p_e1"], np.nan)}
     with pytest.raises(ResultsError, match="not finite"):
         corrections.weights(ready, broken)
+    for name in ("p_e1", "cos_theta_k2"):
+        one_broken = signal | {name: np.where(np.arange(len(signal[name])) == 3, np.nan, signal[name])}
+        with pytest.raises(ResultsError, match="not finite"):
+            corrections.weights(ready, one_broken)
     with pytest.raises(ResultsError, match="no efficiency to correct"):
         corrections.corrected_efficiency(measured, signal, 0)
 

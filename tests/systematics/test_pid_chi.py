@@ -154,6 +154,13 @@ def test_probes_are_what_they_are_taken_for():
     assert all(right[s] / n[s] > 0.95 for s in n), (right, n)
 
 
+def test_offset_and_width_of_a_normal_distribution_are_its_own():
+    """Whatever its width is beside the bins, whose own spread is taken off."""
+    for offset, width in ((0.2, 1.1), (-0.5, 0.7)):
+        counts = 1e6 * np.diff(stats.norm.cdf(pid_chi.CHI.edges, offset, width))
+        assert pid_chi.solve(counts) == pytest.approx((offset, width), abs=1e-6)
+
+
 def test_offset_and_width_are_found_of_a_sample_with_tails():
     rng = np.random.default_rng(3)
     drawn = 0.3 + 0.8 * rng.normal(size=200_000) * np.where(rng.random(200_000) < 0.03, 3.0, 1.0)
