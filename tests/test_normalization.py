@@ -73,6 +73,12 @@ def test_inclusive_events_stand_for_as_many_jpsi_as_were_generated():
     assert normalization.side_bands(found, 1e6) == {"inclusive": normalization.SideBand(3, 0.005)}
 
 
+def test_datasets_of_one_period_add_up():
+    stated = {"a": (2009, 1e6), "b": (2018, 4e6), "c": (2009, 2e6)}
+    data = {name: dataset(kind="data", period=period, n_jpsi=n) for name, (period, n) in stated.items()}
+    assert normalization.n_jpsi_by_period(results(**data)) == {2009: 3e6, 2018: 4e6}
+
+
 def test_without_side_bands_there_are_none():
     assert normalization.side_bands(results(), N_JPSI) == {}
 

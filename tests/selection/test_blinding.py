@@ -189,6 +189,13 @@ def test_recorded_events_are_blind_whatever_the_fileset_calls_them(signal_block,
         DatasetMetadata.from_dict("data", RECORDED | disguise | {"open_reason": "why not"})
 
 
+def test_the_first_run_is_recorded_already():
+    shown = DatasetMetadata.from_dict("data", RECORDED | DISGUISES[0])
+    with pytest.raises(FilesetError, match="run 1 holds recorded events"):
+        blinding.require_reason(1, "data", shown)
+    blinding.require_reason(0, "data", shown)
+
+
 def test_pseudo_data_stay_as_declared(signal_block):
     pseudo_data = {"kind": "data", "sqrt_s": SQRT_S, "is_simulation": True}
     assert hidden_of(view_of(signal_block), DatasetMetadata.from_dict("data", pseudo_data)).any()
