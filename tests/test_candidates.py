@@ -224,3 +224,15 @@ def test_a_chi2_at_the_upper_edge_is_none():
     of = np.arange(2)
     found = candidates.FittedCandidates(of, of, chi2, np.zeros((2, 1), np.int8))
     assert found.has_chi2.tolist() == [True, False]
+
+
+@given(seed=st.integers(0, 10**6), mass=st.floats(0.0, 0.9))
+def test_the_complete_mass_is_that_of_the_system_where_one_particle_is_not_seen(seed, mass):
+    """With its true mass; one that is heavier takes more energy than there is."""
+    p3 = np.random.default_rng(seed).normal(0.0, 0.3, (6, 4, 3))
+    p4 = kinematics.four_momentum(p3, np.array([0.494, 0.14, 0.0, mass]))
+    total = p4.sum(axis=1)
+    wanted = kinematics.invariant_mass(total)
+    np.testing.assert_allclose(candidates.complete_mass(p4[:, :3], total, mass), wanted, rtol=1e-9)
+    np.testing.assert_allclose(candidates.complete_mass(p4, total, None), wanted, rtol=1e-9)
+    assert (candidates.complete_mass(p4[:, :3], total, mass + 0.1) > wanted).all()

@@ -109,3 +109,29 @@ def test_pairs_and_angles():
     assert second.tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
     a, b = np.array([[1.0, 0, 0], [0, 0, 1]]), np.array([[0, 2.0, 0], [0, 0, 3]])
     np.testing.assert_allclose(photons.opening_angle(a, b), [np.pi / 2, 0.0])
+
+
+@given(
+    energy=st.floats(0.03, 1.5), cos_theta=st.floats(-0.92, 0.92), phi=st.floats(-3.1, 3.1), r=st.floats(90.0, 150.0)
+)
+def test_the_covariance_is_that_of_energy_and_angles(energy, cos_theta, phi, r):
+    """J diag(s_E^2, s_theta^2, s_phi^2) J^T of (px, py, pz) by (E, theta, phi), as BOSS builds it."""
+    theta = np.arccos(cos_theta)
+    sine, barrel = np.sin(theta), abs(cos_theta) <= photons.PHOTONS.cos_theta_barrel
+    n = np.array([sine * np.cos(phi), sine * np.sin(phi), cos_theta])
+    by_theta = energy * np.array([cos_theta * np.cos(phi), cos_theta * np.sin(phi), -sine])
+    by_phi = energy * sine * np.array([-np.sin(phi), np.cos(phi), 0.0])
+    stochastic, constant = (values[0 if barrel else 1] for values in (photons.STOCHASTIC, photons.CONSTANT))
+    angle = photons.POSITION / np.sqrt(energy) / r
+    errors = np.array([energy * np.hypot(stochastic / np.sqrt(energy), constant), angle, angle / sine])
+    jacobian = np.stack([n, by_theta, by_phi], axis=1)
+    wanted = jacobian @ np.diag(errors**2) @ jacobian.T
+    p4 = np.append(n * energy, energy)[None]
+    found = photons.covariance(photons.Photons(p4, np.zeros(1, int), np.array([r])))[0]
+    np.testing.assert_allclose(found, wanted[np.triu_indices(3)], rtol=1e-9, atol=1e-18)
+
+
+def test_the_errors_are_those_of_besiii():
+    """2.5 % and 5 % of the energy at 1 GeV in barrel and end caps."""
+    for stochastic, constant, wanted in zip(photons.STOCHASTIC, photons.CONSTANT, (0.025, 0.05), strict=True):
+        assert np.hypot(stochastic, constant) == pytest.approx(wanted, rel=0.01)
