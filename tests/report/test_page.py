@@ -90,7 +90,18 @@ def test_no_console_message_and_every_figure_loaded(opened, whole):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [PHONE, 1200])
+@pytest.mark.parametrize("width", [PHONE, 1300])
+def test_axe_finds_nothing_that_keeps_readers_out(opened, width, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="make install-all")
+    page = opened(width, scheme)
+    page.eval_on_selector_all("details", "all => all.forEach(d => { d.open = true; })")
+    found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 20
+    assert [(v["impact"], v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, 1300])
 def test_it_never_scrolls_sideways(opened, width, scheme):
     page = opened(width, scheme)
     page.eval_on_selector_all("details", "all => all.forEach(d => { d.open = true; })")
@@ -207,7 +218,7 @@ def test_files_behind_figures_and_tables_come_from_the_page_itself(opened, repor
 NAMED = {"button", "link", "image", "region", "radio", "table", "navigation", "heading", "group"}
 
 
-@pytest.mark.parametrize("width", [PHONE, 1200])
+@pytest.mark.parametrize("width", [PHONE, 1300])
 def test_everything_has_a_name_for_those_who_cannot_see_it(opened, width):
     page = opened(width)
     nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
