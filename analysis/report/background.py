@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from jpsi_lnv.analysis.constants import N_JPSI
 from jpsi_lnv.analysis.report import drawing, spectra
 from jpsi_lnv.analysis.report.drawing import Picture, Section, present
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, decay, fixed, located, significant
+from jpsi_lnv.analysis.report.tables import PLACE, Field, Table, count, decay, fixed, in_powers, located, significant
 
 # Mean rates that the background is shown against.
 RATES: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -31,6 +32,8 @@ FIRST: Final = f"{CHANNELS}/0"
 # What a place says of numbers that are worked out from those in it.
 ASSUMED: Final = " at assumed rates"
 PION, KAON = "pi_to_electron", "k_to_electron"
+# How many J/psi the publication has.
+PUBLISHED: Final = in_powers(N_JPSI, 4)
 # What a track is and is taken for, where it is not written as it is printed.
 SYMBOLS: Final = {w.word: w.symbol for w in WORDS.values()} | {"k": "K", "pi": "π", "mu": "μ", "pbar": "anti-p"}
 
@@ -79,6 +82,8 @@ _OVERLAPS: Final = (
     Field("inclusive_sigma", "±", significant(2)),
     Field("n_inclusive", "inclusive candidates", count),
 )
+# A misidentification in the words of the closure.
+_PAIRED: Final = re.compile(r"(\w+) to (\w+)")
 _NOT_SIMULATED: Final = (Field("process", "process", decay),)
 
 
@@ -103,7 +108,7 @@ def words(content: Mapping[str, Any]) -> str:
     at_round = scale * background.against_rate(channel.processes, rates, dict.fromkeys(rates, ROUND_RATE))
     in_use, write = scale * math.fsum(p.expected for p in channel.processes), significant(1)
     return (
-        f"Quoted for {content['n_jpsi']:.4g} J/ψ: {channel.quoted()} events; for {N_JPSI:.5g}, as many as the "
+        f"Quoted for {in_powers(content['n_jpsi'], 3)} J/ψ: {channel.quoted()} events; for {PUBLISHED}, as many as the "
         f"publication has: {published}, led by {decay(published.leading)}. The candidates alone stand for "
         f"{write(in_use)} events there with the rates in use, and for {write(at_round)} if one pion or kaon in "
         f"{1 / ROUND_RATE:.0f} passed for an electron. Background alone would show at least one event there with a "
@@ -165,7 +170,13 @@ def closure(source: Source) -> Table | None:
         "that make both mistakes, in all datasets; expected: loosened rates"
     )
     title = "Closure of the weights with loosened identification"
-    return Table("background_closure", title, _CLOSURE, located(rows, f"{FILE}/closure"), note) if rows else None
+    named = ({**row, "dataset": _PAIRED.sub(_paired, row["dataset"])} for row in located(rows, f"{FILE}/closure"))
+    return Table("background_closure", title, _CLOSURE, tuple(named), note) if rows else None
+
+
+def _paired(mistake: re.Match[str]) -> str:
+    """Return a misidentification of a pair in symbols."""
+    return _mistake("_to_".join(mistake.groups()))
 
 
 def overlaps(source: Source) -> Table | None:
@@ -192,7 +203,7 @@ def assumed_rates(source: Source) -> Table | None:
     at = f"{FIRST}/processes{ASSUMED}"
     fields = tuple(Field(f"{rate:g}", f"K → e {rate:g}", significant(2), at=at) for rate in RATES)
     rows = tuple({"pion": f"{pion:g}"} | {f.key: expected(pion, float(f.key)) for f in fields} for pion in RATES)
-    title = f"Expected background in {N_JPSI:.5g} J/ψ for assumed rates"
+    title = f"Expected background in {PUBLISHED} J/ψ for assumed rates"
     return Table("background_rates", title, (Field("pion", "π → e"), *fields), rows, "other rates as in the estimate")
 
 
@@ -224,7 +235,7 @@ def _against_rates(source: Source) -> Picture | None:
     return Picture(
         "background_rates",
         "Expected background against assumed rates",
-        f"Events in the signal region of {N_JPSI:.5g} J/ψ against the mean rate at which a pion is taken for an "
+        f"Events in the signal region of {PUBLISHED} J/ψ against the mean rate at which a pion is taken for an "
         "electron, one line per rate at which a kaon is; the point has the rates in use.",
         draw,
     )

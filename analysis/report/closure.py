@@ -22,10 +22,11 @@ from jpsi_lnv.analysis.report import paper
 from jpsi_lnv.analysis.report.drawing import Section
 from jpsi_lnv.analysis.report.result import headline as limit
 from jpsi_lnv.analysis.report.source import Source
-from jpsi_lnv.analysis.report.tables import Field, Table, fixed, located, percent, significant, yes_no
+from jpsi_lnv.analysis.report.tables import Field, Table, fixed, in_powers, located, percent, significant, yes_no
 
 # An inference: 10.087e9 with its zero left out, as which the last column of Table 2 comes out almost.
 N_JPSI_INFERRED: Final = 10.87e9
+INFERRED: Final = in_powers(N_JPSI_INFERRED, 3)
 PERCENT: Final = 0.01
 BILLION: Final = 1e9
 # Half of the last digit of a limit such as 1.11, relative: what rounding explains.
@@ -181,7 +182,7 @@ def _as_if_known() -> Relation:
     i = next(i for i, row in enumerate(table) if row.m_majorana == OUTLIER)
     return Relation(
         f"mean of published/recomputed of the {is_wide.sum()} rows of {WIDE:.0%} and more, as if the efficiency were "
-        f"known and {N_JPSI_INFERRED:.4g} J/psi had been used",
+        f"known and {INFERRED} J/psi had been used",
         (1.0,),
         float(ratio_known[is_wide].mean()),
         holds=math.isclose(ratio_known[is_wide].mean(), 1.0, rel_tol=HALF_DIGIT),
@@ -227,14 +228,14 @@ def _conflicts_of_the_limits() -> tuple[Relation, ...]:
             (BILLION * paper.BRANCHING_FRACTION_UL,),
             BILLION * paper.N_UP / paper.N_JPSI,
             1,
-            f"23.2/{N_JPSI_INFERRED:.4g} would give {BILLION * paper.N_UP / N_JPSI_INFERRED:.2f}",
+            f"23.2 over {INFERRED} would give {BILLION * paper.N_UP / N_JPSI_INFERRED:.2f}",
         ),
         Relation(
             "median of published/recomputed limits of Table 2",
             (1.0,),
             statistics.median(ratios),
             holds=math.isclose(statistics.median(ratios), 1.0, rel_tol=HALF_DIGIT),
-            remark=f"between {min(ratios):.3f} and {max(ratios):.3f}; as if {N_JPSI_INFERRED:.4g} J/psi had been used "
+            remark=f"between {min(ratios):.3f} and {max(ratios):.3f}; as if {INFERRED} J/psi had been used "
             f"(an inference): then the median is {statistics.median(inferred):.3f}, "
             f"largest deviation {max(others):.1%} outside row {OUTLIER:.3f}",
         ),

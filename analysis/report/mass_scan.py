@@ -26,6 +26,7 @@ from jpsi_lnv.analysis.report.tables import (
     Table,
     count,
     fixed,
+    in_powers,
     located,
     percent,
     significant,
@@ -151,7 +152,8 @@ def beside_published(source: Source) -> Table | None:
     rows = [_beside(source, point, ours.get(mass_mev(point.m_majorana), {})) for point in _published(source)]
     if not any("n_obs" in row for row in rows):
         return None
-    note = f"published: {paper.SOURCE}; our limits are those of the yield over its number of J/ψ, {paper.N_JPSI:.4g}"
+    published = in_powers(paper.N_JPSI, 3)
+    note = f"published: {paper.SOURCE}; our limits are those of the yield over its number of J/ψ, {published}"
     return Table("limits_beside_published", "Table 2 of the publication, and ours", _BESIDE, tuple(rows), note)
 
 
@@ -251,7 +253,7 @@ def _branching_fractions(source: Source, records: Sequence[dict[str, Any]]) -> P
 
 def _described(records: Sequence[dict[str, Any]]) -> str:
     missing = sum(r["n_obs"] is not None and r["n_up"] is None for r in records)
-    words = f"{len(records)} masses, method {records[0]['method']}, {records[0]['n_jpsi']:.4g} J/ψ"
+    words = f"{len(records)} masses, method {records[0]['method']}, {in_powers(records[0]['n_jpsi'], 3)} J/ψ"
     return f"{words}, {missing} without a finite limit" if missing else words
 
 

@@ -175,7 +175,13 @@ def changed_cuts(results: Results, cuts: Cuts = SELECTION) -> dict[str, tuple[An
     present = dataclasses.asdict(cuts) | {name: made_with[name] for name in DECAY if name in made_with}
     present |= card.get("cuts", {})
     names = [*present, *(name for name in made_with if name not in present)]
-    return {n: (made_with.get(n), present.get(n)) for n in names if made_with.get(n) != present.get(n)}
+    both = {n: (_required(made_with.get(n)), _required(present.get(n))) for n in names}
+    return {name: values for name, values in both.items() if values[0] != values[1]}
+
+
+def _required(value: Any) -> Any:
+    """Return a requirement; None for an empty one, which requires as little as one that was not there yet."""
+    return None if value in ("", (), []) else value
 
 
 def _other_cuts(results: Results, cuts: Cuts) -> Flag | None:

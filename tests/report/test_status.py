@@ -51,6 +51,14 @@ def test_other_cuts_are_listed(whole, merged):
     assert "< 25" in pictures["chi2_4c"].explanation
 
 
+def test_a_requirement_that_was_not_there_yet_and_is_empty_is_no_other_cut(whole, merged):
+    cuts = dataclasses.asdict(SELECTION)
+    empty = next(name for name, value in cuts.items() if value == "")
+    without = {name: value for name, value in cuts.items() if name != empty}
+    found = dataclasses.replace(whole, results=changed(merged, provenance=merged.provenance | {"cuts": without}))
+    assert labels(found) == []
+
+
 def copy_of(output, tmp_path, **changed):
     """Return a copy of a directory of results whose accumulator has other parts."""
     directory = tmp_path / "results"
