@@ -251,9 +251,8 @@ def deviance(experiment: Counting, mu: FloatArray) -> tuple[FloatArray, FloatArr
     pull = best_pull(experiment, mu)
     efficiency, _ = experiment.efficiency.at(mu * pull)
     background, _ = experiment.background.at(pull)
-    expected = mu * efficiency + background
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        counted = np.where(experiment.n > 0.0, experiment.n / (1.0 + pull), expected)
+        counted = experiment.n / (1.0 + pull)
     # A side band without events lets the background take whatever the count still needs.
     background = np.where(_is_free(experiment, pull), counted - mu * efficiency, background)
     value = (
