@@ -390,7 +390,8 @@ class SearchEvents:
         selected = self.best_electrons
         event = np.repeat(self.best.event, selected.shape[1])
         pairs = conversion.find_pairs(self.offsets, self.charge, selected.ravel(), event, is_partner)
-        suffix = "_e" if self.columns.has("Track", "dr_e") else ""
+        # Without any pair the set that is read already does: these five are a quarter of what background costs to read.
+        suffix = "_e" if len(pairs[0]) and self.columns.has("Track", "dr_e") else ""
         return conversion.geometry(*pairs, tracks.read_helix(self.columns, suffix), self.frame.field)
 
     def conversions_of(self, chosen: BoolArray) -> conversion.Pairs:

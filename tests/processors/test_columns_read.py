@@ -42,9 +42,9 @@ def branches_read(path, n_events, kind, selections=("search",)):
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    def make(channel, n_events=400):
+    def make(channel, n_events=400, *, has_hypotheses=False):
         path = tmp_path_factory.mktemp("columns") / "events.root"
-        recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=3.0969)
+        recipe = production.Recipe(processes=((channel, 1.0),), sqrt_s=3.0969, has_hypotheses=has_hypotheses)
         with NtupleWriter(path) as writer:
             writer.extend(production.make_block(recipe, "columns", 0, n_events, 3))
         return path
@@ -56,8 +56,9 @@ def of_tracks(names):
     return {branch("Track", name) for name in names}
 
 
-def test_background_reads_no_column_of_fit_or_candidates(file):
-    read = branches_read(file(processes.BACKGROUNDS["kkpipi"]), 400, "background")
+@pytest.mark.parametrize("has_hypotheses", [False, True])
+def test_background_reads_no_column_of_fit_or_candidates(file, has_hypotheses):
+    read = branches_read(file(processes.BACKGROUNDS["kkpipi"], has_hypotheses=has_hypotheses), 400, "background")
     assert read == of_tracks(GOOD_TRACKS | IDENTIFICATION) | FRAME | {"nTrack"}
 
 
