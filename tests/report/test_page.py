@@ -10,6 +10,8 @@ from jpsi_lnv.analysis.report.page import sections
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PHONE = 400
+# A4 without its margins, in CSS's pixels.
+PAPER = 680
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +197,18 @@ def test_figures_switch_with_the_dark(opened):
     shown = "getComputedStyle(document.querySelector('img')).filter"
     assert opened(scheme="light").evaluate(shown) == "none"
     assert "invert" in opened(scheme="dark").evaluate(shown)
+
+
+def test_nothing_is_wider_than_paper_and_wide_tables_are_turned_round(opened):
+    page = opened(PAPER)
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
+    place = "all => all.map(c => [c.getBoundingClientRect().left, c.getBoundingClientRect().top])"
+    datasets = page.eval_on_selector_all("#table-cutflow th[data-group='1']", place)
+    steps = page.eval_on_selector_all("#table-cutflow td:first-child", place)
+    assert len({left for left, _ in datasets}) == 1 < len(datasets)
+    assert len({top for _, top in steps}) == 1 < len(steps)
 
 
 def test_everything_is_unfolded_on_paper_and_folded_again(opened):
