@@ -279,7 +279,7 @@ class Planter:
                 self.plant(mutant)
         except ValueError:
             tests, said = [], "unmade"
-        for number, (name, after) in enumerate(zip(tests, [*tests[1:], None], strict=True)):
+        for number, (name, after) in enumerate(zip(tests, [*tests, None][1:], strict=True)):
             os.write(writer, f"{number} ".encode())
             item, following = self.items[name], self.items[after] if after else None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

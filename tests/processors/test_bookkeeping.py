@@ -37,6 +37,18 @@ def test_the_speed_is_events_per_second(wall, rate):
     ]
 
 
+def test_what_most_memory_a_worker_took_is_said():
+    totals = {"events_read": 0, "chunks": 0, "bytes_read": 0, "columns_read": [], "events_resumed": 0}
+    totals |= {"wall_time_s": 1.0, "cpu_time_s": 0.0, "peak_memory_bytes": {"a": 5e8, "b": 7e8}, "chunks_retried": 0}
+    assert ledger._costs(totals)[1:] == ["peak memory of 2 worker(s): 700 MB at most"]
+
+
+def test_the_most_frequent_cause_comes_first():
+    where = {"dataset": "d", "file": "f.root", "start": 0, "stop": 9, "attempts": 1, "is_ours": True}
+    said = ledger.describe_failures([where | {"message": words} for words in ("rare", "often", "often")])
+    assert [line.split()[0] for line in said] == ["2", "1"]
+
+
 def test_each_dataset_counts_alone():
     covariances = Covariances()
     covariances.add({"good": status(ok=10_000)})
