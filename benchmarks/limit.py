@@ -88,7 +88,7 @@ def run(files: dict[str, Path], rounds: int) -> dict[str, Any]:
     return {name: measure(path, name, rounds) for name, path in files.items()}
 
 
-def hypotheses(directory: Path, rounds: int, n_events: int = samples.CHUNK_EVENTS) -> dict[str, Any]:
+def hypotheses(directory: Path, rounds: int, n_events: int = samples.N_EVENTS) -> dict[str, Any]:
     """Return what the search of files with five helices per track costs, in CPU time, beside that of one helix.
 
     Args:
