@@ -104,7 +104,7 @@ $(LOWEST_VENV)/.ready: requirements/lowest.lock $(RUN_READY)
 
 lowest: $(LOWEST_VENV)/.ready $(ALL_READY)  ## the same results with the oldest packages that are allowed (ten minutes)
 	$(LOWEST_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
-	$(BIN)/python tests/lowest.py $(LOWEST_VENV)/bin/lnv $(BIN)/lnv samples/lowest
+	$(BIN)/python tests/lowest.py $(LOWEST_VENV)/bin $(BIN) samples/lowest
 
 check: lint  ## lint, types, import contracts and the fast tests
 	$(BIN)/python -m pytest tests -m fast -x -q

@@ -1,6 +1,6 @@
 """Run fileset, search and limits with the oldest packages that are allowed, and compare with those that are locked.
 
-Usage: python tests/lowest.py OLDEST_LNV OUR_LNV DIRECTORY, both the command `lnv` of an environment; `make lowest`.
+Usage: python tests/lowest.py OLDEST OURS DIRECTORY, the programs of two environments, such as .venv/bin; `make lowest`.
 
 Accumulators have to be equal bit by bit, and so does every number of systematics, background and limits up to the order
 in which a library adds: numpy's linear algebra moves the last bit.
@@ -70,10 +70,10 @@ def main(oldest: str, ours: str, directory: str) -> int:
     """Run both, print what differs, and return whether anything does."""
     place = Path(directory)
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run([ours, "simulate", "--set", "ci", "--output", str(place), "--if-missing"], check=True)
+    subprocess.run([f"{ours}/lnv", "simulate", "--set", "ci", "--output", str(place), "--if-missing"], check=True)
     outputs = [place / "oldest", place / "ours"]
-    for lnv, output in zip((oldest, ours), outputs, strict=True):
-        chain(lnv, place / "ci" / "fileset.json", output)
+    for programs, output in zip((oldest, ours), outputs, strict=True):
+        chain(f"{programs}/lnv", place / "ci" / "fileset.json", output)
     found = list(of_accumulators(*outputs))
     for name, key in WRITTEN.items():
         found += differences(*(json.loads((o / f"{name}.json").read_text())[key] for o in outputs), name)
