@@ -142,3 +142,13 @@ def test_importing_the_package_loads_nothing():
     code = "import sys, jpsi_lnv; print(*(m for m in sys.modules if m.startswith(('jpsi_lnv', 'numpy', 'coffea'))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["jpsi_lnv"]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("module", ["search", "work.dask_loop", "skimming"])
+def test_what_workers_import_neither_draws_nor_fits(module):
+    """It costs each of them memory and time: 100 MB and a second."""
+    heavy = {"matplotlib", "mplhep", "fontTools", "pydantic", "scipy.stats", "scipy.interpolate", "particle"}
+    code = f"import sys, jpsi_lnv.processors.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert heavy & {*done.stdout.split()} == set()

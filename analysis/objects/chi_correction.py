@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
 
 from jpsi_lnv.analysis.arrays import AnyArray, FloatArray, IntArray
 from jpsi_lnv.analysis.documents import Form
@@ -112,6 +111,8 @@ def corrected(
         correction: Its correction.
         chosen: (N,) indices of the tracks; all where it is left out.
     """
+    from scipy.interpolate import RegularGridInterpolator  # noqa: PLC0415 workers without corrections have no use for it
+
     suffix = f"_{name}" if columns.has("Track", f"kappa_{name}") else ""
     kappa, tanl = (columns.flat("Track", n + suffix).astype(np.float64) for n in ("kappa", "tanl"))
     if chosen is not None:

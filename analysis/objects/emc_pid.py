@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray, kernel
 from jpsi_lnv.analysis.documents import Form
@@ -292,7 +292,7 @@ def build(electrons: ControlTracks, pions: ControlTracks) -> EmcTables:
     for k, tracks in enumerate(samples):
         scores = _scores(tables, tracks)
         for i, j in np.ndindex(*shape):
-            tables.quantiles[k, i, j] = np.quantile(scores[_is_in_bin(tracks, i, j)], norm.cdf(CHI))
+            tables.quantiles[k, i, j] = np.quantile(scores[_is_in_bin(tracks, i, j)], ndtr(CHI))
     return tables
 
 

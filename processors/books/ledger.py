@@ -18,11 +18,9 @@ from jpsi_lnv.analysis.arrays import IntArray
 from jpsi_lnv.analysis.datasets import CONTINUUM, DATA
 from jpsi_lnv.analysis.errors import LnvError
 from jpsi_lnv.analysis.kinfit.kernels import Status
-from jpsi_lnv.analysis.report import origin
 from jpsi_lnv.analysis.results import DatasetBooks, Results, Totals
 from jpsi_lnv.processors.books.chunks import Span, common
 from jpsi_lnv.processors.books.fileset import Dataset, FileEntry, Fileset
-from jpsi_lnv.processors.console import console, show
 
 LEDGER: Final = "ledger"
 HOLE: Final = "hole"
@@ -301,6 +299,10 @@ def describe_failures(failed: list[dict[str, Any]]) -> list[str]:
 
 def print_books(results: Results) -> None:
     """Show the book-keeping of a run: a table of datasets, what the run cost, and all that went wrong."""
+    # Draws, and workers import this module.
+    from jpsi_lnv.analysis.report import origin  # noqa: PLC0415
+    from jpsi_lnv.processors.console import console, show  # noqa: PLC0415
+
     show(origin.books(results).only(*_SHOWN))
     books = results.bookkeeping
     for line in (*_costs(books["totals"]), *_troubles(books)):
