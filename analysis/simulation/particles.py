@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from jpsi_lnv.analysis.arrays import BoolArray, FloatArray, IntArray
 from jpsi_lnv.analysis.constants import M_ELECTRON, M_JPSI, M_KAON, M_MUON, M_PION, M_PION0, M_PROTON
+from jpsi_lnv.analysis.constraints import NEUTRINOS
 
 PHOTON: Final = 22
 ELECTRON: Final = 11
@@ -24,7 +25,6 @@ RHO0: Final = 113
 RHO: Final = 213
 K_SHORT: Final = 310
 K_LONG: Final = 130
-NEUTRINOS: Final = (12, 14, 16)
 K_STAR0: Final = 313
 NEUTRON: Final = 2112
 LAMBDA: Final = 3122
